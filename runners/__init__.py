@@ -1,0 +1,66 @@
+"""The registry of models: plain data, so that listing it imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runners.base import BuildOptions, VideoRunner
+
+PROMPT_KINDS = ("points", "bbox", "mask")
+
+
+@dataclass(frozen=True)
+class RunnerSpec:
+    """One model that can be asked for by name."""
+
+    factory: str
+    """Dotted name of a callable that takes BuildOptions and returns a VideoRunner."""
+    family: str
+    config: str | None = None
+    checkpoint: str | None = None
+    """File name of the trained weights as upstream publishes them; None for models without weights."""
+    imgsz: int | None = None
+    """Default side of the model's input; None where the model works at video resolution."""
+    prompts: tuple[str, ...] = PROMPT_KINDS
+
+    @property
+    def is_learned(self) -> bool:
+        return self.checkpoint is not None
+
+    def build(self, options: BuildOptions) -> VideoRunner:
+        """Import the family and build the model. Heavy; only the worker process calls it."""
+        module, _, name = self.factory.rpartition(".")
+        factory = cast("Callable[[BuildOptions], VideoRunner]", getattr(importlib.import_module(module), name))
+        return factory(options)
+
+
+def _sam2(size: str, letter: str) -> RunnerSpec:
+    return RunnerSpec(
+        factory="runners.sam2.Sam2Runner",
+        family="sam2",
+        config=f"configs/sam2.1/sam2.1_hiera_{letter}.yaml",
+        checkpoint=f"sam2.1_hiera_{size}.pt",
+        imgsz=1024,
+    )
+
+
+RUNNERS: dict[str, RunnerSpec] = {
+    "sam2_tiny": _sam2("tiny", "t"),
+    "sam2_small": _sam2("small", "s"),
+    "sam2_base": _sam2("base_plus", "b+"),
+    "sam2_large": _sam2("large", "l"),
+    "edgetam": RunnerSpec(
+        factory="runners.edgetam.build",
+        family="edgetam",
+        config="configs/edgetam.yaml",
+        checkpoint="edgetam.pt",
+        imgsz=1024,
+    ),
+    "static": RunnerSpec(factory="runners.baselines.StaticRunner", family="baseline", prompts=("mask",)),
+    "flow": RunnerSpec(factory="runners.baselines.FlowRunner", family="baseline", prompts=("mask",)),
+}

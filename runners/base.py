@@ -1,0 +1,129 @@
+"""What every model family offers to the benchmark, and what it is given.
+
+A runner tracks the objects of one clip at a time. It is driven frame by frame: the caller decodes a frame, hands it over as RGB uint8
+in host memory, and gets boolean masks at video resolution in host memory back. That is the timed region, the same for every family;
+decoding, scoring and drawing are the caller's business. Runners know nothing of datasets, scores or CSV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Frame = npt.NDArray[np.uint8]
+"""One decoded frame, (height, width, 3), RGB, uint8, in host memory."""
+
+Masks = npt.NDArray[np.bool_]
+"""Masks of all objects on one frame, (objects, height, width), bool, in host memory."""
+
+PromptKind = Literal["points", "bbox", "mask"]
+
+
+class RunnerError(RuntimeError):
+    """A model cannot do what was asked; the message says what to do instead."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the tracker is told about one object on one frame.
+
+    Exactly one of the three forms is set, the one that `kind` names. Coordinates are pixels of the video: x is the column, y the row,
+    0 is the first pixel; a box is (x_min, y_min, x_max, y_max) with the last pixel included, as SAM 2's own `mask_to_box` gives it.
+    """
+
+    object_id: int
+    kind: PromptKind
+    points_n2: npt.NDArray[np.float32] | None = None
+    """(n, 2) positive clicks, x then y."""
+    box_4: npt.NDArray[np.float32] | None = None
+    mask_hw: npt.NDArray[np.bool_] | None = None
+    """(height, width) at video resolution."""
+
+    def __post_init__(self) -> None:
+        given = {"points": self.points_n2, "bbox": self.box_4, "mask": self.mask_hw}
+        if [kind for kind, value in given.items() if value is not None] != [self.kind]:
+            raise ValueError(f"a {self.kind} prompt carries its {self.kind} and nothing else")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Facts of a clip that trackers need before its first frame."""
+
+    name: str
+    num_frames: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a runner is built from. `weights` is None for random weights (then `seed` fixes them) and for models without any."""
+
+    device: str = "cpu"
+    imgsz: int | None = None
+    """Side of the model's square input in pixels; None for models that work at video resolution."""
+    weights: Path | None = None
+    seed: int = 0
+    config: str | None = None
+    """The family's own name for the architecture, for example a Hydra config."""
+    source_dir: Path | None = None
+    """Upstream checkout to take the code from; None takes the installed package."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was really used, for the caller to compare with what was asked."""
+
+    implementation: str
+    """Package and version that ran, for example `sam2 1.1.0` or `transformers 5.2.0 EdgeTamVideoModel`."""
+    device: str
+    imgsz: int | None
+    weights: Literal["none", "random", "file"]
+    parameters: int = 0
+    """Number of parameters."""
+    notes: tuple[str, ...] = ()
+    """Every adjustment made to upstream at run time, in words."""
+
+
+@dataclass(frozen=True)
+class FrameReport:
+    """About the last call of `prompt` or `track`; asking for it is not timed."""
+
+    parts_ms: Mapping[str, float] = field(default_factory=dict)
+    """Parts of the call: preprocess_ms (resize, normalise, upload), model_ms, output_ms (upscale, threshold, copy to the host)."""
+    finite: bool = True
+    """False where NaN or infinite numbers were found in what the model put out."""
+
+
+class VideoRunner(Protocol):
+    """One model, built once, that serves one clip after another.
+
+    The constructor takes `BuildOptions`. Order of calls for a clip: `open`, `prompt`, `track` for each later frame in rising order,
+    `close`. `prompt` may be called again on a later frame, in place of `track` for that frame, to add objects where the family can.
+    """
+
+    applied: Applied
+
+    def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
+        """Prepare for a clip. `first_frame_hwc` is frame 0, which some trackers look at whatever frame the prompt is on."""
+
+    def prompt(self, frame_index: int, frame_hwc: Frame, prompts: Sequence[Prompt]) -> Masks:
+        """Take the prompts on this frame and return the masks of all objects known so far on it, in the order they were prompted.
+
+        Raises:
+            RunnerError: the family does not take this prompt.
+        """
+
+    def track(self, frame_index: int, frame_hwc: Frame) -> Masks:
+        """Track into this frame. Returns when the masks are in host memory and the device is idle."""
+
+    def inspect(self) -> FrameReport:
+        """Report on the last `prompt` or `track`."""
+
+    def close(self) -> None:
+        """Forget the clip and free what it held; the model stays. May be called at any time, also twice."""
