@@ -95,7 +95,8 @@ class FrameReport:
     """About the last call of `prompt` or `track`; asking for it is not timed."""
 
     parts_ms: Mapping[str, float] = field(default_factory=dict)
-    """Parts of the call: preprocess_ms (resize, normalise, upload), model_ms, output_ms (upscale, threshold, copy to the host)."""
+    """Parts of the call: preprocess_ms (resize, normalise, upload), model_ms (with the upscaling of its logits to video resolution),
+    output_ms (threshold, copy to the host)."""
     finite: bool = True
     """False where NaN or infinite numbers were found in what the model put out."""
 
@@ -103,8 +104,9 @@ class FrameReport:
 class VideoRunner(Protocol):
     """One model, built once, that serves one clip after another.
 
-    The constructor takes `BuildOptions`. Order of calls for a clip: `open`, `prompt`, `track` for each later frame in rising order,
-    `close`. `prompt` may be called again on a later frame, in place of `track` for that frame, to add objects where the family can.
+    The constructor takes `BuildOptions`. Order of calls for a clip: `open`, `prompt`, `track` for every frame after the prompt without a
+    gap, `close`. `prompt` may be called again on a later frame, in place of `track` for that frame, to add objects where the family can.
+    Frame indices count the frames that are fed, whatever their numbers in the video.
     """
 
     applied: Applied

@@ -1,0 +1,168 @@
+"""Drives the official video predictors, SAM 2's and EdgeTAM's, frame by frame through their public calls.
+
+The predictors are used as they are installed. One function is replaced for the time of one call: the frame loader during `init_state`, so
+that a frame is prepared when it is tracked (see `runners.bounded`) instead of the whole clip before the first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
+from runners.bounded import FrameSlot
+from runners.torch_common import (
+    FramePreprocessor,
+    PartClock,
+    count_parameters,
+    load_strictly,
+    masks_to_host,
+    read_checkpoint,
+    replaced,
+    resolve_device,
+    synchronize,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import ModuleType
+
+
+class OfficialPredictorRunner:
+    """A `VideoRunner` over a predictor with `init_state`, `add_new_points_or_box`, `add_new_mask` and `propagate_in_video`.
+
+    Subclasses say how the predictor is built (`_build`) and which module holds its frame loader (`_loader_module`).
+    """
+
+    name = "official"
+    input_stride = 32
+    """Sides of the model's input must be multiples of this."""
+
+    def __init__(self, options: BuildOptions) -> None:
+        """Build the model on the device, with the weights of `options.weights` or random ones drawn from `options.seed`.
+
+        Raises:
+            RunnerError: the size, the device, the package or the weights do not allow it.
+        """
+        imgsz = 1024 if options.imgsz is None else options.imgsz
+        self._check_size(imgsz)
+        self._device = resolve_device(options.device)
+        torch.manual_seed(options.seed)
+        self._predictor = self._build(options, imgsz)
+        if options.weights is not None:
+            load_strictly(self._predictor, read_checkpoint(options.weights), str(options.weights))
+        self._predictor.to(self._device).eval()
+        self._preprocess = FramePreprocessor(imgsz, self._device)
+        self._clock = PartClock(self._device)
+        self.applied = Applied(
+            implementation=self._implementation(),
+            device=str(self._device),
+            imgsz=int(self._predictor.image_size),
+            weights="random" if options.weights is None else "file",
+            parameters=count_parameters(self._predictor),
+            notes=self._notes(),
+        )
+        self._state: dict[str, Any] | None = None
+        self._slot = FrameSlot(0)
+        self._propagation: Iterator[tuple[int, list[int], torch.Tensor]] | None = None
+        self._logits_n1hw: torch.Tensor | None = None
+        self._index = 0
+
+    def _check_size(self, imgsz: int) -> None:
+        if imgsz <= 0 or imgsz % self.input_stride:
+            near = max(self.input_stride, round(imgsz / self.input_stride) * self.input_stride)
+            raise RunnerError(f"{self.name}: {imgsz} is not a size it can run; use a multiple of {self.input_stride}, for example {near}")
+
+    def _build(self, options: BuildOptions, imgsz: int) -> Any:
+        raise NotImplementedError
+
+    def _loader_module(self) -> ModuleType:
+        raise NotImplementedError
+
+    def _implementation(self) -> str:
+        raise NotImplementedError
+
+    def _notes(self) -> tuple[str, ...]:
+        return ()
+
+    def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
+        self.close()
+        self._slot = FrameSlot(clip.num_frames)
+        self._slot.put(0, self._preprocess(first_frame_hwc))
+
+        def load_video_frames(**_: Any) -> tuple[FrameSlot, int, int]:
+            return self._slot, clip.height, clip.width
+
+        with replaced(self._loader_module(), "load_video_frames", load_video_frames):
+            self._state = self._predictor.init_state(video_path=clip.name)
+        synchronize(self._device)
+
+    def prompt(self, frame_index: int, frame_hwc: Frame, prompts: Sequence[Prompt]) -> Masks:
+        state = self._opened()
+        self._clock.start()
+        self._slot.put(frame_index, self._preprocess(frame_hwc))
+        self._clock.mark("preprocess_ms")
+        for prompt in prompts:
+            self._add(state, frame_index, prompt)
+        # A generator that is under way was planned without the new objects; a fresh one starts at this frame and yields it first.
+        self._propagation = iter(self._predictor.propagate_in_video(state, start_frame_idx=frame_index))
+        return self._advance(frame_index)
+
+    def track(self, frame_index: int, frame_hwc: Frame) -> Masks:
+        self._clock.start()
+        self._slot.put(frame_index, self._preprocess(frame_hwc))
+        self._clock.mark("preprocess_ms")
+        return self._advance(frame_index)
+
+    def inspect(self) -> FrameReport:
+        return FrameReport(parts_ms=self._clock.parts_ms(), finite=all(bool(t.isfinite().all()) for t in self._last_outputs()))
+
+    def close(self) -> None:
+        self._propagation = None
+        self._logits_n1hw = None
+        if self._state is not None:
+            self._predictor.reset_state(self._state)
+        self._state = None
+        self._slot = FrameSlot(0)
+
+    def _opened(self) -> dict[str, Any]:
+        if self._state is None:
+            raise RunnerError(f"{self.name}: open a clip before prompting")
+        return self._state
+
+    def _add(self, state: dict[str, Any], frame_index: int, prompt: Prompt) -> None:
+        where = {"inference_state": state, "frame_idx": frame_index, "obj_id": prompt.object_id}
+        if prompt.mask_hw is not None:
+            self._predictor.add_new_mask(**where, mask=torch.from_numpy(prompt.mask_hw))
+        elif prompt.box_4 is not None:
+            self._predictor.add_new_points_or_box(**where, box=torch.from_numpy(prompt.box_4))
+        elif prompt.points_n2 is not None:
+            labels_n = torch.ones(len(prompt.points_n2), dtype=torch.int32)
+            self._predictor.add_new_points_or_box(**where, points=torch.from_numpy(prompt.points_n2), labels=labels_n)
+
+    def _advance(self, frame_index: int) -> Masks:
+        if self._propagation is None:
+            raise RunnerError(f"{self.name}: prompt an object before tracking")
+        try:
+            index, _, self._logits_n1hw = next(self._propagation)
+        except StopIteration as error:
+            raise RunnerError(f"{self.name}: frame {frame_index} lies behind the end of the clip that was opened") from error
+        if index != frame_index:
+            raise RunnerError(f"{self.name}: frame {index} was due and frame {frame_index} was fed; frames must be fed without a gap")
+        self._index = index
+        self._clock.mark("model_ms")
+        masks_nhw = masks_to_host(self._logits_n1hw)
+        self._clock.mark("output_ms")
+        synchronize(self._device)
+        return masks_nhw
+
+    def _last_outputs(self) -> Iterator[torch.Tensor]:
+        """What the last frame left behind. The mask logits alone would not tell: where the object score is NaN, upstream takes the
+        object for absent and writes a finite number over its mask."""
+        if self._logits_n1hw is not None:
+            yield self._logits_n1hw
+        for outputs in self._opened()["output_dict_per_obj"].values():
+            for kind in ("cond_frame_outputs", "non_cond_frame_outputs"):
+                output = outputs[kind].get(self._index, {})
+                yield from (output[key] for key in ("object_score_logits", "obj_ptr") if output.get(key) is not None)

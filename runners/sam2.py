@@ -1,0 +1,76 @@
+"""Meta's SAM 2.1 through its official video predictor, from the installed `sam2` package or a checkout of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from runners.base import BuildOptions, RunnerError
+from runners.official import OfficialPredictorRunner
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def import_sam2(source_dir: Path | None) -> ModuleType:
+    """Import the package named `sam2`, from `source_dir` if given, and make sure that it is that one.
+
+    EdgeTAM's repository installs a package of the same name, so which one a process has is decided here, once.
+
+    Raises:
+        RunnerError: there is none, or another one is in the way.
+    """
+    if source_dir is not None:
+        if not (source_dir / "sam2" / "build_sam.py").is_file():
+            raise RunnerError(f"{source_dir}: not a checkout with a sam2 package in it; clone it again or leave the option out")
+        sys.path.insert(0, str(source_dir.resolve()))
+    try:
+        import sam2
+        import sam2.build_sam
+    except ModuleNotFoundError as error:
+        raise RunnerError(f"cannot import sam2 ({error}); run scripts/setup.sh") from error
+    origin = Path(sam2.__path__[0]).resolve()
+    if source_dir is not None and origin.parent != source_dir.resolve():
+        raise RunnerError(f"sam2 was imported from {origin}, not from {source_dir}; each model family needs its own process")
+    return cast("ModuleType", sam2)
+
+
+class Sam2Runner(OfficialPredictorRunner):
+    """SAM 2.1 tiny, small, base+ or large; `options.config` names the size. Sizes: multiples of 32."""
+
+    name = "sam2"
+
+    def _build(self, options: BuildOptions, imgsz: int) -> Any:
+        if options.config is None:
+            raise RunnerError("sam2: no configuration was named")
+        self._package = import_sam2(options.source_dir)
+        if importlib.util.find_spec("sam2.modeling.perceiver") is not None:
+            raise RunnerError("sam2: this is EdgeTAM's package of the same name; uninstall it and run scripts/setup.sh")
+        from sam2.build_sam import build_sam2_video_predictor
+
+        overrides = [f"++model.image_size={imgsz}"]
+        return build_sam2_video_predictor(options.config, device=str(self._device), hydra_overrides_extra=overrides)
+
+    def _loader_module(self) -> ModuleType:
+        import sam2.sam2_video_predictor as module
+
+        return cast("ModuleType", module)
+
+    def _implementation(self) -> str:
+        return f"sam2 {package_version(self._package)}"
+
+
+def package_version(package: ModuleType) -> str:
+    """Version of the installed distribution, or `checkout` where the package is run from its sources."""
+    origin = Path(package.__path__[0]).resolve()
+    for name in ("sam2", "SAM-2"):
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if Path(str(distribution.locate_file("sam2"))).resolve() == origin:
+            return distribution.version
+    return "checkout"

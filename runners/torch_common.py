@@ -1,0 +1,166 @@
+"""What runners on PyTorch share: devices, frames to tensors, part clocks, checkpoints, reversible replacement of functions."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import time
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from runners.base import RunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from runners.base import Frame, Masks
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device to run on; `auto` is CUDA where it works, else the CPU.
+
+    Raises:
+        RunnerError: CUDA was asked for and this torch cannot use it, or the name is no device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RunnerError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        raise RunnerError(
+            f"--device {name}: torch {torch.__version__} ({built}) sees no GPU; use --device cpu, or install the torch of your "
+            "JetPack release and check the driver with `nvidia-smi` (desktop) or `tegrastats` (Jetson)"
+        )
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        raise RunnerError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s), counted from cuda:0")
+    return device
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done everything that was queued; nothing to wait for on the CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class FramePreprocessor:
+    """Decoded frames to the model's input, (3, imgsz, imgsz) float32 on the device, bit for bit as SAM 2's and EdgeTAM's loaders do.
+
+    Upstream resizes with Pillow (bicubic), divides by 255 in float64, rounds to float32, subtracts the mean and divides by the standard
+    deviation in float32. Each of the last four steps maps one of 256 values, so one table per channel gives the same bits in one pass.
+    """
+
+    def __init__(self, imgsz: int, device: torch.device) -> None:
+        self.imgsz = imgsz
+        self.device = device
+        unit_256 = (np.arange(256) / 255.0).astype(np.float32)
+        self._tables = [
+            ((unit_256 - np.float32(m)) / np.float32(s)).reshape(1, 256) for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)
+        ]
+
+    def __call__(self, frame_hwc: Frame) -> torch.Tensor:
+        """(height, width, 3) RGB uint8 to (3, imgsz, imgsz) float32 on the device."""
+        resized_hwc = np.asarray(Image.fromarray(frame_hwc).resize((self.imgsz, self.imgsz), Image.Resampling.BICUBIC))
+        image_chw = np.empty((3, self.imgsz, self.imgsz), np.float32)
+        for channel, table in enumerate(self._tables):
+            cv2.LUT(np.ascontiguousarray(resized_hwc[..., channel]), table, dst=image_chw[channel])
+        return torch.from_numpy(image_chw).to(self.device)
+
+
+def masks_to_host(logits_n1hw: torch.Tensor) -> Masks:
+    """Logits at video resolution (objects, 1, height, width) to boolean masks (objects, height, width) in host memory; waits for them."""
+    return (logits_n1hw[:, 0] > 0).cpu().numpy()  # type: ignore[no-any-return]
+
+
+class PartClock:
+    """Times the parts of one call: CUDA events on a GPU, so that no synchronisation is added, the wall clock elsewhere."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_cuda = device.type == "cuda"
+        self._device = device
+        self._names: list[str] = []
+        self._stamps: list[Any] = []
+
+    def start(self) -> None:
+        self._names.clear()
+        self._stamps = [self._stamp()]
+
+    def mark(self, name: str) -> None:
+        """The part since the last mark ends here."""
+        self._names.append(name)
+        self._stamps.append(self._stamp())
+
+    def parts_ms(self) -> dict[str, float]:
+        """Milliseconds of each marked part; call it when the device is idle."""
+        if self._on_cuda:
+            return {n: float(a.elapsed_time(b)) for n, a, b in zip(self._names, self._stamps, self._stamps[1:], strict=False)}
+        return {n: (b - a) * 1e3 for n, a, b in zip(self._names, self._stamps, self._stamps[1:], strict=False)}
+
+    def _stamp(self) -> Any:
+        if not self._on_cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Put `value` in place of an attribute of a module or object for the time of the block; undone after errors too."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """State dict of a checkpoint as Meta publishes them, `{"model": {name: tensor}}`, read without executing pickled code.
+
+    Raises:
+        RunnerError: the file is missing, damaged, or of another form.
+    """
+    again = f"fetch it again with scripts/download_weights.sh after removing {path}"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise RunnerError(f"{path}: no such file; fetch it with scripts/download_weights.sh, or give --random_weights") from error
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise RunnerError(f"{path}: cannot be read as a checkpoint ({str(error).splitlines()[0]}); {again}") from error
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise RunnerError(f'{path}: holds no "model" state dict as upstream publishes it; {again}')
+    return state
+
+
+def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """Load a state dict; every key must be used and every parameter filled.
+
+    Raises:
+        RunnerError: names the missing, unexpected and misshapen keys.
+    """
+    own = model.state_dict()
+    faults = {
+        "missing": [key for key in own if key not in state],
+        "unexpected": [key for key in state if key not in own],
+        "of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
+    }
+    found = [f"{len(keys)} {what}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}" for what, keys in faults.items() if keys]
+    if found:
+        raise RunnerError(f"{source}: the weights do not fit the model ({'; '.join(found)}); is it the file of another model or version?")
+    model.load_state_dict(state)
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
