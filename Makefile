@@ -1,0 +1,50 @@
+# PYTHON: interpreter to make the environment with; empty lets scripts/setup.sh choose. VENV: where the environment is.
+PYTHON ?=
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+setup_flags = --venv "$(VENV)" $(if $(PYTHON),--python "$(PYTHON)")
+python = "$(VENV)/bin/python"
+shell_scripts = $(wildcard *.sh scripts/*.sh) .ci/run
+
+.PHONY: help setup setup-dev demo test lint format bench clean
+
+help:
+	@echo "make demo    set up, generate a small split, benchmark SAM 2 and EdgeTAM on it, print the table"
+	@echo "make test    set up if missing, run the tests (PYTEST_ARGS=... goes to pytest)"
+	@echo "make setup   make $(VENV) and install what the benchmark needs"
+	@echo "make lint    check style, types and shell scripts"
+	@echo "make format  bring the Python code into its style"
+	@echo "make bench   run the benchmarks of the benchmark's own parts"
+	@echo "make clean   remove caches and the demo's output"
+
+setup:
+	@scripts/setup.sh $(setup_flags)
+
+setup-dev:
+	@scripts/setup.sh --dev $(setup_flags)
+
+demo:
+	@scripts/demo.sh $(setup_flags)
+
+test: setup-dev
+	$(python) -m pytest $(PYTEST_ARGS)
+
+lint: setup-dev
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+	"$(VENV)/bin/shellcheck" $(shell_scripts)
+
+format: setup-dev
+	$(python) -m ruff check --fix .
+	$(python) -m ruff format .
+
+bench: setup-dev
+	@set -e; for script in benchmarks/*.py; do \
+		[ -e "$$script" ] || continue; echo "== $$script"; PYTHONPATH=. $(python) "$$script"; \
+	done
+
+clean:
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist demo_split results/demo
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Benchmark of promptable video segmentation on Jetson boards and desktop GPUs: latency, memory and J&F of SAM 2 and EdgeTAM on SA-V.
+
+python jetson_benchmark.py --split_dir /data/sav_val --models sam2_base_points,edgetam_points --autocast_dtype bfloat16
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from savbench.config import AUTOCAST_DTYPES, ConfigError, RunConfig, all_tags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ROOT = Path(__file__).resolve().parent
+EXIT_BAD_ARGUMENTS = 2
+
+EPILOG = """\
+subcommands (each has its own --help):
+  demo-data           write a small SA-V-shaped split to try everything on
+
+exit status: 0 every row is ok, 1 some rows are not, 2 bad arguments, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in SUBCOMMANDS:
+        return SUBCOMMANDS[arguments[0]](arguments[1:])
+    return run_command(arguments)
+
+
+def run_command(argv: list[str]) -> int:
+    """The main job."""
+    args = run_parser().parse_args(argv)
+    # What is imported here costs more time than --help may take.
+    from savbench.dataset import DatasetError
+    from savbench.progress import Progress
+    from savbench.run_folder import RunFolderError
+    from savbench.supervisor import run
+
+    try:
+        return run(config_of(args), [sys.argv[0], *argv], Progress(), retry_failed=args.retry_failed)
+    except (ConfigError, DatasetError, RunFolderError) as error:
+        print(f"jetson_benchmark: {error}", file=sys.stderr)
+        return EXIT_BAD_ARGUMENTS
+
+
+def demo_data_command(argv: list[str]) -> int:
+    """Write the demo split."""
+    parser = argparse.ArgumentParser(
+        prog="jetson_benchmark.py demo-data", description="Write a small SA-V-shaped split, the same for a seed."
+    )
+    parser.add_argument("out", type=Path, help="folder to write; it becomes the --split_dir of a run")
+    parser.add_argument("--seed", type=int, default=0, help="decides everything in it (default %(default)s)")
+    parser.add_argument("--videos", type=int, default=3, help="number of clips (default %(default)s)")
+    parser.add_argument("--frames", type=int, default=48, help="frames of a clip, 24 a second (default %(default)s)")
+    parser.add_argument("--height", type=int, default=240, help="pixels (default %(default)s)")
+    parser.add_argument("--width", type=int, default=428, help="pixels (default %(default)s)")
+    args = parser.parse_args(argv)
+    from savbench.demo_data import DemoDataError, generate_demo_split
+
+    try:
+        split_dir = generate_demo_split(
+            args.out, seed=args.seed, videos=args.videos, frames=args.frames, height=args.height, width=args.width
+        )
+    except (DemoDataError, ValueError, OSError) as error:
+        print(f"jetson_benchmark demo-data: {error}", file=sys.stderr)
+        return EXIT_BAD_ARGUMENTS
+    print(f"demo split in {split_dir}")
+    return 0
+
+
+SUBCOMMANDS: dict[str, Callable[[list[str]], int]] = {"demo-data": demo_data_command}
+
+
+def run_parser() -> argparse.ArgumentParser:
+    """The flags of the main job."""
+    parser = argparse.ArgumentParser(
+        prog="jetson_benchmark.py",
+        description="Run a SA-V split through promptable video segmentation models and write latency, memory and J&F per object to CSV.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--split_dir", type=Path, required=True, help="folder with JPEGImages_24fps, Annotations_6fps and the list of videos")
+    data.add_argument("--split_name", help="stem of the list, for example sav_val (default: the one .txt file in the folder)")
+    data.add_argument("--limit_videos", type=int, metavar="N", help="run the first N videos")
+    data.add_argument("--limit_objects", type=int, metavar="N", help="run the first N objects of each video")
+    data.add_argument("--max_frames", type=int, metavar="N", help="cut clips after N frames; J&F is then not the published one")
+    data.add_argument("--frame_stride", type=int, default=1, metavar="N", help="track every Nth frame, hold masks in between (default 1)")
+    data.add_argument("--shuffle_videos", action="store_true", help="take the videos in an order drawn from --seed")
+
+    models = parser.add_argument_group("models; lists are comma-separated and multiply into arms")
+    models.add_argument("--models", type=_names, required=True, metavar="LIST", help=f"MODEL_PROMPT: {', '.join(all_tags())}")
+    models.add_argument(
+        "--autocast_dtype", type=_names, default=("bfloat16",), metavar="LIST",
+        help=f"torch.amp.autocast around every call: {', '.join(AUTOCAST_DTYPES)}; float32 is none (default bfloat16)",
+    )  # fmt: skip
+    models.add_argument(
+        "--imgsz", type=_sizes, default=(), metavar="LIST", help="side of the model's input in pixels (default: its own, 1024)"
+    )
+    models.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda where it works)")
+    models.add_argument("--weights_dir", type=Path, help="folder with the weights files (default: checkpoints, EdgeTAM/checkpoints)")
+    models.add_argument("--random_weights", action="store_true", help="untrained weights: true time and memory, meaningless J&F")
+    models.add_argument("--sam2_dir", type=Path, help="run SAM 2 from this checkout instead of the installed package")
+    models.add_argument("--edgetam_dir", type=Path, help="run EdgeTAM from this checkout (default ./EdgeTAM; without one, transformers)")
+
+    measuring = parser.add_argument_group("prompts and measuring")
+    measuring.add_argument("--num_points", type=int, default=1, metavar="N", help="clicks of a points prompt (default 1)")
+    measuring.add_argument("--warmup_frames", type=int, default=5, metavar="N", help="untimed frames before each object (default 5)")
+    measuring.add_argument("--seed", type=int, default=0, help="for random weights and --shuffle_videos (default 0)")
+    measuring.add_argument(
+        "--timeout", type=float, default=900.0, metavar="S", help="seconds without progress before a worker is ended (900)"
+    )
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--out_dir", type=Path, help="folder of the run; a run that is there goes on (default results/<time>)")
+    output.add_argument("--retry_failed", action="store_true", help="run objects again whose row is not ok")
+    output.add_argument("--save_overlays", action="store_true", help="write a video of each object with the masks drawn in")
+    output.add_argument("--save_masks", action="store_true", help="write predictions in SA-V layout, for the official evaluator")
+    return parser
+
+
+def config_of(args: argparse.Namespace) -> RunConfig:
+    """Arguments to settings, with every path made absolute, since workers run in another folder.
+
+    Raises:
+        ConfigError: a value cannot be run.
+    """
+    if args.weights_dir is not None:
+        weights_dirs = (args.weights_dir,)
+    else:
+        weights_dirs = tuple(base / name for base in _bases() for name in ("checkpoints", "EdgeTAM/checkpoints"))
+    edgetam_dir = args.edgetam_dir or next((base / "EdgeTAM" for base in _bases() if (base / "EdgeTAM" / "sam2").is_dir()), None)
+    for option, folder in (("sam2_dir", args.sam2_dir), ("edgetam_dir", args.edgetam_dir)):
+        if folder is not None and not (folder / "sam2").is_dir():
+            raise ConfigError(f"--{option} {folder}: holds no sam2 package; give the top of the checkout")
+    return RunConfig(
+        split_dir=_absolute(args.split_dir),
+        models=args.models,
+        split_name=args.split_name,
+        weights_dirs=tuple(map(_absolute, weights_dirs)),
+        random_weights=args.random_weights,
+        imgsz=args.imgsz,
+        autocast_dtypes=args.autocast_dtype,
+        device=args.device,
+        limit_videos=args.limit_videos,
+        limit_objects=args.limit_objects,
+        max_frames=args.max_frames,
+        frame_stride=args.frame_stride,
+        seed=args.seed,
+        shuffle_videos=args.shuffle_videos,
+        warmup_frames=args.warmup_frames,
+        num_points=args.num_points,
+        out_dir=args.out_dir,
+        save_overlays=args.save_overlays,
+        save_masks=args.save_masks,
+        timeout_s=args.timeout,
+        edgetam_dir=None if edgetam_dir is None else _absolute(edgetam_dir),
+        sam2_dir=None if args.sam2_dir is None else _absolute(args.sam2_dir),
+    )
+
+
+def _bases() -> list[Path]:
+    """Where default folders are looked for: the current folder, then the benchmark's own."""
+    return list(dict.fromkeys((Path.cwd(), ROOT)))
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(name) for name in _names(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: sizes are whole numbers of pixels, for example 512,1024") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,259 @@
+"""EdgeTAM as transformers' `EdgeTamVideoModel`, streamed frame by frame, with the official model's results.
+
+Fed with the same weights, the two implementations differ in three points, which this module mends; with them the mask logits of 20 frames
+agree to 1e-6 in float32 for clicks, boxes and masks, and to the rounding of bfloat16 under autocast.
+
+1. Memory features. The official predictor keeps them in bfloat16 whatever the dtype of the run; transformers keeps the dtype of the run.
+2. Mask prompt, object pointer. Officially the pointer of a mask prompt is made from the decoder's single-mask token; transformers asks for
+   three masks there and takes the token of the best.
+3. Mask prompt, memory. Officially the memory encoder sees the mask after a round trip through the low resolution of the decoder's output
+   (imgsz / 4); transformers gives it the prompt itself.
+
+Two points that look different are not. Officially clips under 16 frames use fewer object pointers: EdgeTAM's pointers carry no temporal
+encoding, so the limit never drops one that exists. And transformers tracks the objects of a session one by one, the official predictor
+as a batch: the results are the same, the time is not.
+
+The official predictor fills holes of up to 8 pixels in masks if its CUDA extension is compiled; transformers never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+import transformers
+from torch.nn import functional
+from transformers import EdgeTamVideoConfig, EdgeTamVideoInferenceSession, EdgeTamVideoModel, EdgeTamVisionConfig, TimmWrapperConfig
+
+from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
+from runners.edgetam import STRIDE, check_size
+from runners.edgetam_weights import convert
+from runners.torch_common import (
+    FramePreprocessor,
+    PartClock,
+    count_parameters,
+    masks_to_host,
+    read_checkpoint,
+    resolve_device,
+    synchronize,
+)
+
+POSITIVE_CLICK = 1
+BOX_CORNERS = (2, 3)
+"""Labels of the prompt encoder: a click on the object; top left and bottom right of a box, which is given as two points."""
+
+
+class _Model(EdgeTamVideoModel):  # type: ignore[misc]
+    """transformers' model with points 2 and 3 of the module's docstring mended."""
+
+    def _single_frame_forward(self, *args: Any, **kwargs: Any) -> Any:
+        # Only the pointer of a mask prompt is computed without saying how many masks are wanted; everything else passes it.
+        kwargs.setdefault("multimask_output", False)
+        return super()._single_frame_forward(*args, **kwargs)
+
+    def _use_mask_as_output(self, *args: Any, **kwargs: Any) -> Any:
+        output = super()._use_mask_as_output(*args, **kwargs)
+        low_n1hw, high_n1hw = output.pred_masks, output.high_res_masks
+        output.high_res_masks = functional.interpolate(
+            low_n1hw.float(), size=high_n1hw.shape[-2:], mode="bilinear", align_corners=False
+        ).to(high_n1hw.dtype)
+        return output
+
+
+class EdgeTamHfRunner:
+    """A `VideoRunner` over transformers' streaming session. Takes the official `edgetam.pt` or random weights.
+
+    Unlike the official predictor it takes further objects while it tracks.
+    """
+
+    name = "edgetam"
+
+    def __init__(self, options: BuildOptions) -> None:
+        """Build the model on the device, with the weights of `options.weights` or random ones drawn from `options.seed`.
+
+        Raises:
+            RunnerError: the size, the device, the version of transformers or the weights do not allow it.
+        """
+        imgsz = 1024 if options.imgsz is None else options.imgsz
+        check_size(imgsz)
+        self._device = resolve_device(options.device)
+        _check_hooks()
+        torch.manual_seed(options.seed)
+        self._model = _Model(_configuration(imgsz))
+        if options.weights is not None:
+            state = convert(read_checkpoint(options.weights), self._model.state_dict(), str(options.weights))
+            self._model.load_state_dict(state)
+        self._model.to(self._device).eval()
+        self._imgsz = imgsz
+        self._preprocess = FramePreprocessor(imgsz, self._device)
+        self._clock = PartClock(self._device)
+        self.applied = Applied(
+            implementation=f"transformers {transformers.__version__} EdgeTamVideoModel (timm {timm.__version__})",
+            device=str(self._device),
+            imgsz=int(self._model.image_size),
+            weights="random" if options.weights is None else "file",
+            parameters=count_parameters(self._model),
+            notes=(
+                "memory features kept in bfloat16, as the official predictor keeps them",
+                "object pointer and memory of a mask prompt computed as officially",
+                "small holes in masks are not filled: transformers has no such step",
+            ),
+        )
+        self._clip: Clip | None = None
+        self._session: Any = None
+        self._next_index: int | None = None
+        self._outputs: list[torch.Tensor] = []
+
+    def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
+        self.close()
+        self._clip = clip
+        self._session = EdgeTamVideoInferenceSession(
+            video_height=clip.height,
+            video_width=clip.width,
+            inference_device=self._device,
+            inference_state_device=self._device,
+            video_storage_device=self._device,
+            dtype=torch.float32,
+        )
+
+    def prompt(self, frame_index: int, frame_hwc: Frame, prompts: Sequence[Prompt]) -> Masks:
+        if self._session is None:
+            raise RunnerError("edgetam: open a clip before prompting")
+        self._clock.start()
+        image_chw = self._preprocess(frame_hwc)
+        self._clock.mark("preprocess_ms")
+        for prompt in prompts:
+            self._add(frame_index, prompt)
+        return self._advance(frame_index, image_chw)
+
+    def track(self, frame_index: int, frame_hwc: Frame) -> Masks:
+        if self._next_index is None:
+            raise RunnerError("edgetam: prompt an object before tracking")
+        self._clock.start()
+        image_chw = self._preprocess(frame_hwc)
+        self._clock.mark("preprocess_ms")
+        return self._advance(frame_index, image_chw)
+
+    def inspect(self) -> FrameReport:
+        return FrameReport(parts_ms=self._clock.parts_ms(), finite=all(bool(tensor.isfinite().all()) for tensor in self._outputs))
+
+    def close(self) -> None:
+        self._clip = None
+        self._session = None
+        self._next_index = None
+        self._outputs = []
+
+    def _add(self, frame_index: int, prompt: Prompt) -> None:
+        session = self._session
+        index = session.obj_id_to_idx(prompt.object_id)
+        if prompt.mask_hw is not None:
+            session.remove_point_inputs(index, frame_index)
+            session.add_mask_inputs(index, frame_index, self._mask_input(torch.tensor(prompt.mask_hw)))
+        else:
+            points_n2 = prompt.points_n2 if prompt.box_4 is None else prompt.box_4.reshape(2, 2)
+            assert points_n2 is not None  # Prompt holds exactly one of its forms
+            labels = [POSITIVE_CLICK] * len(points_n2) if prompt.box_4 is None else list(BOX_CORNERS)
+            # The same order of operations as upstream, so that the coordinates are the same floats.
+            points_11n2 = torch.tensor(points_n2, dtype=torch.float32)[None, None]
+            points_11n2 = points_11n2 / torch.tensor([session.video_width, session.video_height]) * self._imgsz
+            labels_11n = torch.tensor(labels, dtype=torch.int32)[None, None]
+            session.remove_mask_inputs(index, frame_index)
+            session.add_point_inputs(index, frame_index, {"point_coords": points_11n2, "point_labels": labels_11n})
+        if prompt.object_id not in session.obj_with_new_inputs:
+            session.obj_with_new_inputs.append(prompt.object_id)
+
+    def _mask_input(self, mask_hw: torch.Tensor) -> torch.Tensor:
+        """A mask prompt at the model's input size, (1, 1, imgsz, imgsz) of 0 and 1, resized as the official predictor does."""
+        mask_11hw = mask_hw[None, None].to(self._device, torch.float32)
+        if mask_hw.shape == (self._imgsz, self._imgsz):
+            return mask_11hw
+        size = (self._imgsz, self._imgsz)
+        resized_11hw = functional.interpolate(mask_11hw, size=size, mode="bilinear", align_corners=False, antialias=True)
+        return (resized_11hw >= 0.5).float()
+
+    def _advance(self, frame_index: int, image_chw: torch.Tensor) -> Masks:
+        session, clip = self._session, self._clip
+        assert clip is not None
+        if self._next_index is not None and frame_index != self._next_index:
+            raise RunnerError(
+                f"edgetam: frame {self._next_index} was due and frame {frame_index} was fed; frames must be fed without a gap"
+            )
+        if frame_index >= clip.num_frames:
+            raise RunnerError(f"edgetam: frame {frame_index} lies behind the end of the clip that was opened")
+        low_n1hw = self._model(inference_session=session, frame=image_chw, frame_idx=frame_index).pred_masks
+        logits_n1hw = functional.interpolate(low_n1hw.float(), size=(clip.height, clip.width), mode="bilinear", align_corners=False)
+        self._outputs = [logits_n1hw, *self._keep_bfloat16(frame_index)]
+        self._forget(frame_index)
+        self._next_index = frame_index + 1
+        self._clock.mark("model_ms")
+        masks_nhw = masks_to_host(logits_n1hw)
+        self._clock.mark("output_ms")
+        synchronize(self._device)
+        return masks_nhw
+
+    def _keep_bfloat16(self, frame_index: int) -> list[torch.Tensor]:
+        """Round the memory features of this frame (point 1 of the module's docstring). Returns what the frame left for later ones.
+
+        The mask logits alone would not tell of NaN: where the object score is NaN, the model takes the object for absent and writes a
+        finite number over its mask.
+        """
+        left: list[torch.Tensor] = []
+        for outputs in self._session.output_dict_per_obj.values():
+            for kind in ("cond_frame_outputs", "non_cond_frame_outputs"):
+                output = outputs[kind].get(frame_index)
+                if output is not None:
+                    output["maskmem_features"] = output["maskmem_features"].to(torch.bfloat16)
+                    left += [output[name] for name in ("object_score_logits", "object_pointer", "maskmem_features")]
+        return left
+
+    def _forget(self, frame_index: int) -> None:
+        """Drop what no later frame reads, so that memory does not grow with the clip.
+
+        Frame t + 1 reads the memory features of t - 5 to t, the object pointers of t - 14 to t and, of the prompted frames, both.
+        """
+        self._session.processed_frames.clear()
+        oldest_memory = frame_index - (self._model.num_maskmem - 2)
+        oldest_pointer = frame_index - (self._model.config.max_object_pointers_in_encoder - 2)
+        for outputs in self._session.output_dict_per_obj.values():
+            tracked = outputs["non_cond_frame_outputs"]
+            for index in list(tracked):
+                if index < oldest_pointer:
+                    del tracked[index]
+                elif index < oldest_memory:
+                    for name in ("maskmem_features", "maskmem_pos_enc"):
+                        tracked[index].pop(name, None)
+                if index in tracked and index != frame_index:
+                    tracked[index].pop("pred_masks", None)
+        for tracked in self._session.frames_tracked_per_obj.values():
+            for index in [index for index in tracked if index != frame_index]:
+                del tracked[index]
+
+
+def _configuration(imgsz: int) -> EdgeTamVideoConfig:
+    """The official model's architecture at one input size; the library's defaults name another backbone and only know 1024 pixels."""
+    grid = imgsz // STRIDE
+    backbone = TimmWrapperConfig(architecture="repvit_m1", model_args={"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]})
+    return EdgeTamVideoConfig(
+        image_size=imgsz,
+        vision_config=EdgeTamVisionConfig(
+            backbone_config=backbone,
+            backbone_feature_sizes=[[4 * grid, 4 * grid], [2 * grid, 2 * grid], [grid, grid]],
+        ),
+        prompt_encoder_config={"image_size": imgsz},
+        memory_attention_rope_feat_sizes=[grid, grid],
+        # SAM 2.1 has both; EdgeTAM's checkpoint has neither.
+        enable_occlusion_spatial_embedding=False,
+        enable_temporal_pos_encoding_for_object_pointers=False,
+    )
+
+
+def _check_hooks() -> None:
+    """Overriding a method that the library has renamed would change nothing, in silence."""
+    for name in ("_single_frame_forward", "_use_mask_as_output"):
+        if not hasattr(EdgeTamVideoModel, name):
+            raise RunnerError(
+                f"edgetam: transformers {transformers.__version__} has changed inside (no EdgeTamVideoModel.{name}); install the version "
+                "that requirements.txt names"
+            )

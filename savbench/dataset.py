@@ -1,0 +1,425 @@
+"""SA-V val and test splits on disk, read lazily.
+
+The layout is the published one (sav_dataset/README.md of facebookresearch/sam2):
+
+    {split_dir}/{split}.txt                                            video ids, one a line
+    {split_dir}/JPEGImages_24fps/{video}/{frame}.jpg                   00000.jpg, 00001.jpg, ...
+    {split_dir}/Annotations_6fps/{video}/{object}/{frame}.png          00000.png, 00004.png, ...
+
+Opening a split reads the list of ids and nothing else; a video's folders are listed when it is asked for, and images are decoded one
+at a time by `read_frame` and `read_mask`.
+
+Frame indices. The index of a frame is its position among the video's JPEGs in numerical order, which is what trackers count in; the
+number in its name may have gaps (00000, 00004, 00008). Annotations are matched to frames by that number, never by position.
+
+Two kinds of failure: `DatasetError` means that the split cannot be used at all, `ClipError` that one video or one object cannot, while
+the rest of the split can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from runners.base import Frame
+
+FRAMES_DIR = "JPEGImages_24fps"
+MASKS_DIR = "Annotations_6fps"
+FRAME_SUFFIXES = ("jpg", "jpeg")
+MASK_SUFFIXES = ("png",)
+
+BoolMask = npt.NDArray[np.bool_]
+"""Mask of one object, (height, width), bool."""
+
+# Only decoders that such files need: Pillow picks by content, and some of its others start outside programs.
+_FRAME_FORMATS = ("JPEG", "PNG")
+_MASK_FORMATS = ("PNG",)
+# What Pillow was seen to raise on truncated and bit-flipped JPEG and PNG files, and what its decoders document.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+class DatasetError(RuntimeError):
+    """The split as a whole cannot be used; the message says why and what to do."""
+
+
+class ClipError(RuntimeError):
+    """One video or object cannot be used; the message has the path and what to do. The rest of the split is not affected."""
+
+
+@dataclass(frozen=True)
+class SplitObject:
+    """One annotated object of one video."""
+
+    video: str
+    object: str
+    """Name of the object's folder, for example `000`."""
+    annotations: tuple[tuple[int, Path], ...]
+    """(index of the frame, path of its mask) in rising order; never empty."""
+    left_out: int = 0
+    """Number of annotations that `SplitVideo.take` left out."""
+
+    @property
+    def folder(self) -> Path:
+        return self.annotations[0][1].parent
+
+
+@dataclass(frozen=True)
+class SplitVideo:
+    """One video: its frames and objects, as listed on disk, with nothing decoded."""
+
+    name: str
+    frame_paths: tuple[Path, ...]
+    """Path of every frame; the position is the frame index."""
+    objects: tuple[SplitObject, ...]
+    """Usable objects, by name."""
+    defects: Mapping[str, str] = field(default_factory=dict)
+    """Unusable objects: name -> what is wrong and what to do."""
+
+    @property
+    def object_names(self) -> list[str]:
+        """Names of all objects, usable or not, sorted."""
+        return sorted([*(obj.object for obj in self.objects), *self.defects])
+
+    def object(self, name: str) -> SplitObject:
+        """The object of this name.
+
+        Raises:
+            ClipError: its annotations cannot be used, or there is no such object.
+        """
+        if name in self.defects:
+            raise ClipError(self.defects[name])
+        for obj in self.objects:
+            if obj.object == name:
+                return obj
+        raise ClipError(f"video {self.name} has no object {name}; it has {', '.join(self.object_names)}")
+
+    def read_size(self) -> tuple[int, int]:
+        """(height, width) of the first frame, from the header of its file; the pixels are not decoded.
+
+        Raises:
+            ClipError: the file is unreadable.
+        """
+        path = self.frame_paths[0]
+        try:
+            with Image.open(path, formats=_FRAME_FORMATS) as image:
+                return image.height, image.width
+        except _UNREADABLE as error:
+            raise ClipError(_unreadable("frame", path, error)) from error
+
+    def take(self, max_frames: int | None = None, frame_stride: int = 1) -> SplitVideo:
+        """The video reduced to every `frame_stride`-th frame from the first on, and of those to the first `max_frames`.
+
+        Frames are numbered anew. Annotations of frames that are left out are left out too; an object that keeps none becomes a defect.
+
+        Raises:
+            ValueError: a number below 1.
+        """
+        if frame_stride < 1 or (max_frames is not None and max_frames < 1):
+            raise ValueError(f"max_frames and frame_stride are 1 or more, not {max_frames} and {frame_stride}")
+        kept_paths = self.frame_paths[::frame_stride][:max_frames]
+        objects: list[SplitObject] = []
+        defects = dict(self.defects)
+        for obj in self.objects:
+            kept = tuple(
+                (index // frame_stride, path)
+                for index, path in obj.annotations
+                if index % frame_stride == 0 and index // frame_stride < len(kept_paths)
+            )
+            if kept:
+                left_out = obj.left_out + len(obj.annotations) - len(kept)
+                objects.append(replace(obj, annotations=kept, left_out=left_out))
+            else:
+                defects[obj.object] = (
+                    f"{obj.folder}: none of its {len(obj.annotations)} annotated frames is among the {len(kept_paths)} frames that are "
+                    f"left with max_frames {max_frames} and frame_stride {frame_stride}; raise --max_frames or lower --frame_stride"
+                )
+        return replace(self, frame_paths=kept_paths, objects=tuple(objects), defects=MappingProxyType(defects))
+
+
+@dataclass(frozen=True)
+class Target:
+    """One row to be written: an object of a video, or a whole video that cannot be used."""
+
+    video: str
+    object: str
+    """Folder name of the object; empty where the video as a whole is unusable."""
+    defect: str | None = None
+    """Why it cannot be run, or None where nothing is known against it."""
+
+
+class Split:
+    """A split whose folders and list of videos were found in order. Made by `open_split`."""
+
+    def __init__(self, root: Path, name: str, videos: Sequence[str]) -> None:
+        self.root = root
+        self.name = name
+        self.videos = list(videos)
+        """Video ids in the order of the list file."""
+
+    def video(self, name: str) -> SplitVideo:
+        """List the frames and annotations of a video.
+
+        Objects with a defect are named in the result's `defects`, so that one bad folder does not hide the others.
+
+        Raises:
+            ClipError: no frames or no objects at all, or frames whose order cannot be told.
+        """
+        frames_dir = self.root / FRAMES_DIR / name
+        masks_dir = self.root / MASKS_DIR / name
+        frame_names = _numbered_files(frames_dir, FRAME_SUFFIXES)
+        if not frame_names:
+            raise ClipError(f"{frames_dir}: no .jpg frames; extract the video's frames again or take {name} out of {self.name}.txt")
+        try:
+            with os.scandir(masks_dir) as entries:
+                object_names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        except OSError as error:
+            raise ClipError(_no_folder(masks_dir, error)) from error
+        if not object_names:
+            raise ClipError(
+                f"{masks_dir}: no folder of an object; SA-V keeps one folder of masks per object "
+                f"({masks_dir / '000' / '00000.png'}), extract the annotations again"
+            )
+        index_of_number = {number: index for index, number in enumerate(frame_names)}
+        objects: list[SplitObject] = []
+        defects: dict[str, str] = {}
+        for object_name in object_names:
+            try:
+                objects.append(_list_object(name, masks_dir / object_name, index_of_number))
+            except ClipError as error:  # noqa: PERF203 - one bad folder must not hide the others
+                defects[object_name] = str(error)
+        return SplitVideo(
+            name=name,
+            frame_paths=tuple(frames_dir / frame_name for frame_name in frame_names.values()),
+            objects=tuple(objects),
+            defects=MappingProxyType(defects),
+        )
+
+    def targets(self, video: str) -> list[Target]:
+        """Every object of a video, usable or not, by name; a single `Target` without object where the video is unusable."""
+        try:
+            listed = self.video(video)
+        except ClipError as error:
+            return [Target(video, "", str(error))]
+        return [Target(video, name, listed.defects.get(name)) for name in listed.object_names]
+
+    def select(
+        self,
+        *,
+        limit_videos: int | None = None,
+        limit_objects: int | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> list[Target]:
+        """Choose what to run. Lists the folders of the chosen videos only.
+
+        Args:
+            limit_videos: keep this many videos, from the top of the (shuffled) list.
+            limit_objects: keep this many objects of each video, by name.
+            shuffle: order the videos by a hash of `seed` and id: the same on every machine and Python, and the order of two videos
+                does not depend on which others are listed.
+            seed: used only with `shuffle`.
+
+        Raises:
+            ValueError: a limit below 1.
+        """
+        for limit in (limit_videos, limit_objects):
+            if limit is not None and limit < 1:
+                raise ValueError(f"a limit is 1 or more, not {limit}")
+        videos = self.videos
+        if shuffle:
+            videos = sorted(videos, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+        return [target for name in videos[:limit_videos] for target in self.targets(name)[:limit_objects]]
+
+
+def open_split(split_dir: str | os.PathLike[str], split_name: str | None = None) -> Split:
+    """Check the folders of a split and read its list of videos.
+
+    Args:
+        split_dir: folder that holds JPEGImages_24fps, Annotations_6fps and the list.
+        split_name: stem of the list, for example `sav_val`; None takes the one .txt file in the folder.
+
+    Raises:
+        DatasetError: a folder or the list is missing, the list is ambiguous, empty, holds an id twice or one that is no folder name.
+    """
+    root = Path(split_dir)
+    if not root.is_dir():
+        raise DatasetError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; give the SA-V split's folder as --split_dir")
+    missing = [name for name in (FRAMES_DIR, MASKS_DIR) if not (root / name).is_dir()]
+    if missing:
+        inside = sorted(child.parent.name for child in root.glob(f"*/{FRAMES_DIR}"))
+        hint = f"; did you mean --split_dir {root / inside[0]}?" if inside else "; SA-V splits have both, extract them there"
+        raise DatasetError(f"{root}: no folder {' and no folder '.join(missing)}{hint}")
+    list_path = _find_list(root, split_name)
+    return Split(root, list_path.stem, _read_list(list_path))
+
+
+def read_frame(path: Path, size_hw: tuple[int, int] | None = None) -> Frame:
+    """Decode a frame: (height, width, 3), RGB, uint8, writable.
+
+    Decoded by Pillow and converted to RGB, so that the pixels are those that SAM 2's own loader sees. As there, an EXIF orientation is
+    not applied: SA-V frames carry none, and masks are drawn on the stored pixels.
+
+    Args:
+        size_hw: size that all frames of the clip have; None accepts any.
+
+    Raises:
+        ClipError: missing, unreadable, truncated, or of another size.
+    """
+    try:
+        with Image.open(path, formats=_FRAME_FORMATS) as image:
+            if size_hw is not None and (image.height, image.width) != size_hw:
+                raise ClipError(
+                    f"{path}: the frame is {image.width}x{image.height}, the first one of its video {size_hw[1]}x{size_hw[0]}; "
+                    "extract the frames of this video again"
+                )
+            return np.array(image.convert("RGB"))
+    except _UNREADABLE as error:
+        raise ClipError(_unreadable("frame", path, error)) from error
+
+
+def read_mask(path: Path, size_hw: tuple[int, int] | None = None) -> BoolMask:
+    """Decode a mask: (height, width), bool, True where the stored value is above 0.
+
+    Single-channel PNGs of any depth and palette PNGs (by index) are taken, with at most two distinct values: the official evaluator
+    refuses more, because a file holds one object.
+
+    Args:
+        size_hw: size of the video's frames; None accepts any.
+
+    Raises:
+        ClipError: missing, unreadable, truncated, of another size, in colour, or with more than two values.
+    """
+    try:
+        with Image.open(path, formats=_MASK_FORMATS) as image:
+            if size_hw is not None and (image.height, image.width) != size_hw:
+                raise ClipError(
+                    f"{path}: the mask is {image.width}x{image.height}, the video {size_hw[1]}x{size_hw[0]}; "
+                    "masks have the size of the frames, extract the annotations again"
+                )
+            values = np.array(image)
+    except _UNREADABLE as error:
+        raise ClipError(_unreadable("mask", path, error)) from error
+    if values.ndim != 2:
+        raise ClipError(f"{path}: a colour image with {values.shape[2]} channels; a mask has one channel (or a palette)")
+    if values.dtype == np.bool_:
+        return values
+    low, high = values.min(), values.max()
+    if np.any((values != low) & (values != high)):
+        raise ClipError(
+            f"{path}: more than two values in the mask (between {low} and {high}); SA-V has one object per file, "
+            "split masks of several objects into one folder per object"
+        )
+    return np.asarray(values > 0)
+
+
+def first_prompt(obj: SplitObject, size_hw: tuple[int, int]) -> tuple[int, BoolMask]:
+    """Find where an object is first seen: (frame index, mask) of its first non-empty annotation.
+
+    Masks are decoded in order until one marks a pixel, usually the first.
+
+    Args:
+        obj: the object, already reduced by `SplitVideo.take` where that applies.
+        size_hw: (height, width) of the video.
+
+    Raises:
+        ClipError: a mask on the way is unusable, or none marks any pixel.
+    """
+    for index, path in obj.annotations:
+        mask_hw = read_mask(path, size_hw)
+        if mask_hw.any():
+            return index, mask_hw
+    message = f"{obj.folder}: none of its {len(obj.annotations)} masks marks any pixel, so that there is nothing to prompt with"
+    if obj.left_out:
+        message += f"; {obj.left_out} more were left out by --max_frames or --frame_stride, try without"
+    else:
+        message += "; remove the object's folder or extract the annotations again"
+    raise ClipError(message)
+
+
+def _numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
+    """Files with one of the suffixes: number in the name -> name, in numerical order. Hidden files are no part of a data set."""
+    named: dict[int, str] = {}
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except OSError as error:
+        raise ClipError(_no_folder(folder, error)) from error
+    for name in names:
+        stem, _, suffix = name.rpartition(".")
+        if suffix.lower() not in suffixes or name.startswith("."):
+            continue
+        if not (stem.isascii() and stem.isdecimal()):
+            raise ClipError(f"{folder / name}: the name is not a frame number such as 00004.{suffix}; rename or remove it")
+        number = int(stem)
+        if number in named:
+            raise ClipError(f"{folder}: {named[number]} and {name} have the same frame number; remove one of them")
+        named[number] = name
+    return dict(sorted(named.items()))
+
+
+def _list_object(video: str, folder: Path, index_of_number: Mapping[int, int]) -> SplitObject:
+    names = _numbered_files(folder, MASK_SUFFIXES)
+    if not names:
+        raise ClipError(f"{folder}: no .png masks; extract the annotations again or remove the folder")
+    without_frame = [name for number, name in names.items() if number not in index_of_number]
+    if without_frame:
+        others = f" (and {len(without_frame) - 1} more)" if len(without_frame) > 1 else ""
+        raise ClipError(f"{folder / without_frame[0]}{others}: no frame of this number among the video's; extract its frames again")
+    return SplitObject(video, folder.name, tuple((index_of_number[number], folder / name) for number, name in names.items()))
+
+
+def _find_list(root: Path, split_name: str | None) -> Path:
+    try:
+        found = sorted(path for path in root.iterdir() if path.suffix == ".txt" and not path.name.startswith(".") and path.is_file())
+    except OSError as error:
+        raise DatasetError(f"{root}: cannot be listed ({error.strerror}); check its permissions") from error
+    names = ", ".join(path.stem for path in found)
+    if split_name is not None:
+        path = root / f"{split_name.removesuffix('.txt')}.txt"
+        if path not in found:
+            raise DatasetError(f"{path}: no such file; --split_name can be {names}" if found else f"{path}: no such file")
+        return path
+    if len(found) > 1:
+        raise DatasetError(f"{root}: several lists of videos ({names}); choose one with --split_name")
+    if not found:
+        raise DatasetError(f"{root}: no list of videos; SA-V has sav_val.txt or sav_test.txt there, with one video id a line")
+    return found[0]
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        lines: Iterable[str] = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read as a list of video ids ({error})") from error
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        name = line.strip()
+        if not name:
+            continue
+        if name in (".", "..") or any(char in name for char in "/\\\0"):
+            raise DatasetError(f"{path}, line {number}: {name!r} is not a video id; ids are names of folders in {FRAMES_DIR}")
+        if name in line_of:
+            raise DatasetError(f"{path}, line {number}: {name} is already listed in line {line_of[name]}; remove one of the lines")
+        line_of[name] = number
+    if not line_of:
+        raise DatasetError(f"{path}: lists no video; put one video id on each line")
+    return list(line_of)
+
+
+def _no_folder(folder: Path, error: OSError) -> str:
+    return f"{folder}: cannot be listed ({error.strerror}); extract this video again or take it out of the list"
+
+
+def _unreadable(what: str, path: Path, error: BaseException) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f"{path}: unreadable {what} ({reason or type(error).__name__}); extract or download it again"

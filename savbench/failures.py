@@ -1,0 +1,46 @@
+"""From exceptions and dead processes to the status of a row."""
+
+from __future__ import annotations
+
+import signal
+
+OUT_OF_MEMORY_TEXTS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "NvMapMemAlloc",  # Jetson's allocator; error 12 is ENOMEM
+    "NVML_SUCCESS == r INTERNAL ASSERT FAILED",  # torch asks NVML for an out-of-memory report, and Jetson has none
+)
+"""Messages that mean a lack of memory whatever the exception's type; the last two were seen on Jetson boards."""
+
+
+def status_of(error: BaseException) -> str:
+    """`oom` where memory ran out, in any of the ways it shows; else `error`."""
+    # torch's class is known by its name, for torch is not imported here.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "oom"
+    message = str(error).lower()
+    if isinstance(error, RuntimeError | OSError) and any(text.lower() in message for text in OUT_OF_MEMORY_TEXTS):
+        return "oom"
+    return "error"
+
+
+def status_of_exit(return_code: int, oom_kills: int) -> tuple[str, str]:
+    """Status and message for a worker that ended without saying why.
+
+    Args:
+        return_code: as `subprocess` gives it, negative for a signal.
+        oom_kills: by how much the kernel's count of out-of-memory kills rose while the worker ran.
+    """
+    if return_code == -signal.SIGKILL and oom_kills > 0:
+        return "oom", "the kernel killed the worker for want of memory; use a smaller --imgsz or --autocast_dtype float16, or free memory"
+    if return_code < 0:
+        try:
+            name = signal.Signals(-return_code).name
+        except ValueError:
+            name = f"signal {-return_code}"
+        if return_code == -signal.SIGKILL:
+            return "killed", "the worker was killed (SIGKILL), by a person or by the kernel for want of memory; see `dmesg`"
+        return "killed", f"the worker died of {name}; the log has the stack"
+    return "error", f"the worker ended with exit status {return_code}; see the log"

@@ -1,0 +1,91 @@
+"""Statistics of timed frames. Every sample is kept and every figure derived from the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+class LatencySamples:
+    """Durations in milliseconds and their statistics; None, never 0, where there is no sample.
+
+    A percentile p of n sorted samples is the value at position p / 100 * (n - 1), counted from 0 and interpolated linearly between the
+    samples on both sides: method 7 of Hyndman and Fan (Sample Quantiles in Statistical Packages, 1996), which numpy calls `linear`.
+    """
+
+    def __init__(self, samples_ms: Iterable[float] = ()) -> None:
+        """
+        Raises:
+            ValueError: a sample is negative, infinite or not a number.
+        """
+        self._samples_ms: list[float] = []
+        for sample_ms in samples_ms:
+            self.add(sample_ms)
+
+    def add(self, sample_ms: float) -> None:
+        """Take one more sample.
+
+        Raises:
+            ValueError: the sample is negative, infinite or not a number.
+        """
+        if not 0 <= sample_ms < float("inf"):
+            raise ValueError(f"a latency is a finite number of milliseconds, 0 or more, not {sample_ms}")
+        self._samples_ms.append(float(sample_ms))
+
+    @property
+    def samples_ms(self) -> tuple[float, ...]:
+        """The samples in the order they came."""
+        return tuple(self._samples_ms)
+
+    @property
+    def count(self) -> int:
+        return len(self._samples_ms)
+
+    @property
+    def mean(self) -> float | None:
+        return float(np.mean(self._samples_ms)) if self._samples_ms else None
+
+    @property
+    def min(self) -> float | None:
+        return min(self._samples_ms, default=None)
+
+    @property
+    def max(self) -> float | None:
+        return max(self._samples_ms, default=None)
+
+    @property
+    def p50(self) -> float | None:
+        return self.percentile(50)
+
+    @property
+    def p90(self) -> float | None:
+        return self.percentile(90)
+
+    @property
+    def p95(self) -> float | None:
+        return self.percentile(95)
+
+    @property
+    def p99(self) -> float | None:
+        return self.percentile(99)
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second, 1000 / mean: the rate over the whole time, which the mean of the frames' own rates overstates.
+
+        None too where no time passed at all.
+        """
+        return 1000 / self.mean if self.mean else None
+
+    def percentile(self, p: float) -> float | None:
+        """
+        Args:
+            p: 0 to 100.
+
+        Raises:
+            ValueError: p lies outside of that.
+        """
+        if not 0 <= p <= 100:
+            raise ValueError(f"a percentile lies between 0 and 100, not at {p}")
+        return float(np.percentile(self._samples_ms, p, method="linear")) if self._samples_ms else None

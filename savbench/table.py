@@ -1,0 +1,78 @@
+"""The table that closes a run: one line per arm."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from savbench.latency import LatencySamples
+from savbench.metrics import ObjectScore, dataset_means
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from savbench.config import Arm
+    from savbench.results import SummaryRow
+
+HEADER = ("arm", "objects", "FPS", "p50 ms", "p90 ms", "peak MiB", "J", "F", "J&F", "weights")
+RANDOM = "random"
+
+
+def closing_table(arms: Sequence[Arm], rows: Sequence[SummaryRow], latency_ms: Mapping[str, Sequence[float]]) -> str:
+    """Lines of text, one per arm in the order of the arms.
+
+    FPS and percentiles are taken over all frames of the arm's objects with status ok; J and F are means over objects and J&F is their
+    mean, as the official evaluator takes them. Peak memory is torch's allocated GPU memory, or on a CPU the resident memory.
+
+    Args:
+        latency_ms: latencies of the timed frames by arm id.
+    """
+    lines = [_line(arm, [row for row in rows if row.arm_id == arm.arm_id], latency_ms.get(arm.arm_id, ())) for arm in arms]
+    widths = [max(len(line[i]) for line in [HEADER, *lines]) for i in range(len(HEADER))]
+    text = [_aligned(HEADER, widths), "  ".join("-" * width for width in widths), *(_aligned(line, widths) for line in lines)]
+    if any(line[-1] == RANDOM for line in lines):
+        text.append("random: untrained weights. Time and memory are real, J and F say nothing about the model.")
+    return "\n".join(text)
+
+
+def _line(arm: Arm, rows: Sequence[SummaryRow], latency_ms: Sequence[float]) -> tuple[str, ...]:
+    good = [row for row in rows if row.status == "ok"]
+    latency = LatencySamples(latency_ms)
+    scores = [
+        ObjectScore(J=row.J, F=row.F, JandF=row.JandF, frames_scored=row.frames_scored or 0)
+        for row in good
+        if row.J is not None and row.F is not None and row.JandF is not None
+    ]
+    means = dataset_means(scores) if scores else None
+    scored = ("", "", "") if means is None else tuple(_number(value, 3) for value in (means.J, means.F, means.JandF))
+    gpu = [row.gpu_peak_alloc_MiB for row in good if row.gpu_peak_alloc_MiB is not None]
+    cpu = [row.cpu_peak_rss_MiB for row in good if row.cpu_peak_rss_MiB is not None]
+    peak = f"{max(gpu):.0f} GPU" if gpu else f"{max(cpu):.0f} RSS" if cpu else ""
+    weights = {row.weights if row.weights in (RANDOM, "none") else row.weights[:8] for row in good}
+    return (
+        arm.label,
+        _objects(rows),
+        _number(latency.fps, 2),
+        _number(latency.p50, 1),
+        _number(latency.p90, 1),
+        peak,
+        *scored,
+        ",".join(sorted(weights)),
+    )
+
+
+def _objects(rows: Sequence[SummaryRow]) -> str:
+    """`12`, or `10 + 1 oom + 1 error`."""
+    counts = Counter(row.status for row in rows)
+    good = counts.pop("ok", 0)
+    return " + ".join([str(good), *(f"{count} {status}" for status, count in counts.most_common())])
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """The first and the last column to the left, numbers to the right."""
+    last = len(cells) - 1
+    return "  ".join(c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))).rstrip()

@@ -1,0 +1,49 @@
+"""Counting the Python warnings that a model gives while it runs."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class WarningLog:
+    """While active, every warning is counted, also one that was given before, and the first line of each distinct one is kept.
+
+    Not for use in several threads at once: Python's list of warning filters belongs to the process.
+
+    Attributes:
+        count: warnings given.
+        lines: `Category: first line` of the distinct ones, in the order of their first appearance, at most `limit`.
+    """
+
+    def __init__(self, limit: int = 20) -> None:
+        self.count = 0
+        self.lines: list[str] = []
+        self._limit = limit
+        self._catch = warnings.catch_warnings()
+
+    def __enter__(self) -> WarningLog:
+        self._catch.__enter__()
+        warnings.simplefilter("always")
+        warnings.showwarning = self._take
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._catch.__exit__(kind, error, trace)
+
+    def _take(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        self.count += 1
+        text = f"{category.__name__}: {next(iter(str(message).strip().splitlines()), '')}"
+        if text not in self.lines and len(self.lines) < self._limit:
+            self.lines.append(text)

@@ -1,0 +1,117 @@
+"""A worker process as the supervisor sees it: started, listened to, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from savbench.failures import status_of_exit
+from savbench.memory import oom_kill_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from savbench.job import Job
+
+ROOT = Path(__file__).resolve().parent.parent
+POLL_S = 0.2
+DUMP_S = 2.0
+"""How long a hanging worker gets to write its stack into the log."""
+
+
+class WorkerTimeoutError(Exception):
+    """The worker gave no sign of progress for too long."""
+
+
+class StopRequestedError(Exception):
+    """The user wants the run to end."""
+
+
+class WorkerProcess:
+    """A child that runs one job. It leads its own process group, so that Ctrl-C on the terminal reaches the supervisor alone."""
+
+    def __init__(self, job: Job, log_path: Path) -> None:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._oom_kills_before = oom_kill_count()
+        reading, writing = os.pipe()
+        try:
+            with log_path.open("ab") as log:
+                self._child = subprocess.Popen(
+                    [sys.executable, "-m", "savbench.worker", "--events", str(writing)],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    cwd=ROOT,
+                    pass_fds=(writing,),
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self._events = os.fdopen(reading, "rb", buffering=0)
+        with contextlib.suppress(BrokenPipeError):  # a child that died at once is noticed by its missing events
+            assert self._child.stdin is not None
+            self._child.stdin.write(job.to_line().encode())
+            self._child.stdin.flush()
+
+    def events(self, timeout_s: float, stop_requested: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+        """The worker's events until it ends.
+
+        Raises:
+            WorkerTimeoutError: nothing came for `timeout_s` seconds.
+            StopRequestedError: `stop_requested` says so.
+        """
+        pending = b""
+        last = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._events, selectors.EVENT_READ)
+            while True:
+                if stop_requested():
+                    raise StopRequestedError
+                if not selector.select(POLL_S):
+                    if time.monotonic() - last > timeout_s:
+                        raise WorkerTimeoutError
+                    continue
+                data = os.read(self._events.fileno(), 1 << 16)
+                if not data:
+                    return
+                last = time.monotonic()
+                *lines, pending = (pending + data).split(b"\n")
+                yield from map(json.loads, lines)
+
+    def wait(self) -> tuple[str, str] | None:
+        """Wait for a worker whose events have ended. Returns status and message where it did not end well."""
+        return_code = self._child.wait()
+        if return_code == 0:
+            return None
+        before, after = self._oom_kills_before, oom_kill_count()
+        return status_of_exit(return_code, after - before if before is not None and after is not None else 0)
+
+    def kill(self, *, dump_stack: bool = False) -> None:
+        """End the worker now; with `dump_stack` it first writes where it hangs into the log."""
+        if self._child.poll() is None and dump_stack:
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                self._child.send_signal(signal.SIGABRT)
+                self._child.wait(DUMP_S)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # its data loaders and compilers too
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+
+    def close(self) -> None:
+        """Free the pipes; the worker is ended if it still runs."""
+        self.kill()
+        self._events.close()
+        if self._child.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._child.stdin.close()

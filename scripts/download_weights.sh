@@ -1,0 +1,255 @@
+#!/usr/bin/env bash
+# Fetches the trained weights the benchmark loads. Run with --help for the usage.
+#
+# Files, sizes and sha256 sums are in weights.tsv beside this script. A download lands in FILE.part, is resumed from there after a
+# broken connection or a later start, and takes its final name only when its size and sha256 are right: a file under its final name
+# is always whole.
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+readonly here table="$here/weights.tsv"
+# A server that keeps breaking off is asked again as long as each answer brings the file further, within reason.
+readonly max_tries=50 max_tries_without_progress=3
+
+usage() {
+    cat <<'EOF'
+usage: scripts/download_weights.sh [--dir DIR] [--base-url-sam2 URL] [--base-url-edgetam URL] [MODEL...]
+
+Fetches trained weights: sam2_tiny, sam2_small, sam2_base, sam2_large (SAM 2.1) and edgetam; all of them unless some are named.
+Resumes what was broken off, skips what is there and whole, tries every file even if one fails.
+
+  --dir DIR               where the files go (default: checkpoints in the repository)
+  --base-url-sam2 URL     fetch the SAM 2.1 files from URL/FILE, for example a mirror
+  --base-url-edgetam URL  the same for EdgeTAM
+  -h, --help              show this
+
+Exit status: 0 all files are there, 1 at least one could not be had, 2 wrong usage, 3 none of the missing ones could be had because
+their servers could not be reached.
+EOF
+}
+
+die_usage() {
+    printf 'download_weights: %s\n' "$1" >&2
+    usage >&2
+    exit 2
+}
+
+# --- arguments ------------------------------------------------------------------------------------------------------------------
+
+directory="$here/../checkpoints"
+declare -A base_url=(
+    [sam2]=https://dl.fbaipublicfiles.com/segment_anything_2/092824
+    [edgetam]=https://github.com/facebookresearch/EdgeTAM/raw/main/checkpoints
+)
+wanted=()
+while (($#)); do
+    case $1 in
+        --dir | --base-url-sam2 | --base-url-edgetam)
+            [[ ${2-} ]] || die_usage "$1 needs a value"
+            case $1 in
+                --dir) directory=$2 ;;
+                *) base_url[${1#--base-url-}]=${2%/} ;;
+            esac
+            shift 2
+            ;;
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        -*) die_usage "unknown option $1" ;;
+        *)
+            wanted+=("$1")
+            shift
+            ;;
+    esac
+done
+
+declare -A file_of bytes_of sum_of source_of
+models=()
+while IFS=$'\t' read -r model file bytes sum source; do
+    [[ $model && $model != \#* ]] || continue
+    models+=("$model")
+    file_of[$model]=$file bytes_of[$model]=$bytes sum_of[$model]=$sum source_of[$model]=$source
+done <"$table"
+
+((${#wanted[@]})) || wanted=("${models[@]}")
+for model in "${wanted[@]}"; do
+    [[ ${file_of[$model]-} ]] || die_usage "no weights are known for '$model'; there are: ${models[*]}"
+done
+
+if command -v curl >/dev/null; then
+    tool=curl
+elif command -v wget >/dev/null; then
+    tool=wget
+else
+    echo "download_weights: neither curl nor wget was found; install one of them with the system's package manager" >&2
+    exit 1
+fi
+
+# --- one transfer ---------------------------------------------------------------------------------------------------------------
+
+size_of() { # FILE
+    if [[ -e $1 ]]; then stat -c %s -- "$1"; else echo 0; fi
+}
+
+in_mib() { # BYTES
+    echo "$((($1 + 524288) / 1048576)) MiB"
+}
+
+is_whole() { # FILE MODEL
+    [[ -f $1 && $(size_of "$1") == "${bytes_of[$2]}" ]] || return 1
+    [[ $(sha256sum <"$1") == "${sum_of[$2]} "* ]]
+}
+
+# Appends to PART what URL has beyond it. Sets `outcome`: complete; unreachable (no answer from the server); refused (it answered with
+# an error); stale (PART cannot be continued); broken (anything else, worth another try). Sets `reason` to what the tool said.
+transfer() { # URL PART
+    local url=$1 part=$2 status=0 said code
+    if [[ $tool == curl ]]; then
+        local shown=--silent
+        [[ -t 2 ]] && shown=--progress-bar
+        # A transfer slower than 1 kB/s for 30 s counts as broken.
+        said=$(curl "$shown" --fail --location --connect-timeout 10 --speed-limit 1024 --speed-time 30 --continue-at - \
+            --write-out '%{http_code} %{errormsg}' --output "$part" -- "$url") || status=$?
+        code=${said%% *}
+        reason="curl error $status: ${said#* }"
+        case $status:$code in
+            0:*) outcome=complete ;;
+            33:* | 22:416) outcome=stale ;;
+            22:4*) outcome=refused ;;
+            5:* | 6:* | 7:* | 28:000 | 56:000 | 97:000) outcome=unreachable ;;
+            *) outcome=broken ;;
+        esac
+    else
+        said=$(LC_ALL=C wget --no-verbose --tries=1 --dns-timeout=10 --connect-timeout=10 --read-timeout=30 --continue \
+            --output-document="$part" -- "$url" 2>&1) || status=$?
+        reason="wget error $status: ${said##*$'\n'}"
+        case $status:$said in
+            0:*) outcome=complete ;;
+            *"Refusing to truncate"*) outcome=stale ;;
+            8:*"ERROR 4"*) outcome=refused ;;
+            4:*) outcome=unreachable ;;
+            *) outcome=broken ;;
+        esac
+    fi
+    # wget leaves an empty file behind a failure.
+    if [[ ! -s $part ]]; then rm -f -- "$part"; fi
+}
+
+# Fills PART from URL over as many transfers as it takes. Returns 0 when the server says it is all there, otherwise sets `verdict` and
+# returns 1, or 3 where the server could not be reached.
+download() { # URL PART BYTES
+    local url=$1 part=$2 bytes=$3 failures=0 tries had
+    for ((tries = 0; tries < max_tries; tries++)); do
+        had=$(size_of "$part")
+        if ((had == bytes)); then return 0; fi
+        if ((had > bytes)); then
+            rm -f -- "$part"
+            had=0
+        fi
+        transfer "$url" "$part"
+        case $outcome in
+            complete) return 0 ;;
+            refused)
+                verdict="FAILED: $url: $reason"
+                return 1
+                ;;
+            stale) rm -f -- "$part" ;;
+        esac
+        if (($(size_of "$part") > had)); then
+            failures=0
+            continue
+        fi
+        failures=$((failures + 1))
+        if [[ $outcome == unreachable ]] && ((tries == 0 || failures == max_tries_without_progress)); then
+            verdict="NO NETWORK: $url: $reason"
+            return 3
+        fi
+        ((failures < max_tries_without_progress)) || break
+        sleep "$failures"
+    done
+    verdict="FAILED: $url: $reason; $(size_of "$part") of $bytes bytes are kept, run this again to go on from there"
+    return 1
+}
+
+# --- one file -------------------------------------------------------------------------------------------------------------------
+
+declare -A is_unreachable=()
+
+# Sets `verdict` to the words for this model's line. Returns 0 when its file is there, 1 when it could not be had, 3 when its server
+# could not be reached.
+fetch() { # MODEL
+    local model=$1 status=0 had
+    local bytes=${bytes_of[$model]} source=${source_of[$model]}
+    local target="$directory/${file_of[$model]}" url="${base_url[$source]}/${file_of[$model]}"
+    local part="$target.part"
+
+    if is_whole "$target" "$model"; then
+        verdict="already there"
+        return 0
+    fi
+    if [[ ${is_unreachable[$source]-} ]]; then
+        verdict="NO NETWORK: ${base_url[$source]} did not answer for an earlier file either"
+        return 3
+    fi
+    if (($(stat -f -c '%a * %S' -- "$directory") + $(size_of "$part") < bytes)); then
+        verdict="FAILED: $(in_mib "$bytes") do not fit on the disk of $directory; free some space or give another --dir"
+        return 1
+    fi
+
+    [[ -t 2 ]] || echo "fetching $url ..." >&2
+    had=$(size_of "$part")
+    download "$url" "$part" "$bytes" || status=$?
+    if ((status == 0 && had > 0)) && ! is_whole "$part" "$model"; then
+        # What was kept from an earlier start may have been another file's beginning.
+        rm -f -- "$part"
+        download "$url" "$part" "$bytes" || status=$?
+    fi
+    if ((status == 3)); then is_unreachable[$source]=yes; fi
+    if ((status)); then return "$status"; fi
+
+    if ! is_whole "$part" "$model"; then
+        verdict="FAILED: $url gave $(size_of "$part") bytes that are not the $bytes bytes with the sha256 of weights.tsv; refused"
+        rm -f -- "$part"
+        return 1
+    fi
+    verdict="fetched"
+    if [[ -e $target ]]; then
+        verdict="fetched; another or a truncated file had this name, it is kept as $target.old"
+        mv -f -- "$target" "$target.old"
+    fi
+    if ! mv -f -- "$part" "$target"; then
+        verdict="FAILED: $part is whole but could not be renamed to $target"
+        return 1
+    fi
+}
+
+# --- all files ------------------------------------------------------------------------------------------------------------------
+
+if ! mkdir -p -- "$directory" || [[ ! -w $directory ]]; then
+    echo "download_weights: cannot write to $directory; make it writable or give another place with --dir" >&2
+    exit 1
+fi
+directory=$(cd -- "$directory" && pwd)
+
+failed=0 offline=0
+for model in "${wanted[@]}"; do
+    status=0
+    fetch "$model" || status=$?
+    target="$directory/${file_of[$model]}"
+    if ((status)) && [[ -e $target ]]; then
+        verdict+="; $target is there, but truncated or not upstream's ($(size_of "$target") bytes)"
+    fi
+    case $status in
+        0) ;;
+        3) offline=$((offline + 1)) ;;
+        *) failed=$((failed + 1)) ;;
+    esac
+    printf '%-10s  %-24s  %8s  %s\n' "$model" "${file_of[$model]}" "$(in_mib "${bytes_of[$model]}")" "$verdict"
+done
+
+((failed == 0)) || exit 1
+if ((offline)); then
+    echo "No network: fetch the files on another machine with this script and copy them to $directory." >&2
+    exit 3
+fi

@@ -1,0 +1,310 @@
+#!/usr/bin/env bash
+# Makes the virtual environment the benchmark runs in and installs what it needs. Run with --help for the usage.
+#
+# On a desktop or server everything comes from the package registry, torch included. On a Jetson the torch that fits the board's CUDA
+# is already in the system Python, and no registry has its like: there the environment sees the system's packages, pip is held to the
+# torch, torchvision and NumPy generation it finds, and torch is compared before and after. Needs no root and never asks for it.
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+readonly root
+
+usage() {
+    cat <<'EOF'
+usage: scripts/setup.sh [--dev] [--python PYTHON] [--venv DIR] [--torch {auto,system,registry}]
+
+Makes a virtual environment and installs the benchmark's requirements into it. Runs again in a moment when nothing has changed.
+
+  --dev            also what tests, lint and benchmarks need
+  --python PYTHON  interpreter to make the environment with (default: python3 if it is 3.10 or newer, else the newest python3.X found)
+  --venv DIR       where the environment is (default: .venv in the repository)
+  --torch SOURCE   system: keep the torch of the system Python; registry: let pip install one; auto (default): system on a Jetson,
+                   registry elsewhere
+  -h, --help       show this
+
+Environment: SETUP_MIN_FREE_MIB overrides how much free disk is asked for; pip's own variables (PIP_INDEX_URL, PIP_FIND_LINKS,
+PIP_NO_CACHE_DIR, ...) and TMPDIR work as ever.
+Exit status: 0 ready, 1 not ready (the last lines say why), 2 wrong usage.
+EOF
+}
+
+say() {
+    printf 'setup: %s\n' "$*"
+}
+
+die() { # LINE...
+    printf 'setup: %s\n' "$@" >&2
+    exit 1
+}
+
+die_usage() {
+    printf 'setup: %s\n' "$1" >&2
+    usage >&2
+    exit 2
+}
+
+# --- arguments ------------------------------------------------------------------------------------------------------------------
+
+dev=no python="" venv="$root/.venv" torch_from=auto
+while (($#)); do
+    case $1 in
+        --dev)
+            dev=yes
+            shift
+            ;;
+        --python | --venv | --torch)
+            [[ ${2-} ]] || die_usage "$1 needs a value"
+            case $1 in
+                --python) python=$2 ;;
+                --venv) venv=$2 ;;
+                --torch) torch_from=$2 ;;
+            esac
+            shift 2
+            ;;
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        *) die_usage "unknown argument $1" ;;
+    esac
+done
+case $torch_from in
+    system | registry) ;;
+    auto)
+        torch_from=registry
+        if [[ -e /etc/nv_tegra_release ]] || grep -qs tegra /proc/device-tree/compatible; then torch_from=system; fi
+        ;;
+    *) die_usage "--torch $torch_from: use auto, system or registry" ;;
+esac
+[[ $venv == /* ]] || venv="$PWD/$venv"
+readonly venv dev torch_from venv_python="$venv/bin/python" stamp="$venv/.setup-stamp" log="$venv/setup.log"
+
+# pip would put packages under ~/.local or ask for another pip at every call, if the user's settings say so.
+export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+requirements=(--requirement "$root/requirements.txt")
+if [[ $dev == yes ]]; then requirements+=(--requirement "$root/requirements-dev.txt"); fi
+
+# --- nothing to do? -------------------------------------------------------------------------------------------------------------
+
+torch_release() { # PYTHON
+    "$1" -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null || echo none
+}
+
+# Everything that decides what an environment holds. A board whose system torch was upgraded is set up again.
+fingerprint() {
+    {
+        cat -- "$root/scripts/setup.sh" "$root"/requirements*.txt
+        echo "$venv $torch_from $("$venv_python" --version)"
+        if [[ $torch_from == system ]]; then torch_release "$venv_python"; fi
+    } | sha256sum | cut -d' ' -f1
+}
+
+venv_works() {
+    [[ -x $venv_python ]] && "$venv_python" -c 'import pip' 2>/dev/null
+}
+
+is_set_up() {
+    [[ -f $stamp ]] && venv_works || return 1
+    local known_fingerprint known_dev
+    read -r known_fingerprint known_dev <"$stamp"
+    [[ $known_fingerprint == "$(fingerprint)" && ($known_dev == yes || $dev == no) ]]
+}
+
+if is_set_up; then
+    say "$venv is up to date"
+    exit 0
+fi
+
+# --- interpreter ----------------------------------------------------------------------------------------------------------------
+
+is_new_enough() { # PYTHON
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
+}
+
+choose_python() {
+    local candidate
+    if [[ $python ]]; then
+        [[ $(type -t -- "$python") == file ]] || die "--python $python: there is no such program"
+        is_new_enough "$python" || die "--python $python: the benchmark needs Python 3.10 or newer, this is $("$python" --version 2>&1)"
+    else
+        # A name may be there and still not run, as pyenv's are for versions that are not switched on.
+        for candidate in python3 python3.13 python3.12 python3.11 python3.10; do
+            if is_new_enough "$candidate"; then
+                python=$candidate
+                break
+            fi
+        done
+        [[ $python ]] || die "the benchmark needs Python 3.10 or newer, python3 here is: $(python3 --version 2>&1)" \
+            "install a newer one with the system's package manager, or name one with --python"
+    fi
+    # An active virtual environment would answer for its own packages instead of the system's.
+    python=$("$python" -c 'import os, sys
+own = sys.prefix == sys.base_prefix
+print(sys.executable if own else os.path.join(sys.base_prefix, "bin", "python%d.%d" % sys.version_info[:2]))')
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        die "$python cannot make virtual environments; on Debian, Ubuntu and JetPack: apt install python3-venv"
+}
+
+choose_python
+
+# --- the board's torch ----------------------------------------------------------------------------------------------------------
+
+# Run from the root folder, so that a checkout in the current one (sam2/ for example) cannot pass for an installed package.
+torch_facts() { # PYTHON
+    (cd / && "$1" -c 'import torch
+print(f"torch {torch.__version__}, CUDA {torch.version.cuda}, GPU usable: {torch.cuda.is_available()}, in {torch.__file__}")')
+}
+
+# What pip has to leave as it is. A torch built against NumPy 1 cannot exchange arrays with NumPy 2, so NumPy keeps its generation;
+# where the system has none, NumPy 1 is the one that every torch can work with.
+write_constraints() { # FILE
+    "$python" - >"$1" <<'EOF'
+from importlib.metadata import PackageNotFoundError, version
+
+for name in ("torch", "torchvision"):
+    print(f"{name}=={version(name)}")
+try:
+    numpy_major = version("numpy").split(".")[0]
+except PackageNotFoundError:
+    numpy_major = "1"
+if numpy_major == "1":
+    print("numpy<2")
+EOF
+}
+
+constraints=()
+facts_before=""
+if [[ $torch_from == system ]]; then
+    facts_before=$(torch_facts "$python") ||
+        die "the torch of $python cannot be imported (see above)" \
+            "install the torch and torchvision wheels made for this JetPack first (NVIDIA's or the Jetson AI Lab's), then run this again" \
+            "on a machine that is no Jetson, or to get the registry's torch all the same: --torch registry"
+    constraints_file=$(mktemp)
+    trap 'rm -f -- "$constraints_file"' EXIT
+    write_constraints "$constraints_file" 2>/dev/null ||
+        die "$python has torch, but torch or torchvision is not installed as a package that pip knows" \
+            "install the torchvision that was built for this torch, from where torch came; a registry's would bring its own torch"
+    constraints=(--constraint "$constraints_file")
+    say "keeping $facts_before"
+fi
+
+# --- disk -----------------------------------------------------------------------------------------------------------------------
+
+existing_parent() { # PATH
+    local path=$1
+    until [[ -d $path ]]; do path=$(dirname -- "$path"); done
+    echo "$path"
+}
+
+need_space() { # MIB FOLDER WHAT
+    local free_mib
+    free_mib=$(($(stat -f -c '%a * %S' -- "$2") / 1048576))
+    ((free_mib >= $1)) || die "$3 needs $1 MiB free, $2 has $free_mib" \
+        "free some space, put the environment elsewhere with --venv DIR, or set TMPDIR to a folder on a larger disk" \
+        "to go on regardless: SETUP_MIN_FREE_MIB=0"
+}
+
+check_space() {
+    local venv_mib temp_mib=500 venv_folder temp_folder
+    venv_mib=1500
+    if [[ $torch_from == registry && $(torch_release "$venv_python") == none ]]; then
+        # torch with CUDA: packed and unpacked.
+        venv_mib=7000 temp_mib=3500
+    fi
+    venv_folder=$(existing_parent "$venv") temp_folder=${TMPDIR:-/tmp}
+    if [[ ${SETUP_MIN_FREE_MIB-} ]]; then
+        need_space "$SETUP_MIN_FREE_MIB" "$venv_folder" "the environment"
+    elif [[ $(stat -c %d -- "$venv_folder") == "$(stat -c %d -- "$temp_folder")" ]]; then
+        need_space "$((venv_mib + temp_mib))" "$venv_folder" "the environment, with what is downloaded for it,"
+    else
+        need_space "$venv_mib" "$venv_folder" "the environment"
+        need_space "$temp_mib" "$temp_folder" "what is downloaded for the environment"
+    fi
+}
+
+check_space
+
+# --- environment ----------------------------------------------------------------------------------------------------------------
+
+make_venv() {
+    local options=(--clear)
+    if [[ $torch_from == system ]]; then options+=(--system-site-packages); fi
+    if [[ -e $venv && ! -f $venv/pyvenv.cfg && -n $(ls -A -- "$venv") ]]; then
+        die "$venv is there and is no virtual environment; name another folder with --venv"
+    fi
+    say "making $venv with $("$python" --version) ($python)"
+    "$python" -m venv "${options[@]}" -- "$venv" || die "could not make a virtual environment in $venv"
+}
+
+if venv_works; then
+    sees_system=no
+    if grep -qi '^include-system-site-packages *= *true' "$venv/pyvenv.cfg"; then sees_system=yes; fi
+    wants_system=no
+    if [[ $torch_from == system ]]; then wants_system=yes; fi
+    [[ $sees_system == "$wants_system" ]] ||
+        die "$venv was made for another --torch than $torch_from; remove it and run this again: rm -r '$venv'"
+    is_new_enough "$venv_python" || die "$venv holds $("$venv_python" --version), too old; remove it and run this again: rm -r '$venv'"
+else
+    make_venv
+fi
+rm -f -- "$stamp" "$log"
+
+# --- packages -------------------------------------------------------------------------------------------------------------------
+
+# pip's own words for a registry that cannot be reached, and for a package that is in none of the places it may look.
+readonly no_registry='NewConnectionError|ConnectTimeout|ReadTimeout|name resolution|Name or service not known|Network is unreachable'
+readonly no_package='ProxyError|No matching distribution found'
+
+explain_failure() { # WHAT
+    if grep -qs 'No space left on device' "$log"; then
+        die "the disk is full: installing $1 failed" \
+            "free some space, set TMPDIR to a folder on a larger disk, or let pip keep no copies with PIP_NO_CACHE_DIR=1 (log: $log)"
+    fi
+    if ! grep -qs ResolutionImpossible "$log" && grep -qsE "$no_registry|$no_package" "$log"; then
+        die "installing $1 failed: this machine is offline, or pip's registry does not have it (log: $log)" \
+            "without a network: set up a copy of the repository on a machine of the same kind that has one, and there run" \
+            "    .venv/bin/pip wheel -r requirements.txt -w wheels" \
+            "    .venv/bin/pip download --no-deps --no-build-isolation -r requirements-sam2.txt -d wheels" \
+            "then bring the folder wheels here and run: PIP_NO_INDEX=1 PIP_FIND_LINKS=/path/to/wheels scripts/setup.sh"
+    fi
+    if [[ $torch_from == system ]]; then
+        die "installing $1 failed, the lines above and $log say why; torch is held to the one named under 'keeping' above"
+    fi
+    die "installing $1 failed, the lines above and $log say why"
+}
+
+pip_install() { # WHAT PIP_ARGUMENT...
+    local what=$1
+    shift
+    say "installing $what"
+    "$venv_python" -m pip install --log "$log" "$@" || explain_failure "$what"
+}
+
+# Older ones take minutes over the same resolution, or cannot do it.
+pip_install "pip" "pip>=23.1"
+pip_install "requirements" ${constraints[@]+"${constraints[@]}"} "${requirements[@]}"
+
+# A checkout that somebody installed on purpose is called SAM-2 and offers the same package.
+if "$venv_python" -c 'from importlib.metadata import version; version("SAM-2")' 2>/dev/null; then
+    say "leaving the installed SAM-2 checkout in place of the sam2 package"
+else
+    SAM2_BUILD_CUDA=0 pip_install "sam2" --no-deps --no-build-isolation --require-hashes --requirement "$root/requirements-sam2.txt"
+fi
+
+# --- is it true? ----------------------------------------------------------------------------------------------------------------
+
+facts_after=$(torch_facts "$venv_python") || die "torch was installed but cannot be imported (see above)"
+if [[ $torch_from == system && $facts_after != "$facts_before" ]]; then
+    die "TORCH HAS CHANGED. A package brought its own, this environment must not be used." \
+        "before: $facts_before" "after:  $facts_after" \
+        "the system's own torch is untouched; keep $log to see what brought the other, then remove the environment: rm -r '$venv'"
+fi
+(cd / && "$venv_python" -c 'import numpy, torch
+assert torch.from_numpy(numpy.arange(3)).numpy().tolist() == [0, 1, 2]') ||
+    die "torch and NumPy do not work together in $venv (see above): most likely torch was built against NumPy 1 and NumPy 2 is installed"
+(cd / && "$venv_python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("sam2") is None)') ||
+    die "sam2 was installed but cannot be found by $venv_python"
+
+echo "$(fingerprint) $dev" >"$stamp"
+say "ready: $("$venv_python" --version), $facts_after"
