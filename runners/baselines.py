@@ -22,6 +22,7 @@ The last row, DIS with its finest scale at 0 instead of 1, was left out for its 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -94,7 +95,7 @@ class _Baseline:
         return self._step(frame_index, frame_hwc, {})
 
     def inspect(self) -> FrameReport:
-        """Parts of the last call; a baseline puts out nothing but finite numbers."""
+        """Parts of the last call."""
         return self._report
 
     def close(self) -> None:
@@ -182,19 +183,31 @@ class FlowRunner(_Baseline):
         """`options` change nothing: the flow is computed on the CPU, at video resolution."""
         super().__init__(f"OpenCV {cv2.__version__} DIS optical flow", ("DIS preset medium, without mean normalisation of patches",))
         # OpenCV's type stubs insist on an initial flow, which the function itself does without
-        self._dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._dis.setUseMeanNormalization(False)
+        self._dis: Any = None
+        self._dis_size: tuple[int, int] | None = None
         self._grey_hw: _Bytes | None = None
         self._grey_before_hw: _Bytes | None = None
+        self._flow_hw2: _Floats | None = None
 
     def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
-        if min(clip.height, clip.width) < 8 or max(clip.height, clip.width) < 12:
-            raise RunnerError(f"flow: DIS optical flow needs frames of at least 8x12 pixels, {clip.name} has {clip.height}x{clip.width}")
+        # below that, DIS may build pyramid levels smaller than its patches, return NaN and read beyond its buffers
+        if min(clip.height, clip.width) < 16:
+            raise RunnerError(f"flow: DIS optical flow needs frames of at least 16x16 pixels, {clip.name} has {clip.height}x{clip.width}")
         super().open(clip, first_frame_hwc)
+        if self._dis_size != (clip.height, clip.width):
+            # a new one, since DIS changes its own settings where frames are small; the old one where it has its buffers already
+            self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+            self._dis.setUseMeanNormalization(False)
+            self._dis_size = clip.height, clip.width
+
+    def inspect(self) -> FrameReport:
+        """Parts of the last call, and whether the flow was finite."""
+        finite = self._flow_hw2 is None or bool(np.isfinite(self._flow_hw2).all())
+        return dataclasses.replace(self._report, finite=finite)
 
     def close(self) -> None:
         super().close()
-        self._grey_hw = self._grey_before_hw = None
+        self._grey_hw = self._grey_before_hw = self._flow_hw2 = None
 
     def _take_frame(self, frame_hwc: Frame) -> None:
         self._grey_before_hw = self._grey_hw
@@ -205,6 +218,7 @@ class FlowRunner(_Baseline):
         height, width = flow_hw2.shape[:2]
         x_hw = flow_hw2[..., 0] + np.arange(width, dtype=np.float32)
         y_hw = flow_hw2[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+        self._flow_hw2 = flow_hw2
         for object_id, soft_hw in self._states.items():
             self._states[object_id] = np.asarray(cv2.remap(soft_hw, x_hw, y_hw, cv2.INTER_LINEAR))
 

@@ -1,13 +1,16 @@
 """EdgeTAM as transformers' `EdgeTamVideoModel`, streamed frame by frame, with the official model's results.
 
 Fed with the same weights, the two implementations differ in three points, which this module mends; with them the mask logits of 20 frames
-agree to 1e-6 in float32 for clicks, boxes and masks, and to the rounding of bfloat16 under autocast.
+agree to 1e-6 in float32 for clicks, boxes and masks, and to the rounding of the lower precision under autocast.
 
 1. Memory features. The official predictor keeps them in bfloat16 whatever the dtype of the run; transformers keeps the dtype of the run.
 2. Mask prompt, object pointer. Officially the pointer of a mask prompt is made from the decoder's single-mask token; transformers asks for
    three masks there and takes the token of the best.
 3. Mask prompt, memory. Officially the memory encoder sees the mask after a round trip through the low resolution of the decoder's output
    (imgsz / 4); transformers gives it the prompt itself.
+
+A fourth mend is of an error: transformers gives the object score of a mask prompt one dimension less than that of a tracked object, and
+cannot join the two on one frame.
 
 Two points that look different are not. Officially clips under 16 frames use fewer object pointers: EdgeTAM's pointers carry no temporal
 encoding, so the limit never drops one that exists. And transformers tracks the objects of a session one by one, the official predictor
@@ -28,7 +31,7 @@ from torch.nn import functional
 from transformers import EdgeTamVideoConfig, EdgeTamVideoInferenceSession, EdgeTamVideoModel, EdgeTamVisionConfig, TimmWrapperConfig
 
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
-from runners.edgetam import STRIDE, check_size
+from runners.edgetam import STRIDE, check_size, float16_autocast
 from runners.edgetam_weights import convert
 from runners.torch_common import (
     FramePreprocessor,
@@ -46,7 +49,7 @@ BOX_CORNERS = (2, 3)
 
 
 class _Model(EdgeTamVideoModel):  # type: ignore[misc]
-    """transformers' model with points 2 and 3 of the module's docstring mended."""
+    """transformers' model with the mask prompt mended as the module's docstring says (2, 3 and the fourth)."""
 
     def _single_frame_forward(self, *args: Any, **kwargs: Any) -> Any:
         # Only the pointer of a mask prompt is computed without saying how many masks are wanted; everything else passes it.
@@ -59,6 +62,7 @@ class _Model(EdgeTamVideoModel):  # type: ignore[misc]
         output.high_res_masks = functional.interpolate(
             low_n1hw.float(), size=high_n1hw.shape[-2:], mode="bilinear", align_corners=False
         ).to(high_n1hw.dtype)
+        output.object_score_logits = output.object_score_logits[:, None]
         return output
 
 
@@ -82,6 +86,8 @@ class EdgeTamHfRunner:
         _check_hooks()
         torch.manual_seed(options.seed)
         self._model = _Model(_configuration(imgsz))
+        # One matrix in the official model; transformers holds two copies and draws each at random.
+        self._model.shared_image_embedding.positional_embedding.copy_(self._model.prompt_encoder.shared_embedding.positional_embedding)
         if options.weights is not None:
             state = convert(read_checkpoint(options.weights), self._model.state_dict(), str(options.weights))
             self._model.load_state_dict(state)
@@ -96,7 +102,7 @@ class EdgeTamHfRunner:
             weights="random" if options.weights is None else "file",
             parameters=count_parameters(self._model),
             notes=(
-                "memory features kept in bfloat16, as the official predictor keeps them",
+                "memory features rounded to bfloat16, as the official predictor keeps them",
                 "object pointer and memory of a mask prompt computed as officially",
                 "small holes in masks are not filled: transformers has no such step",
             ),
@@ -184,7 +190,7 @@ class EdgeTamHfRunner:
             raise RunnerError(f"edgetam: frame {frame_index} lies behind the end of the clip that was opened")
         low_n1hw = self._model(inference_session=session, frame=image_chw, frame_idx=frame_index).pred_masks
         logits_n1hw = functional.interpolate(low_n1hw.float(), size=(clip.height, clip.width), mode="bilinear", align_corners=False)
-        self._outputs = [logits_n1hw, *self._keep_bfloat16(frame_index)]
+        self._outputs = [logits_n1hw, *self._round_memory(frame_index)]
         self._forget(frame_index)
         self._next_index = frame_index + 1
         self._clock.mark("model_ms")
@@ -193,18 +199,21 @@ class EdgeTamHfRunner:
         synchronize(self._device)
         return masks_nhw
 
-    def _keep_bfloat16(self, frame_index: int) -> list[torch.Tensor]:
+    def _round_memory(self, frame_index: int) -> list[torch.Tensor]:
         """Round the memory features of this frame (point 1 of the module's docstring). Returns what the frame left for later ones.
+
+        Under float16 autocast they are stored as float32, see `runners.edgetam.float16_autocast`.
 
         The mask logits alone would not tell of NaN: where the object score is NaN, the model takes the object for absent and writes a
         finite number over its mask.
         """
         left: list[torch.Tensor] = []
+        stored_dtype = torch.float32 if float16_autocast(self._device) else torch.bfloat16
         for outputs in self._session.output_dict_per_obj.values():
             for kind in ("cond_frame_outputs", "non_cond_frame_outputs"):
                 output = outputs[kind].get(frame_index)
                 if output is not None:
-                    output["maskmem_features"] = output["maskmem_features"].to(torch.bfloat16)
+                    output["maskmem_features"] = output["maskmem_features"].to(torch.bfloat16).to(stored_dtype)
                     left += [output[name] for name in ("object_score_logits", "object_pointer", "maskmem_features")]
         return left
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import torch
 
 from runners.base import RunnerError
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,6 @@ def convert(official: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Ten
     Raises:
         RunnerError: names official keys that are missing, that no transformers key is filled from, or whose shape does not fit.
     """
-    import torch
-
     sources = {key: source_of(key) for key in wanted}
     used = {name for source in sources.values() for name in source.keys}
     faults = {
@@ -153,4 +150,4 @@ def _official_shape(wanted: torch.Tensor, source: Source) -> torch.Size:
         shape[0] *= 2
     elif len(source.keys) > 1:
         shape[0] //= len(source.keys)
-    return type(wanted.shape)(shape)
+    return torch.Size(shape)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from savbench.dataset import FRAMES_DIR, MASKS_DIR, DatasetError
-from savbench.demo.motion import Role
+from savbench.demo.motion import ANNOTATION_STRIDE, Role
 from savbench.demo.planning import plan_scene
 
 DEMO_SPLIT_NAME = "sav_demo"
@@ -31,8 +31,6 @@ DEMO_ROLES: tuple[Role, ...] = ("stay", "hide", "leave", "late")
 MIN_DEMO_FRAMES = 24
 """From this length on every object keeps to its role on annotated frames too."""
 MIN_DEMO_SIDE = 64
-ANNOTATION_STRIDE = 4
-"""Frames from one mask to the next: 24 frames per second, masks at 6."""
 
 _JPEG_QUALITY = 92
 _PARAMETERS_FILE = "demo_split.json"

@@ -14,45 +14,31 @@ class LatencySamples:
     samples on both sides: method 7 of Hyndman and Fan (Sample Quantiles in Statistical Packages, 1996), which numpy calls `linear`.
     """
 
-    def __init__(self, samples_ms: Iterable[float] = ()) -> None:
+    def __init__(self, samples_ms: Iterable[float]) -> None:
         """
         Raises:
             ValueError: a sample is negative, infinite or not a number.
         """
-        self._samples_ms: list[float] = []
-        for sample_ms in samples_ms:
-            self.add(sample_ms)
-
-    def add(self, sample_ms: float) -> None:
-        """Take one more sample.
-
-        Raises:
-            ValueError: the sample is negative, infinite or not a number.
-        """
-        if not 0 <= sample_ms < float("inf"):
-            raise ValueError(f"a latency is a finite number of milliseconds, 0 or more, not {sample_ms}")
-        self._samples_ms.append(float(sample_ms))
-
-    @property
-    def samples_ms(self) -> tuple[float, ...]:
-        """The samples in the order they came."""
-        return tuple(self._samples_ms)
+        self.samples_ms = tuple(float(sample) for sample in samples_ms)
+        for sample in self.samples_ms:
+            if not 0 <= sample < float("inf"):
+                raise ValueError(f"a latency is a finite number of milliseconds, 0 or more, not {sample}")
 
     @property
     def count(self) -> int:
-        return len(self._samples_ms)
+        return len(self.samples_ms)
 
     @property
     def mean(self) -> float | None:
-        return float(np.mean(self._samples_ms)) if self._samples_ms else None
+        return float(np.mean(self.samples_ms)) if self.samples_ms else None
 
     @property
     def min(self) -> float | None:
-        return min(self._samples_ms, default=None)
+        return min(self.samples_ms, default=None)
 
     @property
     def max(self) -> float | None:
-        return max(self._samples_ms, default=None)
+        return max(self.samples_ms, default=None)
 
     @property
     def p50(self) -> float | None:
@@ -88,4 +74,4 @@ class LatencySamples:
         """
         if not 0 <= p <= 100:
             raise ValueError(f"a percentile lies between 0 and 100, not at {p}")
-        return float(np.percentile(self._samples_ms, p, method="linear")) if self._samples_ms else None
+        return float(np.percentile(self.samples_ms, p, method="linear")) if self.samples_ms else None

@@ -140,7 +140,7 @@ class _Worker:
             tracked = track_object(runner, device, self._video, obj, settings, _Progress(self._events))
             row = _fill(blank, tracked)
             if row.status == "ok":
-                row.overlay = save_products(self._job, self._video, obj, tracked)
+                row.overlay = save_products(config, self._job.arm, self._video, obj, tracked)
         except NothingToTrackError as error:
             self._events.send_row(dataclasses.replace(blank, status="skipped", error=str(error)), [])
         except (ClipError, RunnerError) as error:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from savbench.job import Job
 
 ROOT = Path(__file__).resolve().parent.parent
+WORKER_COMMAND = [sys.executable, "-m", "savbench.worker"]
 POLL_S = 0.2
 DUMP_S = 2.0
 """How long a hanging worker gets to write its stack into the log."""
@@ -45,7 +46,7 @@ class WorkerProcess:
         try:
             with log_path.open("ab") as log:
                 self._child = subprocess.Popen(
-                    [sys.executable, "-m", "savbench.worker", "--events", str(writing)],
+                    [*WORKER_COMMAND, "--events", str(writing)],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,

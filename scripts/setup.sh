@@ -261,7 +261,7 @@ explain_failure() { # WHAT
         die "the disk is full: installing $1 failed" \
             "free some space, set TMPDIR to a folder on a larger disk, or let pip keep no copies with PIP_NO_CACHE_DIR=1 (log: $log)"
     fi
-    if ! grep -qs ResolutionImpossible "$log" && grep -qsE "$no_registry|$no_package" "$log"; then
+    if ! grep -qs "conflicting dependencies" "$log" && grep -qsE "$no_registry|$no_package" "$log"; then
         die "installing $1 failed: this machine is offline, or pip's registry does not have it (log: $log)" \
             "without a network: set up a copy of the repository on a machine of the same kind that has one, and there run" \
             "    .venv/bin/pip wheel -r requirements.txt -w wheels" \
@@ -281,8 +281,8 @@ pip_install() { # WHAT PIP_ARGUMENT...
     "$venv_python" -m pip install --log "$log" "$@" || explain_failure "$what"
 }
 
-# Older ones take minutes over the same resolution, or cannot do it.
-pip_install "pip" "pip>=23.1"
+# Older ones do the same, but look for fitting versions by downloading whole packages.
+"$venv_python" -m pip install --quiet --log "$log" "pip>=23.1" || say "going on with $("$venv_python" -m pip --version)"
 pip_install "requirements" ${constraints[@]+"${constraints[@]}"} "${requirements[@]}"
 
 # A checkout that somebody installed on purpose is called SAM-2 and offers the same package.

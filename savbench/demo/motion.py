@@ -20,6 +20,8 @@ ROLES: tuple[Role, ...] = ("stay", "leave", "hide", "late")
 """What an object does: moves about in view; leaves the frame and returns; passes behind the pillar; comes into view after the start."""
 
 FPS = 24
+ANNOTATION_STRIDE = 4
+"""Frames from one mask to the next: SA-V has 24 frames per second and masks at 6."""
 MAX_GROWTH = 1.18
 """Objects grow and shrink by up to this factor about their radius."""
 
@@ -75,18 +77,26 @@ class PathPlanner:
     def _late(self, radius: float) -> Array:
         inside = self._start(radius)
         outside = self._outside(inside, radius)
-        enter = self.rng.uniform(0.18, 0.28)
-        times, points = self._stroll(inside, enter + 0.22, 1, radius)
-        return self._along([0, enter, enter + 0.22, *times], [outside, outside, inside, *points])
+        last = max(len(self.seconds) - 1, 1)
+        # it sets off on an annotated frame and is inside 0.3 s later, so that its first mask, which trackers are prompted with, is more
+        # than a sliver
+        enter = min(math.ceil(self.rng.uniform(0.18, 0.28) * last / ANNOTATION_STRIDE) * ANNOTATION_STRIDE / last, 0.4)
+        arrive = enter + min(0.22, 0.3 * FPS / last)
+        times, points = self._stroll(inside, arrive, 1, radius)
+        return self._along([0, enter, arrive, *times], [outside, outside, inside, *points])
 
     def _hide(self, radius: float) -> Array:
-        """From one side of the pillar to the other, waiting behind it."""
+        """From one side of the pillar to the other, waiting behind it; back to the first where the other leaves no room."""
         if self.pillar is None:
             raise ValueError("nothing to hide behind: plan the scene with a pillar")
         start = self._start(radius)
         centres_t2 = self.pillar.centres_t2
-        goal = np.array([2 * centres_t2[-1, 0] - start[0], start[1] + self.rng.uniform(-0.2, 0.2) * self.unit])
-        goal = np.clip(goal, 0.9 * radius, self.size - 0.9 * radius)
+        room = {-1: centres_t2[-1, 0] - self.pillar.half_width, 1: self.size[0] - centres_t2[-1, 0] - self.pillar.half_width}
+        far_side = 1 if start[0] < centres_t2[0, 0] else -1
+        side = far_side if room[far_side] > 1.6 * radius else max(room, key=lambda each: room[each])
+        beyond = self.pillar.half_width + self.rng.uniform(0.9 * radius, max(0.9 * radius, room[side] - 0.7 * radius))
+        goal = np.array([centres_t2[-1, 0] + side * beyond, start[1] + self.rng.uniform(-0.2, 0.2) * self.unit])
+        goal[1] = np.clip(goal[1], 0.9 * radius, self.size[1] - 0.9 * radius)
         u = np.linspace(0, 1, len(self.seconds))
         free = start + (goal - start) * u[:, None]
         free[:, 1] += waves(self.rng, self.seconds, 0.05 * self.unit, (1, 3))

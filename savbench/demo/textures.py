@@ -121,7 +121,7 @@ def background_texture(
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     grain = noise(rng, height, width, unit / 3, 7)
     if kind == "ground":
-        image = ramp(0.5 * grain + noise(rng, height, width, unit / 6, 6, 0.8), colours)
+        image = ramp(0.4 * grain + 0.7 * noise(rng, height, width, unit / 6, 6, 0.8), colours)
     elif kind == "tiles":
         side = unit * rng.uniform(0.16, 0.26)
         image = _tiled(rng, (x + 0.5 * y) / (1.12 * side), (y - 0.5 * x) / (1.12 * side), (side, side), grain, colours)

@@ -1,0 +1,37 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from tiny_split import TinySplit, rectangle
+
+# how long an example takes says nothing on a shared machine
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture
+def tiny_split(tmp_path: Path) -> TinySplit:
+    """A fresh copy for each test, in `tmp_path / "sav_tiny"`."""
+    split = TinySplit(tmp_path / "sav_tiny")
+    square = [rectangle(4, 2 + 4 * step, 8, 8) for step in range(4)]
+    absent = np.zeros((24, 32), np.bool_)
+    split.write_video("alpha", 13, {"000": square, "001": [absent, *[rectangle(15, 20, 6, 5)] * 3]})
+    split.write_video("beta", 5, {"000": square[:2]})
+    (split.root / "sav_tiny.txt").write_text("alpha\nbeta\n")
+    return split
+
+
+@pytest.fixture(scope="session")
+def davis_sav() -> Path:
+    """Five real clips in SA-V layout; skips where they are not at hand."""
+    root = SHARED / "data" / "davis_sav"
+    if not root.is_dir():
+        pytest.skip(f"needs the real clips in {root}")
+    return root
