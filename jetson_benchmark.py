@@ -40,13 +40,14 @@ def run_command(argv: list[str]) -> int:
     args = run_parser().parse_args(argv)
     # What is imported here costs more time than --help may take.
     from savbench.dataset import DatasetError
+    from savbench.overlay import OverlayError
     from savbench.progress import Progress
     from savbench.run_folder import RunFolderError
     from savbench.supervisor import run
 
     try:
         return run(config_of(args), [sys.argv[0], *argv], Progress(), retry_failed=args.retry_failed)
-    except (ConfigError, DatasetError, RunFolderError) as error:
+    except (ConfigError, DatasetError, OverlayError, RunFolderError) as error:
         print(f"jetson_benchmark: {error}", file=sys.stderr)
         return EXIT_BAD_ARGUMENTS
 
@@ -63,13 +64,14 @@ def demo_data_command(argv: list[str]) -> int:
     parser.add_argument("--height", type=int, default=240, help="pixels (default %(default)s)")
     parser.add_argument("--width", type=int, default=428, help="pixels (default %(default)s)")
     args = parser.parse_args(argv)
-    from savbench.demo_data import DemoDataError, generate_demo_split
+    from savbench.dataset import DatasetError
+    from savbench.demo_data import generate_demo_split
 
     try:
         split_dir = generate_demo_split(
             args.out, seed=args.seed, videos=args.videos, frames=args.frames, height=args.height, width=args.width
         )
-    except (DemoDataError, ValueError, OSError) as error:
+    except (DatasetError, ValueError) as error:
         print(f"jetson_benchmark demo-data: {error}", file=sys.stderr)
         return EXIT_BAD_ARGUMENTS
     print(f"demo split in {split_dir}")
@@ -133,10 +135,9 @@ def config_of(args: argparse.Namespace) -> RunConfig:
     Raises:
         ConfigError: a value cannot be run.
     """
+    weights_dirs = [base / name for base in _bases() for name in ("checkpoints", "EdgeTAM/checkpoints")]
     if args.weights_dir is not None:
-        weights_dirs = (args.weights_dir,)
-    else:
-        weights_dirs = tuple(base / name for base in _bases() for name in ("checkpoints", "EdgeTAM/checkpoints"))
+        weights_dirs = [args.weights_dir]
     edgetam_dir = args.edgetam_dir or next((base / "EdgeTAM" for base in _bases() if (base / "EdgeTAM" / "sam2").is_dir()), None)
     for option, folder in (("sam2_dir", args.sam2_dir), ("edgetam_dir", args.edgetam_dir)):
         if folder is not None and not (folder / "sam2").is_dir():

@@ -25,7 +25,7 @@ from runners.torch_common import replaced
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from runners.base import Masks, VideoRunner
+    from runners.base import VideoRunner
 
 SIZES = (256, 512, 768, 1024)
 """Sides of the model's input that it can run: the perceiver cuts the feature grid of imgsz / 16 into 16 x 16 equal windows."""
@@ -62,12 +62,6 @@ def check_size(imgsz: int) -> None:
     if imgsz not in SIZES:
         *most, last = SIZES
         raise RunnerError(f"edgetam: {imgsz} is not a size it can run; use {', '.join(map(str, most))} or {last}")
-
-
-def float16_autocast(device: torch.device) -> bool:
-    """Whether the caller runs under float16 autocast, where a memory in bfloat16 cannot be used: autocast refuses to concatenate tensors
-    of the two half precisions ("Unexpected floating ScalarType"). The same numbers in float32 are widened exactly."""
-    return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.float16
 
 
 class EdgeTamRunner(OfficialPredictorRunner):
@@ -127,29 +121,15 @@ class EdgeTamRunner(OfficialPredictorRunner):
 
     def _notes(self) -> tuple[str, ...]:
         notes = [
+            *super()._notes(),
             "rotary tables of the memory attention sized to imgsz / 16 by configuration",
             "timm built without its ImageNet weights",
             "attention kernels left to PyTorch's choice (upstream tries flash alone first)",
-            "under float16 autocast, memory features stored in float32 instead of bfloat16",
             "perceiver.forward_2d reshapes where it views when a session has several objects",
         ]
         if not self._fills_holes:
             notes.append("small holes in masks are not filled: this checkout has no compiled sam2._C")
         return tuple(notes)
-
-    def _advance(self, frame_index: int) -> Masks:
-        if float16_autocast(self._device):
-            self._widen_memory(frame_index - 1)
-        return super()._advance(frame_index)
-
-    def _widen_memory(self, frame_index: int) -> None:
-        """Store the memory features that this frame left as float32; upstream leaves bfloat16 whatever the dtype of the run."""
-        state = self._opened()
-        for outputs in (state["output_dict"], *state["output_dict_per_obj"].values()):
-            for kind in ("cond_frame_outputs", "non_cond_frame_outputs"):
-                output = outputs[kind].get(frame_index)
-                if output is not None and output["maskmem_features"] is not None:
-                    output["maskmem_features"] = output["maskmem_features"].float()
 
     def _add(self, state: dict[str, Any], frame_index: int, prompt: Prompt) -> None:
         if state["tracking_has_started"] and prompt.object_id not in state["obj_id_to_idx"]:

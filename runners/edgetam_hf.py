@@ -31,12 +31,13 @@ from torch.nn import functional
 from transformers import EdgeTamVideoConfig, EdgeTamVideoInferenceSession, EdgeTamVideoModel, EdgeTamVisionConfig, TimmWrapperConfig
 
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
-from runners.edgetam import STRIDE, check_size, float16_autocast
+from runners.edgetam import STRIDE, check_size
 from runners.edgetam_weights import convert
 from runners.torch_common import (
     FramePreprocessor,
     PartClock,
     count_parameters,
+    float16_autocast,
     masks_to_host,
     read_checkpoint,
     resolve_device,
@@ -202,7 +203,7 @@ class EdgeTamHfRunner:
     def _round_memory(self, frame_index: int) -> list[torch.Tensor]:
         """Round the memory features of this frame (point 1 of the module's docstring). Returns what the frame left for later ones.
 
-        Under float16 autocast they are stored as float32, see `runners.edgetam.float16_autocast`.
+        Under float16 autocast they are stored as float32, see `runners.official`.
 
         The mask logits alone would not tell of NaN: where the object score is NaN, the model takes the object for absent and writes a
         finite number over its mask.

@@ -16,6 +16,7 @@ from runners.torch_common import (
     FramePreprocessor,
     PartClock,
     count_parameters,
+    float16_autocast,
     load_strictly,
     masks_to_host,
     read_checkpoint,
@@ -27,6 +28,9 @@ from runners.torch_common import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import ModuleType
+
+
+OUTPUT_KINDS = ("cond_frame_outputs", "non_cond_frame_outputs")
 
 
 class OfficialPredictorRunner:
@@ -84,7 +88,8 @@ class OfficialPredictorRunner:
         raise NotImplementedError
 
     def _notes(self) -> tuple[str, ...]:
-        return ()
+        """Adjustments to upstream, for the row; those of this class first."""
+        return ("under float16 autocast, memory features stored in float32 instead of bfloat16",)
 
     def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
         self.close()
@@ -116,7 +121,7 @@ class OfficialPredictorRunner:
         return self._advance(frame_index)
 
     def inspect(self) -> FrameReport:
-        return FrameReport(parts_ms=self._clock.parts_ms(), finite=all(bool(t.isfinite().all()) for t in self._last_outputs()))
+        return FrameReport(parts_ms=self._clock.parts_ms(), finite=all(bool(t.isfinite().all()) for t in self._last_output_stores()))
 
     def close(self) -> None:
         self._propagation = None
@@ -134,16 +139,18 @@ class OfficialPredictorRunner:
     def _add(self, state: dict[str, Any], frame_index: int, prompt: Prompt) -> None:
         where = {"inference_state": state, "frame_idx": frame_index, "obj_id": prompt.object_id}
         if prompt.mask_hw is not None:
-            self._predictor.add_new_mask(**where, mask=torch.from_numpy(prompt.mask_hw))
+            self._predictor.add_new_mask(**where, mask=torch.tensor(prompt.mask_hw))
         elif prompt.box_4 is not None:
-            self._predictor.add_new_points_or_box(**where, box=torch.from_numpy(prompt.box_4))
+            self._predictor.add_new_points_or_box(**where, box=torch.tensor(prompt.box_4))
         elif prompt.points_n2 is not None:
             labels_n = torch.ones(len(prompt.points_n2), dtype=torch.int32)
-            self._predictor.add_new_points_or_box(**where, points=torch.from_numpy(prompt.points_n2), labels=labels_n)
+            self._predictor.add_new_points_or_box(**where, points=torch.tensor(prompt.points_n2), labels=labels_n)
 
     def _advance(self, frame_index: int) -> Masks:
         if self._propagation is None:
             raise RunnerError(f"{self.name}: prompt an object before tracking")
+        if float16_autocast(self._device):
+            self._widen_memory(frame_index - 1)
         try:
             index, _, self._logits_n1hw = next(self._propagation)
         except StopIteration as error:
@@ -157,12 +164,31 @@ class OfficialPredictorRunner:
         synchronize(self._device)
         return masks_nhw
 
+    def _widen_memory(self, frame_index: int) -> None:
+        """Store the memory features that this frame left as float32, the same numbers.
+
+        Upstream stores bfloat16 whatever the dtype of the run, and autocast refuses to concatenate the two half precisions ("Unexpected
+        floating ScalarType"): under float16 the first tracked frame would fail.
+        """
+        for outputs in self._output_stores():
+            for kind in OUTPUT_KINDS:
+                output = outputs[kind].get(frame_index)
+                if output is not None and output["maskmem_features"] is not None:
+                    output["maskmem_features"] = output["maskmem_features"].float()
+
+    def _output_stores(self) -> Iterator[dict[str, Any]]:
+        """Every store of frame outputs that the state holds: one per object, and EdgeTAM's joint one."""
+        state = self._opened()
+        if "output_dict" in state:
+            yield state["output_dict"]
+        yield from state["output_dict_per_obj"].values()
+
     def _last_outputs(self) -> Iterator[torch.Tensor]:
         """What the last frame left behind. The mask logits alone would not tell: where the object score is NaN, upstream takes the
         object for absent and writes a finite number over its mask."""
         if self._logits_n1hw is not None:
             yield self._logits_n1hw
-        for outputs in self._opened()["output_dict_per_obj"].values():
-            for kind in ("cond_frame_outputs", "non_cond_frame_outputs"):
+        for outputs in self._output_stores():
+            for kind in OUTPUT_KINDS:
                 output = outputs[kind].get(self._index, {})
                 yield from (output[key] for key in ("object_score_logits", "obj_ptr") if output.get(key) is not None)

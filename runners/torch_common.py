@@ -53,6 +53,11 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def float16_autocast(device: torch.device) -> bool:
+    """Whether the caller runs under autocast to float16, where tensors in bfloat16 cannot be mixed in."""
+    return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.float16
+
+
 class FramePreprocessor:
     """Decoded frames to the model's input, (3, imgsz, imgsz) float32 on the device, bit for bit as SAM 2's and EdgeTAM's loaders do.
 
@@ -137,7 +142,8 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise RunnerError(f"{path}: no such file; fetch it with scripts/download_weights.sh, or give --random_weights") from error
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise RunnerError(f"{path}: cannot be read as a checkpoint ({str(error).splitlines()[0]}); {again}") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RunnerError(f"{path}: cannot be read as a checkpoint ({reason}); {again}") from error
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise RunnerError(f'{path}: holds no "model" state dict as upstream publishes it; {again}')

@@ -56,6 +56,10 @@ class ClipError(RuntimeError):
     """One video or object cannot be used; the message has the path and what to do. The rest of the split is not affected."""
 
 
+class NothingToTrackError(ClipError):
+    """Nothing is wrong with the object, but it is on none of the frames that are to be tracked."""
+
+
 @dataclass(frozen=True)
 class SplitObject:
     """One annotated object of one video."""
@@ -84,20 +88,25 @@ class SplitVideo:
     """Usable objects, by name."""
     defects: Mapping[str, str] = field(default_factory=dict)
     """Unusable objects: name -> what is wrong and what to do."""
+    cut_off: Mapping[str, str] = field(default_factory=dict)
+    """Objects that `take` left no annotation of: name -> what to do."""
 
     @property
     def object_names(self) -> list[str]:
         """Names of all objects, usable or not, sorted."""
-        return sorted([*(obj.object for obj in self.objects), *self.defects])
+        return sorted([*(obj.object for obj in self.objects), *self.defects, *self.cut_off])
 
     def object(self, name: str) -> SplitObject:
         """The object of this name.
 
         Raises:
             ClipError: its annotations cannot be used, or there is no such object.
+            NothingToTrackError: it is annotated only after the cut that `take` made.
         """
         if name in self.defects:
             raise ClipError(self.defects[name])
+        if name in self.cut_off:
+            raise NothingToTrackError(self.cut_off[name])
         for obj in self.objects:
             if obj.object == name:
                 return obj
@@ -116,34 +125,27 @@ class SplitVideo:
         except _UNREADABLE as error:
             raise ClipError(_unreadable("frame", path, error)) from error
 
-    def take(self, max_frames: int | None = None, frame_stride: int = 1) -> SplitVideo:
-        """The video reduced to every `frame_stride`-th frame from the first on, and of those to the first `max_frames`.
-
-        Frames are numbered anew. Annotations of frames that are left out are left out too; an object that keeps none becomes a defect.
+    def take(self, max_frames: int | None = None) -> SplitVideo:
+        """The video cut after its first `max_frames` frames, annotations too; an object that keeps none has nothing to track.
 
         Raises:
             ValueError: a number below 1.
         """
-        if frame_stride < 1 or (max_frames is not None and max_frames < 1):
-            raise ValueError(f"max_frames and frame_stride are 1 or more, not {max_frames} and {frame_stride}")
-        kept_paths = self.frame_paths[::frame_stride][:max_frames]
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f"max_frames is 1 or more, not {max_frames}")
+        kept_paths = self.frame_paths[:max_frames]
         objects: list[SplitObject] = []
-        defects = dict(self.defects)
+        cut_off = dict(self.cut_off)
         for obj in self.objects:
-            kept = tuple(
-                (index // frame_stride, path)
-                for index, path in obj.annotations
-                if index % frame_stride == 0 and index // frame_stride < len(kept_paths)
-            )
+            kept = tuple((index, path) for index, path in obj.annotations if index < len(kept_paths))
             if kept:
-                left_out = obj.left_out + len(obj.annotations) - len(kept)
-                objects.append(replace(obj, annotations=kept, left_out=left_out))
+                objects.append(replace(obj, annotations=kept, left_out=obj.left_out + len(obj.annotations) - len(kept)))
             else:
-                defects[obj.object] = (
-                    f"{obj.folder}: none of its {len(obj.annotations)} annotated frames is among the {len(kept_paths)} frames that are "
-                    f"left with max_frames {max_frames} and frame_stride {frame_stride}; raise --max_frames or lower --frame_stride"
+                cut_off[obj.object] = (
+                    f"{obj.folder}: none of its {len(obj.annotations)} annotated frames is among the first {len(kept_paths)} frames; "
+                    "raise --max_frames"
                 )
-        return replace(self, frame_paths=kept_paths, objects=tuple(objects), defects=MappingProxyType(defects))
+        return replace(self, frame_paths=kept_paths, objects=tuple(objects), cut_off=MappingProxyType(cut_off))
 
 
 @dataclass(frozen=True)
@@ -333,6 +335,7 @@ def first_prompt(obj: SplitObject, size_hw: tuple[int, int]) -> tuple[int, BoolM
 
     Raises:
         ClipError: a mask on the way is unusable, or none marks any pixel.
+        NothingToTrackError: none marks any pixel before the cut that `SplitVideo.take` made.
     """
     for index, path in obj.annotations:
         mask_hw = read_mask(path, size_hw)
@@ -340,10 +343,8 @@ def first_prompt(obj: SplitObject, size_hw: tuple[int, int]) -> tuple[int, BoolM
             return index, mask_hw
     message = f"{obj.folder}: none of its {len(obj.annotations)} masks marks any pixel, so that there is nothing to prompt with"
     if obj.left_out:
-        message += f"; {obj.left_out} more were left out by --max_frames or --frame_stride, try without"
-    else:
-        message += "; remove the object's folder or extract the annotations again"
-    raise ClipError(message)
+        raise NothingToTrackError(f"{message}; {obj.left_out} more were left out by --max_frames, raise it")
+    raise ClipError(f"{message}; remove the object's folder or extract the annotations again")
 
 
 def _numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:

@@ -203,7 +203,7 @@ class OverlayWriter:
         if prediction_hw is not None:
             _fill(picture, prediction_hw, PREDICTION_RGB)
         # the wider line below, so that both are seen where they agree
-        outlines = [(truth_hw, TRUTH_RGB, 2 * line + 2), (prediction_hw, PREDICTION_RGB, line + 1)]
+        outlines = [(truth_hw, TRUTH_RGB, 3 * line + 2), (prediction_hw, PREDICTION_RGB, line + 1)]
         drawn = [(_contours(mask_hw), colour, width) for mask_hw, colour, width in outlines if mask_hw is not None]
         for contours, _, width in drawn:
             cv2.drawContours(picture, contours, -1, EDGE_RGB, width + 2, cv2.LINE_AA)
@@ -247,6 +247,8 @@ class OverlayWriter:
 
 
 def _fill(picture: Frame, mask_hw: _BoolMask, colour: _Rgb) -> None:
+    if not mask_hw.any():
+        return
     left, top, width, height = cv2.boundingRect(mask_hw.astype(np.uint8))
     box = np.s_[top : top + height, left : left + width]
     tinted = cv2.addWeighted(picture[box], 1 - FILL_OPACITY, np.full_like(picture[box], colour), FILL_OPACITY, 0)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from savbench.session import Tracked
 
 FRAMES_PER_SECOND = 24
-OVERLAYS, MASKS = "overlays", "masks"
+MASKS_DIR = "masks"
 
 
 def save_products(config: RunConfig, arm: Arm, video: SplitVideo, obj: SplitObject, tracked: Tracked) -> str:
@@ -30,12 +30,12 @@ def save_products(config: RunConfig, arm: Arm, video: SplitVideo, obj: SplitObje
     if config.out_dir is None:
         raise ValueError("a run has a folder before it saves into it")
     if config.save_masks:
-        _save_masks(config.out_dir / MASKS, arm, obj, tracked)
+        _save_masks(config.out_dir / MASKS_DIR, arm, obj, tracked)
     if not config.save_overlays:
         return ""
-    path = overlay_path(config.out_dir / OVERLAYS, obj.video, obj.object, arm.arm_id)
-    _write_overlay(path, arm, video, obj, tracked)
-    return str(path.relative_to(config.out_dir))
+    path = overlay_path(obj.video, obj.object, arm.arm_id)
+    _write_overlay(config.out_dir / path, arm, video, obj, tracked)
+    return str(path)
 
 
 def _save_masks(folder: Path, arm: Arm, obj: SplitObject, tracked: Tracked) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runners.base import Clip, PromptKind, RunnerError
-from savbench.dataset import ClipError, first_prompt, read_frame, read_mask
+from savbench.dataset import NothingToTrackError, first_prompt, read_frame, read_mask
 from savbench.latency import LatencySamples
 from savbench.masks import PackedMask
 from savbench.memory import RssSampler
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from runners.base import Frame, Masks, Prompt, VideoRunner
     from savbench.dataset import SplitObject, SplitVideo
     from savbench.devices import Device
-
-
-class NothingToTrackError(ClipError):
-    """The object is fine, but no frame is left to track it on."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from savbench import environment
 from savbench.config import Arm, RunConfig, plan_arms
 from savbench.dataset import open_split
 from savbench.job import Job, rows_of
+from savbench.overlay import require_encoder
 from savbench.run_folder import RunFolder, choose_out_dir
 from savbench.table import closing_table
 from savbench.weights import find_weights
@@ -54,10 +55,13 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
 
     Raises:
         ConfigError, DatasetError: the arguments or the split cannot be used; nothing was started.
+        OverlayError: overlays were asked for and cannot be written here.
         RunFolderError: the folder cannot be used or written.
     """
     split = open_split(config.split_dir, config.split_name)
     planned = [_plan(config, arm) for arm in plan_arms(config, split.name)]
+    if config.save_overlays:
+        require_encoder()
     targets = split.select(
         limit_videos=config.limit_videos, limit_objects=config.limit_objects, shuffle=config.shuffle_videos, seed=config.seed
     )

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from runners import RUNNERS
 from runners.base import BuildOptions, PromptKind, RunnerError
-from savbench.dataset import ClipError, open_split
+from savbench.dataset import ClipError, NothingToTrackError, open_split
 from savbench.devices import Device, PlainCpu, TorchDevice
 from savbench.environment import collect_torch
 from savbench.failures import status_of
 from savbench.job import EventWriter, Job
 from savbench.saving import save_products
-from savbench.session import NothingToTrackError, SessionSettings, Tracked, track_object
+from savbench.session import SessionSettings, Tracked, track_object
 from savbench.weights import sha256_of
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--events", type=int, required=True)
     args = parser.parse_args(argv)
     faulthandler.enable()
-    # Progress bars of libraries would fill the log file.
-    os.environ["TQDM_DISABLE"] = "1"
     events = EventWriter(os.fdopen(args.events, "w", encoding="utf-8"))
     job = Job.from_line(sys.stdin.readline())
     threading.Thread(target=_leave_with_supervisor, daemon=True).start()

@@ -51,6 +51,8 @@ class WorkerProcess:
                     stdout=log,
                     stderr=log,
                     cwd=ROOT,
+                    # progress bars of libraries would fill the log
+                    env={**os.environ, "TQDM_DISABLE": "1"},
                     pass_fds=(writing,),
                     start_new_session=True,
                 )

@@ -89,6 +89,19 @@ def test_flow_follows_a_pan_to_within_a_pixel_of_the_edge() -> None:
         assert not predicted[~possibly].any(), f"frame {number}: beyond the square"
 
 
+def test_a_mask_that_moves_by_parts_of_a_pixel_neither_shrinks_nor_grows() -> None:
+    def drifting(number: int) -> tuple[Frame, BoolMask]:
+        shift = np.array([[1, 0, 0.4 * number], [0, 1, 0.3 * number]])
+        # the margin keeps what comes in from outside of the texture out of the picture
+        wide = cv2.warpAffine(_texture(HEIGHT + 20, WIDTH + 20, 2), shift, (WIDTH + 20, HEIGHT + 20))
+        return np.ascontiguousarray(np.asarray(wide, np.uint8)[10:-10, 10:-10]), _moving_square(0)[1]
+
+    areas = [int(mask_hw.sum()) for mask_hw in _follow(FlowRunner(BuildOptions()), drifting)]
+
+    # a row or a column of the square is 80 of its 6400 pixels
+    assert max(abs(area - 80 * 80) for area in areas) <= 120
+
+
 def test_flow_beats_static_by_far_where_the_object_moves() -> None:
     # after 8 frames the square has moved by 24 and 16 pixels: the two overlap in 56 x 64 of 80 x 80
     truth = _moving_square(FRAMES - 1)[1]

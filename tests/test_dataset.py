@@ -15,7 +15,7 @@ from PIL import Image
 from tiny_split import TinySplit, rectangle
 
 from savbench import dataset
-from savbench.dataset import ClipError, DatasetError, Target, first_prompt, open_split, read_frame, read_mask
+from savbench.dataset import ClipError, DatasetError, NothingToTrackError, Target, first_prompt, open_split, read_frame, read_mask
 
 SIZE = (24, 32)
 
@@ -300,23 +300,12 @@ def test_max_frames_drops_later_annotations(tiny_split: TinySplit) -> None:
     assert video.object("000").left_out == 2
 
 
-def test_a_stride_renumbers_frames_and_drops_annotations_between(tiny_split: TinySplit) -> None:
-    video = open_split(tiny_split.root).video("alpha").take(frame_stride=6)
-    assert [path.stem for path in video.frame_paths] == ["00000", "00006", "00012"]
-    assert [(index, path.stem) for index, path in video.object("000").annotations] == [(0, "00000"), (2, "00012")]
-
-
-def test_max_frames_counts_frames_that_the_stride_keeps(tiny_split: TinySplit) -> None:
-    video = open_split(tiny_split.root).video("alpha").take(max_frames=2, frame_stride=4)
-    assert [path.stem for path in video.frame_paths] == ["00000", "00004"]
-    assert [index for index, _ in video.object("000").annotations] == [0, 1]
-
-
-def test_an_object_left_without_annotations_becomes_a_defect(tiny_split: TinySplit) -> None:
+def test_an_object_left_without_annotations_has_nothing_to_track(tiny_split: TinySplit) -> None:
     tiny_split.mask("alpha", "001", 0).unlink()
     video = open_split(tiny_split.root).video("alpha").take(max_frames=3)
     assert [obj.object for obj in video.objects] == ["000"]
-    with pytest.raises(ClipError, match=r"none of its 3 annotated frames is among the 3 frames .* raise --max_frames"):
+    assert video.object_names == ["000", "001"]
+    with pytest.raises(NothingToTrackError, match=r"none of its 3 annotated frames is among the first 3 frames; raise --max_frames"):
         video.object("001")
 
 
@@ -324,7 +313,7 @@ def test_taking_everything_changes_nothing(tiny_split: TinySplit) -> None:
     video = open_split(tiny_split.root).video("alpha")
     assert video.take() == video
     with pytest.raises(ValueError, match="1 or more"):
-        video.take(frame_stride=0)
+        video.take(max_frames=0)
 
 
 # ---- the first prompt
@@ -354,7 +343,7 @@ def test_an_object_that_is_never_seen(tiny_split: TinySplit) -> None:
 
 def test_an_object_that_is_seen_after_max_frames(tiny_split: TinySplit) -> None:
     video = open_split(tiny_split.root).video("alpha").take(max_frames=4)
-    with pytest.raises(ClipError, match="3 more were left out by --max_frames"):
+    with pytest.raises(NothingToTrackError, match="3 more were left out by --max_frames"):
         first_prompt(video.object("001"), SIZE)
 
 

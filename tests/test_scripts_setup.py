@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -58,7 +58,6 @@ class Machine:
     clone: Path
     registry: Path
     user_base: Path
-    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def venv(self) -> Path:
