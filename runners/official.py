@@ -121,7 +121,7 @@ class OfficialPredictorRunner:
         return self._advance(frame_index)
 
     def inspect(self) -> FrameReport:
-        return FrameReport(parts_ms=self._clock.parts_ms(), finite=all(bool(t.isfinite().all()) for t in self._last_output_stores()))
+        return FrameReport(parts_ms=self._clock.parts_ms(), finite=all(bool(t.isfinite().all()) for t in self._last_outputs()))
 
     def close(self) -> None:
         self._propagation = None
