@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import sys
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 STATUSES = ("ok", "error", "oom", "killed", "timeout", "skipped")
 
@@ -50,7 +52,10 @@ class SummaryRow:
         "Peak of torch's allocated GPU memory from opening the clip to its last frame. Empty on a CPU."
     )
     gpu_peak_reserved_MiB: float | None = _column("Peak of torch's reserved GPU memory over the same time. Empty on a CPU.")
-    cpu_peak_rss_MiB: float | None = _column("Peak resident memory of the worker process over the same time, sampled every 20 ms.")
+    cpu_peak_rss_MiB: float | None = _column(
+        "Peak resident memory of the worker process over the same time, sampled every 20 ms. Higher with --save_overlays, whose encoder's "
+        "memory stays with the process."
+    )
     J: float | None = _column("Region similarity (intersection over union), mean over the scored frames, 0 to 1.")
     F: float | None = _column("Boundary accuracy (F-measure), mean over the scored frames, 0 to 1.")
     JandF: float | None = _column("(J + F) / 2.")
@@ -172,6 +177,15 @@ def dictionary(schema: type[Row]) -> str:
     return "\n".join(lines)
 
 
+def with_dictionary(readme: str) -> str:
+    """The text of results/README.md with the tables of columns brought up to date."""
+    for title, table in (("summary.csv", dictionary(SummaryRow)), ("frames.csv", dictionary(FrameRow))):
+        heading = f"## {title}\n\n"
+        before, _, after = readme.partition(heading)
+        readme = before + heading + table + "\n" + re.sub(r"\A(\|.*\n?)*", "", after)
+    return readme
+
+
 def _parse(schema: type[Row], cells: list[str], where: str) -> Row:
     kinds = _kinds(schema)
     names = columns(schema)
@@ -205,3 +219,10 @@ def _csv_line(cells: Iterable[str]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(cells)
     return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    # python -m savbench.results brings results/README.md into step with the schema.
+    path = Path(__file__).resolve().parents[1] / "results" / "README.md"
+    path.write_text(with_dictionary(path.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"wrote {path}", file=sys.stderr)

@@ -53,11 +53,11 @@ def _write_overlay(path: Path, arm: Arm, video: SplitVideo, obj: SplitObject, tr
     with OverlayWriter(path, nothing.shape[0], nothing.shape[1], FRAMES_PER_SECOND) as writer:
         for index, frame_path in enumerate(video.frame_paths):
             if index in scores:
-                score = f"  J {scores[index]:.3f}"
+                score = f"J {scores[index]:.3f}  "
             writer.add(
                 read_frame(frame_path),
                 tracked.masks[index].unpack() if index in tracked.masks else nothing,
                 truth_hw=read_mask(truths[index]) if index in truths else None,
                 prompt=tracked.prompt if index == tracked.row.prompt_frame else None,
-                caption=f"{obj.video}/{obj.object}  {arm.label}  frame {index}{score}",
+                caption=f"frame {index}  {score}{obj.video}/{obj.object}  {arm.label}",
             )

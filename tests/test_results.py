@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from savbench.results import FrameRow, ResultsError, SummaryRow, columns, dictionary, header_line, read_rows, row_line
+from savbench.results import FrameRow, ResultsError, SummaryRow, columns, dictionary, header_line, read_rows, row_line, with_dictionary
 
 README = Path(__file__).parents[1] / "results" / "README.md"
 
@@ -64,5 +64,14 @@ def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path, text: str, w
 
 def test_readme_holds_the_dictionary_of_every_column() -> None:
     text = README.read_text(encoding="utf-8")
-    for table in (dictionary(SummaryRow), dictionary(FrameRow)):
-        assert table in text
+    assert f"## summary.csv\n\n{dictionary(SummaryRow)}\n\n## frames.csv\n\n{dictionary(FrameRow)}\n" in text, (
+        "bring it into step with: python -m savbench.results"
+    )
+
+
+def test_a_readme_out_of_step_is_brought_into_step() -> None:
+    text = README.read_text(encoding="utf-8")
+    stale = text.replace(dictionary(SummaryRow), "| column | meaning |\n|---|---|\n| `gone` | No more. |")
+    assert stale != text
+    assert with_dictionary(stale) == with_dictionary(text)
+    assert "`gone`" not in with_dictionary(stale)

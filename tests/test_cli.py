@@ -1,0 +1,192 @@
+"""The command line as a user meets it, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_split import TinySplit
+
+import jetson_benchmark
+from savbench.results import FrameRow, SummaryRow, read_rows
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def command(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "jetson_benchmark.py"), *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        timeout=300,
+    )
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, contextlib, jetson_benchmark\n"
+        "with contextlib.suppress(SystemExit): jetson_benchmark.main(['--help'])\n"
+        "print(sorted({'torch', 'numpy', 'pandas', 'cv2', 'PIL', 'tqdm'} & set(sys.modules)))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert said.splitlines()[-1] == "[]"
+    assert "--autocast_dtype" in said
+
+
+def test_the_supervisor_never_loads_torch(tiny_split: TinySplit, tmp_path: Path) -> None:
+    script = (
+        "import sys, jetson_benchmark\n"
+        "jetson_benchmark.main(['--split_dir', sys.argv[1], '--models', 'static_mask', '--out_dir', sys.argv[2]])\n"
+        "print('torch' in sys.modules)\n"
+    )
+    run = [sys.executable, "-c", script, str(tiny_split.root), str(tmp_path / "run")]
+    said = subprocess.run(run, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert said.splitlines()[-1] == "False"
+    assert "3 of 3 rows" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "static_mask", "--split_dir", "/nowhere"], "/nowhere: no such folder"),
+        (["--models", "sam9_mask"], "no such model; known are"),
+        (["--models", "static_mask", "--autocast_dtype", "float8"], "use one or more of float32"),
+        (["--models", "static_mask", "--imgsz", "big"], "whole numbers of pixels"),
+        (["--models", "static_mask", "--split_name", "other"], "--split_name can be sav_tiny"),
+        (["--models", "sam2_tiny_mask", "--weights_dir", "/nowhere"], "sam2.1_hiera_tiny.pt is not in /nowhere"),
+        (["--models", "static_mask", "--sam2_dir", "/nowhere"], "holds no sam2 package"),
+        (["--models", "static_mask", "--out_dir", "/dev/null/run"], "give a folder that can be written"),
+        ([], "--models"),
+    ],
+)
+def test_bad_arguments_end_with_2_and_say_what_to_give(tiny_split: TinySplit, tmp_path: Path, arguments: list[str], message: str) -> None:
+    if "--split_dir" not in arguments:
+        arguments = ["--split_dir", str(tiny_split.root), *arguments]
+    if "--out_dir" not in arguments:
+        arguments = ["--out_dir", str(tmp_path / "run"), *arguments]
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_it_runs_from_any_folder_with_relative_paths(tiny_split: TinySplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = command("--split_dir", tiny_split.root.name, "--models", "static_mask", "--out_dir", "run", "--save_overlays", "--save_masks")
+    assert done.returncode == 0, done.stderr
+    rows = read_rows(SummaryRow, tmp_path / "run" / "summary.csv")
+    assert [(row.video, row.object, row.prompt_frame) for row in rows] == [("alpha", "000", 0), ("alpha", "001", 4), ("beta", "000", 0)]
+    assert all((tmp_path / "run" / row.overlay).stat().st_size > 0 for row in rows)
+    masks = tmp_path / "run" / "masks" / rows[0].arm_id
+    assert sorted(path.name for path in (masks / "alpha" / "001").iterdir()) == [f"{i:05d}.png" for i in (0, 4, 8, 12)]
+
+
+def test_without_out_dir_the_same_command_goes_on_in_its_folder(
+    tiny_split: TinySplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--split_dir", tiny_split.root, "--models", "static_mask")
+    assert command(*arguments).returncode == 0
+    assert command(*arguments).returncode == 0
+    finished = list((tmp_path / "results").iterdir())
+    assert len(finished) == 2  # a finished run is not gone on with
+    run = json.loads((finished[0] / "run.json").read_text())
+    (finished[0] / "run.json").write_text(json.dumps({**run, "complete": False}))
+    assert "going on with the run" in command(*arguments).stdout
+    assert len(list((tmp_path / "results").iterdir())) == 2
+
+
+def test_demo_data_makes_a_split_that_runs(tmp_path: Path) -> None:
+    small = ("--videos", "1", "--frames", "24", "--height", "96", "--width", "128")
+    assert command("demo-data", tmp_path / "demo", *small).returncode == 0
+    done = command("--split_dir", tmp_path / "demo", "--models", "static_mask,flow_mask", "--out_dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert len(read_rows(SummaryRow, tmp_path / "run" / "summary.csv")) == 8
+    assert command("demo-data", tmp_path / "demo", "--videos", "0").returncode == 2
+
+
+def test_a_learned_model_end_to_end(tiny_split: TinySplit, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs torch")
+    pytest.importorskip("sam2", reason="needs the sam2 package")
+    done = command(
+        "--split_dir", tiny_split.root, "--models", "sam2_tiny_points,sam2_tiny_bbox", "--autocast_dtype", "float32,bfloat16",
+        "--imgsz", "64", "--random_weights", "--device", "cpu", "--limit_videos", "1", "--warmup_frames", "2", "--max_frames", "9",
+        "--out_dir", tmp_path / "run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + "".join(path.read_text() for path in (tmp_path / "run" / "logs").iterdir())
+    rows = read_rows(SummaryRow, tmp_path / "run" / "summary.csv")
+    assert [(row.prompt, row.autocast_dtype, row.object) for row in rows] == [
+        (prompt, dtype, name) for prompt in ("points", "bbox") for dtype in ("float32", "bfloat16") for name in ("000", "001")
+    ]
+    for row in rows:
+        assert (row.status, row.imgsz, row.device, row.weights, row.attention) == ("ok", 64, "cpu", "random", "auto")
+        assert row.frames == (8 if row.object == "000" else 4)
+        assert row.nonfinite_frames == 0
+        assert row.latency_ms is not None
+        assert row.latency_ms == pytest.approx((row.preprocess_ms or 0) + (row.model_ms or 0) + (row.output_ms or 0), rel=0.03)
+        assert (row.build_ms or 0) > 0
+        assert (row.warmup_ms or 0) > 0
+        assert (row.cpu_peak_rss_MiB or 0) > 100
+        assert row.gpu_peak_alloc_MiB is None
+        assert row.torch_version
+        assert row.setup_ms == pytest.approx((row.init_ms or 0) + (row.first_frame_ms or 0))
+    assert len(read_rows(FrameRow, tmp_path / "run" / "frames.csv")) == 4 * (8 + 4)
+    workers = json.loads((tmp_path / "run" / "environment.json").read_text())["invocations"][0]["workers"]
+    assert set(workers) == {row.arm_id for row in rows}
+    assert "untrained weights" in done.stdout
+
+
+def test_a_size_that_cannot_run_is_an_error_in_every_row(tiny_split: TinySplit, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs torch")
+    done = command(
+        "--split_dir", tiny_split.root, "--models", "edgetam_mask", "--imgsz", "640", "--random_weights", "--out_dir", tmp_path / "run"
+    )
+    assert done.returncode == 1
+    rows = read_rows(SummaryRow, tmp_path / "run" / "summary.csv")
+    assert len(rows) == 3
+    assert all("640 is not a size it can run; use 256, 512, 768 or 1024" in row.error for row in rows)
+
+
+# ---- the README
+
+
+def readme_commands() -> list[list[str]]:
+    blocks = re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in map(str.strip, lines) if "jetson_benchmark.py" in line]
+
+
+def test_the_commands_of_the_readme_parse() -> None:
+    commands = readme_commands()
+    assert commands
+    for words in commands:
+        arguments = words[words.index("jetson_benchmark.py") + 1 :]
+        if arguments and arguments[0] not in jetson_benchmark.SUBCOMMANDS and arguments != ["--help"]:
+            jetson_benchmark.config_of(jetson_benchmark.run_parser().parse_args(arguments))
+
+
+def test_the_python_of_the_readme_runs(tiny_split: TinySplit, tmp_path: Path) -> None:
+    pytest.importorskip("pandas", reason="needs pandas")
+    assert command("--split_dir", tiny_split.root, "--models", "static_mask", "--out_dir", tmp_path / "run").returncode == 0
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    script = code.replace("results/demo/summary.csv", str(tmp_path / "run" / "summary.csv"))
+    assert script != code
+    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert "static" in said
+
+
+def test_every_file_the_readme_names_is_there() -> None:
+    for name in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / name).exists(), name
+    for script in re.findall(r"\b(scripts/[\w.]+\.sh)", README):
+        assert (ROOT / script).exists(), script
