@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+from savbench.config import RunConfig, plan_arms
+from savbench.job import EventWriter, Job, rows_of
+from savbench.results import FrameRow, SummaryRow
+
+
+def make_job() -> Job:
+    config = RunConfig(split_dir=Path("/split"), models=("edgetam_points",), max_frames=9, seed=3, out_dir=Path("/out"))
+    (arm,) = plan_arms(config, "sav_val")
+    return Job(
+        config=config,
+        arm=arm,
+        targets=(("a", "000"), ("b", "001")),
+        split_name="sav_val",
+        run_id="run",
+        benchmark_version="abc+",
+        weights=Path("/weights/edgetam.pt"),
+        source_dir=Path("/EdgeTAM"),
+    )
+
+
+def test_a_job_survives_the_pipe() -> None:
+    line = make_job().to_line()
+    assert line.count("\n") == 1
+    assert Job.from_line(line) == make_job()
+
+
+def test_a_blank_row_says_who_and_what_and_measures_nothing() -> None:
+    row = make_job().blank_row("a", "000")
+    assert (row.video, row.object, row.model, row.prompt, row.autocast_dtype, row.imgsz) == (
+        "a",
+        "000",
+        "edgetam",
+        "points",
+        "bfloat16",
+        1024,
+    )
+    assert (row.max_frames, row.seed, row.split, row.run_id, row.benchmark_version) == (9, 3, "sav_val", "run", "abc+")
+    assert row.key == (make_job().arm.arm_id, "a", "000")
+    assert row.fps is row.J is row.cpu_peak_rss_MiB is None
+
+
+def test_rows_survive_the_pipe_to_the_last_bit() -> None:
+    pipe = io.StringIO()
+    row, frames = SummaryRow(video="ä", latency_ms=0.1 + 0.2, J=None), [FrameRow(frame=1, latency_ms=1 / 3)]
+    EventWriter(pipe).send_row(row, frames)
+    assert rows_of(json.loads(pipe.getvalue())) == (row, frames)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from savbench.config import Arm, RunConfig, plan_arms
+from savbench.progress import Progress
+from savbench.results import SummaryRow
+from savbench.table import closing_table
+
+
+def arms() -> list[Arm]:
+    return plan_arms(RunConfig(split_dir=Path("/s"), models=("static_mask", "sam2_tiny_points"), imgsz=(512,)), "val")
+
+
+def row(arm: Arm, video: str, **columns: object) -> SummaryRow:
+    values = {"arm_id": arm.arm_id, "video": video, "object": "000", "weights": "none", **columns}
+    return SummaryRow(**values)  # type: ignore[arg-type]
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell for cell in line.split("  ") if cell] for line in table.splitlines()]
+
+
+def test_a_line_per_arm_with_means_over_objects_and_rates_over_frames() -> None:
+    static, sam2 = arms()
+    rows = [
+        row(static, "a", J=0.5, F=0.25, JandF=0.375, cpu_peak_rss_MiB=80.2),
+        row(static, "b", J=0.75, F=0.75, JandF=0.75, cpu_peak_rss_MiB=99.6),
+        row(static, "c", status="oom"),
+        row(sam2, "a", weights="random", gpu_peak_alloc_MiB=512.4, cpu_peak_rss_MiB=2000.0),
+    ]
+    table = closing_table([static, sam2], rows, {static.arm_id: [10.0, 10.0, 10.0, 70.0]})
+    header, _, first, second, note = cells(table)
+    assert [cell.strip() for cell in header] == ["arm", "objects", "FPS", "p50 ms", "p90 ms", "peak MiB", "J", "F", "J&F", "weights"]
+    # 4 frames in 100 ms; the 90th percentile lies 0.7 of the way from the third sample to the fourth
+    assert [cell.strip() for cell in first] == [
+        "static_mask",
+        "2 + 1 oom",
+        "40.00",
+        "10.0",
+        "52.0",
+        "100 RSS",
+        "0.625",
+        "0.500",
+        "0.562",
+        "none",
+    ]
+    assert [cell.strip() for cell in second] == ["sam2_tiny_points bfloat16 512px", "1", "512 GPU", "random"]
+    assert note[0].startswith("random: untrained weights")
+
+
+def test_an_arm_without_rows_has_no_figures() -> None:
+    (static, _) = arms()
+    assert [cell.strip() for cell in cells(closing_table([static], [], {}))[2]] == ["static_mask", "0"]
+
+
+def test_plain_lines_say_what_came_of_each_object() -> None:
+    static, _ = arms()
+    stream = io.StringIO()
+    progress = Progress(stream, stream)
+    progress.begin_arm(static, 3, [row(static, "before")])
+    progress.begin_object("a", "000")
+    progress.advance(1, 9)
+    progress.end_object(row(static, "a", fps=12.345, JandF=0.5))
+    progress.end_object(row(static, "b", status="timeout", error="no progress"))
+    progress.close()
+    assert stream.getvalue().splitlines() == [
+        "static_mask: 2 objects to run",
+        "[2/3] static_mask  a/000  ok  12.35 FPS  J&F 0.500",
+        "[3/3] static_mask  b/000  timeout: no progress",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar_with_the_running_means() -> None:
+    static, _ = arms()
+    stream = Terminal()
+    progress = Progress(stream, stream)
+    progress.begin_arm(static, 2, [])
+    progress.begin_object("a", "000")
+    progress.end_object(row(static, "a", latency_ms=10.0, frames=30, JandF=0.25))
+    progress.begin_object("b", "001")
+    progress.advance(3, 9)
+    progress.end_object(row(static, "b", status="error", error="broken file"))
+    progress.close()
+    said = stream.getvalue()
+    assert "b/001 3/9, 100.00 FPS, J&F 0.250" in said
+    assert "b/000: error: broken file" in said
