@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,16 @@ def tiny_split(tmp_path: Path) -> TinySplit:
     split.write_video("beta", 5, {"000": square[:2]})
     (split.root / "sav_tiny.txt").write_text("alpha\nbeta\n")
     return split
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread() -> Iterator[None]:
+    """Masks differ between numbers of threads: for tests that compare them."""
+    torch = pytest.importorskip("torch", reason="needs torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

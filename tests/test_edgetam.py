@@ -8,7 +8,6 @@ import subprocess
 import sys
 import types
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,7 @@ from edgetam_clip import HEIGHT, IMGSZ, MANY, WIDTH, make_frames, make_prompt, o
 from runners.base import BuildOptions, Clip, RunnerError  # noqa: E402
 from runners.edgetam import EdgeTamRunner, build, check_size, commit_of  # noqa: E402
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(scope="module")
