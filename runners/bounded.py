@@ -1,13 +1,17 @@
-"""Frames for SAM 2-style predictors without keeping a clip in memory.
+"""Clips of any length in flat memory, for SAM 2-style predictors.
 
 Upstream's loaders decode every frame of a clip before the first is tracked and keep it, 12.6 MB each at 1024 pixels. The predictors only
-ever index the frame they are about to encode, so one slot that holds the current frame serves them, and the benchmark can time a frame
-from its decoded pixels on.
+ever index the frame they are about to encode, so one slot that holds the current frame serves them (`FrameSlot`), and the benchmark can
+time a frame from its decoded pixels on.
+
+They also keep what they put out for every frame, 0.8 MB per frame and object at 1024 pixels, of which later frames read the memory
+features of a few frames, the object pointers of some more, and both of the prompted frames. The rest is dropped (`forget_outputs`). Masks
+are the same to the last bit.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runners.base import RunnerError
 
@@ -38,3 +42,28 @@ class FrameSlot:
                 f"the predictor asked for frame {index} while frame {self._index} is at hand; frames must be fed without a gap"
             )
         return self._image_chw
+
+
+def forget_outputs(tracked: dict[int, dict[str, Any]], frame: int, *, num_maskmem: int, stride: int, num_pointers: int) -> None:
+    """Drop from the outputs of tracked frames what no frame after `frame` reads. Tracking runs forward.
+
+    Frame t reads the memory features of frame t - 1 and, before it, of `num_maskmem` - 2 frames that are multiples of `stride`, and the
+    object pointers of the `num_pointers` - 1 frames before it. Masks are read by none.
+
+    Args:
+        tracked: outputs by frame, as a predictor's state holds them under `non_cond_frame_outputs`.
+        num_maskmem, stride: the model's `num_maskmem` and `memory_temporal_stride_for_eval`.
+        num_pointers: its `max_obj_ptrs_in_encoder`.
+    """
+    following = frame + 1
+    oldest_memory = following - 1
+    if num_maskmem > 2:
+        oldest_memory = (following - 2) // stride * stride - (num_maskmem - 3) * stride
+    oldest_pointer = following - (num_pointers - 1)
+    for index, output in list(tracked.items()):
+        if index < min(oldest_memory, oldest_pointer):
+            del tracked[index]
+            continue
+        output["pred_masks"] = None
+        if index < oldest_memory:
+            output["maskmem_features"] = output["maskmem_pos_enc"] = None

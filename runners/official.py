@@ -1,17 +1,19 @@
 """Drives the official video predictors, SAM 2's and EdgeTAM's, frame by frame through their public calls.
 
 The predictors are used as they are installed. One function is replaced for the time of one call: the frame loader during `init_state`, so
-that a frame is prepared when it is tracked (see `runners.bounded`) instead of the whole clip before the first.
+that a frame is prepared when it is tracked (see `runners.bounded`) instead of the whole clip before the first. Where their compiled
+extension cannot be used, another is replaced for good: the one that labels components (see `runners.components`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
-from runners.bounded import FrameSlot
+from runners.bounded import FrameSlot, forget_outputs
+from runners.components import provide_components
 from runners.torch_common import (
     FramePreprocessor,
     PartClock,
@@ -57,6 +59,7 @@ class OfficialPredictorRunner:
         if options.weights is not None:
             load_strictly(self._predictor, read_checkpoint(options.weights), str(options.weights))
         self._predictor.to(self._device).eval()
+        self._postprocess = self._provide_hole_filling()
         self._preprocess = FramePreprocessor(imgsz, self._device)
         self._clock = PartClock(self._device)
         self.applied = Applied(
@@ -65,6 +68,7 @@ class OfficialPredictorRunner:
             imgsz=int(self._predictor.image_size),
             weights="random" if options.weights is None else "file",
             parameters=count_parameters(self._predictor),
+            postprocess=self._postprocess,
             notes=self._notes(),
         )
         self._state: dict[str, Any] | None = None
@@ -89,7 +93,13 @@ class OfficialPredictorRunner:
 
     def _notes(self) -> tuple[str, ...]:
         """Adjustments to upstream, for the row; those of this class first."""
-        return ("under float16 autocast, memory features stored in float32 instead of bfloat16",)
+        notes = ("under float16 autocast, memory features stored in float32 instead of bfloat16",)
+        return (*notes, "components of masks labelled by OpenCV instead of sam2._C") if self._postprocess == "opencv" else notes
+
+    def _provide_hole_filling(self) -> Literal["cuda", "opencv", "off"]:
+        from sam2.utils import misc
+
+        return provide_components(misc, self._device) if self._predictor.fill_hole_area > 0 else "off"
 
     def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
         self.close()
@@ -161,8 +171,19 @@ class OfficialPredictorRunner:
         self._clock.mark("model_ms")
         masks_nhw = masks_to_host(self._logits_n1hw)
         self._clock.mark("output_ms")
+        self._forget(index)
         synchronize(self._device)
         return masks_nhw
+
+    def _forget(self, frame_index: int) -> None:
+        for outputs in self._output_stores():
+            forget_outputs(
+                outputs["non_cond_frame_outputs"],
+                frame_index,
+                num_maskmem=self._predictor.num_maskmem,
+                stride=self._predictor.memory_temporal_stride_for_eval,
+                num_pointers=self._predictor.max_obj_ptrs_in_encoder,
+            )
 
     def _widen_memory(self, frame_index: int) -> None:
         """Store the memory features that this frame left as float32, the same numbers.

@@ -107,6 +107,37 @@ def test_masks_are_upstreams_to_the_last_bit(runner: Sam2Runner, clip_dir: Path,
     assert any(0 < mask.sum() < mask.size for mask in ours)
 
 
+@pytest.fixture(scope="module")
+def long_clip_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Longer than any memory: 7 frames of features, 16 of pointers."""
+    folder = tmp_path_factory.mktemp("long")
+    rng = np.random.default_rng(1)
+    background = rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    for index in range(26):
+        Image.fromarray(np.roll(background, 3 * index, axis=1)).save(folder / f"{index:05d}.jpg", quality=95)
+    return folder
+
+
+@pytest.mark.parametrize(("num_maskmem", "stride"), [(7, 1), (7, 3), (3, 2), (2, 1), (1, 1)])
+def test_forgetting_changes_no_mask_and_memory_stays_flat(long_clip_dir: Path, num_maskmem: int, stride: int) -> None:
+    runner = Sam2Runner(options(imgsz=64))
+    predictor = runner._predictor
+    frames = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(long_clip_dir.iterdir())]
+    predictor.num_maskmem, predictor.memory_temporal_stride_for_eval = num_maskmem, stride
+    theirs = upstream(runner, long_clip_dir, PROMPTS["mask"], start=2)
+    runner.open(Clip("clip", len(frames), HEIGHT, WIDTH), frames[0])
+    np.testing.assert_array_equal(runner.prompt(2, frames[2], [PROMPTS["mask"]]), theirs[0])
+    kept, features = [], []
+    for index in range(3, len(frames)):
+        np.testing.assert_array_equal(runner.track(index, frames[index]), theirs[index - 2])
+        (store,) = runner._output_stores()
+        kept.append(len(store["non_cond_frame_outputs"]))
+        features.append(sum(output["maskmem_features"] is not None for output in store["non_cond_frame_outputs"].values()))
+    assert max(kept) <= max(15, stride * (num_maskmem - 1) + 1)
+    assert max(features) <= max(1, stride * (num_maskmem - 1) + 1)
+    assert len({mask.tobytes() for mask in theirs}) > 10
+
+
 def test_frames_are_prepared_as_upstream_loads_them(clip_dir: Path, frames: list[Frame]) -> None:
     from sam2.utils.misc import load_video_frames
 
