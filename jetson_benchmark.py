@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attention import CHOICES
 from savbench.config import AUTOCAST_DTYPES, ConfigError, RunConfig, all_tags
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ EXIT_BAD_ARGUMENTS = 2
 EPILOG = """\
 subcommands (each has its own --help):
   demo-data           write a small SA-V-shaped split to try everything on
+  doctor              check what a run needs, and name the command that mends what is not right
 
 exit status: 0 every row is ok, 1 some rows are not, 2 bad arguments, 130 interrupted
 """
@@ -78,7 +80,14 @@ def demo_data_command(argv: list[str]) -> int:
     return 0
 
 
-SUBCOMMANDS: dict[str, Callable[[list[str]], int]] = {"demo-data": demo_data_command}
+def doctor_command(argv: list[str]) -> int:
+    """Check what a run needs."""
+    from savbench.doctor.command import main as doctor
+
+    return doctor(argv, _bases())
+
+
+SUBCOMMANDS: dict[str, Callable[[list[str]], int]] = {"demo-data": demo_data_command, "doctor": doctor_command}
 
 
 def run_parser() -> argparse.ArgumentParser:
@@ -107,6 +116,11 @@ def run_parser() -> argparse.ArgumentParser:
     models.add_argument(
         "--imgsz", type=_sizes, default=(), metavar="LIST", help="side of the model's input in pixels (default: its own, 1024)"
     )
+    models.add_argument(
+        "--attention", type=_names, default=("auto",), metavar="LIST",
+        help=f"what computes attention: {', '.join(CHOICES)}; see FLASH_ATTENTION_FIX.md (default auto: upstream's choice)",
+    )  # fmt: skip
+    models.add_argument("--num_maskmem", type=int, metavar="N", help="memories that the memory attention sees, 1 to 7 (default 7)")
     models.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda where it works)")
     models.add_argument("--weights_dir", type=Path, help="folder with the weights files (default: checkpoints, EdgeTAM/checkpoints)")
     models.add_argument("--random_weights", action="store_true", help="untrained weights: true time and memory, meaningless J&F")
@@ -150,6 +164,8 @@ def config_of(args: argparse.Namespace) -> RunConfig:
         random_weights=args.random_weights,
         imgsz=args.imgsz,
         autocast_dtypes=args.autocast_dtype,
+        attention=args.attention,
+        num_maskmem=args.num_maskmem,
         device=args.device,
         limit_videos=args.limit_videos,
         limit_objects=args.limit_objects,

@@ -49,6 +49,10 @@ def _sam2(size: str, letter: str) -> RunnerSpec:
     )
 
 
+def _sam1(encoder: str, checkpoint: str) -> RunnerSpec:
+    return RunnerSpec(factory="runners.sam1.runner.Sam1Runner", family="sam1", config=encoder, checkpoint=checkpoint, imgsz=1024)
+
+
 RUNNERS: dict[str, RunnerSpec] = {
     "sam2_tiny": _sam2("tiny", "t"),
     "sam2_small": _sam2("small", "s"),
@@ -61,6 +65,9 @@ RUNNERS: dict[str, RunnerSpec] = {
         checkpoint="edgetam.pt",
         imgsz=1024,
     ),
+    "sam1_base": _sam1("vit_b", "sam_vit_b_01ec64.pth"),
+    "sam1_large": _sam1("vit_l", "sam_vit_l_0b3195.pth"),
+    "sam1_huge": _sam1("vit_h", "sam_vit_h_4b8939.pth"),
     "static": RunnerSpec(factory="runners.baselines.StaticRunner", family="baseline", prompts=("mask",)),
     "flow": RunnerSpec(factory="runners.baselines.FlowRunner", family="baseline", prompts=("mask",)),
 }

@@ -71,6 +71,8 @@ class BuildOptions:
     seed: int = 0
     config: str | None = None
     """The family's own name for the architecture, for example a Hydra config."""
+    num_maskmem: int | None = None
+    """Memories that the memory attention sees, the prompted frame's included; None takes the model's own."""
     source_dir: Path | None = None
     """Upstream checkout to take the code from; None takes the installed package."""
 
@@ -86,6 +88,8 @@ class Applied:
     weights: Literal["none", "random", "file"]
     parameters: int = 0
     """Number of parameters."""
+    postprocess: Literal["cuda", "opencv", "off"] = "off"
+    """What labels the small holes in masks that are filled: upstream's CUDA extension or OpenCV. `off`: none are filled."""
     notes: tuple[str, ...] = ()
     """Every adjustment made to upstream at run time, in words."""
 

@@ -105,10 +105,6 @@ class EdgeTamRunner(OfficialPredictorRunner):
             predictor = build_sam2_video_predictor(options.config or "configs/edgetam.yaml", device="cpu", hydra_overrides_extra=overrides)
         _check_rotary_sizes(predictor, grid)
         predictor.spatial_perceiver.forward_2d = _with_reshape(predictor.spatial_perceiver.forward_2d)
-        self._fills_holes = _has_connected_components()
-        if not self._fills_holes:
-            # Upstream would fail to import its extension, warn and go on with the mask as it is, on every frame.
-            predictor.fill_hole_area = 0
         return predictor
 
     def _loader_module(self) -> ModuleType:
@@ -120,16 +116,13 @@ class EdgeTamRunner(OfficialPredictorRunner):
         return f"EdgeTAM checkout ({commit_of(self._source_dir)})"
 
     def _notes(self) -> tuple[str, ...]:
-        notes = [
+        return (
             *super()._notes(),
             "rotary tables of the memory attention sized to imgsz / 16 by configuration",
             "timm built without its ImageNet weights",
             "attention kernels left to PyTorch's choice (upstream tries flash alone first)",
             "perceiver.forward_2d reshapes where it views when a session has several objects",
-        ]
-        if not self._fills_holes:
-            notes.append("small holes in masks are not filled: this checkout has no compiled sam2._C")
-        return tuple(notes)
+        )
 
     def _add(self, state: dict[str, Any], frame_index: int, prompt: Prompt) -> None:
         if state["tracking_has_started"] and prompt.object_id not in state["obj_id_to_idx"]:
@@ -173,14 +166,6 @@ def _with_reshape(forward_2d: Callable[[torch.Tensor], Any]) -> Callable[[torch.
             return forward_2d(features_nchw)
 
     return forward
-
-
-def _has_connected_components() -> bool:
-    try:
-        from sam2 import _C  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def commit_of(source_dir: Path) -> str:

@@ -1,6 +1,6 @@
 """EdgeTAM as transformers' `EdgeTamVideoModel`, streamed frame by frame, with the official model's results.
 
-Fed with the same weights, the two implementations differ in three points, which this module mends; with them the mask logits of 20 frames
+Fed with the same weights, the two implementations differ in four points, which this module mends; with them the mask logits of 20 frames
 agree to 1e-6 in float32 for clicks, boxes and masks, and to the rounding of the lower precision under autocast.
 
 1. Memory features. The official predictor keeps them in bfloat16 whatever the dtype of the run; transformers keeps the dtype of the run.
@@ -8,15 +8,15 @@ agree to 1e-6 in float32 for clicks, boxes and masks, and to the rounding of the
    three masks there and takes the token of the best.
 3. Mask prompt, memory. Officially the memory encoder sees the mask after a round trip through the low resolution of the decoder's output
    (imgsz / 4); transformers gives it the prompt itself.
+4. Holes. The official predictor fills holes of up to 8 pixels in the decoder's output. On a prompted frame the memory encoder sees the
+   filled mask, on a tracked one the mask as it was. transformers fills none.
 
-A fourth mend is of an error: transformers gives the object score of a mask prompt one dimension less than that of a tracked object, and
+A fifth mend is of an error: transformers gives the object score of a mask prompt one dimension less than that of a tracked object, and
 cannot join the two on one frame.
 
 Two points that look different are not. Officially clips under 16 frames use fewer object pointers: EdgeTAM's pointers carry no temporal
 encoding, so the limit never drops one that exists. And transformers tracks the objects of a session one by one, the official predictor
 as a batch: the results are the same, the time is not.
-
-The official predictor fills holes of up to 8 pixels in masks if its CUDA extension is compiled; transformers never does.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from torch.nn import functional
 from transformers import EdgeTamVideoConfig, EdgeTamVideoInferenceSession, EdgeTamVideoModel, EdgeTamVisionConfig, TimmWrapperConfig
 
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
+from runners.components import fill_holes
 from runners.edgetam import STRIDE, check_size
 from runners.edgetam_weights import convert
 from runners.torch_common import (
@@ -50,21 +51,29 @@ BOX_CORNERS = (2, 3)
 
 
 class _Model(EdgeTamVideoModel):  # type: ignore[misc]
-    """transformers' model with the mask prompt mended as the module's docstring says (2, 3 and the fourth)."""
+    """transformers' model with what the module's docstring says of masks mended (2 to 4 and the fifth)."""
 
     def _single_frame_forward(self, *args: Any, **kwargs: Any) -> Any:
         # Only the pointer of a mask prompt is computed without saying how many masks are wanted; everything else passes it.
-        kwargs.setdefault("multimask_output", False)
-        return super()._single_frame_forward(*args, **kwargs)
+        if "multimask_output" not in kwargs:
+            return super()._single_frame_forward(*args, **kwargs, multimask_output=False)
+        output = super()._single_frame_forward(*args, **kwargs)
+        output.pred_masks = fill_holes(output.pred_masks.float())
+        return output if kwargs.get("input_points") is None else _with_memory_of_output(output)
 
     def _use_mask_as_output(self, *args: Any, **kwargs: Any) -> Any:
         output = super()._use_mask_as_output(*args, **kwargs)
-        low_n1hw, high_n1hw = output.pred_masks, output.high_res_masks
-        output.high_res_masks = functional.interpolate(
-            low_n1hw.float(), size=high_n1hw.shape[-2:], mode="bilinear", align_corners=False
-        ).to(high_n1hw.dtype)
+        output.pred_masks = fill_holes(output.pred_masks.float())
         output.object_score_logits = output.object_score_logits[:, None]
-        return output
+        return _with_memory_of_output(output)
+
+
+def _with_memory_of_output(output: Any) -> Any:
+    """Let the memory encoder see the mask that is put out, (n, 1, imgsz / 4, imgsz / 4), enlarged to its own resolution."""
+    high_n1hw = output.high_res_masks
+    enlarged_n1hw = functional.interpolate(output.pred_masks.float(), size=high_n1hw.shape[-2:], mode="bilinear", align_corners=False)
+    output.high_res_masks = enlarged_n1hw.to(high_n1hw.dtype)
+    return output
 
 
 class EdgeTamHfRunner:
@@ -102,10 +111,11 @@ class EdgeTamHfRunner:
             imgsz=int(self._model.image_size),
             weights="random" if options.weights is None else "file",
             parameters=count_parameters(self._model),
+            postprocess="opencv",
             notes=(
                 "memory features rounded to bfloat16, as the official predictor keeps them",
                 "object pointer and memory of a mask prompt computed as officially",
-                "small holes in masks are not filled: transformers has no such step",
+                "small holes in masks filled as officially",
             ),
         )
         self._clip: Clip | None = None

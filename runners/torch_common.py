@@ -130,8 +130,11 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         setattr(owner, name, original)
 
 
-def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """State dict of a checkpoint as Meta publishes them, `{"model": {name: tensor}}`, read without executing pickled code.
+def read_checkpoint(path: Path, nested_in: str | None = "model") -> dict[str, torch.Tensor]:
+    """State dict of a checkpoint as Meta publishes them, read without executing pickled code.
+
+    Args:
+        nested_in: key that the file holds the state dict under, `{"model": {name: tensor}}`; None where the file is the state dict itself.
 
     Raises:
         RunnerError: the file is missing, damaged, or of another form.
@@ -144,9 +147,12 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RunnerError(f"{path}: cannot be read as a checkpoint ({reason}); {again}") from error
-    state = content.get("model") if isinstance(content, dict) else None
+    state = content
+    if nested_in is not None:
+        state = content.get(nested_in) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise RunnerError(f'{path}: holds no "model" state dict as upstream publishes it; {again}')
+        what = "state dict" if nested_in is None else f'"{nested_in}" state dict'
+        raise RunnerError(f"{path}: holds no {what} as upstream publishes it; {again}")
     return state
 
 

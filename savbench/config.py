@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from attention import CHOICES, refusal
 from runners import PROMPT_KINDS, RUNNERS
 
 AUTOCAST_DTYPES = ("float32", "float16", "bfloat16")
+MAX_MASKMEM = 7
+"""Memories of SAM 2 and EdgeTAM as published."""
 NOT_APPLICABLE = "none"
 """Value of autocast_dtype and attention in rows of models that compute without them."""
 
@@ -33,6 +36,9 @@ class RunConfig:
     imgsz: tuple[int, ...] = ()
     """Sides of the model's input; empty takes each model's own."""
     autocast_dtypes: tuple[str, ...] = ("bfloat16",)
+    attention: tuple[str, ...] = ("auto",)
+    num_maskmem: int | None = None
+    """Memories that the memory attention sees, the prompted frame's included; None takes the model's own."""
     device: str = "auto"
     limit_videos: int | None = None
     limit_objects: int | None = None
@@ -69,6 +75,14 @@ class RunConfig:
         for dtype in self.autocast_dtypes:
             if dtype not in AUTOCAST_DTYPES:
                 raise ConfigError(f"--autocast_dtype {dtype}: use one or more of {', '.join(AUTOCAST_DTYPES)}")
+
+        for choice in self.attention:
+            if choice not in CHOICES:
+                raise ConfigError(f"--attention {choice}: use one or more of {', '.join(CHOICES)}")
+        if not self.attention:
+            raise ConfigError(f"--attention: name at least one of {', '.join(CHOICES)}")
+        if self.num_maskmem is not None and not 1 <= self.num_maskmem <= MAX_MASKMEM:
+            raise ConfigError(f"--num_maskmem {self.num_maskmem}: use 1 to {MAX_MASKMEM}; the models were trained with {MAX_MASKMEM}")
 
     def to_json(self) -> dict[str, Any]:
         return {key: _plain(value) for key, value in asdict(self).items()}
@@ -110,6 +124,8 @@ class Arm:
         parts = [self.tag]
         if self.autocast_dtype != NOT_APPLICABLE:
             parts.append(self.autocast_dtype)
+        if self.attention not in (NOT_APPLICABLE, "auto"):
+            parts.append(self.attention)
         if self.imgsz is not None:
             parts.append(f"{self.imgsz}px")
         return " ".join(parts)
@@ -140,9 +156,10 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
     """Multiply the lists into arms, in the order given. Models that compute without dtype and size get one arm each.
 
     Raises:
-        ConfigError: a tag is unknown, or a list names something twice.
+        ConfigError: a tag is unknown, a list names something twice, or an attention cannot run under a dtype.
     """
-    for option, values in (("models", config.models), ("imgsz", config.imgsz), ("autocast_dtype", config.autocast_dtypes)):
+    lists = {"models": config.models, "imgsz": config.imgsz, "autocast_dtype": config.autocast_dtypes, "attention": config.attention}
+    for option, values in lists.items():
         if len(set(values)) < len(values):
             raise ConfigError(f"--{option} {','.join(map(str, values))}: names something twice")
     if not config.models:
@@ -153,13 +170,21 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
         spec = RUNNERS[model]
         if spec.is_learned:
             sizes: tuple[int | None, ...] = config.imgsz or (spec.imgsz,)
-            combinations = list(itertools.product(config.autocast_dtypes, sizes, ("auto",)))
+            combinations = list(itertools.product(config.autocast_dtypes, sizes, config.attention))
         else:
             combinations = [(NOT_APPLICABLE, None, NOT_APPLICABLE)]
         for dtype, imgsz, attention in combinations:
+            if attention != NOT_APPLICABLE and (reason := refusal(attention, dtype, _device_type(config.device))):
+                raise ConfigError(f"--attention {attention}: {reason}")
             arm_id = _arm_id(config, split_name, model, prompt, dtype, imgsz, attention)
             arms.append(Arm(model, prompt, dtype, attention, imgsz, arm_id))
     return arms
+
+
+def _device_type(device: str) -> str | None:
+    """`cuda` or `cpu`; None where the worker is to find out."""
+    kind = device.partition(":")[0]
+    return kind if kind in ("cuda", "cpu") else None
 
 
 def _arm_id(config: RunConfig, split_name: str, model: str, prompt: str, dtype: str, imgsz: int | None, attention: str) -> str:
@@ -174,6 +199,7 @@ def _arm_id(config: RunConfig, split_name: str, model: str, prompt: str, dtype: 
         "num_points": config.num_points if prompt == "points" else None,
         "device": config.device if learned else None,
         "random_weights": config.random_weights if learned else None,
+        "num_maskmem": config.num_maskmem if learned else None,
     }
     digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:8]
     named = [f"{model}_{prompt}"]

@@ -314,7 +314,8 @@ def read_mask(path: Path, size_hw: tuple[int, int] | None = None) -> BoolMask:
     if values.ndim != 2:
         raise ClipError(f"{path}: a colour image with {values.shape[2]} channels; a mask has one channel (or a palette)")
     if values.dtype == np.bool_:
-        return values
+        # Pillow gives 1-bit images as bools whose byte for True is 255; what counts bits in masks relies on 1
+        return np.asarray(values.view(np.uint8) > 0)
     low, high = values.min(), values.max()
     if np.any((values != low) & (values != high)):
         raise ClipError(

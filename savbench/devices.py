@@ -1,18 +1,32 @@
-"""What a session needs of the processor that runs the model: the autocast context, peaks of memory, a name."""
+"""What a session needs of the processor that runs the model: contexts of autocast and attention, peaks of memory, a name."""
 
 from __future__ import annotations
 
 import contextlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from attention import AttentionError
 from runners.base import RunnerError
 from savbench.config import NOT_APPLICABLE
 from savbench.environment import cpu_name
 from savbench.memory import reset_torch_peaks, torch_peaks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
+
+
+class AttentionCounts(Protocol):
+    """What a choice of attention has seen, as `attention.choice.Chosen` counts it."""
+
+    @property
+    def fell_back(self) -> int | None:
+        """Calls that no native kernel could serve and the manual computation did; None but under `fallback`."""
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """Number of such calls by reason."""
 
 
 class Device(Protocol):
@@ -26,6 +40,12 @@ class Device(Protocol):
     def autocast(self, dtype: str) -> AbstractContextManager[object]:
         """The context that every call of the runner is made in."""
 
+    def attention(self, choice: str) -> AbstractContextManager[AttentionCounts]:
+        """The context in which attention is computed as chosen."""
+
+    def observe(self, function: Callable[[], object]) -> Mapping[str, int]:
+        """Call the function once, untimed, and tell which attention kernels served how many calls in it."""
+
     def warming_up(self) -> AbstractContextManager[object]:
         """The context of the warm-up."""
 
@@ -34,6 +54,11 @@ class Device(Protocol):
 
     def peaks_mib(self) -> tuple[float | None, float | None]:
         """Peaks of allocated and reserved GPU memory since the reset, in MiB; None where there is no GPU."""
+
+
+class _NoAttention:
+    fell_back: int | None = None
+    reasons: Mapping[str, int] = MappingProxyType({})
 
 
 class PlainCpu:
@@ -49,6 +74,15 @@ class PlainCpu:
             raise ValueError(f"a model without torch knows no autocast to {dtype}")
         return contextlib.nullcontext()
 
+    def attention(self, choice: str) -> AbstractContextManager[AttentionCounts]:
+        if choice != NOT_APPLICABLE:
+            raise ValueError(f"a model without torch knows no attention {choice}")
+        return contextlib.nullcontext(_NoAttention())
+
+    def observe(self, function: Callable[[], object]) -> Mapping[str, int]:
+        function()
+        return {}
+
     def warming_up(self) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
 
@@ -57,6 +91,30 @@ class PlainCpu:
 
     def peaks_mib(self) -> tuple[float | None, float | None]:
         return None, None
+
+
+def check_attention(choice: str, dtype: str, device: str) -> None:
+    """Refuse a choice of attention that this machine cannot run, before the model is built. Loads torch.
+
+    Args:
+        device: as on the command line.
+
+    Raises:
+        RunnerError: it cannot run, or there is no such device.
+    """
+    from attention.choice import check
+    from runners.torch_common import resolve_device
+
+    with _refusals_as_runner_errors():
+        check(choice, dtype, resolve_device(device))
+
+
+@contextlib.contextmanager
+def _refusals_as_runner_errors() -> Iterator[None]:
+    try:
+        yield
+    except AttentionError as error:
+        raise RunnerError(str(error)) from error
 
 
 class TorchDevice:
@@ -89,6 +147,23 @@ class TorchDevice:
             if not self._torch.is_autocast_enabled(kind) or self._torch.get_autocast_dtype(kind) != wanted:
                 raise RunnerError(refused)
             yield
+
+    @contextlib.contextmanager
+    def attention(self, choice: str) -> Iterator[AttentionCounts]:
+        """As `attention.choice.chosen`.
+
+        Raises:
+            RunnerError: a forced kernel is missing for a call inside.
+        """
+        from attention.choice import chosen
+
+        with _refusals_as_runner_errors(), chosen(choice, self._device) as counts:
+            yield counts
+
+    def observe(self, function: Callable[[], object]) -> Mapping[str, int]:
+        from attention.kernels import observe
+
+        return observe(function).counts
 
     @contextlib.contextmanager
     def warming_up(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from runners import RUNNERS
 from savbench.config import Arm, RunConfig
 from savbench.results import FrameRow, SummaryRow
 
@@ -64,6 +65,7 @@ class Job:
             attention=self.arm.attention,
             max_frames=self.config.max_frames,
             frame_stride=self.config.frame_stride,
+            num_maskmem=self.config.num_maskmem if RUNNERS[self.arm.model].is_learned else None,
             seed=self.config.seed,
             split=self.split_name,
             benchmark_version=self.benchmark_version,

@@ -1,39 +1,52 @@
-"""Memory of this process, of the GPU as torch counts it, and the kernel's out-of-memory kills. Sizes are in MiB."""
+"""Memory of this process, of the machine, of the GPU as torch counts it, and the kernel's out-of-memory kills. Sizes are in MiB."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import resource
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+
+    from typing_extensions import Self
 
 MIB = 2**20
 
 
-class RssSampler:
-    """Peak of this process' resident memory over a stretch of time, sampled by a thread.
+class PeakSampler:
+    """Peak of some use of memory over a stretch of time, sampled by a thread.
 
         with RssSampler() as rss:
             ...
         rss.peak_mib
 
     The beginning and the end of the stretch are sampled too, so that one shorter than the interval has a peak. What comes and goes between
-    two samples is missed. Where there is no /proc, on macOS for example, the peak is that of the whole life of the process.
+    two samples is missed.
     """
 
-    def __init__(self, interval_s: float = 0.02) -> None:
+    def __init__(self, read_mib: Callable[[], float | None], interval_s: float = 0.02, *, name: str = "peak-sampler") -> None:
         """
+        Args:
+            read_mib: the use of memory now in MiB; None where it cannot be told.
+            interval_s: seconds between samples.
+            name: of the thread.
+
         Raises:
             ValueError: the interval is not above 0.
         """
         if not interval_s > 0:
             raise ValueError(f"the interval between samples is above 0 seconds, not {interval_s}")
+        self._read_mib = read_mib
         self._interval_s = interval_s
+        self._name = name
         self._peak_mib: float | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -41,7 +54,7 @@ class RssSampler:
 
     @property
     def peak_mib(self) -> float | None:
-        """Highest sample since the start or the last reset; None before the first start."""
+        """Highest sample since the start or the last reset; None before the first start, and where there was nothing to read."""
         return self._peak_mib
 
     def start(self) -> None:
@@ -54,13 +67,13 @@ class RssSampler:
             raise RuntimeError("this sampler runs already; stop it before it starts again")
         self.reset()
         self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="rss-sampler", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def reset(self) -> None:
         """Forget the peak so far and begin anew with the memory in use now."""
         with self._lock:
-            self._peak_mib = rss_mib()
+            self._peak_mib = self._read_mib()
 
     def stop(self) -> None:
         """End the stretch. Does nothing where none is going on."""
@@ -71,7 +84,7 @@ class RssSampler:
         self._thread = None
         self._sample()
 
-    def __enter__(self) -> RssSampler:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -84,7 +97,82 @@ class RssSampler:
 
     def _sample(self) -> None:
         with self._lock:
-            self._peak_mib = max(self._peak_mib or 0.0, rss_mib())
+            now_mib = self._read_mib()
+            if now_mib is not None:
+                self._peak_mib = max(self._peak_mib or 0.0, now_mib)
+
+
+class RssSampler(PeakSampler):
+    """Peak of this process' resident memory. Where there is no /proc, on macOS for example, it is that of the whole life of the process."""
+
+    def __init__(self, interval_s: float = 0.02) -> None:
+        super().__init__(lambda: rss_mib(), interval_s, name="rss-sampler")
+
+
+class SystemMemorySampler(PeakSampler):
+    """Peak of the memory in use on the whole machine, MemTotal - MemAvailable.
+
+    On boards whose CPU and GPU share memory this is the figure that holds everything: the process, what torch's allocator took, and what
+    CUDA took beside it. None where the kernel does not tell, as on macOS. Other processes are in it too.
+    """
+
+    def __init__(self, interval_s: float = 0.02, root: Path = Path("/")) -> None:
+        super().__init__(lambda: system_memory(root).used_mib, interval_s, name="system-memory-sampler")
+
+
+@dataclass(frozen=True)
+class SystemMemory:
+    """Use of memory on the whole machine in MiB; None for what the kernel does not tell."""
+
+    used_mib: float | None = None
+    """MemTotal - MemAvailable."""
+    swap_used_mib: float | None = None
+    """SwapTotal - SwapFree, zram included."""
+
+
+def system_memory(root: Path = Path("/")) -> SystemMemory:
+    """Memory and swap in use now, from /proc/meminfo."""
+    try:
+        descriptor = os.open(root / "proc/meminfo", os.O_RDONLY)
+    except OSError:
+        return SystemMemory()
+    try:
+        text = os.read(descriptor, 1 << 14)
+    finally:
+        os.close(descriptor)
+    kib = {name: int(value) for name, value in re.findall(rb"^(Mem(?:Total|Available)|Swap(?:Total|Free)):\s+(\d+) kB", text, re.MULTILINE)}
+
+    def difference_mib(total: bytes, free: bytes) -> float | None:
+        return (kib[total] - kib[free]) / 1024 if total in kib and free in kib else None
+
+    return SystemMemory(difference_mib(b"MemTotal", b"MemAvailable"), difference_mib(b"SwapTotal", b"SwapFree"))
+
+
+def swap_io_mib(root: Path = Path("/")) -> float | None:
+    """How much the machine has swapped in and out since it booted, in MiB; None where the kernel does not tell."""
+    try:
+        text = (root / "proc/vmstat").read_text(encoding="ascii")
+    except OSError:
+        return None
+    pages = [int(count) for count in re.findall(r"^pswp(?:in|out) (\d+)$", text, re.MULTILINE)]
+    return sum(pages) * resource.getpagesize() / MIB if pages else None
+
+
+def unified_memory(root: Path = Path("/")) -> bool:
+    """Whether this is a Jetson, whose CPU and GPU share the memory.
+
+    Looked for in three places, since containers hide the device tree and older releases lack the others. A discrete GPU in such a board is
+    not noticed: torch's `get_device_properties(device).is_integrated` tells for certain where torch is at hand.
+    """
+    for name, sign in (
+        ("proc/device-tree/compatible", b"nvidia,tegra"),
+        ("sys/devices/soc0/family", b"Tegra"),
+        ("etc/nv_tegra_release", b"R"),
+    ):
+        with contextlib.suppress(OSError):
+            if sign in (root / name).read_bytes():
+                return True
+    return False
 
 
 def rss_mib() -> float:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from _typeshed import DataclassInstance
+
 STATUSES = ("ok", "error", "oom", "killed", "timeout", "skipped")
 
 
@@ -100,7 +102,21 @@ class SummaryRow:
     nonfinite_frames: int | None = _column("Frames on which the model put out NaN or infinite numbers. Such a row is an error.")
     warnings: int | None = _column("Python warnings raised inside the runner for this object, warm-up included.")
     warning_lines: str = _column("First lines of the distinct warnings, separated by ` | `.", default="")
+    sdpa_kernels: str = _column(
+        "Kernels that served the attention calls of one untimed frame, from the profiler, with the number of calls: `flash:23 math:4`. "
+        "`flash_cpu` is the CPU's own flash kernel, `manual` this benchmark's textbook computation.",
+        default="",
+    )
+    attention_calls: int | None = _column("Attention calls of a tracked frame: the sum of the former.")
+    attention_fallbacks: int | None = _column("With --attention fallback: calls that no native kernel could serve, prompt and tracking.")
+    attention_fallback_reasons: str = _column("Why, with the number of calls, separated by ` | `.", default="")
+    num_maskmem: int | None = _column("--num_maskmem: memories that the memory attention sees. Empty: the model's own, 7.")
     implementation: str = _column("Package and version that ran the model.", default="")
+    postprocess: str = _column(
+        "What labelled the small holes in masks that SAM 2 and EdgeTAM fill: `cuda` (their compiled extension) or `opencv`, with the same "
+        "masks; `off`: none are filled. Part of the latency.",
+        default="",
+    )
     notes: str = _column("Adjustments made to upstream at run time, separated by ` | `.", default="")
     parameters: int | None = _column("Number of the model's parameters.")
     weights: str = _column("sha256 of the weights file; `random` with --random_weights, `none` for a model without weights.", default="")
@@ -140,7 +156,7 @@ class FrameRow:
         return (self.arm_id, self.video, self.object)
 
 
-Row = TypeVar("Row", SummaryRow, FrameRow)
+Row = TypeVar("Row", bound="DataclassInstance")
 
 
 def columns(schema: type[Row]) -> list[str]:

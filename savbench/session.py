@@ -24,7 +24,7 @@ from savbench.results import FrameRow, SummaryRow
 from savbench.warning_log import WarningLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from runners.base import Frame, Masks, Prompt, VideoRunner
     from savbench.dataset import SplitObject, SplitVideo
@@ -37,6 +37,7 @@ class SessionSettings:
 
     prompt: PromptKind
     autocast_dtype: str
+    attention: str
     num_points: int = 1
     max_frames: int | None = None
     frame_stride: int = 1
@@ -89,6 +90,7 @@ def track_object(
     row = SummaryRow(
         prompt=settings.prompt,
         autocast_dtype=settings.autocast_dtype,
+        attention=settings.attention,
         prompt_frame=prompt_frame,
         clip_frames=len(video.frame_paths),
         video_height=size_hw[0],
@@ -106,16 +108,18 @@ def track_object(
     with WarningLog() as warned:
         try:
             if warm:
-                with device.warming_up(), device.autocast(settings.autocast_dtype):
+                with device.warming_up(), device.attention(settings.attention), device.autocast(settings.autocast_dtype):
                     row.warmup_ms = _warm_up(runner, feed, prompt, warm, lambda done: on_frame(done, total))
             row.warmup_frames = warm
             device.reset_peaks()
-            with RssSampler() as rss, device.autocast(settings.autocast_dtype):
+            with RssSampler() as rss, device.attention(settings.attention) as attention, device.autocast(settings.autocast_dtype):
                 timed = _track_timed(runner, feed, prompt, keep, lambda done: on_frame(warm + done, total))
             peaks = device.peaks_mib()
         finally:
             runner.close()
     row.warnings, row.warning_lines = warned.count, " | ".join(warned.lines)
+    row.attention_fallbacks = attention.fell_back
+    row.attention_fallback_reasons = " | ".join(f"{count}x {reason}" for reason, count in attention.reasons.items())
     row.nonfinite_frames = timed.nonfinite
     masks = {frame: timed.masks[feed.position_at(frame)] for frame in wanted}
     tracked = Tracked(row, timed.frame_rows(feed), masks, prompt)
@@ -127,6 +131,32 @@ def track_object(
     _put_times(row, timed)
     _score(tracked, obj, size_hw)
     return tracked
+
+
+def observe_kernels(
+    runner: VideoRunner, device: Device, video: SplitVideo, obj: SplitObject, settings: SessionSettings
+) -> Mapping[str, int] | None:
+    """Which attention kernels serve a tracked frame, and how many calls each: tracks to the second frame after the prompt, untimed.
+
+    None where there is no frame after the prompt. Raises as `track_object`.
+    """
+    size_hw = video.read_size()
+    prompt_frame, prompt_mask_hw = first_prompt(obj, size_hw)
+    prompt = make_prompt(settings.prompt, prompt_mask_hw, object_id=1, num_points=settings.num_points)
+    feed = _Feed(video, prompt_frame, settings.frame_stride, size_hw)
+    if feed.to_track == 0:
+        return None
+    last = feed.start + min(2, feed.to_track)
+    try:
+        with device.attention(settings.attention), device.autocast(settings.autocast_dtype):
+            runner.open(feed.clip, feed.read(0))
+            runner.prompt(feed.start, feed.read(feed.start), [prompt])
+            for position in range(feed.start + 1, last):
+                runner.track(position, feed.read(position))
+            frame_hwc = feed.read(last)
+            return device.observe(lambda: runner.track(last, frame_hwc))
+    finally:
+        runner.close()
 
 
 class _Feed:

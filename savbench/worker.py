@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any, cast
 from runners import RUNNERS
 from runners.base import BuildOptions, PromptKind, RunnerError
 from savbench.dataset import ClipError, NothingToTrackError, open_split
-from savbench.devices import Device, PlainCpu, TorchDevice
+from savbench.devices import Device, PlainCpu, TorchDevice, check_attention
 from savbench.environment import collect_torch
 from savbench.failures import status_of
 from savbench.job import EventWriter, Job
 from savbench.saving import save_products
-from savbench.session import SessionSettings, Tracked, track_object
+from savbench.session import SessionSettings, Tracked, observe_kernels, track_object
 from savbench.weights import sha256_of
 
 if TYPE_CHECKING:
     from runners.base import VideoRunner
-    from savbench.dataset import Split, SplitVideo
+    from savbench.dataset import Split, SplitObject, SplitVideo
     from savbench.results import SummaryRow
 
 PROGRESS_INTERVAL_S = 0.2
@@ -70,6 +70,7 @@ class _Worker:
         self._video: SplitVideo | None = None
         self._about_model: dict[str, Any] = {}
         """Columns that the built model decides, the same in every row."""
+        self._kernels_known = False
 
     def run(self) -> None:
         runner, device = self._build()
@@ -81,6 +82,8 @@ class _Worker:
         """Build the model and check that it is what was asked for."""
         job, arm = self._job, self._job.arm
         spec = RUNNERS[arm.model]
+        if spec.is_learned:
+            check_attention(arm.attention, arm.autocast_dtype, job.config.device)
         begun = time.perf_counter()
         options = BuildOptions(
             device=job.config.device,
@@ -89,6 +92,7 @@ class _Worker:
             seed=job.config.seed,
             config=spec.config,
             source_dir=job.source_dir,
+            num_maskmem=job.config.num_maskmem,
         )
         runner = spec.build(options)
         build_ms = (time.perf_counter() - begun) * 1e3
@@ -109,6 +113,7 @@ class _Worker:
             "device": applied.device,
             "device_name": device.name,
             "implementation": applied.implementation,
+            "postprocess": applied.postprocess,
             "notes": " | ".join(applied.notes),
             "parameters": applied.parameters if spec.is_learned else None,
             "weights": applied.weights if job.weights is None else sha256_of(job.weights),
@@ -125,6 +130,7 @@ class _Worker:
         settings = SessionSettings(
             prompt=cast("PromptKind", self._job.arm.prompt),
             autocast_dtype=self._job.arm.autocast_dtype,
+            attention=self._job.arm.attention,
             num_points=config.num_points,
             max_frames=config.max_frames,
             frame_stride=config.frame_stride,
@@ -135,6 +141,9 @@ class _Worker:
             if self._video is None or self._video.name != video_name:
                 self._video = self._split.video(video_name).take(config.max_frames)
             obj = self._video.object(object_name)
+            if not self._kernels_known:
+                self._observe_kernels(runner, device, self._video, obj, settings)
+                blank = dataclasses.replace(blank, **self._about_model)
             tracked = track_object(runner, device, self._video, obj, settings, _Progress(self._events))
             row = _fill(blank, tracked)
             if row.status == "ok":
@@ -145,6 +154,16 @@ class _Worker:
             self._events.send_row(dataclasses.replace(blank, status="error", error=str(error)), [])
         else:
             self._events.send_row(row, tracked.frames)
+
+    def _observe_kernels(self, runner: VideoRunner, device: Device, video: SplitVideo, obj: SplitObject, settings: SessionSettings) -> None:
+        """Once per process: the same kernels serve every object of an arm."""
+        kernels = observe_kernels(runner, device, video, obj, settings)
+        if kernels is None:
+            return
+        self._kernels_known = True
+        if kernels:
+            self._about_model["sdpa_kernels"] = " ".join(f"{kernel}:{calls}" for kernel, calls in kernels.items())
+            self._about_model["attention_calls"] = sum(kernels.values())
 
 
 def _fill(blank: SummaryRow, tracked: Tracked) -> SummaryRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from savbench.memory import MIB, RssSampler, oom_kill_count, reset_torch_peaks, rss_mib, torch_peaks
+from savbench.memory import (
+    MIB,
+    PeakSampler,
+    RssSampler,
+    SystemMemory,
+    SystemMemorySampler,
+    oom_kill_count,
+    reset_torch_peaks,
+    rss_mib,
+    swap_io_mib,
+    system_memory,
+    torch_peaks,
+    unified_memory,
+)
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc on this system")
 
@@ -132,6 +146,97 @@ def test_without_the_counter_there_is_no_count(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/vmstat").write_text("nr_free_pages 3\n")
     assert oom_kill_count(tmp_path) is None
+
+
+def _meminfo(root: Path, available_kib: int) -> None:
+    (root / "proc").mkdir(exist_ok=True)
+    (root / "proc/meminfo").write_text(
+        f"MemTotal:        8388608 kB\nMemFree:             100 kB\nMemAvailable:    {available_kib} kB\n"
+        "SwapCached:            7 kB\nSwapTotal:       4194304 kB\nSwapFree:        3145728 kB\n"
+    )
+
+
+def test_memory_in_use_is_what_is_not_available(tmp_path: Path) -> None:
+    _meminfo(tmp_path, 2 * 1024 * 1024)
+    assert system_memory(tmp_path) == SystemMemory(used_mib=6144.0, swap_used_mib=1024.0)
+
+
+def test_what_the_kernel_does_not_tell_is_none(tmp_path: Path) -> None:
+    assert system_memory(tmp_path) == SystemMemory(None, None)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 8 kB\nMemFree: 8 kB\n")
+    assert system_memory(tmp_path) == SystemMemory(None, None)
+    assert swap_io_mib(tmp_path) is None
+    with SystemMemorySampler(interval_s=3600, root=tmp_path) as sampler:
+        pass
+    assert sampler.peak_mib is None
+
+
+def test_swapping_counts_both_ways(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/vmstat").write_text("pswpin 300\npswpout 212\npswpin_zero 9\n")
+    assert swap_io_mib(tmp_path) == 512 * resource.getpagesize() / MIB
+
+
+def test_the_systems_peak_is_its_highest_use(tmp_path: Path) -> None:
+    _meminfo(tmp_path, 6 * 1024 * 1024)
+    sampler = SystemMemorySampler(interval_s=3600, root=tmp_path)
+    peaks = [sampler.peak_mib]
+    with sampler:
+        peaks.append(sampler.peak_mib)
+        _meminfo(tmp_path, 3 * 1024 * 1024)
+    peaks.append(sampler.peak_mib)
+    with sampler:
+        _meminfo(tmp_path, 7 * 1024 * 1024)
+    peaks.append(sampler.peak_mib)
+    sampler.reset()
+    peaks.append(sampler.peak_mib)
+
+    # the second stretch began anew, at what was in use then
+    assert peaks == [None, 2048, 5120, 5120, 1024]
+
+
+@needs_proc
+def test_a_real_block_shows_in_the_machines_use() -> None:
+    with SystemMemorySampler(interval_s=3600) as sampler:
+        before = sampler.peak_mib
+        block = _touch(256)
+    assert before is not None
+    assert sampler.peak_mib is not None
+    # other processes allocate and free at the same time
+    assert sampler.peak_mib - before > 64
+    del block
+
+
+def test_a_use_that_cannot_be_read_now_and_then_is_passed_over() -> None:
+    uses = iter([None, 5.0, None, 3.0])
+    sampler = PeakSampler(lambda: next(uses), interval_s=3600)
+    sampler.reset()
+    assert sampler.peak_mib is None
+    for _ in range(3):
+        sampler._sample()
+    assert sampler.peak_mib == 5.0
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("proc/device-tree/compatible", b"nvidia,p3737-0000+p3701-0005\0nvidia,tegra234\0"),
+        ("sys/devices/soc0/family", b"Tegra\n"),
+        ("etc/nv_tegra_release", b"# R36 (release), REVISION: 4.3\n"),
+    ],
+)
+def test_a_jetson_is_known_by_any_of_its_signs(tmp_path: Path, name: str, content: bytes) -> None:
+    assert not unified_memory(tmp_path)
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(content)
+    assert unified_memory(tmp_path)
+
+
+def test_another_board_is_no_jetson(tmp_path: Path) -> None:
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/compatible").write_bytes(b"raspberrypi,5-model-b\0brcm,bcm2712\0")
+    assert not unified_memory(tmp_path)
 
 
 class _Cuda:

@@ -1,0 +1,227 @@
+"""Switching the computation behind `torch.nn.functional.scaled_dot_product_attention` for the time of a block.
+
+SAM 2, EdgeTAM, transformers and timm look that function up in its module at every call, so replacing the attribute reaches every call, and
+costs a call of a Python function and nothing else. A `TorchFunctionMode` would see the same calls at milliseconds a frame.
+
+Both the attribute and PyTorch's switches of its kernels belong to the process: one choice at a time, entered and left in one thread, seen
+by all. Enter it before a model is compiled: what was compiled under `auto` keeps the kernels it was compiled to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from attention import CHOICES, FORCED, AttentionError, manual, refusal
+from attention.fallback import (
+    FallbackAttention,
+    NativeAttention,
+    describe,
+    is_missing_kernel,
+    reason_of,
+)
+
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+
+_entered = threading.Lock()
+
+
+class Chosen:
+    """What is in force inside `chosen`, and what it has seen.
+
+    Attributes:
+        choice: one of `attention.CHOICES`.
+        calls: calls of the function so far; None under `auto`, where nothing is there to count them.
+        budget_bytes: what the score matrices of a manual call may take; None where no call can be manual.
+    """
+
+    def __init__(self, choice: str, budget_bytes: int | None = None) -> None:
+        self.choice = choice
+        self.calls: int | None = None if choice == "auto" else 0
+        self.budget_bytes = budget_bytes
+        self._fallback: FallbackAttention | None = None
+
+    @property
+    def fell_back(self) -> int | None:
+        """Calls that fell back to the manual computation; None but under `fallback`."""
+        return None if self._fallback is None else self._fallback.fell_back
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """Number of calls that fell back, by reason."""
+        return {} if self._fallback is None else dict(self._fallback.reasons)
+
+
+def check(choice: str, dtype: str, device: torch.device | str) -> None:
+    """Make sure that this machine has what the choice needs, before a model is built.
+
+    A forced kernel is run once on tiny tensors. It may still refuse shapes of the model later; `chosen` then says so.
+
+    Args:
+        dtype: the autocast dtype by name; `float32` is no autocast.
+
+    Raises:
+        AttentionError: the choice cannot run; says why, in PyTorch's words, and what to do.
+        ValueError: there is no such choice.
+    """
+    device = torch.device(device)
+    refused = refusal(choice, dtype, device.type)
+    if refused is not None:
+        raise AttentionError(f"--attention {choice}: {refused}")
+    if choice in FORCED:
+        probe = torch.zeros((1, 1, 64, 64), dtype=getattr(torch, dtype), device=device)
+        with torch.autocast(device.type, enabled=False), chosen(choice, device):
+            functional.scaled_dot_product_attention(probe, probe, probe)
+
+
+@contextlib.contextmanager
+def chosen(choice: str, device: torch.device | str) -> Iterator[Chosen]:
+    """Let attention be computed as chosen inside the block; undone on leaving it, also after an error.
+
+    Autocast may be entered before or inside. `auto` touches nothing. For a forced kernel PyTorch's others are switched off, and a call that
+    it cannot serve raises. In code that is compiled inside the block each call is one opaque operator, which the compiler can neither take
+    apart nor replace by another kernel, and which computes as the choice that is in force when it runs; gradients stop there.
+
+    Args:
+        device: where the calls will be; a manual call's memory budget is taken from what is free there on entering.
+
+    Raises:
+        AttentionError: a forced kernel is missing for a call inside the block; or choices are nested.
+        ValueError: there is no such choice.
+    """
+    if choice not in CHOICES:
+        raise ValueError(f"{choice}: not an attention choice; use {', '.join(CHOICES)}")
+    if not _entered.acquire(blocking=False):
+        raise AttentionError("attention choices belong to the process and do not nest; leave the first before entering another")
+    try:
+        if choice == "auto":
+            yield Chosen(choice)
+            return
+        native: NativeAttention = functional.scaled_dot_product_attention
+        forced = sdpa_kernel(BACKENDS[choice]) if choice in FORCED else contextlib.nullcontext()
+        budget = None if choice in FORCED else manual.default_budget(torch.device(device))
+        state = Chosen(choice, budget)
+        if choice == "manual":
+            compute: NativeAttention = functools.partial(manual.scaled_dot_product_attention, budget_bytes=budget)
+        elif choice == "fallback":
+            compute = state._fallback = FallbackAttention(native, budget)
+        else:
+            compute = _explained(choice, native)
+        with forced, _installed(state, compute):
+            yield state
+    finally:
+        _entered.release()
+
+
+_in_force: NativeAttention = functional.scaled_dot_product_attention
+"""What calls that go through `_attention` or the opaque operator end in; PyTorch's function outside `chosen`."""
+
+
+@contextlib.contextmanager
+def _installed(state: Chosen, compute: NativeAttention) -> Iterator[None]:
+    """Send the calls of PyTorch's function to `compute`."""
+    global _in_force
+
+    def counted(*args: Any, **kwargs: Any) -> torch.Tensor:
+        state.calls = (state.calls or 0) + 1
+        return compute(*args, **kwargs)
+
+    native, before = functional.scaled_dot_product_attention, _in_force
+    functional.scaled_dot_product_attention, _in_force = _attention, counted
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention, _in_force = native, before
+
+
+def _attention(*args: Any, **kwargs: Any) -> torch.Tensor:
+    # One function for all choices: torch.compile would compile again for every other one that it finds in this place.
+    return _compiled(*args, **kwargs) if torch.compiler.is_compiling() else _in_force(*args, **kwargs)
+
+
+def _explained(choice: str, native: NativeAttention) -> NativeAttention:
+    """PyTorch's function, with an error that says why where the forced kernel is missing."""
+
+    def attention(
+        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        try:
+            return native(query, key, value, attn_mask, *args, **kwargs)
+        except RuntimeError as error:
+            if not is_missing_kernel(error):
+                raise
+            reason = reason_of(error, lambda: native(query, key, value, attn_mask, *args, **kwargs))
+            raise AttentionError(
+                f"--attention {choice}: cannot serve {describe(query, key, value, attn_mask)}: {reason}; use --attention fallback, which "
+                "computes such calls by hand, or auto"
+            ) from error
+
+    return attention
+
+
+def _compiled(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> torch.Tensor:
+    """What `torch.compile` is to see.
+
+    Left to itself it would trace PyTorch's function into kernels: nothing of what catches a failing one would remain, and it recognises
+    the pieces of the `math` kernel and puts flash in their place.
+    """
+    query, key, value, attn_mask = manual.autocast_inputs(query, key, value, attn_mask)
+    return cast("torch.Tensor", _opaque(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa))
+
+
+@functools.partial(
+    torch.library.custom_op,
+    "savbench::attention",
+    mutates_args=(),
+    schema="(Tensor query, Tensor key, Tensor value, Tensor? attn_mask, float dropout_p, bool is_causal, float? scale, bool enable_gqa) "
+    "-> Tensor",
+)
+def _opaque(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> torch.Tensor:
+    result = _in_force(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+    # The compiler was told one memory layout; kernels differ in theirs.
+    return result.contiguous()
+
+
+@_opaque.register_fake  # type: ignore[untyped-decorator]
+def _(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> torch.Tensor:
+    return manual.result_like(query, key, value, enable_gqa)

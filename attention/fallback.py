@@ -1,0 +1,164 @@
+"""PyTorch's own attention first, `attention.manual` for a call that no kernel of it can serve.
+
+A call falls back where PyTorch says that it has no kernel for it. Anything else that goes wrong, a lack of memory above all, is not a
+matter of kernels and passes through.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+
+from attention import manual
+
+NativeAttention = Callable[..., torch.Tensor]
+
+MISSING_KERNEL_TEXTS = (
+    "No available kernel",  # every kernel that is allowed refuses the inputs
+    "No viable backend",  # none is allowed that this device has
+    "no kernel found to launch",  # memory-efficient attention without code for this architecture
+    "no kernel image is available for execution",  # PyTorch built without this board's architecture
+    "FlashAttention only support",  # flash asked for on an architecture or a dtype that it was not written for
+    "FlashAttention forward only supports",
+    "was not compiled with",  # flash or cuDNN left out of the build
+    "was not enabled for build",  # the same in older builds
+    "cuDNN Frontend error",  # cuDNN has no plan for these shapes
+    "No execution plans support the graph",
+    "No valid execution plans",
+    "not implemented for '",  # an operator without code for the dtype
+    "Could not run 'aten::_scaled_dot_product",  # a kernel without code for the device
+)
+"""Parts of the messages with which PyTorch 2.5 to 2.15 and cuDNN say that a kernel is missing."""
+
+MEMORY_TEXTS = ("out of memory", "alloc_failed", "allocate memory")
+
+
+class AttentionFallbackWarning(UserWarning):
+    """An attention call fell back to the manual computation."""
+
+
+def is_missing_kernel(error: RuntimeError) -> bool:
+    """Whether the error says that PyTorch has no kernel for the call, rather than that the call or the machine is at fault."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or any(part in text.lower() for part in MEMORY_TEXTS):
+        return False
+    return any(part in text for part in MISSING_KERNEL_TEXTS)
+
+
+def reason_of(error: RuntimeError, call: Callable[[], object]) -> str:
+    """The error's first line, followed by what PyTorch gives as reasons when it is asked once more.
+
+    PyTorch says why a kernel does not serve in Python warnings, which are easily lost; `call` repeats the failed one to hear them.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            call()
+        except RuntimeError as again:
+            if not is_missing_kernel(again):
+                raise
+    given = [_first_line(str(warning.message).split("(Triggered internally")[0]) for warning in caught]
+    # Headings, and kernels that are off because another was asked for, explain nothing.
+    reasons = [text for text in given if text and not text.endswith("not used because:") and "has been runtime disabled" not in text]
+    return "; ".join(dict.fromkeys([_first_line(str(error)), *reasons]))
+
+
+def _first_line(text: str) -> str:
+    line = next(iter(text.strip().splitlines()), "")
+    return " ".join(line.split()).rstrip(".")
+
+
+class FallbackAttention:
+    """Serves calls of scaled dot-product attention and counts those that fell back.
+
+    The native computation is tried at every call, also for shapes that failed before, since the kernels that are allowed may change
+    between calls.
+
+    Attributes:
+        reasons: number of calls that fell back, by reason.
+        native: PyTorch's function.
+        budget_bytes: memory budget of manual calls.
+    """
+
+    def __init__(self, native: NativeAttention, budget_bytes: int | None = None) -> None:
+        self.reasons: Counter[str] = Counter()
+        self.native = native
+        self.budget_bytes = budget_bytes
+        self._known: dict[tuple[object, ...], str] = {}
+
+    @property
+    def fell_back(self) -> int:
+        """Calls that fell back."""
+        return self.reasons.total()
+
+    def __call__(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: torch.Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        *,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> torch.Tensor:
+        """As `torch.nn.functional.scaled_dot_product_attention`.
+
+        Raises:
+            RuntimeError: what the native computation raises for other reasons than a missing kernel, and what the manual one raises.
+        """
+        return _attend_with_fallback(self, query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+
+    def note(
+        self,
+        error: RuntimeError,
+        native: Callable[[], torch.Tensor],
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: torch.Tensor | None,
+    ) -> None:
+        """Count a call that falls back, and warn if its shapes and reason are new."""
+        call = describe(query, key, value, attn_mask)
+        known = (call, _first_line(str(error)))
+        if known not in self._known:
+            self._known[known] = reason_of(error, native)
+            message = f"attention fell back to the manual computation for {call}: {self._known[known]}"
+            warnings.warn(message, AttentionFallbackWarning, stacklevel=6)
+        self.reasons[self._known[known]] += 1
+
+
+def _attend_with_fallback(
+    state: FallbackAttention,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+) -> torch.Tensor:
+    def native() -> torch.Tensor:
+        return state.native(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+
+    try:
+        return native()
+    except RuntimeError as error:
+        if not is_missing_kernel(error):
+            raise
+        state.note(error, native, query, key, value, attn_mask)
+    return manual.scaled_dot_product_attention(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa, budget_bytes=state.budget_bytes
+    )
+
+
+def describe(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None) -> str:
+    """A call in words: shapes, dtype, mask and device."""
+    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in (("query", query), ("key", key), ("value", value)))
+    mask = "" if attn_mask is None else f", {str(attn_mask.dtype).removeprefix('torch.')} mask {tuple(attn_mask.shape)}"
+    return f"{shapes}, {str(query.dtype).removeprefix('torch.')}{mask} on {query.device.type}"

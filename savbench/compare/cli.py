@@ -1,0 +1,85 @@
+"""`jetson_benchmark.py compare`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from savbench.compare.comparison import compare
+from savbench.compare.csv_file import InputError
+from savbench.compare.exports import render_csv, render_json
+from savbench.compare.findings import Options
+from savbench.compare.load import load_results
+from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES
+from savbench.compare.tables import render_latex, render_markdown, render_table
+from savbench.compare.verdicts import judge, parse_condition
+
+EXIT_OK, EXIT_CONDITION_HELD, EXIT_BAD_INPUT = 0, 1, 2
+
+FORMATS = {"table": render_table, "markdown": render_markdown, "csv": render_csv, "json": render_json, "latex": render_latex}
+
+EPILOG = """\
+examples:
+  compare results/before results/after
+  compare results/run --by autocast_dtype --baseline float32
+  compare nano.csv agx.csv --by device --fail_if 'JandF<-0.005' --fail_if 'latency_p90_ms>1.10'
+
+exit status: 0 compared, 1 a --fail_if held, 2 bad input or refused
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the subcommand."""
+    flags = argparse.ArgumentParser(
+        prog="jetson_benchmark.py compare",
+        description="Compare results object by object: files, run folders, or the arms within them.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    flags.add_argument("paths", type=Path, nargs="+", metavar="RUN", help="summary.csv files, run folders, or CSVs of older tools")
+    flags.add_argument(
+        "--by", type=lambda text: tuple(filter(None, text.split(","))), default=(), metavar="COLUMN[,COLUMN]",
+        help="compare the values of these columns, over all files together: autocast_dtype, model, attention, imgsz, device, file, or any "
+        "(default: the files; in a single file the first setting that varies)",
+    )  # fmt: skip
+    flags.add_argument("--baseline", metavar="ARM", help="arm that the others are set against (default: the first)")
+    flags.add_argument(
+        "--fail_if", action="append", default=[], metavar="CONDITION",
+        help="exit 1 where a change meets it: a difference for scores, 'JandF<-0.005', a ratio for the others, 'latency_p90_ms>1.10', "
+        "or a number of objects, 'lost>0'; may be given more than once",
+    )  # fmt: skip
+    flags.add_argument("--force", action="store_true", help="compare what differs in other settings, and rows marked invalid; says so")
+    flags.add_argument("--format", choices=FORMATS, default="table", help="(default %(default)s)")
+    flags.add_argument("--center", choices=("mean", "median"), default="mean", help="of times over objects: geometric mean or median")
+    flags.add_argument(
+        "--resamples", type=int, metavar="N",
+        help=f"draws of the bootstrap (default {MOST_RESAMPLES}, falling to {FEWEST_RESAMPLES} for more than 500 videos)",
+    )  # fmt: skip
+    flags.add_argument("--seed", type=int, default=0, help="of the bootstrap (default %(default)s)")
+    flags.add_argument("--top", type=int, default=5, metavar="N", help="objects that moved most to show (default %(default)s)")
+    return flags
+
+
+def main(argv: list[str]) -> int:
+    """Compare and print. Returns the exit status."""
+    args = parser().parse_args(argv)
+    try:
+        if args.resamples is not None and args.resamples < 1000:
+            raise InputError(f"--resamples {args.resamples}: give 1000 or more, an interval from fewer is noise")
+        if args.seed < 0 or args.top < 0:
+            raise InputError("--seed and --top are 0 or more")
+        conditions = [parse_condition(text) for text in args.fail_if]
+        options = Options(args.by, args.baseline, args.force, args.center, args.resamples, args.seed, args.top)
+        comparison = compare(load_results(args.paths), options)
+        sys.stdout.write(FORMATS[args.format](comparison))
+        if args.format == "csv":
+            for line in (*comparison.forced, *comparison.notes):
+                print(line, file=sys.stderr)
+        held = judge(comparison, conditions)
+    except InputError as error:
+        print(f"jetson_benchmark compare: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    for line in held:
+        print(line, file=sys.stderr)
+    return EXIT_CONDITION_HELD if held else EXIT_OK

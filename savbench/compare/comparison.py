@@ -1,0 +1,267 @@
+"""The whole comparison: figures of each arm, and changes of each arm against the baseline with their intervals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from savbench.compare.findings import (
+    ArmSummary,
+    BlockComparison,
+    Change,
+    Comparison,
+    Moved,
+    Options,
+    PairComparison,
+    Unpaired,
+    Verdict,
+)
+from savbench.compare.load import NOT_APPLICABLE, SETTINGS, UNKNOWN, Results
+from savbench.compare.measures import MEASURES, SCORES, Measure
+from savbench.compare.pairing import MUST_AGREE, Block, Plan, Positions, plan_comparison
+from savbench.compare.references import ReferenceLine, reference_line
+from savbench.compare.statistics import Estimates, Floats, estimate
+from savbench.metrics import ObjectMeans, ObjectScore, dataset_means
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RANDOM = "random"
+
+
+def compare(results: Results, options: Options) -> Comparison:
+    """Compare the arms of loaded results.
+
+    Raises:
+        RefusedError: arms differ in something that is not compared.
+        InputError: an option names what does not exist, or nothing can be compared.
+    """
+    plan = plan_comparison(results, by=options.by, baseline=options.baseline, force=options.force)
+    computation = _Computation(results.rows, plan, options)
+    blocks = tuple(computation.block(block) for block in plan.blocks)
+    notes = [*results.notes, *plan.notes, *_unknown_notes(results, plan)]
+    forced = list(plan.forced)
+    if options.force and computation.invalid:
+        forced.append(f"FORCED: {computation.invalid} rows marked invalid are taken in")
+    if results.legacy and len(results.legacy) < len(results.labels):
+        notes.append(
+            "times of an older tool cover the whole clip, times of this one the tracked frames: do not set them against each other"
+        )
+    return Comparison(plan.compared, options, blocks, tuple(forced), tuple(notes))
+
+
+class _Computation:
+    def __init__(self, rows: pd.DataFrame, plan: Plan, options: Options) -> None:
+        self._plan = plan
+        self._options = options
+        self._text = {name: rows[name].to_numpy(dtype=object) for name in (*SETTINGS, "failure", "invalid", "video", "object", "status")}
+        self._numbers = np.column_stack([rows[measure.column].to_numpy(np.float64) for measure in MEASURES])
+        # the official evaluator takes objects in the order of their names, which decides the last bit of its means
+        order = sorted(range(len(rows)), key=lambda row: (self._text["video"][row], self._text["object"][row]))
+        self._rank = np.empty(len(rows), np.int64)
+        self._rank[order] = np.arange(len(rows))
+        self._video = pd.factorize(self._text["video"])[0].astype(np.int64)
+        self._key = pd.factorize(pd.Series(list(zip(self._text["video"], self._text["object"], strict=True)), dtype=object))[0]
+        invalid = (self._text["invalid"] != "") & (self._text["failure"] == "")
+        self.invalid = int(invalid.sum())
+        self._usable = (self._text["failure"] == "") & (~invalid | options.force)
+        self._said = np.where(self._usable, "ok", np.where(invalid, "invalid", self._text["failure"]))
+        self._coded = {name: pd.factorize(self._text[name]) for name in SETTINGS}
+
+    def block(self, block: Block) -> BlockComparison:
+        wanted = self._plan.baseline
+        baseline = (wanted if wanted in block.arms else None) if wanted is not None else next(iter(block.arms))
+        others = [arm for arm in block.arms if arm != baseline] if baseline is not None else []
+        summaries = tuple(self._summary(arm, block.arms[arm], arm == baseline and bool(others)) for arm in block.arms)
+        comparisons = tuple(self._compare(str(baseline), arm, block) for arm in others)
+        return BlockComparison(block.setting, summaries, comparisons)
+
+    def _summary(self, arm: str, positions: Positions, is_baseline: bool) -> ArmSummary:
+        usable = positions[self._usable[positions]]
+        usable = usable[np.argsort(self._rank[usable])]
+        numbers = self._numbers[usable]
+        figures = {}
+        for index, measure in enumerate(MEASURES):
+            column = numbers[:, index][~np.isnan(numbers[:, index])]
+            if measure.kind == "ratio" and column.size:
+                figures[measure.column] = self._center(measure, column)
+        gpu, rss = (numbers[:, _index(name)] for name in ("gpu_peak_alloc_MiB", "cpu_peak_rss_MiB"))
+        peak, kind = next(((column, name) for column, name in ((gpu, "GPU"), (rss, "RSS")) if not np.isnan(column).all()), (None, ""))
+        J, F, JandF = (numbers[:, _index(name)] for name in SCORES)
+        scored = ~(np.isnan(J) | np.isnan(F) | np.isnan(JandF))
+        scores = [ObjectScore(J=j, F=f, JandF=jf, frames_scored=0) for j, f, jf in zip(J[scored], F[scored], JandF[scored], strict=True)]
+        means = dataset_means(scores) if scores else None
+        return ArmSummary(
+            arm=arm,
+            is_baseline=is_baseline,
+            counts=dict(Counter(self._said[positions].tolist())),
+            videos=len(set(self._video[usable])),
+            figures=figures,
+            peak_MiB=None if peak is None else float(np.nanmax(peak)),
+            peak_kind=kind,  # type: ignore[arg-type]
+            means=means,
+            random=self._is_random(usable),
+            reference=self._reference(usable[scored], means),
+        )
+
+    def _is_random(self, usable: Positions) -> bool:
+        return bool((self._text["weights"][usable] == RANDOM).any())
+
+    def _reference(self, scored: Positions, means: ObjectMeans | None) -> ReferenceLine | None:
+        names = ("model", "prompt", "weights", "split", "imgsz", "max_frames", "frame_stride")
+        settings = {name: set(self._text[name][scored]) for name in names}
+        if means is None or any(len(values) > 1 for values in settings.values()):
+            return None
+        of = {name: str(values.pop()) for name, values in settings.items()}
+        return reference_line(**of, JandF_percent=means.JandF_percent, videos=len(set(self._video[scored])), objects=means.objects)
+
+    def _center(self, measure: Measure, values: Floats) -> float:
+        if measure.kind == "difference":
+            return float(np.mean(values))
+        if measure.is_time and self._options.center == "median":
+            return float(np.median(values))
+        if not (values > 0).all():
+            return float(np.mean(values))
+        return float(np.exp(np.mean(np.log(values))))
+
+    def _compare(self, baseline: str, arm: str, block: Block) -> PairComparison:
+        ours, theirs = (rows[self._usable[rows]] for rows in (block.arms[baseline], block.arms[arm]))
+        _, one, other = np.intersect1d(self._key[ours], self._key[theirs], assume_unique=True, return_indices=True)
+        first, second = ours[one], theirs[other]
+        before, after = self._numbers[first], self._numbers[second]
+        values = np.full(before.shape, np.nan)
+        for index, measure in enumerate(MEASURES):
+            if measure.kind == "difference":
+                values[:, index] = after[:, index] - before[:, index]
+            else:
+                # a logarithm needs numbers above 0; energy with the idle power taken off may be none
+                both = (before[:, index] > 0) & (after[:, index] > 0)
+                values[both, index] = np.log(after[both, index] / before[both, index])
+        is_random = self._is_random(first) or self._is_random(second)
+        medians = np.array([measure.is_time and self._options.center == "median" for measure in MEASURES])
+        found = estimate(values, self._video[first], medians=medians, resamples=self._options.resamples, seed=self._options.seed)
+        measured = [index for index in range(len(MEASURES)) if found.objects[index]]
+        moved_measure, moved = self._moved(first, values, before, after, is_random)
+        unpaired, lost = self._unpaired(baseline, arm, block.arms[baseline], block.arms[arm])
+        return PairComparison(
+            baseline=baseline,
+            arm=arm,
+            pairs=len(first),
+            videos=len(set(self._video[first])),
+            lost=lost,
+            changes=tuple(self._change(index, values[:, index], before, after, found, is_random) for index in measured),
+            unpaired=unpaired,
+            moved_measure=moved_measure,
+            moved=moved,
+            differs=self._differs(first, second),
+        )
+
+    def _change(self, index: int, values: Floats, before: Floats, after: Floats, found: Estimates, is_random: bool) -> Change:
+        measure = MEASURES[index]
+        there = ~np.isnan(values)
+        better, worse = int((values[there] > 0).sum()), int((values[there] < 0).sum())
+        if not measure.higher_is_better:
+            better, worse = worse, better
+        low, high = found.low[index], found.high[index]
+        return Change(
+            measure=measure,
+            baseline=self._center(measure, before[there, index]),
+            arm=self._center(measure, after[there, index]),
+            change=_to_change(measure, found.center[index]),
+            low=None if np.isnan(low) else _to_change(measure, low),
+            high=None if np.isnan(high) else _to_change(measure, high),
+            pairs=int(found.objects[index]),
+            videos=int(found.videos[index]),
+            better=better,
+            worse=worse,
+            same=int(found.objects[index]) - better - worse,
+            verdict=_verdict(measure, values[there], low, high, is_random),
+        )
+
+    def _moved(
+        self, first: Positions, values: Floats, before: Floats, after: Floats, is_random: bool
+    ) -> tuple[Measure | None, tuple[Moved, ...]]:
+        """Objects whose J&F, else J, changed most; their latency where scores say nothing."""
+        for name in ("latency_ms",) if is_random else ("JandF", "J", "latency_ms"):
+            index = _index(name)
+            column = values[:, index]
+            if np.isnan(column).all():
+                continue
+            sizes = np.abs(np.nan_to_num(column))
+            rows = [row for row in np.argsort(-sizes, kind="stable")[: self._options.top] if sizes[row] > 0]
+            measure = MEASURES[index]
+            return measure, tuple(
+                Moved(self._name(first[row]), float(before[row, index]), float(after[row, index]), _to_change(measure, column[row]))
+                for row in rows
+            )
+        return None, ()
+
+    def _unpaired(self, baseline: str, arm: str, ours: Positions, theirs: Positions) -> tuple[tuple[Unpaired, ...], int]:
+        """Every object that is not compared, by the reason, and how many of them the baseline has figures of."""
+        reasons: dict[str, list[str]] = {}
+        rows_of = {side: dict(zip(self._key[rows], rows, strict=True)) for side, rows in ((baseline, ours), (arm, theirs))}
+        lost = 0
+        for key in sorted(set(rows_of[baseline]) | set(rows_of[arm])):
+            why = {}
+            for side, rows in rows_of.items():
+                row = rows.get(key)
+                if row is None:
+                    why[side] = "missing"
+                elif not self._usable[row]:
+                    why[side] = str(self._text["failure"][row] or f"invalid ({self._text['invalid'][row]})")
+            if not why:
+                continue
+            lost += baseline not in why
+            row = rows_of[baseline][key] if key in rows_of[baseline] else rows_of[arm][key]
+            is_alike = len(why) == 2 and why[baseline] == why[arm]
+            said = f"{why[baseline]} in both" if is_alike else ", ".join(f"{text} in {side}" for side, text in why.items())
+            reasons.setdefault(said, []).append(self._name(row))
+        return tuple(Unpaired(reason, tuple(sorted(names))) for reason, names in reasons.items()), lost
+
+    def _differs(self, first: Positions, second: Positions) -> dict[str, tuple[str, str]]:
+        differs = {}
+        for name in SETTINGS:
+            codes, values = self._coded[name]
+            ours, theirs = (set(values[np.unique(codes[rows])]) - {UNKNOWN, NOT_APPLICABLE} for rows in (first, second))
+            if ours and theirs and ours != theirs and name not in self._plan.compared:
+                differs[name] = (", ".join(sorted(ours)), ", ".join(sorted(theirs)))
+        return differs
+
+    def _name(self, row: np.int64) -> str:
+        return f"{self._text['video'][row]}/{self._text['object'][row]}"
+
+
+def _index(column: str) -> int:
+    return next(index for index, measure in enumerate(MEASURES) if measure.column == column)
+
+
+def _verdict(measure: Measure, values: Floats, low: float, high: float, is_random: bool) -> Verdict:
+    if is_random and measure.kind == "difference":
+        return "meaningless"
+    if (values == 0).all():
+        return "="
+    if np.isnan(low):
+        return "?"
+    if low <= 0 <= high:
+        return "~"
+    return "better" if (low > 0) == measure.higher_is_better else "worse"
+
+
+def _to_change(measure: Measure, value: float) -> float:
+    """Back from the logarithm."""
+    return float(value) if measure.kind == "difference" else float(np.exp(value))
+
+
+def _unknown_notes(results: Results, plan: Plan) -> list[str]:
+    """Settings that a file does not tell while another one does, so that nobody takes them for checked."""
+    notes = []
+    known = {name for name in ("prompt", "imgsz", "autocast_dtype", "attention", *MUST_AGREE) if (results.rows[name] != UNKNOWN).any()}
+    for label in results.labels:
+        rows = results.rows[results.rows["file"] == label]
+        untold: Sequence[str] = [name for name in SETTINGS if name in known and name not in plan.compared and (rows[name] == UNKNOWN).all()]
+        if untold and len(results.labels) > 1:
+            notes.append(f"{label} does not tell its {', '.join(untold)}: taken to agree")
+    return notes

@@ -1,0 +1,70 @@
+"""A comparison for machines: long CSV with a line per arm and measure, and JSON with everything."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+from savbench.compare.measures import MEASURES, SCORES, Measure
+
+if TYPE_CHECKING:
+    from savbench.compare.findings import ArmSummary, Change, Comparison
+
+_COLUMNS = (
+    "arm", "is_baseline", "measure", "kind", "objects", "value", "weights_random", "baseline", "baseline_paired", "arm_paired", "change",
+    "low", "high", "verdict", "pairs", "videos", "better", "worse", "same",
+)  # fmt: skip
+
+
+def render_csv(comparison: Comparison) -> str:
+    """One line per block, arm and measure. `value` is over all objects of the arm; what follows over those that the baseline has too."""
+    settings = list(dict.fromkeys(name for block in comparison.blocks for name in block.setting))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*settings, *_COLUMNS])
+    for block in comparison.blocks:
+        changes = {(pair.arm, change.measure.column): (pair, change) for pair in block.comparisons for change in pair.changes}
+        for arm in block.arms:
+            for measure in MEASURES:
+                value = _value(arm, measure)
+                pair, change = changes.get((arm.arm, measure.column), (None, None))
+                if value is None and change is None:
+                    continue
+                cells: list[Any] = [block.setting.get(name, "") for name in settings]
+                cells += [arm.arm, int(arm.is_baseline), measure.column, measure.kind, arm.counts.get("ok", 0), value, int(arm.random)]
+                cells += ["" if pair is None else pair.baseline, *_cells(change)]
+                writer.writerow(["" if cell is None else cell for cell in cells])
+    return buffer.getvalue()
+
+
+def render_json(comparison: Comparison) -> str:
+    """The whole `Comparison`, measures by their column."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Measure):
+            return value.column
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+    return json.dumps(plain(comparison), indent=2, ensure_ascii=False) + "\n"
+
+
+def _value(arm: ArmSummary, measure: Measure) -> float | None:
+    if measure.column in SCORES:
+        return None if arm.means is None else {"J": arm.means.J, "F": arm.means.F, "JandF": arm.means.JandF}[measure.column]
+    return arm.figures.get(measure.column)
+
+
+def _cells(change: Change | None) -> list[Any]:
+    if change is None:
+        return [""] * 10
+    return [
+        change.baseline, change.arm, change.change, change.low, change.high, change.verdict, change.pairs, change.videos, change.better,
+        change.worse, change.same,
+    ]  # fmt: skip

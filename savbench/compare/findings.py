@@ -1,0 +1,152 @@
+"""What a comparison finds: plain data, which the tables, the exports and the report show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from savbench.compare.measures import Measure
+    from savbench.compare.references import ReferenceLine
+    from savbench.metrics import ObjectMeans
+
+Verdict = Literal["better", "worse", "~", "=", "?", "meaningless"]
+"""`~`: the interval spans no difference; `=`: all pairs are equal; `?`: no interval, too few videos; `meaningless`: untrained weights."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compare.
+
+    Attributes:
+        by: columns whose values are compared; empty compares the files, or what varies in a single one.
+        baseline: label of the arm that the others are set against; None takes the first.
+        force: compare what differs in settings that are not compared, and take in rows that are marked invalid.
+        center: of times over objects.
+        resamples: draws of the bootstrap; None lets their number fall with the number of videos.
+        top: how many of the objects that moved most to keep.
+    """
+
+    by: tuple[str, ...] = ()
+    baseline: str | None = None
+    force: bool = False
+    center: Literal["mean", "median"] = "mean"
+    resamples: int | None = None
+    seed: int = 0
+    top: int = 5
+
+
+@dataclass(frozen=True)
+class Change:
+    """One measure of an arm against the baseline, over the objects for which both have it.
+
+    Attributes:
+        baseline, arm: mean of a score; geometric mean, or median, of the others.
+        change: arm minus baseline for a difference, arm over baseline for a ratio.
+        low, high: 95% interval; None where there are too few videos.
+        pairs, videos: objects that both sides have a figure for, and videos they come from.
+        better, worse, same: objects on which the arm's figure is better than, worse than and equal to the baseline's.
+    """
+
+    measure: Measure
+    baseline: float
+    arm: float
+    change: float
+    low: float | None
+    high: float | None
+    pairs: int
+    videos: int
+    better: int
+    worse: int
+    same: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """Rows that count on one side only, or on neither."""
+
+    reason: str
+    """`missing in X`, `oom in X`, `invalid in X: throttled`, ..."""
+    objects: tuple[str, ...]
+    """VIDEO/OBJECT of each."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """An object and its figure on both sides."""
+
+    object: str
+    baseline: float
+    arm: float
+    change: float
+
+
+@dataclass(frozen=True)
+class PairComparison:
+    """An arm against the baseline within one block.
+
+    Attributes:
+        lost: objects that the baseline has figures of and the arm has not.
+        differs: circumstances that differ and are not compared: column to the values of baseline and arm.
+    """
+
+    baseline: str
+    arm: str
+    pairs: int
+    videos: int
+    lost: int
+    changes: tuple[Change, ...]
+    unpaired: tuple[Unpaired, ...]
+    moved_measure: Measure | None
+    moved: tuple[Moved, ...]
+    differs: dict[str, tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """Figures of one arm within one block, over all of its usable objects.
+
+    Attributes:
+        counts: rows by status; `invalid` for rows that are left out because of their validity.
+        figures: by column of `MEASURES`: geometric mean, or median, over objects; without the scores.
+        peak_MiB: the largest of any object, of the GPU where there is one, else resident memory.
+        means: of the scores, as the official evaluator takes them; None without scores.
+        random: the weights are untrained, so that scores mean nothing.
+    """
+
+    arm: str
+    is_baseline: bool
+    counts: dict[str, int]
+    videos: int
+    figures: dict[str, float]
+    peak_MiB: float | None
+    peak_kind: Literal["GPU", "RSS", ""]
+    means: ObjectMeans | None
+    random: bool
+    reference: ReferenceLine | None
+
+
+@dataclass(frozen=True)
+class BlockComparison:
+    """Arms that agree in `setting`. Without comparisons where there is one arm or the baseline is not among them."""
+
+    setting: dict[str, str]
+    arms: tuple[ArmSummary, ...]
+    comparisons: tuple[PairComparison, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` finds.
+
+    Attributes:
+        forced: differences that were overridden; belongs above every table.
+        notes: about the files and the pairing.
+    """
+
+    compared: tuple[str, ...]
+    options: Options
+    blocks: tuple[BlockComparison, ...]
+    forced: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,269 @@
+"""A comparison as text for terminals, markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from savbench.compare.load import UNKNOWN
+from savbench.compare.measures import BY_COLUMN, Measure
+from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOST_RESAMPLES
+
+if TYPE_CHECKING:
+    from savbench.compare.findings import ArmSummary, BlockComparison, Change, Comparison, PairComparison
+
+_NAMES_SHOWN = 5
+_LABEL_WIDTH = 28
+_SIDE_WIDTH = 18
+_UNTRAINED = "*"
+_ARM_FIGURES = ("fps", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "energy_per_frame_j", "fps_per_w")
+_SHOWN_NAMES = {"autocast_dtype": "dtype", "nvpmodel": "power mode"}
+
+
+@dataclass
+class Grid:
+    """A table: the first column and the last `left` ones are text, the others numbers."""
+
+    header: list[str]
+    rows: list[list[str]]
+    left: int = 0
+
+
+@dataclass
+class Section:
+    """A heading, lines of text before and after a table."""
+
+    title: str
+    level: int = 2
+    before: list[str] = field(default_factory=list)
+    grid: Grid | None = None
+    after: list[str] = field(default_factory=list)
+
+
+def render_table(comparison: Comparison) -> str:
+    """Aligned text."""
+    return _render(comparison, _text_section)
+
+
+def render_markdown(comparison: Comparison) -> str:
+    return _render(comparison, _markdown_section)
+
+
+def render_latex(comparison: Comparison) -> str:
+    """Tables of the booktabs package; what is not in a table is in comments."""
+    return "% needs \\usepackage{booktabs}\n" + _render(comparison, _latex_section)
+
+
+def _render(comparison: Comparison, section_text: Callable[[Section], str]) -> str:
+    return "\n\n".join(section_text(section) for section in sections(comparison)) + "\n"
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """What every format shows, in order."""
+    shown = [block for block in comparison.blocks if block.comparisons]
+    paired_by = list(comparison.blocks[0].setting) if comparison.blocks else []
+    head = Section(f"compared: {', '.join(comparison.compared)}", level=1)
+    head.before = [*comparison.forced, *(f"note: {note}" for note in comparison.notes)]
+    if shown:
+        head.before.append(f"rows are paired by video, object{''.join(', ' + name for name in paired_by)}")
+    found = [head]
+    for block in shown or comparison.blocks:
+        found.append(_arms_section(block, comparison.options.center))
+        found += [_pair_section(pair) for pair in block.comparisons]
+    alone = [block for block in comparison.blocks if shown and not block.comparisons]
+    if alone:
+        found.append(Section("not compared, nothing of the baseline to set them against", after=[_alone(block) for block in alone]))
+    found.append(Section("how to read this", after=_legend(comparison, shown)))
+    return found
+
+
+def describe(setting: dict[str, str]) -> str:
+    """`model sam2_tiny, prompt mask, ...` without what is unknown or does not apply."""
+    parts = []
+    for name, value in setting.items():
+        if value in (UNKNOWN, "none", "all") or (name, value) in (("frame_stride", "1"), ("attention", "auto")):
+            continue
+        value = f"{value} px" if name == "imgsz" else value[:8] if name == "weights" else value
+        parts.append(value if name == "imgsz" else f"{_SHOWN_NAMES.get(name, name)} {value}")
+    return ", ".join(parts) or "all rows"
+
+
+def _arms_section(block: BlockComparison, center: str) -> Section:
+    has_scores = any(arm.means for arm in block.arms)
+    figures = [name for name in _ARM_FIGURES if any(name in arm.figures for arm in block.arms)]
+    kinds = {arm.peak_kind for arm in block.arms} - {""}
+    peak_header = f"{next(iter(kinds))} MiB" if len(kinds) == 1 else "peak MiB"
+    header = ["arm", "objects", "videos", *(["J", "F", "J&F"] if has_scores else []), *(BY_COLUMN[name].label for name in figures)]
+    header += [peak_header] if kinds else []
+    rows = []
+    for arm in block.arms:
+        row = [_shorten(arm.arm, _LABEL_WIDTH) + (" (baseline)" if arm.is_baseline else ""), _objects(arm), str(arm.videos)]
+        if has_scores:
+            mark = _UNTRAINED if arm.random else ""
+            row += [f"{v:.4f}{mark}" for v in (arm.means.J, arm.means.F, arm.means.JandF)] if arm.means else ["", "", ""]
+        row += [_number(arm.figures.get(name)) for name in figures]
+        if kinds:
+            row.append("" if arm.peak_MiB is None else f"{arm.peak_MiB:.0f}" + (f" {arm.peak_kind}" if len(kinds) > 1 else ""))
+        rows.append(row)
+    after = [f"{arm.arm}: {arm.reference}" for arm in block.arms if arm.reference]
+    if len({arm.counts.get("ok", 0) for arm in block.arms}) > 1:
+        after.append("The arms' figures are over different numbers of objects; what is below is over the objects that both sides have.")
+    if any(arm.random for arm in block.arms):
+        after.append(f"{_UNTRAINED} untrained weights: times and memory are real, J, F and J&F are meaningless.")
+    return Section(describe(block.setting), grid=Grid(header, rows), after=after)
+
+
+def _pair_section(pair: PairComparison) -> Section:
+    baseline, arm = (_shorten(label, _LABEL_WIDTH) for label in (pair.baseline, pair.arm))
+    section = Section(f"{arm} against baseline {baseline}: {_plural(pair.pairs, 'object')} of {_plural(pair.videos, 'video')}", level=3)
+    if pair.differs:
+        section.before.append(
+            "differ too: " + "; ".join(f"{name} {_shorten(a, 40)} -> {_shorten(b, 40)}" for name, (a, b) in pair.differs.items())
+        )
+    section.before += [f"not compared: {_plural(len(u.objects), 'object')} {u.reason}: {_some(u.objects)}" for u in pair.unpaired]
+    too_few = sorted({change.videos for change in pair.changes if change.low is None})
+    if too_few:
+        section.before.append(f"no interval: need at least {MIN_VIDEOS} videos, have {' and '.join(map(str, too_few))}")
+    if not pair.changes:
+        section.before.append("no object has figures on both sides")
+        return section
+    per_measure = len({(change.pairs, change.videos) for change in pair.changes}) > 1
+    left = f"baseline {baseline}" if len(baseline) <= _SIDE_WIDTH - 9 else "baseline"
+    right = arm if len(arm) <= _SIDE_WIDTH else "this arm"
+    header = ["measure", left, right, "change", f"{LEVEL:.0%} interval", *(["pairs"] if per_measure else []), "wins", "losses", "ties"]
+    rows = []
+    for change in pair.changes:
+        cells = [change.measure.label, _value(change.measure, change.baseline), _value(change.measure, change.arm)]
+        cells += [_signed(change.measure, change.change), _interval(change), *([str(change.pairs)] if per_measure else [])]
+        rows.append([*cells, str(change.better), str(change.worse), str(change.same), change.verdict])
+    section.grid = Grid([*header, "verdict"], rows, left=1)
+    if pair.moved and pair.moved_measure:
+        measure = pair.moved_measure
+        listed = [
+            f"{moved.object} {_signed(measure, moved.change)} ({_value(measure, moved.baseline)} -> {_value(measure, moved.arm)})"
+            for moved in pair.moved
+        ]
+        section.after.append(f"moved most, {measure.label}:")
+        section.after += [f"  {line}" for line in listed]
+    return section
+
+
+def _legend(comparison: Comparison, shown: Sequence[BlockComparison]) -> list[str]:
+    center = "median" if comparison.options.center == "median" else "geometric mean"
+    lines = [
+        "J, F, J&F: 0 to 1, mean over objects as the official SA-V evaluator takes it (times 100 it is its number).",
+        f"FPS and ms: {center} over objects of each object's own figure; memory: largest object above, geometric mean in changes.",
+    ]
+    if shown:
+        draws = comparison.options.resamples or f"{FEWEST_RESAMPLES} to {MOST_RESAMPLES}"
+        changes = [change for block in shown for pair in block.comparisons for change in pair.changes]
+        intervals = sum(change.low is not None for change in changes)
+        how = "median of ratios" if comparison.options.center == "median" else "ratio of geometric means"
+        lines += [
+            f"change: arm minus baseline for J, F, J&F; arm over baseline ({how}) for the others, x1.10 is 10% more.",
+            f"interval: bootstrap over videos, {draws} draws, seed {comparison.options.seed}. wins, losses, ties: objects.",
+            "verdict: better or worse than the baseline; ~ the interval spans no difference; = all pairs equal; ? too few videos.",
+        ]
+        if intervals > 10:
+            lines.append(f"{intervals} intervals are shown: about {round(intervals * (1 - LEVEL))} of them miss the truth by chance alone.")
+    return lines
+
+
+def _alone(block: BlockComparison) -> str:
+    return f"{', '.join(f'{arm.arm} ({_objects(arm)})' for arm in block.arms)}: {describe(block.setting)}"
+
+
+def _objects(arm: ArmSummary) -> str:
+    """`12`, or `10 + 1 oom + 1 error`."""
+    others = [f"{count} {status}" for status, count in sorted(arm.counts.items()) if status != "ok"]
+    return " + ".join([str(arm.counts.get("ok", 0)), *others])
+
+
+def _interval(change: Change) -> str:
+    if change.low is None or change.high is None:
+        return "none"
+    return f"[{_signed(change.measure, change.low)}, {_signed(change.measure, change.high)}]"
+
+
+def _signed(measure: Measure, value: float) -> str:
+    return f"{value:+.4f}" if measure.kind == "difference" else f"x{_number(value) if value >= 10 else f'{value:.3f}'}"
+
+
+def _value(measure: Measure, value: float) -> str:
+    return f"{value:.4f}" if measure.kind == "difference" else _number(value)
+
+
+def _number(value: float | None) -> str:
+    """Four significant digits, without an exponent."""
+    if value is None:
+        return ""
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3 if abs(value) >= 1 else 4
+    return f"{value:.{digits}f}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN} more (all of them with --format json)" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _shorten(label: str, width: int) -> str:
+    """The middle gives way: labels differ at their ends."""
+    if len(label) <= width:
+        return label
+    head = (width - 3) // 2
+    return f"{label[:head]}...{label[len(label) - (width - 3 - head) :]}"
+
+
+def _text_section(section: Section) -> str:
+    lines = [section.title, {1: "=", 2: "=", 3: "-"}[section.level] * len(section.title)] if section.level > 1 else [section.title]
+    lines += section.before
+    if section.grid:
+        lines += _aligned(section.grid)
+    return "\n".join([*lines, *section.after])
+
+
+def _aligned(grid: Grid) -> list[str]:
+    table = [grid.header, *grid.rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(grid.header))]
+    is_left = [i == 0 or i >= len(widths) - grid.left for i in range(len(widths))]
+
+    def line(cells: Sequence[str]) -> str:
+        aligned = (cell.ljust(w) if left else cell.rjust(w) for cell, w, left in zip(cells, widths, is_left, strict=True))
+        return "  ".join(aligned).rstrip()
+
+    return [line(grid.header), "  ".join("-" * width for width in widths), *map(line, grid.rows)]
+
+
+def _markdown_section(section: Section) -> str:
+    escape = _escape_markdown
+    parts = [f"{'#' * (section.level + 1)} {section.title}", "\n".join(f"- {escape(line)}" for line in section.before)]
+    if section.grid:
+        last = len(section.grid.header) - section.grid.left
+        rule = ["---" if i == 0 or i >= last else "---:" for i in range(len(section.grid.header))]
+        rows = [section.grid.header, rule, *([escape(cell) for cell in row] for row in section.grid.rows)]
+        parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    parts.append("\n".join(f"- {escape(line.strip())}" for line in section.after))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _escape_markdown(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*").replace("~", "\\~")
+
+
+_LATEX_ESCAPES = str.maketrans({**{sign: f"\\{sign}" for sign in "&%_#${}"}, "~": r"$\sim$", "^": r"\^{}", "\\": r"\textbackslash{}"})
+
+
+def _latex_section(section: Section) -> str:
+    lines = [f"% {line}" for line in (section.title, *section.before, *section.after)]
+    if section.grid is None:
+        return "\n".join(lines)
+    last = len(section.grid.header) - section.grid.left
+    columns = "".join("l" if i == 0 or i >= last else "r" for i in range(len(section.grid.header)))
+    table = [" & ".join(cell.translate(_LATEX_ESCAPES) for cell in row) + r" \\" for row in (section.grid.header, *section.grid.rows)]
+    lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", table[0], r"\midrule", *table[1:], r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines)

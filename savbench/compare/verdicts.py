@@ -1,0 +1,95 @@
+"""--fail_if: conditions on changes that end a comparison with exit status 1, for CI."""
+
+from __future__ import annotations
+
+import operator
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from savbench.compare.csv_file import InputError
+from savbench.compare.measures import BY_COLUMN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from savbench.compare.findings import Comparison, PairComparison
+
+LOST = "lost"
+"""Objects that the baseline has figures of and the arm has not."""
+
+_OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A limit on the change of one measure: a difference for scores, a ratio for the others, a count for `lost`."""
+
+    text: str
+    name: str
+    operator: str
+    limit: float
+
+    def holds(self, change: float) -> bool:
+        return bool(_OPERATORS[self.operator](change, self.limit))
+
+
+def parse_condition(text: str) -> Condition:
+    """Parse `JandF<-0.005` or `latency_p90_ms>1.10`.
+
+    Raises:
+        InputError: it is not of that form, names nothing that is compared, or its limit cannot be a change of that measure.
+    """
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise InputError(f"--fail_if {text!r}: write a column, one of < <= > >= and a number, for example 'JandF<-0.005'")
+    name, sign, number = match.groups()
+    try:
+        limit = float(number)
+    except ValueError:
+        raise InputError(f"--fail_if {text!r}: {number!r} is not a number") from None
+    if name != LOST and name not in BY_COLUMN:
+        raise InputError(f"--fail_if {text!r}: {name} is not compared; there are {', '.join([*BY_COLUMN, LOST])}")
+    if name in BY_COLUMN and BY_COLUMN[name].kind == "difference" and abs(limit) >= 1:
+        raise InputError(f"--fail_if {text!r}: a score differs by less than 1; half a point is 0.005")
+    if name in BY_COLUMN and BY_COLUMN[name].kind == "ratio" and limit <= 0:
+        raise InputError(f"--fail_if {text!r}: {name} changes by a ratio, 1.10 is 10% more than the baseline")
+    return Condition(text.strip(), name, sign, limit)
+
+
+def judge(comparison: Comparison, conditions: Sequence[Condition]) -> list[str]:
+    """One line for every condition that holds in a comparison of an arm with the baseline, saying where and by how much.
+
+    A condition looks at the change itself, not at its interval, which the line gives too.
+
+    Raises:
+        InputError: a condition cannot be judged: nothing was compared, the measure is missing, or it means nothing.
+    """
+    pairs = [(block.setting, pair) for block in comparison.blocks for pair in block.comparisons]
+    if conditions and not pairs:
+        raise InputError(f"--fail_if {conditions[0].text}: cannot be judged, no two arms were compared")
+    lines = []
+    for condition in conditions:
+        for setting, pair in pairs:
+            change, shown = _change(condition, pair, forced=comparison.options.force)
+            if condition.holds(change):
+                where = " ".join(value for value in setting.values() if value not in ("none", "?", "all"))
+                lines.append(f"fail_if {condition.text} holds: {pair.arm} against {pair.baseline} ({where}): {shown}")
+    return lines
+
+
+def _change(condition: Condition, pair: PairComparison, *, forced: bool) -> tuple[float, str]:
+    if condition.name == LOST:
+        return pair.lost, f"{pair.lost} objects lost"
+    change = next((change for change in pair.changes if change.measure.column == condition.name), None)
+    what = f"--fail_if {condition.text}: cannot be judged for {pair.arm} against {pair.baseline}"
+    if change is None:
+        raise InputError(f"{what}: no object has {condition.name} on both sides")
+    if change.verdict == "meaningless" and not forced:
+        raise InputError(f"{what}: untrained weights, their scores mean nothing; give trained ones, or --force")
+    form = "{:+.4f}" if change.measure.kind == "difference" else "x{:.3f}"
+    interval = "no interval"
+    if change.low is not None and change.high is not None:
+        interval = f"95% interval [{form.format(change.low)}, {form.format(change.high)}]"
+    return change.change, f"{condition.name} {form.format(change.change)}, {interval}, {change.pairs} objects"

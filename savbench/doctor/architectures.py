@@ -1,0 +1,94 @@
+"""Whether the code that torch was compiled to runs on a GPU.
+
+Machine code runs on GPUs of the same major version and the same or a higher minor version (CUDA C++ Programming Guide, "Binary
+Compatibility"): a build for 8.0 serves 8.6 and 8.9. The GPUs inside of a Jetson are the exception: before CUDA 13.2 they do not run what
+was compiled for the other GPUs of their generation, nor the other way round. PyTorch keeps the same table for its own warning
+(DEVICE_REQUIREMENT in torch/cuda/__init__.py). So a build for sm_80 and sm_90 alone, as PyPI's for aarch64, has nothing for an Orin (8.7)
+unless it was built with CUDA 13.2 or newer, although the major versions agree.
+
+PTX (`compute_80`) is compiled by the driver for any GPU of that or a higher version, at first use.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+JETSON_GPUS = frozenset({(5, 3), (6, 2), (7, 2), (8, 7), (10, 1), (11, 0)})
+"""Compute capabilities of GPUs that are part of a Jetson's chip: TX1/Nano, TX2, Xavier, Orin, Thor under its two numbers."""
+
+SAME_GPU = {(10, 1): (11, 0)}
+"""Thor's number before and after CUDA 13."""
+
+CUDA_OF_UNIFICATION = (13, 2)
+"""From here on one build serves servers and Jetson boards."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How torch has code for a GPU."""
+
+    kind: Literal["native", "compatible", "ptx", "none"]
+    """Compiled for this very GPU; for one whose code it runs; to be compiled by the driver; not at all."""
+    arch: str = ""
+    """The entry of the list that serves it, for example `sm_80`."""
+
+
+@dataclass(frozen=True)
+class _Target:
+    arch: str
+    is_ptx: bool
+    capability: tuple[int, int]
+    exact: bool
+    """`sm_90a` uses instructions of this version alone."""
+
+
+def fit(capability: tuple[int, int], archs: Iterable[str], cuda: str | None) -> Fit:
+    """How a build of torch serves a GPU, the best way there is.
+
+    Args:
+        capability: of the GPU, (major, minor).
+        archs: as `torch.cuda.get_arch_list` gives them: `sm_87`, `sm_90a`, `compute_90`.
+        cuda: version that torch was built with, `12.6`.
+    """
+    targets = [target for target in map(_parse, archs) if target is not None]
+    code = [target for target in targets if not target.is_ptx and _runs(target, capability, _release(cuda))]
+    for target in code:
+        if _same(target.capability, capability):
+            return Fit("native", target.arch)
+    if code:
+        return Fit("compatible", max(code, key=lambda target: target.capability).arch)
+    ptx = [t for t in targets if t.is_ptx and (t.capability == capability if t.exact else t.capability <= capability)]
+    if ptx:
+        return Fit("ptx", max(ptx, key=lambda target: target.capability).arch)
+    return Fit("none")
+
+
+def _runs(target: _Target, capability: tuple[int, int], release: tuple[int, int]) -> bool:
+    if _same(target.capability, capability):
+        return True
+    if target.exact or target.capability[0] != capability[0] or target.capability[1] > capability[1]:
+        return False
+    apart = target.capability in JETSON_GPUS or capability in JETSON_GPUS
+    # What was compiled for a Jetson's own GPU stays with it.
+    return not apart or (release >= CUDA_OF_UNIFICATION and target.capability not in JETSON_GPUS)
+
+
+def _same(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return SAME_GPU.get(one, one) == SAME_GPU.get(other, other)
+
+
+def _parse(arch: str) -> _Target | None:
+    match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)
+    if match is None:
+        return None
+    return _Target(arch, match[1] == "compute", (int(match[2]), int(match[3])), match[4] == "a")
+
+
+def _release(cuda: str | None) -> tuple[int, int]:
+    match = re.match(r"(\d+)\.(\d+)", cuda or "")
+    return (0, 0) if match is None else (int(match[1]), int(match[2]))

@@ -1,0 +1,141 @@
+"""The command line of the doctor, and how its report looks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from savbench.doctor.check import Subject
+from savbench.doctor.gpu import check_torch
+from savbench.doctor.machine import check_machine
+from savbench.doctor.models import check_models, edgetam_extension
+from savbench.doctor.packages import check_dataset, check_packages
+from savbench.doctor.probe import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from savbench.doctor.check import Check
+
+EXIT_INTERRUPTED = 130
+SCHEMA_VERSION = 1
+TORCH_TIMEOUT_S = 180.0
+"""torch, torchvision and SAM 2 are imported and CUDA is started; on a cold board from a memory card that takes a minute."""
+PACKAGES_TIMEOUT_S = 120.0
+"""Packages are imported and the folders of a whole split are listed."""
+
+COLOURS = {"ok": "32", "warning": "33", "failure": "31"}
+
+
+def main(argv: Sequence[str], bases: Sequence[Path]) -> int:
+    """Examine the machine and report. Returns 0, or 1 where something is broken that a run needs.
+
+    Args:
+        bases: folders in which the default folders are looked for, `checkpoints` and `EdgeTAM`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="jetson_benchmark.py doctor",
+        description="Check what a run needs, and name the command that mends what is not right. Warnings do not make it fail.",
+    )
+    parser.add_argument("--split_dir", type=Path, help="also check this SA-V split and count what is in it")
+    parser.add_argument("--weights_dir", type=Path, help="folder with the weights files (default: checkpoints, EdgeTAM/checkpoints)")
+    parser.add_argument("--edgetam_dir", type=Path, help="EdgeTAM checkout (default ./EdgeTAM where there is one)")
+    parser.add_argument("--sam2_dir", type=Path, help="SAM 2 checkout (default: the installed package)")
+    parser.add_argument("--json", action="store_true", help="write one JSON object instead of lines")
+    args = parser.parse_args(argv)
+    checks = examine(_subject(args, bases), Path("results"))
+    try:
+        found = list(checks) if args.json else show(checks, sys.stdout)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    if args.json:
+        print(json.dumps(report(found), indent=2))
+    return 1 if any(check.state == "failure" for check in found) else 0
+
+
+def _subject(args: argparse.Namespace, bases: Sequence[Path]) -> Subject:
+    weights_dirs = [base / name for base in bases for name in ("checkpoints", "EdgeTAM/checkpoints")]
+    edgetam_dir = args.edgetam_dir or next((base / "EdgeTAM" for base in bases if (base / "EdgeTAM" / "sam2").is_dir()), None)
+    return Subject(
+        split_dir=_absolute(args.split_dir),
+        weights_dirs=tuple(weights_dirs) if args.weights_dir is None else (args.weights_dir.expanduser().absolute(),),
+        edgetam_dir=_absolute(edgetam_dir),
+        sam2_dir=_absolute(args.sam2_dir),
+    )
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.expanduser().absolute()
+
+
+def examine(subject: Subject, out_dir: Path, *, torch_timeout_s: float = TORCH_TIMEOUT_S) -> Iterator[Check]:
+    """Run every check; lines come as soon as they are known.
+
+    Args:
+        out_dir: folder that results would be written below.
+        torch_timeout_s: after so long without an end the torch probe is killed, and its step reported as hanging.
+    """
+    sam2 = [] if subject.sam2_dir is None else ["--sam2_dir", str(subject.sam2_dir)]
+    split = [] if subject.split_dir is None else ["--split_dir", str(subject.split_dir)]
+    extension = edgetam_extension(subject)
+    edgetam = [] if extension is None else ["--edgetam_extension", str(extension)]
+    with (
+        Probe("savbench.doctor.package_probe", [*sam2, *split], PACKAGES_TIMEOUT_S) as package_probe,
+        Probe("savbench.doctor.torch_probe", [*sam2, *edgetam], torch_timeout_s) as torch_probe,
+    ):
+        yield from check_machine(subject, out_dir)
+        packages = package_probe.answers()
+        yield from check_packages(packages, subject)
+        torch = torch_probe.answers()
+        yield from check_torch(torch, subject)
+        yield from check_models(packages, torch, subject)
+        yield from check_dataset(packages, subject)
+
+
+def report(checks: Sequence[Check]) -> dict[str, Any]:
+    """The report for programs."""
+    counts = {state: sum(check.state == state for check in checks) for state in COLOURS}
+    return {"schema": SCHEMA_VERSION, "ready": counts["failure"] == 0, "counts": counts, "checks": [check.to_json() for check in checks]}
+
+
+def show(checks: Iterable[Check], stream: TextIO) -> list[Check]:
+    """Write each check as it comes, and a closing line. Returns them all."""
+    colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    width = shutil.get_terminal_size((100, 40)).columns
+    found = []
+    for check in checks:
+        found.append(check)
+        print("\n".join(lines(check, width, colour=colour)), file=stream, flush=True)
+    counts = report(found)["counts"]
+    state = next(state for state in ("failure", "warning", "ok") if counts[state] or state == "ok")
+    words = {
+        "failure": f"{_count(counts['failure'], 'failure')}, {_count(counts['warning'], 'warning')}: a run could not work as it is",
+        "warning": f"{_count(counts['warning'], 'warning')}, no failure: runs will work",
+        "ok": "all well",
+    }
+    print(_paint(words[state], state, colour=colour), file=stream)
+    return found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def lines(check: Check, width: int, *, colour: bool) -> list[str]:
+    """A check for people: what it is and how it stands, below it the remedy on a line of its own, unbroken, for copying."""
+    margin = " " * 21
+    text = textwrap.wrap(
+        f"{check.state:<8} {check.name:<12}{check.detail}", max(width, 50), subsequent_indent=margin, break_on_hyphens=False
+    )
+    text[0] = _paint(f"{check.state:<8}", check.state, colour=colour) + text[0][8:]
+    return [*text, f"{margin}> {check.remedy}"] if check.remedy else text
+
+
+def _paint(text: str, state: str, *, colour: bool) -> str:
+    return f"\x1b[{COLOURS[state]}m{text}\x1b[0m" if colour else text

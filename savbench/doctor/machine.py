@@ -1,0 +1,181 @@
+"""Checks of the machine: Python, board, memory, swap, disk, and on a Jetson power mode, clocks and the jtop service."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from savbench import environment
+from savbench.doctor.check import Check, Subject, may_use, python_command, short_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOPIC = "machine"
+
+# Judgements, not measurements: what a model takes depends on its size and input.
+FEW_MEMORY_MIB, NO_MEMORY_MIB = 3072, 1024
+LITTLE_DISK_MIB, NO_DISK_MIB = 2048, 100
+SWAP_IN_USE_MIB = 64
+OLDEST_PYTHON = (3, 10)
+
+
+def check_machine(subject: Subject, out_dir: Path) -> Iterator[Check]:
+    """`out_dir` is the folder that results would be written below."""
+    yield check_python(subject)
+    yield _check_board(subject)
+    yield from check_memory(subject)
+    yield check_disk(out_dir)
+    yield check_power_mode(subject)
+    yield check_clocks(subject)
+    yield check_jtop(subject)
+
+
+def check_python(subject: Subject) -> Check:
+    version, prefix = platform.python_version(), Path(sys.prefix)
+    facts: dict[str, Any] = {"version": version, "executable": sys.executable}
+    if sys.version_info < OLDEST_PYTHON:
+        remedy = "make setup PYTHON=python3.10"
+        return Check(TOPIC, "Python", "failure", f"{version} is too old, the benchmark needs 3.10 or newer", remedy, facts)
+    made = subject.checkout / ".venv"
+    if (made / "bin" / "python").exists() and prefix.resolve() != made.resolve():
+        remedy = f"{short_path(made / 'bin' / 'python')} jetson_benchmark.py doctor"
+        return Check(TOPIC, "Python", "warning", f"{version} of {prefix}, not of the environment that setup made", remedy, facts)
+    return Check(TOPIC, "Python", "ok", f"{version} ({python_command()})", facts=facts)
+
+
+def _check_board(subject: Subject) -> Check:
+    system, board = environment.system(subject.root), environment.board(subject.root)
+    parts = [system["os"], system["machine"]]
+    if board is not None:
+        releases = (("L4T", board["l4t"]), ("JetPack", board["jetpack"]))
+        parts = [board["model"], *(f"{name} {release}" for name, release in releases if release), *parts]
+    return Check(TOPIC, "system", "ok", ", ".join(parts), facts={"system": system, "board": board})
+
+
+def check_memory(subject: Subject) -> Iterator[Check]:
+    sizes_mib = {
+        match[1]: int(match[2]) // 1024 for match in re.finditer(r"^(\w+):\s+(\d+) kB$", _read(subject.root / "proc/meminfo"), re.MULTILINE)
+    }
+    if "MemAvailable" in sizes_mib:
+        free, total = sizes_mib["MemAvailable"], sizes_mib.get("MemTotal", 0)
+        facts = {"available_mib": free, "total_mib": total}
+        said = f"{free} of {total} MiB free"
+        # On a desktop it would end the user's own programs.
+        remedy = "sudo systemctl isolate multi-user.target" if subject.is_jetson else "ps aux --sort=-rss | head"
+        hint = "end the desktop until the next start" if subject.is_jetson else "end what takes it"
+        if free < NO_MEMORY_MIB:
+            yield Check(TOPIC, "memory", "failure", f"{said}, no model fits; {hint}", remedy, facts)
+        elif free < FEW_MEMORY_MIB:
+            yield Check(TOPIC, "memory", "warning", f"{said}, large models will not fit; {hint}", remedy, facts)
+        else:
+            yield Check(TOPIC, "memory", "ok", said, facts=facts)
+    if "SwapTotal" in sizes_mib:
+        total = sizes_mib["SwapTotal"]
+        used = total - sizes_mib.get("SwapFree", total)
+        facts = {"used_mib": used, "total_mib": total}
+        if used > SWAP_IN_USE_MIB:
+            detail = f"{used} of {total} MiB in use; frames that touch swap are slow, empty it first"
+            yield Check(TOPIC, "swap", "warning", detail, "sudo swapoff -a && sudo swapon -a", facts)
+        else:
+            yield Check(TOPIC, "swap", "ok", f"{total} MiB, not in use" if total else "none", facts=facts)
+
+
+def check_disk(out_dir: Path) -> Check:
+    folder = out_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free // 2**20
+    facts = {"folder": str(folder), "free_mib": free}
+    said = f"{free} MiB free in {short_path(folder)}"
+    if not may_use(folder):
+        detail = f"{short_path(folder)} cannot be written to; run elsewhere, or name another folder with --out_dir"
+        return Check(TOPIC, "disk", "failure", detail, f"sudo chown -R $USER {short_path(folder)}", facts)
+    if free < NO_DISK_MIB:
+        return Check(TOPIC, "disk", "failure", f"{said}, results could not be written", "df -h", facts)
+    if free < LITTLE_DISK_MIB:
+        return Check(TOPIC, "disk", "warning", f"{said}, little for overlays and masks; --out_dir can be on another disk", "df -h", facts)
+    return Check(TOPIC, "disk", "ok", said, facts=facts)
+
+
+def check_power_mode(subject: Subject) -> Check:
+    if not subject.is_jetson:
+        return Check(TOPIC, "power mode", "ok", "not a Jetson")
+    mode = environment.power_mode()
+    if mode is None:
+        detail = "nvpmodel does not answer; rows will not say which mode they were taken in"
+        return Check(TOPIC, "power mode", "warning", detail, "sudo nvpmodel -q")
+    modes = {
+        int(number): name for number, name in re.findall(r"POWER_MODEL ID=(\d+) NAME=(\w+)", _read(subject.root / "etc/nvpmodel.conf"))
+    }
+    facts = {"mode": mode, "modes": modes}
+    said = f"{mode['name']} (mode {mode['id']})"
+    fastest = [number for number, name in modes.items() if name.startswith("MAXN")]
+    if not fastest or mode["id"] in fastest:
+        return Check(TOPIC, "power mode", "ok", said, facts=facts)
+    # Where a board has both, MAXN_SUPER is the faster one.
+    number = max(fastest, key=lambda number: (modes[number] == "MAXN_SUPER", -number))
+    detail = f"{said} is not the board's fastest, {modes[number]} (mode {number}); fine where it is what you want to measure"
+    return Check(TOPIC, "power mode", "warning", detail, f"sudo scripts/lock_clocks.sh --mode {number}", facts)
+
+
+def check_clocks(subject: Subject) -> Check:
+    """Locked means that the lower limit of the GPU's clock and of every CPU's is the upper one, which is what jetson_clocks does."""
+    if not subject.is_jetson:
+        return Check(TOPIC, "clocks", "ok", "not a Jetson")
+    clocks = environment.clocks(subject.root)
+    limits = {
+        **clocks["cpu_khz"],
+        **{name: limit for name, limit in clocks["devices_hz"].items() if re.search(r"gpu|ga10b|gv11b|gp10b", name)},
+    }
+    loose = [name for name, limit in limits.items() if limit["min"] is None or limit["min"] != limit["max"]]
+    facts = {"limits": limits, "loose": loose}
+    if not limits:
+        return Check(
+            TOPIC, "clocks", "warning", "the kernel shows no clocks; whether they are locked is unknown", "sudo jetson_clocks --show"
+        )
+    if loose:
+        detail = f"not locked ({', '.join(loose)}): figures will vary with load and temperature"
+        return Check(TOPIC, "clocks", "warning", detail, "sudo scripts/lock_clocks.sh", facts)
+    return Check(TOPIC, "clocks", "ok", "locked", facts=facts)
+
+
+def check_jtop(subject: Subject) -> Check:
+    """Whether the service of jetson-stats listens and lets this user in."""
+    if not subject.is_jetson:
+        return Check(TOPIC, "jtop", "ok", "not a Jetson")
+    try:
+        version = importlib.metadata.version("jetson-stats")
+    except importlib.metadata.PackageNotFoundError:
+        detail = "jetson-stats is not installed; power and temperature are read from the kernel instead"
+        return Check(TOPIC, "jtop", "warning", detail, "sudo pip3 install -U jetson-stats && sudo systemctl restart jtop.service")
+    path = subject.root / "run/jtop.sock"
+    facts = {"version": version}
+    restart = "sudo systemctl restart jtop.service"
+    if not path.exists():
+        return Check(TOPIC, "jtop", "warning", f"jetson-stats {version}: its service is not running", restart, facts)
+    if not may_use(path):
+        detail = f"jetson-stats {version}: no permission for its service; join its group and log in again"
+        return Check(TOPIC, "jtop", "warning", detail, "sudo usermod -aG jtop $USER", facts)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(2)
+            client.connect(str(path))
+    except OSError as error:
+        return Check(
+            TOPIC, "jtop", "warning", f"jetson-stats {version}: its service does not answer ({error.strerror or error})", restart, facts
+        )
+    return Check(TOPIC, "jtop", "ok", f"jetson-stats {version}, service listening", facts=facts)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,220 @@
+"""Checks of the models' code and weights: which `sam2`, its compiled extension, EdgeTAM, the checkpoints."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runners import RUNNERS
+from savbench.config import ConfigError
+from savbench.doctor.check import Check, Subject, pip, set_up_again, short_path
+from savbench.environment import git_state
+from savbench.weights import find_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from savbench.doctor.probe import Answers
+
+TOPIC = "models"
+MARK_OF_EDGETAM = Path("modeling") / "perceiver.py"
+"""EdgeTAM's package is called sam2 too; this file is only in its."""
+GET_SAM2 = "git clone https://github.com/facebookresearch/sam2"
+GET_EDGETAM = "git clone https://github.com/facebookresearch/EdgeTAM"
+BUILD_EXTENSION = "./update_sam2_optional_cuda.sh"
+
+
+def check_models(packages: Answers, torch: Answers, subject: Subject) -> Iterator[Check]:
+    """
+    Args:
+        packages: of the package probe, which says where `sam2` comes from.
+        torch: of the torch probe, which has imported it.
+    """
+    origin = packages.found.get("sam2", {}).get("origin")
+    # A package probe that crashed before it came to sam2 has a line that says so.
+    if "sam2" in packages.found:
+        yield _sam2(origin, torch, subject)
+    if origin is not None and not _is_edgetam(Path(origin["file"]).parent):
+        yield from _extension("sam2 _C", Path(origin["file"]).parent, "sam2_extension", torch, BUILD_EXTENSION)
+    yield _edgetam(subject)
+    if subject.edgetam_dir is not None and (subject.edgetam_dir / "sam2").is_dir():
+        yield from _extension("EdgeTAM _C", subject.edgetam_dir / "sam2", "edgetam_extension", torch, f"{BUILD_EXTENSION} --edgetam")
+    yield check_weights(subject.weights_dirs, subject.checkout / "scripts" / "weights.tsv")
+
+
+def _is_edgetam(package: Path) -> bool:
+    return (package / MARK_OF_EDGETAM).exists()
+
+
+def _sam2(origin: dict[str, Any] | None, torch: Answers, subject: Subject) -> Check:
+    facts = {"origin": origin}
+    if subject.sam2_dir is not None and not (subject.sam2_dir / "sam2" / "build_sam.py").is_file():
+        return Check(
+            TOPIC, "sam2", "failure", f"--sam2_dir {subject.sam2_dir} holds no sam2 package; give the top of a checkout", GET_SAM2, facts
+        )
+    if origin is None:
+        return Check(TOPIC, "sam2", "failure", "not installed", set_up_again(subject.checkout), facts)
+    package = Path(origin["file"]).parent
+    names = list(origin["distributions"])
+    uninstall = f"{pip('uninstall -y', *names)} && {set_up_again(subject.checkout)}"
+    if _is_edgetam(package):
+        detail = f"{short_path(package)} is EdgeTAM's package of the same name; SAM 2 cannot be imported beside it"
+        # A checkout that only lies on the path is in no distribution.
+        return Check(TOPIC, "sam2", "failure", detail, uninstall if names else "unset PYTHONPATH", facts)
+    said = f"{_which(origin)}, {short_path(package)}"
+    if torch.died_in == "sam2" or "sam2" in torch.errors:
+        why = torch.errors.get("sam2") or f"importing it ended with {torch.death}"
+        return Check(
+            TOPIC, "sam2", "failure", f"{said}: cannot be imported: {why}", set_up_again(subject.checkout), {**facts, "error": why}
+        )
+    if subject.sam2_dir is None and len(names) > 1:
+        detail = f"{said}; several installed packages claim to be it: {', '.join(names)}"
+        return Check(TOPIC, "sam2", "warning", detail, uninstall, facts)
+    return Check(TOPIC, "sam2", "ok", said, facts=facts)
+
+
+def _which(origin: dict[str, Any]) -> str:
+    """Its commit where it is a checkout, its distribution and version where it was installed."""
+    if origin["git"] is not None:
+        return f"checkout at {origin['git']['commit'][:12]}{' with local changes' * origin['git']['dirty']}"
+    return ", ".join(f"{name} {version}" for name, version in origin["distributions"].items()) or "of unknown version"
+
+
+def extension_files(package: Path) -> tuple[Path | None, list[Path]]:
+    """The compiled `_C` that Python would import, and every other file of that name.
+
+    Python takes the most specific suffix, `_C.cpython-310-aarch64-linux-gnu.so` before `_C.so`, however old it is; upstream builds the
+    plain one.
+    """
+    candidates = [package / f"_C{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    imported = next((path for path in candidates if path.exists()), None)
+    return imported, sorted(path for path in package.glob("_C*.so") if path != imported)
+
+
+def _extension(name: str, package: Path, step: str, torch: Answers, remedy: str) -> Iterator[Check]:
+    imported, others = extension_files(package)
+    facts: dict[str, Any] = {"imported": None if imported is None else str(imported), "others": [str(path) for path in others]}
+    if imported is None and not others:
+        yield Check(
+            TOPIC,
+            name,
+            "ok",
+            f"not built; OpenCV fills holes in masks in its place, with the same result ({remedy} builds it)",
+            facts=facts,
+        )
+        return
+    if imported is None:
+        detail = f"{others[0].name} was built for another Python; OpenCV takes its place"
+        yield Check(TOPIC, name, "warning", detail, remedy, facts)
+        return
+    if torch.died_in in (step, f"{step}_ran"):
+        doing = "loading" if torch.died_in == step else "using"
+        yield Check(TOPIC, name, "failure", f"{doing} {imported.name} ended with {torch.death}", remedy, facts)
+        return
+    error = torch.errors.get(step)
+    if error is not None:
+        detail = f"{imported.name} cannot be loaded, most likely built for another torch or CUDA; OpenCV takes its place: {error}"
+        yield Check(TOPIC, name, "warning", detail, remedy, {**facts, "error": error})
+        return
+    if step not in torch.found:
+        return  # torch, or the package itself, could not be imported, and has a line that says so
+    ran = torch.found.get(f"{step}_ran")
+    if f"{step}_ran" in torch.errors or (ran is not None and not ran["right"]):
+        detail = f"{imported.name} does not label a known mask rightly on this GPU, most likely built for another; OpenCV takes its place"
+        yield Check(TOPIC, name, "warning", detail, remedy, facts)
+        return
+    newer = [path for path in others if path.stat().st_mtime > imported.stat().st_mtime]
+    if newer:
+        yield Check(TOPIC, name, "warning", f"stale: Python takes {imported.name} before the newer {newer[0].name}", remedy, facts)
+        return
+    yield Check(TOPIC, name, "ok", f"{imported.name} loads" + (" and labels a known mask rightly" if ran is not None else ""), facts=facts)
+
+
+def edgetam_extension(subject: Subject) -> Path | None:
+    """The compiled `_C` of the EdgeTAM checkout, for the torch probe to load."""
+    return None if subject.edgetam_dir is None else extension_files(subject.edgetam_dir / "sam2")[0]
+
+
+def _edgetam(subject: Subject) -> Check:
+    versions = {name: version for name in ("timm", "transformers") if (version := _installed(name)) is not None}
+    facts: dict[str, Any] = {"checkout": None, "versions": versions}
+    with_timm = f"timm {versions['timm']}" if "timm" in versions else "without timm"
+    if subject.edgetam_dir is not None:
+        package = subject.edgetam_dir / "sam2"
+        if not (package / "build_sam.py").is_file() or not _is_edgetam(package):
+            detail = f"{subject.edgetam_dir} is no checkout of EdgeTAM"
+            return Check(TOPIC, "EdgeTAM", "failure", detail, GET_EDGETAM, facts)
+        state = git_state(package / "build_sam.py")
+        commit = "of unknown commit" if state is None else f"at {state['commit'][:12]}{' with local changes' * state['dirty']}"
+        facts["checkout"] = {"folder": str(subject.edgetam_dir), "git": state}
+        said = f"checkout {commit}, {short_path(subject.edgetam_dir)}, {with_timm}"
+        if "timm" not in versions:
+            return Check(
+                TOPIC, "EdgeTAM", "failure", f"{said}: its image encoder needs timm", pip("install --no-deps 'timm>=1.0.23'"), facts
+            )
+        return Check(TOPIC, "EdgeTAM", "ok", said, facts=facts)
+    if "transformers" not in versions:
+        return Check(TOPIC, "EdgeTAM", "warning", "neither a checkout nor transformers is there; edgetam cannot run", GET_EDGETAM, facts)
+    said = f"transformers {versions['transformers']}, {with_timm}"
+    if not _has_edgetam_video():
+        return Check(TOPIC, "EdgeTAM", "warning", f"{said}: too old for EdgeTamVideoModel; edgetam cannot run", GET_EDGETAM, facts)
+    if "timm" not in versions:
+        return Check(TOPIC, "EdgeTAM", "warning", f"{said}: its image encoder needs it", pip("install --no-deps 'timm>=1.0.23'"), facts)
+    return Check(TOPIC, "EdgeTAM", "ok", f"{said} (a checkout in ./EdgeTAM would be taken first)", facts=facts)
+
+
+def _has_edgetam_video() -> bool:
+    """Told by its file, for importing transformers takes seconds."""
+    files = importlib.metadata.files("transformers") or []
+    return any(file.match("transformers/models/edgetam_video/__init__.py") for file in files)
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def check_weights(folders: Sequence[Path], table: Path) -> Check:
+    """Whether each model's checkpoint is there and as long as the published one. The content is checked when a run loads it."""
+    sizes = _published_sizes(table)
+    whole: list[str] = []
+    missing: list[str] = []
+    damaged: list[str] = []
+    facts: dict[str, Any] = {}
+    for model, spec in RUNNERS.items():
+        if spec.checkpoint is None:
+            continue
+        try:
+            path = find_weights(spec.checkpoint, model, folders)
+        except ConfigError:
+            missing.append(model)
+            facts[model] = {"state": "missing", "file": spec.checkpoint}
+            continue
+        size, published = path.stat().st_size, sizes.get(spec.checkpoint)
+        is_whole = published is None or size == published
+        (whole if is_whole else damaged).append(model)
+        facts[model] = {"state": "present" if is_whole else "damaged", "file": str(path), "bytes": size, "published_bytes": published}
+    parts = [f"{', '.join(names)} {what}" for names, what in ((whole, "there"), (missing, "missing")) if names]
+    if damaged:
+        files = [Path(facts[model]["file"]) for model in damaged]
+        parts = [
+            f"{file.name} has {facts[model]['bytes']} of {facts[model]['published_bytes']} bytes"
+            for model, file in zip(damaged, files, strict=True)
+        ] + parts
+        remedy = f"rm {' '.join(map(short_path, files))} && scripts/download_weights.sh {' '.join(damaged)}"
+        return Check(TOPIC, "weights", "failure", "; ".join(parts), remedy, facts)
+    if missing:
+        remedy = "scripts/download_weights.sh" + (f" {' '.join(missing)}" if whole else "")
+        detail = f"{'; '.join(parts)}; without them only --random_weights works"
+        return Check(TOPIC, "weights", "warning", detail, remedy, facts)
+    return Check(TOPIC, "weights", "ok", "; ".join(parts), facts=facts)
+
+
+def _published_sizes(table: Path) -> dict[str, int]:
+    """File name -> bytes, of scripts/weights.tsv."""
+    lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
+    return {row[1]: int(row[2]) for line in lines if not line.startswith("#") and len(row := line.split("\t")) >= 3}

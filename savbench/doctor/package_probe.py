@@ -1,0 +1,85 @@
+"""Probe: the packages that a run needs besides torch, where `sam2` comes from, and the dataset. Runs in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Any
+
+from savbench.doctor.probe import Steps, probe_parser
+
+OTHERS = ("PIL", "pandas", "tqdm")
+"""Modules that a run imports and that have no line of their own."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = probe_parser()
+    parser.add_argument("--sam2_dir", type=Path)
+    parser.add_argument("--split_dir", type=Path)
+    args = parser.parse_args(argv)
+    steps = Steps(args.answers)
+    steps.run("numpy", _numpy)
+    steps.run("opencv", _opencv)
+    steps.run("pyav", _pyav)
+    for name in OTHERS:
+        steps.run(name, lambda name=name: {"version": str(importlib.import_module(name).__version__)})  # type: ignore[misc]
+    if args.sam2_dir is not None:
+        sys.path.insert(0, str(args.sam2_dir))
+    steps.run("sam2", _sam2)
+    if args.split_dir is not None:
+        steps.run("dataset", lambda: _dataset(args.split_dir))
+    return 0
+
+
+def _numpy() -> dict[str, Any]:
+    import numpy as np
+
+    return {"version": np.__version__}
+
+
+def _opencv() -> dict[str, Any]:
+    import cv2
+
+    installed = {str(found.metadata["Name"]).lower(): found.version for found in importlib.metadata.distributions()}
+    return {
+        "version": cv2.__version__,
+        "distributions": {name: version for name, version in sorted(installed.items()) if name.startswith("opencv-")},
+        "optical_flow": hasattr(cv2, "DISOpticalFlow_create"),
+    }
+
+
+def _pyav() -> dict[str, Any]:
+    import av
+
+    return {"version": av.__version__, "h264": "libx264" in av.codecs_available}
+
+
+def _sam2() -> dict[str, Any]:
+    from savbench.environment import package_origin
+
+    return {"origin": package_origin("sam2")}
+
+
+def _dataset(split_dir: Path) -> dict[str, Any]:
+    from savbench.dataset import ClipError, open_split
+
+    split = open_split(split_dir)
+    counts = {"videos": len(split.videos), "objects": 0, "frames": 0, "annotations": 0}
+    defects: list[str] = []
+    for name in split.videos:
+        try:
+            video = split.video(name)
+        except ClipError as error:
+            defects.append(str(error))
+            continue
+        defects.extend(video.defects.values())
+        counts["objects"] += len(video.objects)
+        counts["frames"] += len(video.frame_paths)
+        counts["annotations"] += sum(len(obj.annotations) for obj in video.objects)
+    return {"split": split.name, **counts, "defects": defects}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

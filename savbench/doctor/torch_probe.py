@@ -1,0 +1,171 @@
+"""Probe: torch, its GPU, and what is compiled against it. Runs in a process of its own, which may crash.
+
+The GPU is asked to compute, not merely described: which kernels a build has, and whether they fit the GPU, is only certain once one ran.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from savbench.doctor.probe import Steps, one_line, probe_parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = probe_parser()
+    parser.add_argument("--sam2_dir", type=Path)
+    parser.add_argument("--edgetam_extension", type=Path, help="compiled _C of the EdgeTAM checkout")
+    args = parser.parse_args(argv)
+    steps = Steps(args.answers)
+    if steps.run("torch", _torch) is None:
+        return 0
+    import torch
+
+    steps.run("numpy", lambda: _numpy(torch))
+    cuda = steps.run("cuda", lambda: _cuda(torch))
+    on_gpu = cuda is not None and cuda["available"]
+    steps.run("cudnn", lambda: _cudnn(torch))
+    steps.run("flash", lambda: _flash(torch))
+    if on_gpu:
+        steps.run("devices", lambda: _devices(torch))
+        steps.run("kernel_ran", lambda: _run_kernel(torch))
+        steps.run("matmul_ran", lambda: _run_matmul(torch))
+        steps.run("cudnn_ran", lambda: _run_convolution(torch))
+        steps.run("flash_ran", lambda: _run_flash(torch))
+    steps.run("torchvision", _torchvision)
+    if args.sam2_dir is not None:
+        sys.path.insert(0, str(args.sam2_dir))
+    if steps.run("sam2", _sam2) is not None and importlib.util.find_spec("sam2._C") is not None:
+        _extension(steps, torch, "sam2_extension", functools.partial(importlib.import_module, "sam2._C"), on_gpu=on_gpu)
+    if args.edgetam_extension is not None:
+        # By its path, because its package cannot be imported beside SAM 2's of the same name.
+        load = functools.partial(_load_file, args.edgetam_extension)
+        _extension(steps, torch, "edgetam_extension", load, on_gpu=on_gpu)
+    return 0
+
+
+def _torch() -> dict[str, Any]:
+    import torch
+
+    return {
+        "version": str(torch.__version__),
+        "cuda": torch.version.cuda,
+        "file": torch.__file__,
+        "archs": list(torch.cuda.get_arch_list()),
+    }
+
+
+def _numpy(torch: Any) -> dict[str, Any]:
+    import numpy as np
+
+    there_and_back = torch.from_numpy(np.arange(3, dtype=np.float32)).numpy()
+    return {"version": np.__version__, "exchanged": bool(there_and_back.tolist() == [0.0, 1.0, 2.0])}
+
+
+def _cuda(torch: Any) -> dict[str, Any]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        available = bool(torch.cuda.is_available())
+    # torch answers False and says why in a warning (a driver that is too old), or says why only when it is made to start CUDA.
+    said = [one_line(str(warning.message)) for warning in caught]
+    if not available and torch.version.cuda is not None and not said:
+        try:
+            torch.cuda.init()
+        except (RuntimeError, AssertionError) as error:
+            said = [one_line(str(error))]
+    return {"available": available, "reason": "" if available or not said else said[0]}
+
+
+def _devices(torch: Any) -> dict[str, Any]:
+    found = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        found.append(
+            {
+                "name": properties.name,
+                "capability": [properties.major, properties.minor],
+                "memory_mib": round(properties.total_memory / 2**20),
+            }
+        )
+    return {"devices": found}
+
+
+def _cudnn(torch: Any) -> dict[str, Any]:
+    cudnn = torch.backends.cudnn
+    return {"version": cudnn.version() if cudnn.is_available() else None}
+
+
+def _flash(torch: Any) -> dict[str, Any]:
+    # Absent before torch 2.5, where nothing but a call tells.
+    built = getattr(torch.backends.cuda, "is_flash_attention_available", None)
+    return {"built": None if built is None else bool(built())}
+
+
+def _run_kernel(torch: Any) -> dict[str, Any]:
+    return {"right": float((torch.arange(4.0, device="cuda") + 1).sum().item()) == 10.0}
+
+
+def _run_matmul(torch: Any) -> dict[str, Any]:
+    ones = torch.ones(64, 64, device="cuda", dtype=torch.float16)
+    return {"right": float((ones @ ones)[0, 0].item()) == 64.0}
+
+
+def _run_convolution(torch: Any) -> dict[str, Any]:
+    image, weight = torch.ones(1, 4, 8, 8, device="cuda"), torch.ones(4, 4, 3, 3, device="cuda")
+    # 4 channels of 9 pixels, away from the border
+    return {"right": abs(float(torch.nn.functional.conv2d(image, weight, padding=1)[0, 0, 4, 4].item()) - 36.0) < 0.5}
+
+
+def _run_flash(torch: Any) -> dict[str, Any]:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    query = torch.ones(1, 1, 64, 64, device="cuda", dtype=torch.float16)
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION]):
+        out = torch.nn.functional.scaled_dot_product_attention(query, query, query)
+    return {"right": float(out[0, 0, 0, 0].item()) == 1.0}
+
+
+def _torchvision() -> dict[str, Any]:
+    import torchvision
+
+    return {"version": str(torchvision.__version__)}
+
+
+def _sam2() -> dict[str, Any]:
+    import sam2.build_sam
+
+    return {"file": str(sam2.__file__)}
+
+
+def _load_file(path: Path) -> Any:
+    # The last part of the name is what the file's init function is called after.
+    spec = importlib.util.spec_from_file_location("edgetam._C", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no extension module for this Python")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _extension(steps: Steps, torch: Any, name: str, load: Any, *, on_gpu: bool) -> None:
+    """Load a compiled `_C`, and have it label a mask where there is a GPU."""
+    modules: list[Any] = []
+
+    def loaded() -> dict[str, Any]:
+        modules.append(load())
+        return {"file": str(modules[0].__file__)}
+
+    if steps.run(name, loaded) is not None and on_gpu:
+        from runners.components import labels_rightly
+
+        label = modules[0].get_connected_componnets
+        steps.run(f"{name}_ran", lambda: {"right": labels_rightly(label, torch.device("cuda"))})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

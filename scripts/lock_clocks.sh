@@ -1,0 +1,288 @@
+#!/usr/bin/env bash
+# Brings a Jetson board into a state in which its figures can be repeated, and back. Run with --help for the usage.
+#
+# What was before is written down before anything is changed, and kept until it was restored, so that locking twice, or once more in
+# another power mode, still restores the first state. Clocks and fan come back by themselves with a reboot, the power mode does not: of a
+# state from before a reboot only the power mode is restored.
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+readonly root
+
+usage() {
+    cat <<'EOF'
+usage: sudo scripts/lock_clocks.sh [--mode MODE] [--fan]
+       sudo scripts/lock_clocks.sh --restore
+       scripts/lock_clocks.sh --status
+
+Locks the clocks of CPU, GPU and memory of a Jetson board at the maximum of its power mode (jetson_clocks).
+
+  --mode MODE   switch to this power mode before (nvpmodel), by number or name; a mode that needs a reboot is not switched to
+  --fan         run the fan at full speed
+  --restore     bring back the power mode, clocks and fan from before the first locking
+  --status      show the power mode, the clocks, the fan and whether there is something to restore; needs no root
+  -h, --help    show this
+
+Environment: LOCK_CLOCKS_STATE is the folder that remembers what was (default /var/lib/lock_clocks); LOCK_CLOCKS_ROOT is put before
+/sys, /proc and /etc, for tests.
+Exit status: 0 done, 1 not done (the last line says why), 2 wrong usage.
+EOF
+}
+
+say() {
+    printf 'lock_clocks: %s\n' "$*"
+}
+
+die() { # LINE...
+    printf 'lock_clocks: %s\n' "$@" >&2
+    exit 1
+}
+
+die_usage() {
+    printf 'lock_clocks: %s\n' "$1" >&2
+    usage >&2
+    exit 2
+}
+
+# --- arguments ------------------------------------------------------------------------------------------------------------------
+
+readonly original=("$@")
+action=lock wanted_mode="" fan=no
+while (($#)); do
+    case $1 in
+        --mode)
+            [[ ${2-} ]] || die_usage "--mode needs a value"
+            wanted_mode=$2
+            shift 2
+            ;;
+        --fan)
+            fan=yes
+            shift
+            ;;
+        --restore | --status)
+            action=${1#--}
+            shift
+            ;;
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        *) die_usage "unknown argument $1" ;;
+    esac
+done
+[[ $action == lock || (-z $wanted_mode && $fan == no) ]] || die_usage "--$action goes without --mode and --fan"
+
+readonly fs=${LOCK_CLOCKS_ROOT-} state=${LOCK_CLOCKS_STATE-/var/lib/lock_clocks}
+readonly stored_clocks="$state/clocks" stored_facts="$state/facts"
+
+# --- the board ------------------------------------------------------------------------------------------------------------------
+
+[[ -e $fs/etc/nv_tegra_release ]] || grep -qs tegra "$fs/proc/device-tree/compatible" ||
+    die "this is not a Jetson; on a desktop GPU lock the clocks with: sudo nvidia-smi --lock-gpu-clocks=MHZ"
+for tool in nvpmodel jetson_clocks; do
+    command -v "$tool" >/dev/null || die "$tool was not found; it comes with JetPack, and is not inside of containers: run this on the board itself"
+done
+
+needs_root() {
+    [[ $(id -u) == 0 ]] || die "only root may change clocks: sudo '$root/scripts/lock_clocks.sh'${original[*]:+ ${original[*]}}"
+}
+
+# nvpmodel -q ends with the number of the mode; warnings and the name come before it.
+power_mode() {
+    local answer number
+    answer=$(nvpmodel -q 2>/dev/null </dev/null) || die "nvpmodel -q failed; see: sudo nvpmodel -q"
+    number=${answer##*$'\n'}
+    [[ $number =~ ^[0-9]+$ ]] || die "nvpmodel does not say which power mode the board is in: $answer"
+    echo "$number"
+}
+
+# Lines of `NUMBER NAME`.
+known_modes() {
+    sed -nE 's/.*POWER_MODEL +ID=([0-9]+) +NAME=([^ >]+).*/\1 \2/p' "$fs/etc/nvpmodel.conf" 2>/dev/null || true
+}
+
+name_of_mode() { # NUMBER
+    local number name
+    while read -r number name; do
+        if [[ $number == "$1" ]]; then
+            echo "$name (mode $1)"
+            return
+        fi
+    done < <(known_modes)
+    echo "mode $1"
+}
+
+number_of_mode() { # NUMBER or NAME
+    local number name names=""
+    while read -r number name; do
+        if [[ $1 == "$number" || ${1^^} == "${name^^}" ]]; then
+            echo "$number"
+            return
+        fi
+        names+="${names:+, }$number $name"
+    done < <(known_modes)
+    # Without the table, what nvpmodel makes of a number is checked afterwards.
+    if [[ -z $names && $1 =~ ^[0-9]+$ ]]; then
+        echo "$1"
+        return
+    fi
+    die "there is no power mode $1; this board has: ${names:-unknown, see sudo nvpmodel -p --verbose}"
+}
+
+# Prints the clocks whose lower limit is below the upper one, one a line; returns 1 where the kernel shows no GPU clock.
+loose_clocks() {
+    local low high folder gpu_seen=no
+    for folder in "$fs"/sys/devices/system/cpu/cpufreq/policy*; do
+        [[ -r $folder/scaling_min_freq ]] || continue
+        low=$(<"$folder/scaling_min_freq") high=$(<"$folder/scaling_max_freq")
+        if [[ $low != "$high" ]]; then echo "${folder##*/} $((low / 1000)) to $((high / 1000)) MHz"; fi
+    done
+    for folder in "$fs"/sys/class/devfreq/*; do
+        [[ ${folder##*/} =~ gpu|ga10b|gv11b|gp10b && -r $folder/min_freq ]] || continue
+        gpu_seen=yes
+        low=$(<"$folder/min_freq") high=$(<"$folder/max_freq")
+        if [[ $low != "$high" ]]; then echo "GPU $((low / 1000000)) to $((high / 1000000)) MHz"; fi
+    done
+    [[ $gpu_seen == yes ]]
+}
+
+fan_files() {
+    local file
+    for file in "$fs"/sys/devices/platform/pwm-fan*/hwmon/hwmon*/pwm[0-9]; do
+        if [[ -e $file ]]; then echo "$file"; fi
+    done
+}
+
+fan_control() {
+    systemctl is-active nvfancontrol 2>/dev/null || true
+}
+
+boot_id() {
+    cat -- "$fs/proc/sys/kernel/random/boot_id" 2>/dev/null || echo unknown
+}
+
+# --- what was -------------------------------------------------------------------------------------------------------------------
+
+fact() { # NAME
+    sed -n "s/^$1=//p" "$stored_facts"
+}
+
+# Writes down the state of the board unless one is written down already. Of one from before a reboot the power mode is kept, for that
+# outlives a reboot, and the rest is written anew.
+remember() {
+    local mode file
+    mode=$(power_mode)
+    if [[ -f $stored_facts ]]; then
+        if [[ $(fact boot) == "$(boot_id)" ]]; then return; fi
+        mode=$(fact mode)
+    fi
+    mkdir -p -- "$state"
+    # jetson_clocks asks before it overwrites a file.
+    rm -f -- "$stored_clocks.new"
+    jetson_clocks --store "$stored_clocks.new" </dev/null >/dev/null || die "jetson_clocks --store failed; nothing was changed"
+    [[ -s $stored_clocks.new ]] || die "jetson_clocks --store wrote nothing; nothing was changed"
+    {
+        echo "boot=$(boot_id)"
+        echo "mode=$mode"
+        echo "fan_control=$(fan_control)"
+        while read -r file; do echo "fan=$(<"$file") $file"; done < <(fan_files)
+    } >"$stored_facts.new"
+    # The facts last: without them a state that is only half written down is none.
+    mv -- "$stored_clocks.new" "$stored_clocks"
+    mv -- "$stored_facts.new" "$stored_facts"
+}
+
+switch_mode() { # NUMBER
+    local said
+    # Some modes need a reboot, which nvpmodel offers and must not be given here.
+    said=$(nvpmodel -m "$1" 2>&1 <<<"no") || true
+    [[ $(power_mode) == "$1" ]] && return
+    if [[ $said == *[Rr]eboot* ]]; then
+        die "the board has to reboot to go to $(name_of_mode "$1"): run 'sudo nvpmodel -m $1', confirm, and then this again"
+    fi
+    die "the board did not go to $(name_of_mode "$1"); nvpmodel said: ${said:-nothing}"
+}
+
+restore_clocks() {
+    jetson_clocks --restore "$stored_clocks" </dev/null >/dev/null || die "jetson_clocks --restore failed; a reboot brings the clocks back"
+}
+
+# --- actions --------------------------------------------------------------------------------------------------------------------
+
+lock() {
+    local mode="" loose
+    needs_root
+    if [[ $wanted_mode ]]; then mode=$(number_of_mode "$wanted_mode"); fi
+    remember
+    if [[ $mode && $mode != "$(power_mode)" ]]; then
+        # Locked lower limits could lie above what the new mode allows.
+        restore_clocks
+        switch_mode "$mode"
+    fi
+    if [[ $fan == yes ]]; then
+        jetson_clocks --fan </dev/null >/dev/null || die "jetson_clocks --fan failed"
+    else
+        jetson_clocks </dev/null >/dev/null || die "jetson_clocks failed"
+    fi
+    # It may complain and still end well.
+    loose=$(loose_clocks) || die "the kernel shows no clock of the GPU, so that nothing says whether it is locked; see: sudo jetson_clocks --show"
+    [[ -z $loose ]] || die "jetson_clocks ran, but these clocks are not locked: ${loose//$'\n'/, }"
+    say "locked at the maximum of $(name_of_mode "$(power_mode)")$([[ $fan == no ]] || echo ", fan at full speed")"
+    say "back to what was: sudo scripts/lock_clocks.sh --restore"
+}
+
+restore() {
+    local mode before file value
+    needs_root
+    if [[ ! -f $stored_facts ]]; then
+        say "nothing to restore: nothing was locked with this script, or it is restored already"
+        return
+    fi
+    # One at a time: of several in a line only the last one's failure would count.
+    mode=$(power_mode)
+    before=$(fact mode)
+    if [[ $(fact boot) == "$(boot_id)" ]]; then
+        restore_clocks
+        if [[ $mode != "$before" ]]; then
+            switch_mode "$before"
+            # Switching sets limits of its own.
+            restore_clocks
+        fi
+        while read -r value file; do
+            if [[ -w $file ]]; then echo "$value" >"$file"; fi
+        done < <(fact fan)
+        # After the speed was set, for the service then regulates it again.
+        if [[ $(fact fan_control) == active ]]; then
+            systemctl restart nvfancontrol || die "the fan's service did not start: sudo systemctl restart nvfancontrol"
+        fi
+        say "restored $(name_of_mode "$before"), its clocks and the fan"
+    else
+        if [[ $mode != "$before" ]]; then switch_mode "$before"; fi
+        say "restored $(name_of_mode "$before"); the reboot since has restored the clocks and the fan"
+    fi
+    rm -f -- "$stored_facts" "$stored_clocks"
+}
+
+status() {
+    local loose file
+    say "power mode: $(name_of_mode "$(power_mode)")"
+    if ! loose=$(loose_clocks); then
+        say "clocks: unknown, the kernel shows no clock of the GPU"
+    elif [[ $loose ]]; then
+        say "clocks: not locked (${loose//$'\n'/, })"
+    else
+        say "clocks: locked"
+    fi
+    while read -r file; do say "fan: $(<"$file") of 255, control $(fan_control)"; done < <(fan_files)
+    if [[ -f $stored_facts ]]; then
+        say "to restore: $(name_of_mode "$(fact mode)")"
+    else
+        say "to restore: nothing"
+    fi
+}
+
+case $action in
+    lock) lock ;;
+    restore) restore ;;
+    status) status ;;
+esac
