@@ -22,6 +22,9 @@ EXIT_BAD_ARGUMENTS = 2
 
 EPILOG = """\
 subcommands (each has its own --help):
+  compare             compare results object by object: files, runs, or the arms within them
+  validate            check that the files of a run agree with each other
+  attention           what attention costs here, call by call, and whether masks stay the same
   demo-data           write a small SA-V-shaped split to try everything on
   doctor              check what a run needs, and name the command that mends what is not right
 
@@ -87,7 +90,34 @@ def doctor_command(argv: list[str]) -> int:
     return doctor(argv, _bases())
 
 
-SUBCOMMANDS: dict[str, Callable[[list[str]], int]] = {"demo-data": demo_data_command, "doctor": doctor_command}
+def compare_command(argv: list[str]) -> int:
+    """Compare results files."""
+    from savbench.compare.cli import main as compare
+
+    return compare(argv)
+
+
+def validate_command(argv: list[str]) -> int:
+    """Check the files of a run."""
+    from savbench.validate import main as validate
+
+    return validate(argv)
+
+
+def attention_command(argv: list[str]) -> int:
+    """Measure attention."""
+    from savbench.attention_bench.cli import main as attention
+
+    return attention(argv, _bases())
+
+
+SUBCOMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "compare": compare_command,
+    "validate": validate_command,
+    "attention": attention_command,
+    "demo-data": demo_data_command,
+    "doctor": doctor_command,
+}
 
 
 def run_parser() -> argparse.ArgumentParser:

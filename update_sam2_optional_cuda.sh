@@ -185,7 +185,7 @@ show_plan() {
     fi
     if [[ $kind == "SAM 2" ]]; then say "  install    this checkout, editable, for $python"; fi
     say "  keep       $torch_before"
-    if ((${#others[@]})); then say "not worked on, for that name it with --sam2_dir: ${others[*]}"; fi
+    if ((${#others[@]})); then say "also found and left alone, to be named with --sam2_dir: ${others[*]}"; fi
 }
 
 show_plan
@@ -274,9 +274,12 @@ if [[ ${fact[torch]} != "$torch_before" ]]; then
     die "TORCH HAS CHANGED. This environment must not be used before it is put right." \
         "before: $torch_before" "after:  ${fact[torch]}" "what did it is in $log; remove the environment and run scripts/setup.sh"
 fi
+if [[ -z ${fact[origin]} ]]; then
+    die "${fact[extension]#broken: }" "install what it needs with scripts/setup.sh, then run this again"
+fi
 if [[ ${fact[origin]} != "$checkout/sam2" ]]; then
     die "import sam2 leads to '${fact[origin]}' and not to $checkout/sam2" \
-        "${fact[extension]}" "remove what is in the way (a folder left by another installation, PYTHONPATH), then run this again"
+        "remove what is in the way (a folder left by another installation, PYTHONPATH), then run this again"
 fi
 if [[ -z $reason && ${fact[extension]} == broken:* ]]; then
     reason="it was built, but ${fact[extension]#broken: }"

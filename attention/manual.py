@@ -8,8 +8,8 @@ the scores are rounded, and masks and softmax are computed in float32. PyTorch's
 results here lie a few roundings further from the exact ones.
 
 Determinism. A call gives the same bits again on the same machine with the same number of threads and the same budget. Another budget
-changes the height of the matrix products; on the CPU that left every bit as it was for chunks of 8 rows and more, but a BLAS may choose
-another order of summation, so what holds everywhere is agreement to the rounding of float32.
+changes the height of the matrix products: with MKL that left every bit as it was for chunks of 4 rows and more, but a BLAS is free to sum
+in another order, so what holds everywhere is agreement to the rounding of float32, and of the result under half precision.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ def _attend(
     length, width = query.shape[-2:]
     sources = key.shape[-2]
     if attn_mask is not None:
-        attn_mask.expand(*batch, length, sources)  # raises where it does not fit; the mask itself broadcasts without being copied
+        # Raises where it does not fit; the mask itself broadcasts without being copied.
+        attn_mask.expand(*torch.broadcast_shapes(query.shape[:-2], key.shape[:-2]), length, sources)
     if sources == 0:
         return query.new_zeros((*batch, length, value.shape[-1]))
 

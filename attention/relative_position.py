@@ -166,6 +166,6 @@ def _chunked(
 
 def _has_matrix_unit(dtype: torch.dtype) -> bool:
     """Whether this CPU multiplies matrices of the dtype with AMX. Older versions of PyTorch do not tell."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     name = {torch.bfloat16: "amx_bf16", torch.float16: "amx_fp16"}.get(dtype, "")
-    return bool(capabilities.get(name, False))
+    return bool(capabilities.get(name))

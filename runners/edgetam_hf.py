@@ -101,6 +101,9 @@ class EdgeTamHfRunner:
         if options.weights is not None:
             state = convert(read_checkpoint(options.weights), self._model.state_dict(), str(options.weights))
             self._model.load_state_dict(state)
+        if options.num_maskmem is not None:
+            # The temporal encodings need no care here: transformers looks up the prompted frame's from the end of the table.
+            self._model.num_maskmem = options.num_maskmem
         self._model.to(self._device).eval()
         self._imgsz = imgsz
         self._preprocess = FramePreprocessor(imgsz, self._device)

@@ -58,6 +58,8 @@ class OfficialPredictorRunner:
         self._predictor = self._build(options, imgsz)
         if options.weights is not None:
             load_strictly(self._predictor, read_checkpoint(options.weights), str(options.weights))
+        if options.num_maskmem is not None:
+            _limit_memory(self._predictor, options.num_maskmem)
         self._predictor.to(self._device).eval()
         self._postprocess = self._provide_hole_filling()
         self._preprocess = FramePreprocessor(imgsz, self._device)
@@ -213,3 +215,21 @@ class OfficialPredictorRunner:
             for kind in OUTPUT_KINDS:
                 output = outputs[kind].get(self._index, {})
                 yield from (output[key] for key in ("object_score_logits", "obj_ptr") if output.get(key) is not None)
+
+
+def _limit_memory(predictor: Any, num_maskmem: int) -> None:
+    """Let the memory attention see the prompted frames and the last `num_maskmem` - 1 others.
+
+    The temporal encodings of what stays are those it was trained with: row t - 1 belongs to the frame t before, the last row to prompted
+    frames, which upstream looks up by the number of memories.
+
+    Raises:
+        RunnerError: the model has fewer.
+    """
+    encodings = predictor.maskmem_tpos_enc
+    if not 1 <= num_maskmem <= len(encodings):
+        raise RunnerError(f"--num_maskmem {num_maskmem}: this model has {len(encodings)} memories; use 1 to {len(encodings)}")
+    with torch.no_grad():
+        kept = torch.cat([encodings[: num_maskmem - 1], encodings[-1:]])
+    predictor.maskmem_tpos_enc = torch.nn.Parameter(kept)
+    predictor.num_maskmem = num_maskmem

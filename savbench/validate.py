@@ -208,12 +208,38 @@ def _check_sums(rows: Table, ok: Flags, report: Report) -> None:
             report, ok & ~_close(n[name], values),
             lambda row, name=name, values=values, formula=formula: f"{name} {n[name][row]:g} is not {formula} = {values[row]:g}",  # type: ignore[misc]
         )  # fmt: skip
+    _check_energy(rows, ok, report)
     parts = np.sum([n[name] for name in PARTS], axis=0)
     allowed = np.maximum(PARTS_RELATIVE * n["latency_ms"], PARTS_ABSOLUTE_MS)
     rows.tell(
         report,
         ok & (np.abs(parts - n["latency_ms"]) > allowed),
         lambda row: f"{' + '.join(PARTS)} = {parts[row]:.3f}, latency_ms is {n['latency_ms'][row]:.3f}",
+    )
+
+
+def _check_energy(rows: Table, ok: Flags, report: Report) -> None:
+    """Energy is power times time, and frames per joule its inverse; power and latency are read on different clocks."""
+    n = rows.numbers
+    if "energy_gross_j_per_frame" not in n:
+        return
+    gross, seconds = n["energy_gross_j_per_frame"], n["latency_ms"] / 1e3
+    with np.errstate(divide="ignore"):
+        expected = {
+            "energy_gross_j_per_frame": (n["power_mean_w"] * seconds, "power_mean_w * latency_ms / 1000"),
+            "fps_per_w": (1 / gross, "1 / energy_gross_j_per_frame"),
+        }
+    for name, (values, formula) in expected.items():
+        rows.tell(
+            report, ok & (np.abs(n[name] - values) > PARTS_RELATIVE * np.abs(values)),
+            lambda row, name=name, values=values, formula=formula: f"{name} {n[name][row]:g} is not {formula} = {values[row]:g}",  # type: ignore[misc]
+        )  # fmt: skip
+    # taken from each other, the two may be small beside their rounding: what may differ is a part of the whole
+    net = gross - n["idle_w"] * seconds
+    rows.tell(
+        report,
+        ok & (np.abs(n["energy_j_per_frame"] - net) > PARTS_RELATIVE * gross),
+        lambda row: f"energy_j_per_frame {n['energy_j_per_frame'][row]:g} is not the gross energy less idle_w * latency = {net[row]:g}",
     )
 
 
@@ -311,7 +337,7 @@ def _check_frame_scores(
     name: str,
     report: Report,
 ) -> None:
-    """The mean score against those of the frames. Frames that are scored without being timed, as the prompted one, are not in frames.csv."""
+    """The mean score against those of the frames. Frames that are scored without being timed, as a prompted one, are in no line there."""
     total, count = np.zeros(len(keys)), np.zeros(len(keys))
     for row in np.flatnonzero(ok):
         values = frames.numbers[name][inside.get(keys[row], np.zeros(0, np.int64))]

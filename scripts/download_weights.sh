@@ -13,14 +13,17 @@ readonly max_tries=50 max_tries_without_progress=3
 
 usage() {
     cat <<'EOF'
-usage: scripts/download_weights.sh [--dir DIR] [--base-url-sam2 URL] [--base-url-edgetam URL] [MODEL...]
+usage: scripts/download_weights.sh [--dir DIR] [--base-url-sam2 URL] [--base-url-edgetam URL]
+                                   [--base-url-sam1 URL] [MODEL...]
 
-Fetches trained weights: sam2_tiny, sam2_small, sam2_base, sam2_large (SAM 2.1) and edgetam; all of them unless some are named.
+Fetches trained weights: sam2_tiny, sam2_small, sam2_base, sam2_large (SAM 2.1), edgetam, sam1_base, sam1_large and sam1_huge (SAM v1);
+all of them, 5.4 GiB, unless some are named.
 Resumes what was broken off, skips what is there and whole, tries every file even if one fails.
 
   --dir DIR               where the files go (default: checkpoints in the repository)
   --base-url-sam2 URL     fetch the SAM 2.1 files from URL/FILE, for example a mirror
   --base-url-edgetam URL  the same for EdgeTAM
+  --base-url-sam1 URL     the same for SAM v1
   -h, --help              show this
 
 Exit status: 0 all files are there, 1 at least one could not be had, 2 wrong usage, 3 none of the missing ones could be had because
@@ -40,11 +43,12 @@ directory="$here/../checkpoints"
 declare -A base_url=(
     [sam2]=https://dl.fbaipublicfiles.com/segment_anything_2/092824
     [edgetam]=https://github.com/facebookresearch/EdgeTAM/raw/main/checkpoints
+    [sam1]=https://dl.fbaipublicfiles.com/segment_anything
 )
 wanted=()
 while (($#)); do
     case $1 in
-        --dir | --base-url-sam2 | --base-url-edgetam)
+        --dir | --base-url-sam2 | --base-url-edgetam | --base-url-sam1)
             [[ ${2-} ]] || die_usage "$1 needs a value"
             case $1 in
                 --dir) directory=$2 ;;

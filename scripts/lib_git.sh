@@ -4,8 +4,10 @@
 # Run from a git hook, git would be told to work on the repository of the hook. And nobody is there to answer its questions.
 isolate_git() {
     local name
-    # Also where git is missing: whoever needs it says so.
-    for name in $(git rev-parse --local-env-vars 2>/dev/null); do unset "$name"; done
+    # Also where git is missing: whoever needs it says so. Settings in variables (a proxy, safe.directory) are the user's, and stay.
+    for name in $(git rev-parse --local-env-vars 2>/dev/null); do
+        if [[ $name != GIT_CONFIG* ]]; then unset "$name"; fi
+    done
     export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND=${GIT_SSH_COMMAND:-ssh -o BatchMode=yes -o ConnectTimeout=10}
 }
 

@@ -308,3 +308,8 @@ assert torch.from_numpy(numpy.arange(3)).numpy().tolist() == [0, 1, 2]') ||
 
 echo "$(fingerprint) $dev" >"$stamp"
 say "ready: $("$venv_python" --version), $facts_after"
+if [[ $torch_from == system && $facts_after != *"GPU usable: True"* ]]; then
+    say "WARNING: this torch cannot use the board's GPU, models would run on its CPU"
+    say "    install the torch and torchvision made for this JetPack (NVIDIA's or the Jetson AI Lab's), and see with the command groups"
+    say "    that this user is in the group video; then run this again"
+fi

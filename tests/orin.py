@@ -130,23 +130,44 @@ class OrinFiles:
         self.write(f"{folder}/curr{channel}_input", ma)
 
 
-@contextlib.contextmanager
-def driven(files: OrinFiles, rail: str, mv: int, ma_at: Callable[[float], float]) -> Iterator[None]:
-    """Let a thread set a rail's current to a function of `time.perf_counter()` every 4 ms."""
-    stop = threading.Event()
+class Drive:
+    """A thread that sets a rail's power to a function of `time.perf_counter()` every few milliseconds, and notes what it set and when.
 
-    def drive() -> None:
-        while not stop.wait(0.004):
-            files.set_rail(rail, mv, round(ma_at(time.perf_counter())))
+    On a busy machine the rail follows the function late; what it held is known all the same.
+    """
 
-    files.set_rail(rail, mv, round(ma_at(time.perf_counter())))
-    thread = threading.Thread(target=drive, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    def __init__(self, files: OrinFiles, rail: str, watts_at: Callable[[float], float]) -> None:
+        self._files, self._rail = files, rail
+        self._watts_at = watts_at
+        self._held: list[tuple[float, float]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Drive:
+        self._step()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def joules(self, begin_s: float, end_s: float) -> float:
+        """Energy that the rail gave in this time: each power held until the next was set."""
+        times = [time_s for time_s, _ in self._held] + [float("inf")]
+        return sum(
+            watts * max(0.0, min(end_s, until_s) - max(begin_s, since_s))
+            for (since_s, watts), until_s in zip(self._held, times[1:], strict=True)
+        )
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.004):
+            self._step()
+
+    def _step(self) -> None:
+        watts = self._watts_at(time.perf_counter())
+        self._files.set_rail(self._rail, 5_000, round(watts / 5 * 1e3))
+        self._held.append((time.perf_counter(), watts))
 
 
 class Service:

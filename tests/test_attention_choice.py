@@ -34,12 +34,7 @@ NARROW = QUERY[..., :6]
 """Values of another width, which the CPU's flash kernel refuses."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def switches() -> tuple[bool, ...]:
@@ -258,7 +253,8 @@ class Block(torch.nn.Module):  # type: ignore[misc, name-defined]
         self.qkv = torch.nn.Linear(16, 48)
 
     def forward(self, x_bnc: Any) -> Any:
-        query, key, value = self.qkv(x_bnc).reshape(*x_bnc.shape[:2], 3, 2, 8).permute(2, 0, 3, 1, 4)
+        # float() as a normalisation before attention gives it, for autocast to have something to do
+        query, key, value = self.qkv(x_bnc).float().reshape(*x_bnc.shape[:2], 3, 2, 8).permute(2, 0, 3, 1, 4)
         return functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2) + 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,12 +23,7 @@ from attention.manual import chunk_rows, default_budget, scaled_dot_product_atte
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def inputs(*shapes: tuple[int, ...], dtype: Any = None, seed: int = 0) -> list[Any]:
@@ -98,7 +92,7 @@ def calls(draw: st.DrawFn) -> dict[str, Any]:
         shapes = [(*batch[:-1], batch[-1] * groups), batch, batch]
     else:
         shapes = [tuple(draw(st.sampled_from([1, n])) for n in batch) for _ in range(3)]
-    scores = (*torch.broadcast_shapes(shapes[0], *([] if gqa else shapes[1:])), length, sources)
+    scores = (*(shapes[0] if gqa else torch.broadcast_shapes(*shapes[:2])), length, sources)
     kind = draw(st.sampled_from(["none", "causal", "bool", "float"]))
     query, key, value, mask = inputs(
         (*shapes[0], length, width), (*shapes[1], sources, width), (*shapes[2], sources, value_width), scores, seed=draw(st.integers(0, 99))
@@ -185,6 +179,12 @@ def _wrong() -> dict[str, dict[str, Any]]:
             "attn_mask": torch.zeros(5, 7, dtype=torch.float16),
         },
         "mask size": {**good, "attn_mask": torch.ones(4, 7, dtype=torch.bool)},
+        "mask for more heads": {
+            "query": query[:, :1],
+            "key": key[:, :1],
+            "value": value,
+            "attn_mask": torch.ones(1, 2, 5, 7, dtype=torch.bool),
+        },
         "mask dimensions": {**good, "attn_mask": torch.ones(1, 1, 1, 5, 7, dtype=torch.bool)},
         "dropout": {**good, "dropout_p": 2.0},
     }

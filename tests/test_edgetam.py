@@ -159,7 +159,8 @@ def test_autocast(runner: Any, dtype: Any) -> None:
     assert all(finite)
     assert masks[0].dtype == np.bool_
     assert not np.array_equal(np.stack(full), np.stack(logits))
-    assert np.abs(np.stack(full) - np.stack(logits)).max() < 0.05
+    # Not everywhere: rounding may make a hole one pixel larger or smaller, and whether it is filled is then decided otherwise.
+    assert np.mean(np.abs(np.stack(full) - np.stack(logits)) < 0.02) > 0.99
 
 
 @pytest.mark.parametrize("where", ["memory_attention.layer_norm.weight", "object_pointer_proj.proj_out.bias"])

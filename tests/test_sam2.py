@@ -138,6 +138,22 @@ def test_forgetting_changes_no_mask_and_memory_stays_flat(long_clip_dir: Path, n
     assert len({mask.tobytes() for mask in theirs}) > 10
 
 
+def test_as_many_memories_as_it_has_change_nothing_and_fewer_do(runner: Sam2Runner, frames: list[Frame]) -> None:
+    whole = run(runner, frames, PROMPTS["mask"])
+    for mine, other in zip(run(Sam2Runner(options(num_maskmem=7)), frames, PROMPTS["mask"]), whole, strict=True):
+        np.testing.assert_array_equal(mine, other)
+    fewer = Sam2Runner(options(num_maskmem=2))
+    changed = [bool((mine != other).any()) for mine, other in zip(run(fewer, frames, PROMPTS["mask"]), whole, strict=True)]
+    # With the prompted frame and one more the first two frames see all there is.
+    assert changed[:3] == [False, False, False]
+    assert any(changed[3:])
+
+
+def test_temporal_encodings_stay_with_what_they_were_trained_for(runner: Sam2Runner) -> None:
+    seven, three = runner._predictor.maskmem_tpos_enc, Sam2Runner(options(num_maskmem=3))._predictor.maskmem_tpos_enc
+    assert torch.equal(three, torch.stack([seven[0], seven[1], seven[6]]))
+
+
 def test_frames_are_prepared_as_upstream_loads_them(clip_dir: Path, frames: list[Frame]) -> None:
     from sam2.utils.misc import load_video_frames
 

@@ -25,7 +25,7 @@ def arange(n): return Array(range(n))
 """
 
 
-def torch_module(version: str, *, takes_numpy: bool = True) -> str:
+def torch_module(version: str, *, takes_numpy: bool = True, gpu: bool = True) -> str:
     """Source of a module that answers what setup.sh asks torch."""
     exchange = "return array" if takes_numpy else "raise RuntimeError('Numpy is not available')"
     return f"""\
@@ -33,7 +33,7 @@ __version__ = "{version}"
 class version: cuda = "12.6"
 class cuda:
     @staticmethod
-    def is_available(): return True
+    def is_available(): return {gpu}
 def from_numpy(array):
     {exchange}
 """
@@ -333,6 +333,15 @@ def test_fails_where_torch_and_numpy_do_not_work_together(board: Machine) -> Non
     assert "Numpy is not available" in done.stderr
     assert "torch and NumPy do not work together" in done.stderr
     assert not board.is_ready
+
+
+def test_warns_where_the_board_s_torch_cannot_use_its_gpu(board: Machine) -> None:
+    assert "WARNING" not in board.set_up("--torch", "system").stdout
+    board.have("torch", "2.5.0", torch_module("2.5.0+cpu", gpu=False))
+    shutil.rmtree(next(board.user_base.rglob("torch-2.5.0a0*.dist-info")))
+    done = board.set_up("--torch", "system")
+    assert done.returncode == 0, done.stderr
+    assert "WARNING: this torch cannot use the board's GPU" in done.stdout
 
 
 def test_a_board_without_torch_is_told_where_to_get_it(machine: Machine) -> None:

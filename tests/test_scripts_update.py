@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_the_first_checkout_in_order_is_taken(board: Board) -> None:
         kind = "EdgeTAM" if index == 0 else "SAM 2"
         assert f"update_sam2: {kind} in {folder}, at " in done.stdout
         if folders[index + 1 :]:
-            assert f"not worked on, for that name it with --sam2_dir: {' '.join(map(str, folders[index + 1 :]))}" in done.stdout
+            assert f"also found and left alone, to be named with --sam2_dir: {' '.join(map(str, folders[index + 1 :]))}" in done.stdout
         shutil.rmtree(folder)
     done = board.update("--dry-run")
     assert (done.returncode, "get one with scripts/get_sam2.sh" in done.stderr) == (1, True)
@@ -72,7 +73,8 @@ def test_a_named_folder_that_is_no_checkout_is_refused(board: Board, tmp_path: P
 
 def test_a_named_checkout_may_be_given_relative_to_the_current_folder(board: Board, tmp_path: Path) -> None:
     make_repository(tmp_path / "elsewhere" / "mine")
-    done = board.update("--dry-run", "--sam2_dir", "mine", cwd=tmp_path / "elsewhere")
+    board.cwd = tmp_path / "elsewhere"
+    done = board.update("--dry-run", "--sam2_dir", "mine")
     assert f"SAM 2 in {tmp_path}/elsewhere/mine, at " in done.stdout
 
 
@@ -163,6 +165,14 @@ def test_a_leftover_package_in_the_way_is_named(board: Board) -> None:
     assert "ready" not in done.stdout
 
 
+def test_a_package_that_cannot_be_imported_is_told(board: Board) -> None:
+    commit(board.checkout, {"sam2/__init__.py": "import no_such_package"})
+    done = board.update(*ARCH)
+    assert done.returncode == 1
+    assert "sam2 cannot be imported (No module named 'no_such_package')" in done.stderr
+    assert "scripts/setup.sh" in done.stderr
+
+
 def test_a_pip_that_replaces_torch_is_told_loudly(board: Board) -> None:
     done = board.update(*ARCH, PIP_REPLACES_TORCH="1")
     assert done.returncode == 1
@@ -221,7 +231,8 @@ def test_the_build_is_told_the_architecture_and_where_headers_are(board: Board) 
     ("source", "arch"), [("torch", "8.7"), ("variable", "8.0+PTX"), ("device tree", "8.7"), ("driver", "8.6;8.7"), ("option", "8.6")]
 )
 def test_the_architecture_is_found(board: Board, tmp_path: Path, source: str, arch: str) -> None:
-    variables, arguments = {}, []
+    variables: dict[str, str] = {}
+    arguments: list[str] = []
     if source == "torch":
         board.have_torch(gpus=1)
     if source in ("variable", "option"):
@@ -250,7 +261,7 @@ def test_the_architecture_is_found(board: Board, tmp_path: Path, source: str, ar
     ],
 )
 def test_what_cannot_be_built_is_left_out_or_refused_before_anything_changes(board: Board, obstacle: str, words: str) -> None:
-    arguments, variables = list(ARCH), {}
+    arguments, variables = list(ARCH), dict[str, str]()
     if obstacle == "torch":
         board.have_torch(cuda=None)
     if obstacle == "toolkit":
@@ -338,7 +349,7 @@ def test_on_a_gpu_the_extension_has_to_label_rightly(board: Board, right: bool) 
 
 def test_an_nvcc_that_is_a_wrapper_tells_where_its_toolkit_is(board: Board, tmp_path: Path) -> None:
     real = board.toolkit / "bin" / "nvcc"
-    real.write_text(real.read_text().replace("--dryrun) exit 1", "--dryrun) echo \"#\\$ _HERE_=$here\" >&2; exit 1"))
+    real.write_text(real.read_text().replace("--dryrun) exit 1", '--dryrun) echo "#\\$ _HERE_=$here" >&2; exit 1'))
     (tmp_path / "bin").mkdir()
     wrapper = tmp_path / "bin" / "nvcc"
     wrapper.write_text(f'#!/bin/sh\nexec "{real}" "$@"\n')
@@ -353,3 +364,24 @@ def test_what_the_tools_say_is_kept(board: Board) -> None:
     assert f"+ env SAM2_BUILD_CUDA=1 SAM2_BUILD_ALLOW_ERRORS=0 CUDA_HOME={board.toolkit} TORCH_CUDA_ARCH_LIST=8.7" in board.log
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_real_build(board: Board, tmp_path: Path) -> None:
+    """nvcc, pip and torch as they are; some minutes."""
+    torch = pytest.importorskip("torch", reason="needs torch")
+    source = os.environ.get("SAM2_SOURCE_DIR")
+    if shutil.which("nvcc") is None or torch.version.cuda is None:
+        pytest.skip("needs the CUDA compiler nvcc and a torch built with CUDA")
+    if not source:
+        pytest.skip("needs a checkout of facebookresearch/sam2 or EdgeTAM, named by SAM2_SOURCE_DIR")
+    checkout = tmp_path / "the checkout"
+    shutil.copytree(source, checkout, ignore=shutil.ignore_patterns(".git", "_C*.so", "build", "*.pt"))
+    git(checkout, "init", "--quiet")
+    commit(checkout, {NOTES: ""})
+    for name in ("pip", "torch"):
+        shutil.rmtree(board.site / name)
+    (board.site / "real.pth").write_text(sysconfig.get_path("purelib"))
+    done = board.update("--sam2_dir", str(checkout), "--cuda", "on", *ARCH, CUDA_HOME="", CXX="c++")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"ready: (SAM 2|EdgeTAM) at \w+ with sam2\._C, which (loads|labels a known mask rightly)", done.stdout)
+    assert [path.name for path in (checkout / "sam2").glob("_C*")] == ["_C.so"]

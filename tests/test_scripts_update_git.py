@@ -199,7 +199,7 @@ def test_interrupted_between_stashing_and_putting_back_it_says_where_the_changes
     fake = tmp_path / "bin" / "git"
     fake.parent.mkdir()
     # The merge is where a user loses patience.
-    fake.write_text(f'#!/bin/sh\ncase " $* " in *" merge "*) kill -INT $PPID; sleep 1; exit 1;; esac\nexec "{shutil.which("git")}" "$@"\n')
+    fake.write_text(f'#!/bin/sh\ncase " $* " in *" merge "*) kill -INT 0; sleep 5;; esac\nexec "{shutil.which("git")}" "$@"\n')
     fake.chmod(0o755)
     done = board.update("--cuda", "off", PATH=f"{fake.parent}:{os.environ['PATH']}")
     assert done.returncode != 0

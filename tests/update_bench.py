@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -149,14 +149,14 @@ class Board:
     toolkit: Path
     origin: Path
     checkout: Path
-    variables: dict[str, str] = field(default_factory=dict)
-    """More environment variables for every run."""
+    cwd: Path | None = None
+    """Folder that the script is run from."""
 
     @property
     def site(self) -> Path:
         return self.venv / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
 
-    def update(self, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    def update(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.root),
@@ -164,11 +164,10 @@ class Board:
             "DEVICE_TREE": os.devnull,
             "CXX": sys.executable,  # only its presence is looked at
             "GIT_CONFIG_SYSTEM": os.devnull,
-            **self.variables,
             **variables,
         }
         command = [str(self.root / SCRIPTS[0]), *arguments]
-        return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(command, env=environment, cwd=self.cwd, capture_output=True, text=True, timeout=1200, start_new_session=True)
 
     def have_torch(self, version: str = "2.5.0a0+nv24.8", cuda: str | None = "12.6", gpus: int = 0) -> None:
         (self.site / "torch").mkdir(exist_ok=True)

@@ -21,7 +21,7 @@ from savbench.compare.findings import (
 )
 from savbench.compare.load import NOT_APPLICABLE, SETTINGS, UNKNOWN, Results
 from savbench.compare.measures import MEASURES, SCORES, Measure
-from savbench.compare.pairing import MUST_AGREE, Block, Plan, Positions, plan_comparison
+from savbench.compare.pairing import MUST_AGREE, Block, Plan, Positions, RefusedError, plan_comparison
 from savbench.compare.references import ReferenceLine, reference_line
 from savbench.compare.statistics import Estimates, Floats, estimate
 from savbench.metrics import ObjectMeans, ObjectScore, dataset_means
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RANDOM = "random"
+SAME_CLIP = ("clip_frames", "video_height", "video_width", "frames_annotated")
+"""What two rows of one object have in common if they are about the same frames."""
 
 
 def compare(results: Results, options: Options) -> Comparison:
@@ -43,7 +45,7 @@ def compare(results: Results, options: Options) -> Comparison:
     computation = _Computation(results.rows, plan, options)
     blocks = tuple(computation.block(block) for block in plan.blocks)
     notes = [*results.notes, *plan.notes, *_unknown_notes(results, plan)]
-    forced = list(plan.forced)
+    forced = [*plan.forced, *dict.fromkeys(computation.forced)]
     if options.force and computation.invalid:
         forced.append(f"FORCED: {computation.invalid} rows marked invalid are taken in")
     if results.legacy and len(results.legacy) < len(results.labels):
@@ -63,6 +65,8 @@ class _Computation:
         order = sorted(range(len(rows)), key=lambda row: (self._text["video"][row], self._text["object"][row]))
         self._rank = np.empty(len(rows), np.int64)
         self._rank[order] = np.arange(len(rows))
+        self._clip = {name: rows[name].to_numpy(np.float64) for name in SAME_CLIP if name in rows}
+        self.forced: list[str] = []
         self._video = pd.factorize(self._text["video"])[0].astype(np.int64)
         self._key = pd.factorize(pd.Series(list(zip(self._text["video"], self._text["object"], strict=True)), dtype=object))[0]
         invalid = (self._text["invalid"] != "") & (self._text["failure"] == "")
@@ -131,6 +135,7 @@ class _Computation:
         ours, theirs = (rows[self._usable[rows]] for rows in (block.arms[baseline], block.arms[arm]))
         _, one, other = np.intersect1d(self._key[ours], self._key[theirs], assume_unique=True, return_indices=True)
         first, second = ours[one], theirs[other]
+        self._require_same_clips(baseline, arm, first, second)
         before, after = self._numbers[first], self._numbers[second]
         values = np.full(before.shape, np.nan)
         for index, measure in enumerate(MEASURES):
@@ -158,6 +163,21 @@ class _Computation:
             moved=moved,
             differs=self._differs(first, second),
         )
+
+    def _require_same_clips(self, baseline: str, arm: str, first: Positions, second: Positions) -> None:
+        for name, numbers in self._clip.items():
+            ours, theirs = numbers[first], numbers[second]
+            other = (ours != theirs) & ~np.isnan(ours) & ~np.isnan(theirs)
+            if not other.any():
+                continue
+            row = int(other.argmax())
+            said = (
+                f"{baseline} and {arm} are not about the same clips: {int(other.sum())} objects differ in {name}, "
+                f"the first {self._name(first[row])} ({ours[row]:g} and {theirs[row]:g})"
+            )
+            if not self._options.force:
+                raise RefusedError(f"refused: {said}; run both on the same split, or give --force")
+            self.forced.append(f"FORCED: {said}")
 
     def _change(self, index: int, values: Floats, before: Floats, after: Floats, found: Estimates, is_random: bool) -> Change:
         measure = MEASURES[index]

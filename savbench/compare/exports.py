@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "arm", "is_baseline", "measure", "kind", "objects", "value", "weights_random", "baseline", "baseline_paired", "arm_paired", "change",
-    "low", "high", "verdict", "pairs", "videos", "better", "worse", "same",
+    "low", "high", "verdict", "pairs", "videos", "wins", "losses", "ties",
 )  # fmt: skip
 
 

@@ -31,8 +31,8 @@ REQUIRED = (*KEY, "model")
 ARM = ("model", "prompt", "imgsz", "autocast_dtype", "attention")
 """What an arm is made of."""
 CIRCUMSTANCES = (
-    "num_points", "max_frames", "frame_stride", "split", "weights", "nvpmodel", "device", "device_name", "jetson_clocks", "seed",
-    "warmup_frames", "implementation", "torch_version", "benchmark_version",
+    "num_points", "num_maskmem", "max_frames", "frame_stride", "split", "weights", "nvpmodel", "device", "device_name", "jetson_clocks",
+    "seed", "warmup_frames", "implementation", "torch_version", "postprocess", "benchmark_version",
 )  # fmt: skip
 """What else a measurement depends on."""
 SETTINGS = (*ARM, *CIRCUMSTANCES)
@@ -42,9 +42,10 @@ UNKNOWN = "?"
 NOT_APPLICABLE = "none"
 """A setting that the model has no use for, as in the rows themselves."""
 
-_MEANING_OF_EMPTY = {"imgsz": NOT_APPLICABLE, "max_frames": "all", "num_points": NOT_APPLICABLE}
+_MEANING_OF_EMPTY = {"imgsz": NOT_APPLICABLE, "max_frames": "all", "num_points": NOT_APPLICABLE, "num_maskmem": "own"}
 _KNOWN_ONCE_BUILT = (
     "weights", "device", "device_name", "num_points", "imgsz", "implementation", "torch_version", "warmup_frames", "nvpmodel",
+    "jetson_clocks", "postprocess",
 )  # fmt: skip
 """Settings that a row which failed before its model was built does not have; the arm's other rows tell."""
 
@@ -209,6 +210,9 @@ def _settings(csv_file: CsvFile) -> dict[str, list[str]]:
             settings[name] = [UNKNOWN if cell is None else text or empty for cell, text in zip(cells, tidy, strict=True)]
     if "autocast_dtype" in settings:
         settings["autocast_dtype"] = _mapped(settings["autocast_dtype"], lambda text: _PRECISIONS.get(text.lower(), text))
+    if "num_maskmem" in settings and "attention" in settings:
+        without = [attention == NOT_APPLICABLE for attention in settings["attention"]]
+        settings["num_maskmem"] = [NOT_APPLICABLE if no else text for no, text in zip(without, settings["num_maskmem"], strict=True)]
     if "prompt" not in columns:
         # older tools write the tag, MODEL_PROMPT, into the column
         tags = settings["model"]
@@ -241,7 +245,7 @@ def _statuses(csv_file: CsvFile, data: dict[str, Any]) -> tuple[list[str], list[
 def _require_range(csv_file: CsvFile, column: str, numbers: npt.NDArray[np.float64]) -> None:
     high = 1.0 if column in SCORES else math.inf
     # energy with the idle power taken off may come out below nothing
-    low = -math.inf if column.startswith(("energy", "fps_per_w")) else 0.0
+    low = -math.inf if column == "energy_j_per_frame" else 0.0
     for index in np.flatnonzero((numbers < low) | (numbers > high)):
         bounds = "0 to 1; divide percentages by 100" if column in SCORES else "0 or more"
         raise InputError(f"{csv_file.path}:{csv_file.lines[index]}: column {column}: {numbers[index]:g} is not in its range, {bounds}")

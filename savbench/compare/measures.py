@@ -41,7 +41,7 @@ MEASURES = (
     Measure("gpu_peak_alloc_MiB", "GPU peak MiB", "ratio", False),
     Measure("gpu_peak_reserved_MiB", "GPU reserved MiB", "ratio", False),
     Measure("cpu_peak_rss_MiB", "RSS peak MiB", "ratio", False),
-    Measure("energy_per_frame_j", "J/frame", "ratio", False),
+    Measure("energy_j_per_frame", "J/frame", "ratio", False),
     Measure("fps_per_w", "FPS/W", "ratio", True),
 )
 

@@ -29,7 +29,7 @@ Setting = tuple[str, ...]
 """Values of the columns that rows are paired by."""
 
 FILE = "file"
-MUST_AGREE = ("num_points", "max_frames", "frame_stride", "split", "weights", "nvpmodel")
+MUST_AGREE = ("num_points", "num_maskmem", "max_frames", "frame_stride", "split", "weights", "nvpmodel")
 """Circumstances under which results cannot be compared where they differ; the others are what a comparison of boards is about."""
 SAY_WHAT_VARIES = ("model", "autocast_dtype", "attention")
 """What may differ between two files, or go along with what varies in one, without being asked for: it is then what is compared."""
@@ -170,7 +170,9 @@ class _Pairer:
     def free_lonely_arms(self, baseline: str | None, is_inferred: bool) -> None:
         """Where an arm meets no other because a setting differs outright, that setting is compared too, forced, or refused."""
         accepted: set[str] = set()
-        while lonely := next((arm for arm in self._arms if arm not in accepted and self._is_lonely(arm, baseline)), None):
+        while lonely := next(
+            (arm for arm in (*self._arms[1:], self._arms[0]) if arm not in accepted and self._is_lonely(arm, baseline)), None
+        ):
             partner = baseline or next(arm for arm in self._arms if arm != lonely)
             apart = self._apart(partner, lonely)
             allowed = [name for name in apart if is_inferred and name in SAY_WHAT_VARIES]
@@ -184,7 +186,7 @@ class _Pairer:
 
     def require_agreement(self) -> None:
         """Refuse or force what differs within a block without being compared or paired by."""
-        exempt = {"weights", "num_points"} if "model" in self.compared else {"num_points"} if "prompt" in self.compared else set()
+        exempt = {"weights"} if "model" in self.compared else set()
         for block in self.blocks:
             first, *others = block.arms
             for other in others:
@@ -192,7 +194,7 @@ class _Pairer:
                 for name in MUST_AGREE:
                     if name in self.compared or name in self._paired_by or name in exempt:
                         continue
-                    ours, theirs = (_known(self._rows[name].to_numpy()[block.arms[arm]]) for arm in (first, other))
+                    ours, theirs = (_concrete(self._rows[name].to_numpy()[block.arms[arm]]) for arm in (first, other))
                     if ours and theirs and ours != theirs:
                         differing[name] = (ours, theirs)
                 self._refuse_or_force(first, other, differing)
@@ -232,7 +234,8 @@ class _Pairer:
             return
         said = "; ".join(f"{_SHOWN.get(name, name)}: {_values(ours)} and {_values(theirs)}" for name, (ours, theirs) in differing.items())
         if not self._force:
-            remedy = f"measure both alike, compare that on purpose with --by {','.join(differing)}, or give --force"
+            columns = ",".join([*(name for name in self.compared if name != FILE), *differing])
+            remedy = f"measure both alike, compare that on purpose with --by {columns}, or give --force"
             raise RefusedError(f"refused: {one} and {other} differ in what is not compared ({said}); {remedy}")
         line = f"FORCED: {one} and {other} differ in {said}"
         if line not in self.forced:
@@ -324,11 +327,8 @@ def _combined(columns: Sequence[Positions]) -> Positions:
     return codes
 
 
-def _known(values: Iterable[str]) -> set[str]:
-    return set(values) - {UNKNOWN}
-
-
 def _concrete(values: Iterable[str]) -> set[str]:
+    """What is told and applies."""
     return set(values) - {UNKNOWN, NOT_APPLICABLE}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,11 +14,15 @@ from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOS
 if TYPE_CHECKING:
     from savbench.compare.findings import ArmSummary, BlockComparison, Change, Comparison, PairComparison
 
+WIDTH = 100
+"""Columns of a terminal that text keeps to where it can."""
+
 _NAMES_SHOWN = 5
+_LABEL_LEAST = 16
 _LABEL_WIDTH = 28
 _SIDE_WIDTH = 18
 _UNTRAINED = "*"
-_ARM_FIGURES = ("fps", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "energy_per_frame_j", "fps_per_w")
+_ARM_FIGURES = ("fps", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "energy_j_per_frame", "fps_per_w")
 _SHOWN_NAMES = {"autocast_dtype": "dtype", "nvpmodel": "power mode"}
 
 
@@ -94,11 +99,11 @@ def _arms_section(block: BlockComparison, center: str) -> Section:
     figures = [name for name in _ARM_FIGURES if any(name in arm.figures for arm in block.arms)]
     kinds = {arm.peak_kind for arm in block.arms} - {""}
     peak_header = f"{next(iter(kinds))} MiB" if len(kinds) == 1 else "peak MiB"
-    header = ["arm", "objects", "videos", *(["J", "F", "J&F"] if has_scores else []), *(BY_COLUMN[name].label for name in figures)]
+    header = ["arm", "objects", *(["J", "F", "J&F"] if has_scores else []), *(BY_COLUMN[name].label for name in figures)]
     header += [peak_header] if kinds else []
     rows = []
     for arm in block.arms:
-        row = [_shorten(arm.arm, _LABEL_WIDTH) + (" (baseline)" if arm.is_baseline else ""), _objects(arm), str(arm.videos)]
+        row = [_shorten(arm.arm, _LABEL_WIDTH) + (" (baseline)" if arm.is_baseline else ""), _objects(arm)]
         if has_scores:
             mark = _UNTRAINED if arm.random else ""
             row += [f"{v:.4f}{mark}" for v in (arm.means.J, arm.means.F, arm.means.JandF)] if arm.means else ["", "", ""]
@@ -152,18 +157,21 @@ def _pair_section(pair: PairComparison) -> Section:
 def _legend(comparison: Comparison, shown: Sequence[BlockComparison]) -> list[str]:
     center = "median" if comparison.options.center == "median" else "geometric mean"
     lines = [
-        "J, F, J&F: 0 to 1, mean over objects as the official SA-V evaluator takes it (times 100 it is its number).",
-        f"FPS and ms: {center} over objects of each object's own figure; memory: largest object above, geometric mean in changes.",
+        "J, F, J&F: 0 to 1, mean over objects; times 100 it is the official SA-V evaluator's number.",
+        f"FPS, ms, J/frame, FPS/W: {center} over objects of each object's own figure.",
+        "MiB: largest of any object in the arms' table, geometric mean over objects in changes.",
     ]
     if shown:
         draws = comparison.options.resamples or f"{FEWEST_RESAMPLES} to {MOST_RESAMPLES}"
         changes = [change for block in shown for pair in block.comparisons for change in pair.changes]
         intervals = sum(change.low is not None for change in changes)
-        how = "median of ratios" if comparison.options.center == "median" else "ratio of geometric means"
+        how = "median of the objects' ratios" if comparison.options.center == "median" else "ratio of geometric means"
         lines += [
-            f"change: arm minus baseline for J, F, J&F; arm over baseline ({how}) for the others, x1.10 is 10% more.",
-            f"interval: bootstrap over videos, {draws} draws, seed {comparison.options.seed}. wins, losses, ties: objects.",
-            "verdict: better or worse than the baseline; ~ the interval spans no difference; = all pairs equal; ? too few videos.",
+            f"change: arm minus baseline for J, F, J&F; arm over baseline for the others ({how}): x1.10 is 10% more.",
+            f"interval: bootstrap over videos, {draws} draws, seed {comparison.options.seed}. It covers the choice of videos, "
+            "not drift between two runs (load, heat, clocks): run the same twice to see that.",
+            "wins, losses, ties: objects on which the arm is better than, worse than or equal to the baseline.",
+            "verdict: better or worse; ~ the interval spans no difference; = all pairs equal; ? no interval.",
         ]
         if intervals > 10:
             lines.append(f"{intervals} intervals are shown: about {round(intervals * (1 - LEVEL))} of them miss the truth by chance alone.")
@@ -221,22 +229,32 @@ def _shorten(label: str, width: int) -> str:
 
 def _text_section(section: Section) -> str:
     lines = [section.title, {1: "=", 2: "=", 3: "-"}[section.level] * len(section.title)] if section.level > 1 else [section.title]
-    lines += section.before
+    lines += [part for line in section.before for part in _wrapped(line)]
     if section.grid:
         lines += _aligned(section.grid)
-    return "\n".join([*lines, *section.after])
+    return "\n".join([*lines, *(part for line in section.after for part in _wrapped(line))])
+
+
+def _wrapped(line: str) -> list[str]:
+    indent = len(line) - len(line.lstrip())
+    return textwrap.wrap(line, WIDTH, subsequent_indent=" " * (indent + 2), break_long_words=False, break_on_hyphens=False)
 
 
 def _aligned(grid: Grid) -> list[str]:
     table = [grid.header, *grid.rows]
     widths = [max(len(row[i]) for row in table) for i in range(len(grid.header))]
+    room = WIDTH - sum(widths[1:]) - 2 * len(widths[1:])
+    shortened = [[_shorten(row[0], max(room, _LABEL_LEAST)), *row[1:]] for row in table]
+    if widths[0] > room and len({row[0] for row in shortened}) == len(table):
+        table, widths[0] = shortened, max(len(row[0]) for row in shortened)
     is_left = [i == 0 or i >= len(widths) - grid.left for i in range(len(widths))]
 
     def line(cells: Sequence[str]) -> str:
         aligned = (cell.ljust(w) if left else cell.rjust(w) for cell, w, left in zip(cells, widths, is_left, strict=True))
         return "  ".join(aligned).rstrip()
 
-    return [line(grid.header), "  ".join("-" * width for width in widths), *map(line, grid.rows)]
+    header, *rows = map(line, table)
+    return [header, "  ".join("-" * width for width in widths), *rows]
 
 
 def _markdown_section(section: Section) -> str:
@@ -247,7 +265,7 @@ def _markdown_section(section: Section) -> str:
         rule = ["---" if i == 0 or i >= last else "---:" for i in range(len(section.grid.header))]
         rows = [section.grid.header, rule, *([escape(cell) for cell in row] for row in section.grid.rows)]
         parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
-    parts.append("\n".join(f"- {escape(line.strip())}" for line in section.after))
+    parts.append("\n".join(f"{line[: len(line) - len(line.lstrip())]}- {escape(line.lstrip())}" for line in section.after))
     return "\n\n".join(part for part in parts if part)
 
 

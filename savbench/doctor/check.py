@@ -82,8 +82,19 @@ def pip(*arguments: str) -> str:
     return f"{python_command()} -m pip {' '.join(arguments)}"
 
 
+def made_environment(checkout: Path) -> Path | None:
+    """The interpreter of the environment that scripts/setup.sh made, where this one is another."""
+    made = checkout / ".venv"
+    is_other = (made / "bin" / "python").exists() and Path(sys.prefix).resolve() != made.resolve()
+    return made / "bin" / "python" if is_other else None
+
+
 def set_up_again(checkout: Path) -> str:
-    """scripts/setup.sh does nothing while its stamp says that nothing has changed."""
+    """What brings a package that is missing: to use the environment that has it, or to make that."""
+    made = made_environment(checkout)
+    if made is not None:
+        return f"{short_path(made)} jetson_benchmark.py doctor"
+    # The script does nothing while its stamp says that nothing has changed.
     stamp = Path(sys.prefix) / ".setup-stamp"
     script = short_path(checkout / "scripts" / "setup.sh")
     return f"rm -f {short_path(stamp)} && {script}" if stamp.exists() else script

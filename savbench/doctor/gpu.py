@@ -104,6 +104,8 @@ def _cuda(answers: Answers, subject: Subject) -> Iterator[Check]:
         detail = f"{device['name']}, compute capability {_dotted(device['capability'])}, {device['memory_mib']} MiB"
         yield Check(TOPIC, name, "ok", detail, facts=device)
         yield _kernels(answers, subject, device, index)
+    if "kernel_ran" in answers.errors:
+        return  # nothing else can run then, and would only say the same
     yield from _cudnn(answers, subject)
     if devices:
         yield from _flash(answers, subject, devices[0])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from savbench import environment
-from savbench.doctor.check import Check, Subject, may_use, python_command, short_path
+from savbench.doctor.check import Check, Subject, made_environment, may_use, python_command, set_up_again, short_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,10 +43,9 @@ def check_python(subject: Subject) -> Check:
     if sys.version_info < OLDEST_PYTHON:
         remedy = "make setup PYTHON=python3.10"
         return Check(TOPIC, "Python", "failure", f"{version} is too old, the benchmark needs 3.10 or newer", remedy, facts)
-    made = subject.checkout / ".venv"
-    if (made / "bin" / "python").exists() and prefix.resolve() != made.resolve():
-        remedy = f"{short_path(made / 'bin' / 'python')} jetson_benchmark.py doctor"
-        return Check(TOPIC, "Python", "warning", f"{version} of {prefix}, not of the environment that setup made", remedy, facts)
+    if made_environment(subject.checkout) is not None:
+        detail = f"{version} of {prefix}, not of the environment that setup made"
+        return Check(TOPIC, "Python", "warning", detail, set_up_again(subject.checkout), facts)
     return Check(TOPIC, "Python", "ok", f"{version} ({python_command()})", facts=facts)
 
 

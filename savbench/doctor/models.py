@@ -208,7 +208,10 @@ def check_weights(folders: Sequence[Path], table: Path) -> Check:
         remedy = f"rm {' '.join(map(short_path, files))} && scripts/download_weights.sh {' '.join(damaged)}"
         return Check(TOPIC, "weights", "failure", "; ".join(parts), remedy, facts)
     if missing:
-        remedy = "scripts/download_weights.sh" + (f" {' '.join(missing)}" if whole else "")
+        # The script fetches everything in its table unless some are named.
+        known = [model for model in missing if RUNNERS[model].checkpoint in sizes]
+        names = "" if len(known) == len(sizes) else f" {' '.join(known)}"
+        remedy = f"scripts/download_weights.sh{names}" if known else ""
         detail = f"{'; '.join(parts)}; without them only --random_weights works"
         return Check(TOPIC, "weights", "warning", detail, remedy, facts)
     return Check(TOPIC, "weights", "ok", "; ".join(parts), facts=facts)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from savbench.doctor.check import Check, Subject, pip, set_up_again, short_path
+from savbench.doctor.check import Check, Subject, pip, python_command, set_up_again, short_path
 from savbench.doctor.package_probe import OTHERS
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ TOPIC = "packages"
 def check_packages(answers: Answers, subject: Subject) -> Iterator[Check]:
     yield _crash(answers, subject) if answers.died_in == "start" else _numpy(answers, subject)
     yield from _opencv(answers, subject)
-    yield from _pyav(answers)
+    yield from _pyav(answers, subject)
     yield from _others(answers, subject)
 
 
@@ -63,10 +65,12 @@ def _opencv(answers: Answers, subject: Subject) -> Iterator[Check]:
         yield Check(TOPIC, "OpenCV", "ok", found["version"], facts=found)
 
 
-def _pyav(answers: Answers) -> Iterator[Check]:
+def _pyav(answers: Answers, subject: Subject) -> Iterator[Check]:
     why, found = _why(answers, "pyav"), answers.found.get("pyav")
     remedy = pip("install --force-reinstall --no-deps av")
     if why is not None:
+        if "No module named 'av'" in why:
+            remedy = set_up_again(subject.checkout)
         yield Check(TOPIC, "PyAV", "warning", f"cannot be imported: {why}; --save_overlays needs it", remedy, {"error": why})
     elif found is not None and not found["h264"]:
         detail = f"{found['version']} was built without libx264; --save_overlays needs it"
@@ -79,7 +83,8 @@ def _others(answers: Answers, subject: Subject) -> Iterator[Check]:
     broken = {name: why for name in OTHERS if (why := _why(answers, name)) is not None}
     versions = {name: answers.found[name]["version"] for name in OTHERS if name in answers.found}
     if broken:
-        detail = f"cannot be imported: {'; '.join(f'{name} ({why})' for name, why in broken.items())}"
+        reasons = [name if f"No module named '{name}'" in why else f"{name} ({why})" for name, why in broken.items()]
+        detail = f"missing or broken: {', '.join(reasons)}"
         yield Check(TOPIC, "others", "failure", detail, set_up_again(subject.checkout), {"errors": broken})
     elif versions:
         yield Check(TOPIC, "others", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()), facts=versions)
@@ -93,8 +98,11 @@ def check_dataset(answers: Answers, subject: Subject) -> Iterator[Check]:
     if found is None:
         # An earlier step that crashed has a line of its own; this one can only say that it was not reached.
         error = (why or "not looked at, because a package before it crashed").removeprefix("DatasetError: ")
-        unpack = f"tar -xf sav_val.tar -C {short_path(subject.split_dir.parent)}"
-        yield Check("data", "dataset", "failure", error, "" if why is None else unpack, {"error": error})
+        meant = re.search(r"did you mean --split_dir (.+)\?", error)
+        remedy = f"tar -xf sav_val.tar -C {short_path(subject.split_dir.parent)}"
+        if meant is not None:
+            remedy = f"{python_command()} jetson_benchmark.py doctor --split_dir {short_path(Path(meant[1]))}"
+        yield Check("data", "dataset", "failure", error, "" if why is None else remedy, {"error": error})
         return
     said = (
         f"{found['split']}: {found['videos']} videos, {found['objects']} objects, {found['frames']} frames, "

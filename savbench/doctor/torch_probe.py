@@ -15,6 +15,8 @@ from typing import Any
 
 from savbench.doctor.probe import Steps, one_line, probe_parser
 
+GPU = "cuda"
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = probe_parser()
@@ -33,10 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     steps.run("flash", lambda: _flash(torch))
     if on_gpu:
         steps.run("devices", lambda: _devices(torch))
-        steps.run("kernel_ran", lambda: _run_kernel(torch))
-        steps.run("matmul_ran", lambda: _run_matmul(torch))
-        steps.run("cudnn_ran", lambda: _run_convolution(torch))
-        steps.run("flash_ran", lambda: _run_flash(torch))
+        steps.run("kernel_ran", lambda: _run_kernel(torch, GPU))
+        steps.run("matmul_ran", lambda: _run_matmul(torch, GPU))
+        steps.run("cudnn_ran", lambda: _run_convolution(torch, GPU))
+        steps.run("flash_ran", lambda: _run_flash(torch, GPU))
     steps.run("torchvision", _torchvision)
     if args.sam2_dir is not None:
         sys.path.insert(0, str(args.sam2_dir))
@@ -106,25 +108,25 @@ def _flash(torch: Any) -> dict[str, Any]:
     return {"built": None if built is None else bool(built())}
 
 
-def _run_kernel(torch: Any) -> dict[str, Any]:
-    return {"right": float((torch.arange(4.0, device="cuda") + 1).sum().item()) == 10.0}
+def _run_kernel(torch: Any, device: str) -> dict[str, Any]:
+    return {"right": float((torch.arange(4.0, device=device) + 1).sum().item()) == 10.0}
 
 
-def _run_matmul(torch: Any) -> dict[str, Any]:
-    ones = torch.ones(64, 64, device="cuda", dtype=torch.float16)
+def _run_matmul(torch: Any, device: str) -> dict[str, Any]:
+    ones = torch.ones(64, 64, device=device, dtype=torch.float16)
     return {"right": float((ones @ ones)[0, 0].item()) == 64.0}
 
 
-def _run_convolution(torch: Any) -> dict[str, Any]:
-    image, weight = torch.ones(1, 4, 8, 8, device="cuda"), torch.ones(4, 4, 3, 3, device="cuda")
+def _run_convolution(torch: Any, device: str) -> dict[str, Any]:
+    image, weight = torch.ones(1, 4, 8, 8, device=device), torch.ones(4, 4, 3, 3, device=device)
     # 4 channels of 9 pixels, away from the border
     return {"right": abs(float(torch.nn.functional.conv2d(image, weight, padding=1)[0, 0, 4, 4].item()) - 36.0) < 0.5}
 
 
-def _run_flash(torch: Any) -> dict[str, Any]:
+def _run_flash(torch: Any, device: str) -> dict[str, Any]:
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    query = torch.ones(1, 1, 64, 64, device="cuda", dtype=torch.float16)
+    query = torch.ones(1, 1, 64, 64, device=device, dtype=torch.float16)
     with sdpa_kernel([SDPBackend.FLASH_ATTENTION]):
         out = torch.nn.functional.scaled_dot_product_attention(query, query, query)
     return {"right": float(out[0, 0, 0, 0].item()) == 1.0}
@@ -164,7 +166,7 @@ def _extension(steps: Steps, torch: Any, name: str, load: Any, *, on_gpu: bool) 
         from runners.components import labels_rightly
 
         label = modules[0].get_connected_componnets
-        steps.run(f"{name}_ran", lambda: {"right": labels_rightly(label, torch.device("cuda"))})
+        steps.run(f"{name}_ran", lambda: {"right": labels_rightly(label, torch.device(GPU))})
 
 
 if __name__ == "__main__":

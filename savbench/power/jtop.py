@@ -145,7 +145,8 @@ class JtopSampler:
         fans: Mapping[str, Any] = next(iter(client.fan.values()), {})
         emc = memory.get("EMC", {})
         use = system_memory(self._root)
-        stamp = Stamp.now().earlier(self._age_s(published))
+        # the service looks at the uptime first, at the power late, then publishes: on average half way between then and now
+        stamp = Stamp.now().earlier(self._age_s(published) / 2)
         return Reading(
             t_s=stamp.t_s,
             unix_s=stamp.unix_s,
@@ -168,7 +169,7 @@ class JtopSampler:
         )
 
     def _age_s(self, published: float) -> float:
-        """How long ago the service took a reading. It stamps them with the uptime; a container may show another one, hence the bounds."""
+        """How long ago the service began a reading, which it stamps with the uptime. A container may show another one, hence the bounds."""
         uptime = (read_text(self._root / "proc/uptime") or "").split()
         age = float(uptime[0]) - published if uptime else 0.0
         return min(max(age, 0.0), self.interval_s)

@@ -1,0 +1,305 @@
+"""`jetson_benchmark.py attention`: arguments, one child process per model, the CSV, the tables. Loads no torch."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from attention import CHOICES
+from runners import PROMPT_KINDS, RUNNERS
+from savbench.attention_bench.rows import AccuracyRow, CallRow
+from savbench.attention_bench.table import accuracy_tables, call_tables
+from savbench.config import AUTOCAST_DTYPES, MAX_MASKMEM, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from savbench.attention_bench.child import AttentionJob
+
+EXIT_OK, EXIT_FAILED, EXIT_BAD_ARGUMENTS, EXIT_INTERRUPTED = 0, 1, 2, 130
+ROOT = Path(__file__).resolve().parents[2]
+CHILD_COMMAND = (sys.executable, "-m", "savbench.attention_bench.child")
+LOG_LINES = 15
+"""Last lines of a failed child's output that are shown."""
+
+LEARNED = tuple(name for name, spec in RUNNERS.items() if spec.is_learned)
+
+DESCRIPTION = """\
+What attention costs on this machine, where, and whether the result is the same. Records the attention calls of one tracked frame with
+full memory and measures each distinct one, and whole frames, under each choice of attention and dtype. With --accuracy it compares masks
+instead.
+FLASH_ATTENTION_FIX.md explains the choices and the columns.
+"""
+
+EPILOG = """\
+examples:
+  attention --autocast_dtype float32,bfloat16 --attention auto,manual
+  attention --models sam2_tiny,sam2_small,sam2_base,sam2_large,edgetam --out attention.csv
+  attention --models sam2_tiny --num_maskmem 1,2,3,4,5,6,7
+  attention --models sam2_tiny --accuracy /data/sav_val --weights_dir checkpoints
+
+exit status: 0 measured, 1 something could not be measured, 2 bad arguments, 130 interrupted
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the subcommand."""
+    flags = argparse.ArgumentParser(
+        prog="jetson_benchmark.py attention",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = flags.add_argument_group("what to measure; lists are comma-separated and multiply")
+    what.add_argument(
+        "--models", type=_names, default=("sam2_tiny", "edgetam"), metavar="LIST", help=f"{', '.join(LEARNED)} (default sam2_tiny,edgetam)"
+    )
+    what.add_argument(
+        "--imgsz", type=_numbers, default=(), metavar="LIST", help="side of the model's input in pixels (default: its own, 1024)"
+    )
+    what.add_argument(
+        "--autocast_dtype", type=_names, metavar="LIST",
+        help=f"{', '.join(AUTOCAST_DTYPES)} (default bfloat16; with --accuracy float32,bfloat16)",
+    )  # fmt: skip
+    what.add_argument("--attention", type=_names, default=("auto", "manual"), metavar="LIST", help=f"{', '.join(CHOICES)} (auto,manual)")
+    what.add_argument(
+        "--num_maskmem", type=_numbers, default=(), metavar="LIST", help="memories that the memory attention sees, 1 to 7 (default 7)"
+    )
+    what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda where it works)")
+    what.add_argument(
+        "--weights_dir", type=Path, help="folder with trained weights (default: random ones; neither calls nor times depend on them)"
+    )
+    what.add_argument("--sam2_dir", type=Path, help="run SAM 2 from this checkout instead of the installed package")
+    what.add_argument("--edgetam_dir", type=Path, help="run EdgeTAM from this checkout (default ./EdgeTAM; without one, transformers)")
+    what.add_argument("--seed", type=int, default=0, help="for random weights (default 0)")
+    effort = flags.add_argument_group("how long")
+    effort.add_argument("--min_time", type=float, default=0.5, metavar="S", help="seconds that a call is repeated for (default 0.5)")
+    effort.add_argument("--repeats", type=int, default=100, metavar="N", help="most repetitions of a call (default 100)")
+    masks = flags.add_argument_group("accuracy")
+    masks.add_argument("--accuracy", type=Path, metavar="SPLIT_DIR", help="compare masks on clips of this SA-V split with float32 and auto")
+    masks.add_argument("--split_name", help="stem of the split's list (default: the one .txt file in the folder)")
+    masks.add_argument("--limit_videos", type=int, default=1, metavar="N", help="videos to track, the first object of each (default 1)")
+    masks.add_argument("--max_frames", type=int, metavar="N", help="cut clips after N frames")
+    masks.add_argument("--prompt", choices=PROMPT_KINDS, default="mask", help="(default %(default)s)")
+    output = flags.add_argument_group("output")
+    output.add_argument("--out", type=Path, metavar="CSV", help="file to write (default results/attention_<time>.csv)")
+    output.add_argument("--top", type=int, default=8, metavar="N", help="calls to list of each frame; the CSV has all (default 8)")
+    return flags
+
+
+def main(argv: Sequence[str], bases: Sequence[Path] = (Path(),)) -> int:
+    """Measure, write the CSV and print the tables. Returns the exit status.
+
+    Args:
+        bases: folders in which ./EdgeTAM is looked for.
+    """
+    args = parser().parse_args(argv)
+    # Both read data sets and JSON of child processes with what --help has no time to load.
+    from savbench.dataset import DatasetError
+
+    try:
+        jobs = _jobs(args, bases)
+        schema = CallRow if args.accuracy is None else AccuracyRow
+        with _CsvFile(schema, args.out) as csv_file:
+            return _measure(jobs, csv_file, args.top)
+    except (ConfigError, DatasetError) as error:
+        print(f"jetson_benchmark attention: {error}", file=sys.stderr)
+        return EXIT_BAD_ARGUMENTS
+
+
+def _measure(jobs: Sequence[AttentionJob], csv_file: _CsvFile, top: int) -> int:
+    rows: list[Any] = []
+    interrupted = False
+    try:
+        for job in jobs:
+            for row in _run(job, csv_file.schema):
+                csv_file.append(row)
+                rows.append(row)
+    except KeyboardInterrupt:
+        interrupted = True
+    print(accuracy_tables(rows) if csv_file.schema is AccuracyRow else call_tables(rows, top))
+    print(f"\n{len(rows)} rows in {csv_file.path}")
+    if interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_OK if rows and all(row.status in ("ok", "unavailable") for row in rows) else EXIT_FAILED
+
+
+def _run(job: AttentionJob, schema: type[Any]) -> Iterator[Any]:
+    """Rows of one child process; one that ends badly leaves a row that says so."""
+    from savbench.failures import status_of_exit
+    from savbench.memory import oom_kill_count
+
+    kills_before = oom_kill_count()
+    with tempfile.TemporaryFile() as log:
+        child, events = _start(job, log)
+        try:
+            for line in events:
+                event = json.loads(line)
+                if event["event"] == "say":
+                    print(event["text"], file=sys.stderr, flush=True)
+                else:
+                    yield schema(**event["row"])
+            return_code = child.wait()
+        finally:
+            child.kill()
+            child.wait()
+            events.close()
+            if child.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    child.stdin.close()
+        if return_code:
+            kills_after = oom_kill_count()
+            kills = kills_after - kills_before if kills_after is not None and kills_before is not None else 0
+            status, error = status_of_exit(return_code, kills)
+            log.seek(0)
+            tail = log.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+            print("\n".join([f"{job.model}: {error}", *tail]), file=sys.stderr)
+            yield schema(model=job.model, status=status, error=error, benchmark_version=job.benchmark_version)
+
+
+def _start(job: AttentionJob, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[str]]:
+    reading, writing = os.pipe()
+    try:
+        child = subprocess.Popen(
+            [*CHILD_COMMAND, "--events", str(writing)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            env={**os.environ, "TQDM_DISABLE": "1"},
+            pass_fds=(writing,),
+        )
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    with contextlib.suppress(BrokenPipeError):  # a child that died at once is noticed by its exit status
+        assert child.stdin is not None
+        child.stdin.write(job.to_line().encode())
+        child.stdin.flush()
+    return child, os.fdopen(reading, encoding="utf-8")
+
+
+@dataclass
+class _CsvFile:
+    """The file that rows go to, opened before anything is measured; each row reaches it at once."""
+
+    schema: type[Any]
+    wanted: Path | None
+
+    def __enter__(self) -> _CsvFile:
+        from savbench.results import header_line
+
+        name = f"attention_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}.csv"
+        self.path = Path("results") / name if self.wanted is None else self.wanted
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("x", encoding="utf-8")
+        except FileExistsError:
+            raise ConfigError(f"--out {self.path}: is there already; give another name, or remove it") from None
+        except OSError as error:
+            raise ConfigError(f"--out {self.path}: cannot be written ({error.strerror}); give a file that can") from error
+        self._file.write(header_line(self.schema))
+        return self
+
+    def append(self, row: Any) -> None:
+        from savbench.results import row_line
+
+        self._file.write(row_line(row))
+        self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _jobs(args: argparse.Namespace, bases: Sequence[Path]) -> list[AttentionJob]:
+    """One job per model.
+
+    Raises:
+        ConfigError, DatasetError: an argument cannot be run.
+    """
+    from savbench.attention_bench.accuracy import AccuracyJob
+    from savbench.attention_bench.child import AttentionJob
+    from savbench.dataset import open_split
+    from savbench.environment import benchmark_version
+    from savbench.weights import find_weights
+
+    dtypes = args.autocast_dtype or (("bfloat16",) if args.accuracy is None else ("float32", "bfloat16"))
+    _check("models", args.models, LEARNED)
+    _check("autocast_dtype", dtypes, AUTOCAST_DTYPES)
+    _check("attention", args.attention, CHOICES)
+    _check("num_maskmem", args.num_maskmem, range(1, MAX_MASKMEM + 1), may_be_empty=True)
+    for name, least in (("repeats", 1), ("top", 1), ("limit_videos", 1), ("max_frames", 2)):
+        if (value := getattr(args, name)) is not None and value < least:
+            raise ConfigError(f"--{name} {value}: must be {least} or more")
+    if not args.min_time >= 0:
+        raise ConfigError(f"--min_time {args.min_time:g}: must be 0 seconds or more")
+    accuracy = None
+    if args.accuracy is not None:
+        split = open_split(args.accuracy, args.split_name)
+        accuracy = AccuracyJob(str(_absolute(args.accuracy)), split.name, args.limit_videos, args.max_frames, args.prompt)
+    edgetam_dir = args.edgetam_dir or next((base / "EdgeTAM" for base in bases if (base / "EdgeTAM" / "sam2").is_dir()), None)
+    sources = {"sam2": args.sam2_dir, "edgetam": edgetam_dir}
+    for option in ("sam2_dir", "edgetam_dir"):
+        if (folder := getattr(args, option)) is not None and not (folder / "sam2").is_dir():
+            raise ConfigError(f"--{option} {folder}: holds no sam2 package; give the top of the checkout")
+    jobs = []
+    for model in args.models:
+        spec = RUNNERS[model]
+        weights = None
+        if args.weights_dir is not None and spec.checkpoint is not None:
+            weights = find_weights(spec.checkpoint, model, [args.weights_dir])
+        source_dir = sources.get(spec.family)
+        jobs.append(
+            AttentionJob(
+                model=model,
+                imgsz=args.imgsz or (None,),
+                num_maskmem=args.num_maskmem or (None,),
+                autocast_dtypes=dtypes,
+                attention=args.attention,
+                device=args.device,
+                repeats=args.repeats,
+                min_time_s=args.min_time,
+                seed=args.seed,
+                benchmark_version=benchmark_version(),
+                weights=None if weights is None else str(_absolute(weights)),
+                source_dir=None if source_dir is None else str(_absolute(source_dir)),
+                accuracy=accuracy,
+            )
+        )
+    return jobs
+
+
+def _check(option: str, values: Sequence[Any], known: Sequence[Any], *, may_be_empty: bool = False) -> None:
+    if not values and not may_be_empty:
+        raise ConfigError(f"--{option}: name at least one of {', '.join(map(str, known))}")
+    for value in values:
+        if value not in known:
+            raise ConfigError(f"--{option} {value}: use one or more of {', '.join(map(str, known))}")
+    if len(set(values)) < len(values):
+        raise ConfigError(f"--{option} {','.join(map(str, values))}: names something twice")
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(name) for name in _names(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: give whole numbers, for example 1,4,7") from None

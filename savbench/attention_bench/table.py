@@ -1,0 +1,234 @@
+"""The tables that `jetson_benchmark.py attention` prints."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from savbench.attention_bench.rows import AccuracyRow, CallRow
+
+
+def call_tables(rows: Sequence[CallRow], top: int) -> str:
+    """What attention costs a frame, the memory attention of all models side by side, and the costliest calls of each frame.
+
+    Args:
+        top: calls to list of each frame.
+    """
+    measured = [row for row in rows if row.attention]
+    parts = []
+    if measured:
+        parts += [_per_frame(measured), _memory_attention(measured), _costliest(measured, top), LEGEND]
+    parts += [f"{row.model}: {row.status}: {row.error}" for row in rows if not row.attention]
+    return "\n\n".join(part for part in parts if part)
+
+
+LEGEND = """\
+of frame   time of the calls, each measured by itself, over the time of a whole frame
+peak MiB   memory of the call beyond its inputs, its result included
+off by     largest difference from the same call in float64, over the largest value; half a unit in the last place is 6e-08 in float32,
+           5e-04 in float16 and 4e-03 in bfloat16"""
+
+
+def accuracy_tables(rows: Sequence[AccuracyRow]) -> str:
+    """J between the masks of each arm and those under float32 and auto."""
+    header = (
+        "model",
+        "px",
+        "mem",
+        "video",
+        "prompt",
+        "dtype",
+        "attention",
+        "frames",
+        "J mean",
+        "J min",
+        "equal",
+        "covered",
+        "weights",
+    )
+    lines = [
+        (
+            row.model,
+            _whole(row.imgsz),
+            _whole(row.num_maskmem),
+            row.video,
+            row.prompt,
+            row.autocast_dtype,
+            row.attention,
+            _whole(row.frames),
+            _fixed(row.J_mean, 5),
+            _fixed(row.J_min, 5),
+            _whole(row.identical_frames),
+            _percent(row.coverage),
+            row.weights if row.weights == "random" else row.weights[:8],
+        )
+        for row in rows
+    ]
+    said = [f"{row.model} {row.autocast_dtype} {row.attention}: {row.status}: {row.error}" for row in rows if row.status != "ok"]
+    text = _aligned(header, lines, left=(0, 3, 4, 5, 6, 12))
+    legend = """\
+J          between a frame's mask and the one under float32 and auto; that line itself is a second run of the same, so its distance
+           from 1 is what two equal runs differ by
+covered    mean share of the frame that the reference's masks cover
+equal      frames whose masks are the same in every pixel"""
+    return "\n\n".join([text, *said, legend])
+
+
+def _per_frame(rows: Sequence[CallRow]) -> str:
+    header = (
+        "model", "px", "mem", "dtype", "attention", "kernels", "calls", "attention ms", "frame ms", "of frame", "frame vs auto", "peak MiB",
+        "off by",
+    )  # fmt: skip
+    lines: list[tuple[str, ...]] = []
+    auto_ms: float | None = None
+    for (model, imgsz, memories, dtype, choice), alike in groupby(rows, key=_arm):
+        calls = list(alike)
+        if choice == "auto":
+            auto_ms = calls[0].frame_ms
+        known_auto = auto_ms if _has_auto(rows, calls[0]) else None
+        first = (model, _whole(imgsz), _whole(memories), dtype, choice)
+        failed = [row for row in calls if row.status != "ok"]
+        if failed:
+            lines.append((*first, f"{failed[0].status} for {sum(row.calls or 0 for row in failed)} of {_calls(calls)} calls"))
+            continue
+        per_frame = sum(row.per_frame_ms or 0 for row in calls)
+        frame_ms = calls[0].frame_ms
+        kernels = " ".join(dict.fromkeys(row.kernel for row in calls))
+        lines.append(
+            (
+                *first,
+                kernels,
+                str(_calls(calls)),
+                _ms(per_frame),
+                _ms(frame_ms),
+                _percent(per_frame / frame_ms if frame_ms else None),
+                "" if not (frame_ms and known_auto) else f"{frame_ms / known_auto:.2f}x",
+                _fixed(max(row.peak_MiB or 0 for row in calls), 1),
+                _off_by(calls),
+            )
+        )
+    reasons = dict.fromkeys(f"{row.attention}, {row.autocast_dtype}: {row.error}" for row in rows if row.status != "ok")
+    return "\n".join(["Attention in one tracked frame", _aligned(header, lines, left=(0, 3, 4, 5)), *reasons])
+
+
+def _memory_attention(rows: Sequence[CallRow]) -> str:
+    """One line per model and kind of memory attention, one column per choice."""
+    rows = [row for row in rows if row.part.startswith("memory attention")]
+    choices = list(dict.fromkeys(row.attention for row in rows))
+    header = ("part", "model", "px", "mem", "dtype", "query x key", "width", "calls", "GFLOP", *(f"{choice} ms" for choice in choices))
+    lines: dict[tuple[object, ...], dict[str, str]] = {}
+    for row in rows:
+        key = (
+            row.part.partition(", ")[2], row.model, _whole(row.imgsz), _whole(row.num_maskmem), row.autocast_dtype,
+            _pairs(row), _width(row), _whole(row.calls), _fixed((row.GFLOP or 0) * (row.calls or 0), 1),
+        )  # fmt: skip
+        lines.setdefault(key, {})[row.attention] = _ms(row.per_frame_ms) if row.status == "ok" else row.status
+    ordered = sorted(lines, key=lambda key: str(key[0]), reverse=True)
+    table = [(*map(str, key), *(lines[key].get(choice, "") for choice in choices)) for key in ordered]
+    return "\n".join(["Memory attention, all calls of a frame together", _aligned(header, table, left=(0, 1, 4))]) if table else ""
+
+
+def _costliest(rows: Sequence[CallRow], top: int) -> str:
+    header = (
+        "part", "query x key", "heads", "width", "calls", "attention", "kernel", "p50 ms", "p90 ms", "of frame", "GFLOP/s", "peak MiB",
+        "off by",
+    )  # fmt: skip
+    texts = []
+    for (model, imgsz, memories, dtype), of_frame in groupby(rows, key=lambda row: _arm(row)[:4]):
+        by_call: dict[tuple[object, ...], list[CallRow]] = {}
+        for row in of_frame:
+            by_call.setdefault((row.part, row.query, row.key, row.value, row.dtypes, row.arguments), []).append(row)
+        ordered = sorted(by_call.values(), key=lambda alike: -(alike[0].per_frame_ms or 0))
+        lines = []
+        for alike in ordered[:top]:
+            for number, row in enumerate(alike):
+                call = (row.part, _pairs(row), _heads(row), _width(row), _whole(row.calls)) if number == 0 else ("",) * 5
+                lines.append((*call, row.attention, *_figures(row)))
+        memory = "" if memories is None else f", {memories} memories"
+        title = f"Distinct calls of a frame: {model} at {imgsz} px{memory}, {dtype}"
+        text = f"{title}\n{_aligned(header, lines, left=(0, 5, 6))}"
+        if left := ordered[top:]:
+            first = left[0][0].attention
+            share = sum(alike[0].frame_share or 0 for alike in left)
+            text += f"\n{len(left)} more kinds of calls take {_percent(share)} of the frame under {first}; --top shows them"
+        texts.append(text)
+    return "\n\n".join(texts)
+
+
+def _figures(row: CallRow) -> tuple[str, ...]:
+    if row.status != "ok":
+        return (row.status,)
+    return (
+        row.kernel,
+        _ms(row.time_p50_ms),
+        _ms(row.time_p90_ms),
+        _percent(row.frame_share),
+        _fixed(row.GFLOP_per_s, 1),
+        _fixed(row.peak_MiB, 1),
+        _off_by([row]),
+    )
+
+
+def _arm(row: CallRow) -> tuple[str, int | None, int | None, str, str]:
+    return row.model, row.imgsz, row.num_maskmem, row.autocast_dtype, row.attention
+
+
+def _has_auto(rows: Iterable[CallRow], like: CallRow) -> bool:
+    return any(_arm(row) == (*_arm(like)[:4], "auto") for row in rows)
+
+
+def _calls(rows: Iterable[CallRow]) -> int:
+    return sum(row.calls or 0 for row in rows)
+
+
+def _off_by(rows: Iterable[CallRow]) -> str:
+    differences = [row.max_diff / row.max_value for row in rows if row.max_diff is not None and row.max_value]
+    return f"{max(differences):.0e}" if differences else ""
+
+
+def _pairs(row: CallRow) -> str:
+    """`4096x28736`, with the number of windows before it where there are several."""
+    (batch, _, queries, _), keys = row.query.split("x"), row.key.split("x")[2]
+    return f"{queries}x{keys}" if batch == "1" else f"{batch} of {queries}x{keys}"
+
+
+def _heads(row: CallRow) -> str:
+    return row.query.split("x")[1]
+
+
+def _width(row: CallRow) -> str:
+    return row.query.split("x")[3]
+
+
+def _whole(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _ms(value: float | None) -> str:
+    """Three figures or more."""
+    return "" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}%"
+
+
+def _aligned(header: Sequence[str], lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """Columns of equal width; those in `left` to the left, numbers to the right. A line that is shorter ends in one long cell."""
+    whole = [line for line in lines if len(line) == len(header)]
+    widths = [max(len(line[i]) for line in [header, *whole]) for i in range(len(header))]
+
+    def aligned(line: Sequence[str]) -> str:
+        cells = [cell.ljust(width) if i in left else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=False))]
+        if len(line) < len(header):
+            cells[-1] = line[-1]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([aligned(header), "  ".join("-" * width for width in widths), *map(aligned, lines)])

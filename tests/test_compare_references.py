@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runners import RUNNERS
+from savbench.compare.references import PUBLISHED, ReferenceLine, reference_line
+
+RUN: dict[str, Any] = {
+    "model": "sam2_tiny", "prompt": "mask", "weights": "a" * 64, "split": "sav_test", "imgsz": "1024", "max_frames": "all",
+    "frame_stride": "1", "JandF_percent": 76.0, "videos": 150, "objects": 278,
+}  # fmt: skip
+
+
+def line(**changes: Any) -> ReferenceLine | None:
+    return reference_line(**(RUN | changes))
+
+
+def test_published_models_are_models_of_this_benchmark() -> None:
+    assert {entry.model for entry in PUBLISHED} <= set(RUNNERS)
+    assert len(PUBLISHED) == 10
+    assert all(entry.source for entry in PUBLISHED)
+
+
+def test_a_run_that_reproduces_it() -> None:
+    found = line()
+    assert found is not None
+    assert found.difference == pytest.approx(-0.5)
+    assert not found.is_suspect
+    assert str(found) == (
+        "published sam2_tiny SA-V test J&F 76.5 (README of facebookresearch/sam2, SAM 2.1 table); here 76.0 (-0.5)"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("JandF_percent", "suspect"), [(75.4, True), (75.6, False), (77.4, False), (77.6, True)])
+def test_more_than_a_point_is_a_warning(JandF_percent: float, suspect: bool) -> None:
+    found = line(JandF_percent=JandF_percent)
+    assert found is not None
+    assert found.is_suspect == suspect
+    assert ("a wrong weights file, prompt or size is the usual cause" in str(found)) == suspect
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"imgsz": "512"}, "512 px, not 1024"),
+        ({"max_frames": "60"}, "clips cut after 60 frames"),
+        ({"frame_stride": "2"}, "frame stride 2"),
+        ({"videos": 10}, "10 of 150 videos"),
+        ({"objects": 277}, "277 of 278 objects"),
+    ],
+)
+def test_what_makes_it_another_experiment_is_said(changes: dict[str, Any], said: str) -> None:
+    found = line(**changes)
+    assert found is not None
+    assert found.departures == (said,)
+    assert said in str(found)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"prompt": "points"}, {"weights": "random"}, {"weights": "none"}, {"split": "davis"}, {"model": "flow"}]
+)
+def test_no_line_where_nothing_was_published(changes: dict[str, Any]) -> None:
+    assert line(**changes) is None
+
+
+def test_a_part_of_the_split_is_no_reason_to_warn_but_another_size_is() -> None:
+    for changes, suspect in (({"videos": 10}, False), ({"max_frames": "60"}, False), ({"imgsz": "512"}, True)):
+        found = line(JandF_percent=60.0, **changes)
+        assert found is not None
+        assert found.is_suspect == suspect
