@@ -5,7 +5,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from savbench.compare.statistics import MIN_VIDEOS, default_resamples, estimate, t_quantile
+from savbench.compare.statistics import MIN_VIDEOS, _expanded_tail, default_resamples, estimate, t_quantile
 
 
 def one_measure(values: list[float], videos: list[int], **options: object) -> tuple[float, float, float]:
@@ -120,3 +120,9 @@ def test_median_of_a_draw_is_the_median_of_its_objects() -> None:
 
 def test_number_of_draws_falls_with_the_number_of_videos() -> None:
     assert [default_resamples(videos) for videos in (6, 155, 1000, 50_000)] == [10_000, 10_000, 5_000, 2_000]
+
+
+def test_tails_are_as_much_thinner_as_few_videos_need() -> None:
+    # Phi(-sqrt(6 / 5) * 2.5706) and Phi(-sqrt(155 / 154) * 1.9755), t quantiles from a table
+    assert _expanded_tail(6) == pytest.approx(0.00243, abs=2e-5)
+    assert _expanded_tail(155) == pytest.approx(0.023745, abs=2e-6)

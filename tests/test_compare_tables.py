@@ -55,6 +55,15 @@ def test_a_long_label_gives_way_in_the_middle(tmp_path: Path) -> None:
     assert max(map(len, table.splitlines())) <= 100
 
 
+def test_many_intervals_come_with_a_warning(tmp_path: Path) -> None:
+    def table(*models: str) -> str:
+        listed = [r for model in models for r in rows(6, 1, model=model)]
+        return render_table(compare(load_results([write(tmp_path / f"{name}.csv", listed) for name in "AB"]), QUICK))
+
+    assert "intervals are shown" not in table("m")
+    assert "18 intervals are shown: about 1 of them miss the truth by chance alone." in table("m", "n")
+
+
 def test_csv_has_a_line_per_arm_and_measure(tmp_path: Path) -> None:
     lines = list(csv.DictReader(io.StringIO(render_csv(example(tmp_path)))))
     (latency,) = [x for x in lines if (x["arm"], x["measure"], x["model"]) == ("after", "latency_ms", "sam2_tiny")]

@@ -89,7 +89,7 @@ def test_a_source_that_dies_ends_the_recording_and_nothing_else() -> None:
     sampler = Scripted(script)
     with Recorder(sampler) as recorder:
         # nobody waits for a dead source
-        assert not recorder.wait_past(99, timeout_s=600)
+        assert not recorder.wait_past(99, timeout_s=60)
         assert recorder.died == "scripted: gone; mend it"
         assert sampler.closed.wait(20)
     assert _times(recorder.around(0, 9)) == [1, 2]
@@ -101,7 +101,7 @@ def test_a_bug_of_ours_is_said_too() -> None:
         raise ZeroDivisionError("oops")
 
     with Recorder(Scripted(script)) as recorder:
-        assert not recorder.wait_past(0, timeout_s=600)
+        assert not recorder.wait_past(0, timeout_s=60)
     assert recorder.died == "scripted: the recording ended with ZeroDivisionError: oops; report this as a bug"
 
 

@@ -6,9 +6,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from savbench.attention_bench.rows import AccuracyRow, CallRow
+
+UNREST = 1.5
+"""p90 over p50 from which on a call's times are called unsteady."""
 
 
 def call_tables(rows: Sequence[CallRow], top: int) -> str:
@@ -110,8 +113,27 @@ def _per_frame(rows: Sequence[CallRow]) -> str:
                 _off_by(calls),
             )
         )
-    reasons = dict.fromkeys(f"{row.attention}, {row.autocast_dtype}: {row.error}" for row in rows if row.status != "ok")
-    return "\n".join(["Attention in one tracked frame", _aligned(header, lines, left=(0, 3, 4, 5)), *reasons])
+    return "\n".join(["Attention in one tracked frame", _aligned(header, lines, left=(0, 3, 4, 5)), *_reasons(rows), *_unrest(rows)])
+
+
+def _reasons(rows: Iterable[CallRow]) -> Iterator[str]:
+    """Why a choice could not compute calls: its first reason, for kernels name the shapes in each."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.status != "ok":
+            reasons.setdefault(row.attention, {})[row.error] = None
+    for choice, errors in reasons.items():
+        first, *others = errors
+        yield f"{choice}: {first}" + (f" ({len(others)} more reasons in the CSV)" if others else "")
+
+
+def _unrest(rows: Iterable[CallRow]) -> Iterator[str]:
+    spread = [(row.time_p90_ms or 0) > UNREST * (row.time_p50_ms or 0) for row in rows if row.status == "ok"]
+    if sum(spread) > len(spread) / 4:
+        yield (
+            f"the times of {sum(spread)} of {len(spread)} calls spread widely (p90 above {UNREST} times p50): lock the clocks, stop what "
+            "else runs, or raise --min_time"
+        )
 
 
 def _memory_attention(rows: Sequence[CallRow]) -> str:

@@ -283,9 +283,9 @@ def _legacy_notes(csv_file: CsvFile, label: str, rows: pd.DataFrame) -> list[str
     outliers = []
     for (model, *_), group in rows.groupby(["model", "prompt", "imgsz", "autocast_dtype"], sort=False):
         for column in ("latency_ms", "setup_ms"):
-            first, median = group[column].iloc[0], group[column].iloc[1:].median()
-            if len(group) >= 3 and first > _LEGACY_OUTLIER_FACTOR * median:
-                outliers.append(f"line {group['line'].iloc[0]}: {model} {column} {first / median:.1f} times the median")
+            first, others = group[column].iloc[0], group[column].iloc[1:].dropna()
+            if len(others) >= 2 and first > _LEGACY_OUTLIER_FACTOR * others.median():
+                outliers.append(f"line {group['line'].iloc[0]}: {model} {column} {first / others.median():.1f} times the median")
                 break
     if outliers:
         shown = "; ".join(outliers[:3]) + (f"; and {len(outliers) - 3} more" if len(outliers) > 3 else "")

@@ -91,7 +91,7 @@ class Probe:
     def _kill(self) -> None:
         if self._child.poll() is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                pass
+                os.killpg(self._child.pid, signal.SIGKILL)
             self._child.wait()
 
 

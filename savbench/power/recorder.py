@@ -75,7 +75,7 @@ class Recorder:
     def wait_past(self, t_s: float, timeout_s: float) -> bool:
         """Wait until there is a reading later than `t_s`. False where none came within `timeout_s` seconds or the source has died."""
         with self._news:
-            self._news.wait_for(lambda: self._newest_s() > t_s, timeout_s)
+            self._news.wait_for(lambda: self.died or self._newest_s() > t_s, timeout_s)
             return self._newest_s() > t_s
 
     def forget(self, before_s: float) -> None:
