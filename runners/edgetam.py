@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from runners.base import BuildOptions, Prompt, RunnerError
 from runners.official import OfficialPredictorRunner
-from runners.sam2 import import_sam2
+from runners.sam2 import commit_of, import_sam2
 from runners.torch_common import replaced
 
 if TYPE_CHECKING:
@@ -166,19 +164,3 @@ def _with_reshape(forward_2d: Callable[[torch.Tensor], Any]) -> Callable[[torch.
             return forward_2d(features_nchw)
 
     return forward
-
-
-def commit_of(source_dir: Path) -> str:
-    """`commit 0123456789ab`, with `and local changes` where tracked files differ; `commit unknown` outside a git checkout."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(source_dir), *arguments], check=True, capture_output=True, text=True, timeout=30).stdout
-
-    try:
-        # An unpacked archive inside another repository must not be given that repository's commit.
-        if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != source_dir.resolve():
-            return "commit unknown"
-        changed = " and local changes" if git("status", "--porcelain", "--untracked-files=no").strip() else ""
-        return f"commit {git('rev-parse', 'HEAD').strip()[:12]}{changed}"
-    except (OSError, subprocess.SubprocessError):
-        return "commit unknown"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -64,13 +65,30 @@ class Sam2Runner(OfficialPredictorRunner):
 
 
 def package_version(package: ModuleType) -> str:
-    """Version of the installed distribution, or `checkout` where the package is run from its sources."""
+    """Version of the installed distribution, or `checkout` and its commit where the package is run from its sources."""
     origin = Path(package.__path__[0]).resolve()
     for name in ("sam2", "SAM-2"):
         try:
             distribution = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        if Path(str(distribution.locate_file("sam2"))).resolve() == origin:
+        # An editable installation is a checkout too: its distribution lies elsewhere or beside the sources.
+        if Path(str(distribution.locate_file("sam2"))).resolve() == origin and not (origin.parent / ".git").exists():
             return distribution.version
-    return "checkout"
+    return f"checkout ({commit_of(origin.parent)})"
+
+
+def commit_of(source_dir: Path) -> str:
+    """`commit 0123456789ab`, with `and local changes` where tracked files differ; `commit unknown` outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(source_dir), *arguments], check=True, capture_output=True, text=True, timeout=30).stdout
+
+    try:
+        # An unpacked archive inside another repository must not be given that repository's commit.
+        if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != source_dir.resolve():
+            return "commit unknown"
+        changed = " and local changes" if git("status", "--porcelain", "--untracked-files=no").strip() else ""
+        return f"commit {git('rev-parse', 'HEAD').strip()[:12]}{changed}"
+    except (OSError, subprocess.SubprocessError):
+        return "commit unknown"

@@ -431,7 +431,10 @@ def test_a_sweep_has_models_and_a_folder_by_default(desk: Desk) -> None:
 
 @pytest.mark.parametrize(("status", "calls"), [(1, 2), (2, 1), (130, 1)])
 def test_failed_rows_are_compared_and_a_run_that_did_not_happen_is_not(desk: Desk, status: int, calls: int) -> None:
-    done = desk.run("sweep_dtypes.sh", "/data", STATUS=str(status))
+    earlier = desk.work / "run/summary.csv"
+    earlier.parent.mkdir()
+    earlier.write_text("a row of an earlier start\n", encoding="utf-8")
+    done = desk.run("sweep_dtypes.sh", "/data", "--out_dir", "run", STATUS=str(status))
     assert (done.returncode, len(desk.calls())) == (status, calls)
 
 
@@ -442,6 +445,12 @@ def test_failed_rows_are_compared_and_a_run_that_did_not_happen_is_not(desk: Des
 def test_wrong_usage_of_the_sweep_ends_with_2(desk: Desk, arguments: list[str], words: str) -> None:
     done = desk.run("sweep_dtypes.sh", *arguments)
     assert (done.returncode, words in done.stderr, desk.calls()) == (2, True, [])
+
+
+def test_a_sweep_that_wrote_nothing_is_not_compared(desk: Desk) -> None:
+    program(desk.folder / "bin/python", 'echo "$@" >>"$LOG"; exit 1\n')
+    done = desk.run("sweep_dtypes.sh", "/data")
+    assert (done.returncode, len(desk.calls())) == (1, 1)
 
 
 def test_a_missing_environment_is_named(desk: Desk) -> None:

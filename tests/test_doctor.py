@@ -131,12 +131,12 @@ def test_power_mode(orin: Subject, commands: Path) -> None:
 
 def test_where_a_board_has_two_fastest_modes_either_is_right_and_super_is_advised(orin: Subject, commands: Path) -> None:
     write(
-        orin.root, {"etc/nvpmodel.conf": "".join(f"< POWER_MODEL ID={i} NAME={n} >\n" for i, n in enumerate(("MAXN_SUPER", "15W", "MAXN")))}
+        orin.root, {"etc/nvpmodel.conf": "".join(f"< POWER_MODEL ID={i} NAME={n} >\n" for i, n in enumerate(("MAXN", "15W", "MAXN_SUPER")))}
     )
-    answering(commands, "nvpmodel", "NV Power Mode: MAXN\\n2\\n")
+    answering(commands, "nvpmodel", "NV Power Mode: MAXN\\n0\\n")
     assert check_power_mode(orin).state == "ok"
     answering(commands, "nvpmodel", "NV Power Mode: 15W\\n1\\n")
-    assert check_power_mode(orin).remedy.endswith("--mode 0")
+    assert check_power_mode(orin).remedy.endswith("--mode 2")
 
 
 def test_clocks(orin: Subject, commands: Path) -> None:

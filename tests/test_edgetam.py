@@ -19,7 +19,8 @@ torch = pytest.importorskip("torch")
 from edgetam_clip import HEIGHT, IMGSZ, MANY, WIDTH, make_frames, make_prompt, other_mask, run_clip  # noqa: E402
 
 from runners.base import BuildOptions, Clip, RunnerError  # noqa: E402
-from runners.edgetam import EdgeTamRunner, build, check_size, commit_of  # noqa: E402
+from runners.edgetam import EdgeTamRunner, build, check_size  # noqa: E402
+from runners.sam2 import commit_of  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 

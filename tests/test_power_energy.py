@@ -132,6 +132,15 @@ def test_columns_of_a_row_worked_out_by_hand() -> None:
     assert row.rails_mean_w == row.rails_peak_w == "VDD_SOC=3.000"
 
 
+def test_frames_at_the_pace_of_readings_have_a_peak() -> None:
+    row = _summary(_readings(8, 12, 10, 9), [(0.2, 0.8), (1.2, 1.8), (2.2, 2.8)])
+
+    assert row.power_readings == 2
+    assert row.power_peak_w == 12
+    # 10 and 11 W on average of the first two frames, 9.5 W of the last
+    assert row.power_mean_w == pytest.approx((10 + 11 + 9.5) / 3)
+
+
 def test_without_idle_power_the_energy_beyond_it_is_not_known() -> None:
     row = _summary(_readings(5, 5, 5), [(0.0, 2.0)], idle_w=None)
 
@@ -149,20 +158,20 @@ def test_state_is_taken_from_before_the_first_frame_to_the_last() -> None:
 
     hot, cool = frozenset({"gpu-throttle"}), frozenset[str]()
     readings = [
-        at(-0.5, 50, 100, "MAXN", True, 7, cool, 2.0),
+        at(-0.5, 50, 1000, "MAXN", True, 7, cool, 2.0),
         at(0.1, 55, 1300, "MAXN", True, 7, hot, 2.0),
         at(0.5, 61, 900, "MAXN", True, 8, hot, 2.5),
-        at(0.9, 58, 1300, "15W", True, 8, cool, 2.5),
+        at(1.1, 58, 1300, "15W", True, 8, cool, 2.5),
         at(1.5, 90, 50, "15W", False, 9, hot, 3.0),
-        at(1.9, 59, 1200, "15W", False, 9, cool, 3.0),
-        at(2.5, 99, 10, "30W", False, 10, cool, 3.5),
+        at(1.7, 59, 1200, "15W", False, 9, cool, 3.0),
+        at(2.5, 99, 1000, "30W", False, 10, cool, 3.5),
     ]
 
     row = _summary(readings, [(0.0, 1.0), (1.8, 2.0)])
 
     assert row.temperature_start_c == 50
     assert row.temperature_peak_c == 90
-    # 50 MHz was read between the frames, 10 MHz after them
+    # 50 MHz was read between the frames, with another reading on either side
     assert (row.gpu_clock_min_mhz, row.gpu_clock_max_mhz) == (900, 1300)
     assert row.nvpmodel == "MAXN > 15W"
     assert row.jetson_clocks == "on > off"

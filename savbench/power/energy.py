@@ -49,20 +49,20 @@ class PowerSummary:
     power_note: str = _column("Why figures of power are missing. Empty where none are.", default="")
     idle_w: float | None = _column("Mean power before the arm began, with no model loaded.")
     power_mean_w: float | None = _column("Mean power over the timed frames; the decoding between them is left out. Idle power is in it.")
-    power_peak_w: float | None = _column("Highest reading within a timed frame.")
+    power_peak_w: float | None = _column("Highest reading of those that lie in a timed frame or next to one.")
     energy_j_per_frame: float | None = _column(
         "Energy of a timed frame beyond idling: energy_gross_j_per_frame - idle_w * time of the frame."
     )
     energy_gross_j_per_frame: float | None = _column("Energy of a timed frame, power integrated over its time.")
     fps_per_w: float | None = _column("Frames per second and watt, fps / power_mean_w: frames per joule, idle power included.")
     rails_mean_w: str = _column("Mean power of every rail over the timed frames, `name=W` separated by `; `.", default="")
-    rails_peak_w: str = _column("Highest reading of every rail within a timed frame, likewise.", default="")
+    rails_peak_w: str = _column("Highest such reading of every rail, likewise.", default="")
     temperature_start_c: float | None = _column(
         "Temperature when the first timed frame began: of the junction (`tj`), or the hottest zone where there is none."
     )
     temperature_peak_c: float | None = _column("The same at its highest, from there to the end of the last timed frame.")
-    gpu_clock_min_mhz: float | None = _column("Lowest clock of the GPU read within a timed frame.")
-    gpu_clock_max_mhz: float | None = _column("Highest clock of the GPU read within a timed frame.")
+    gpu_clock_min_mhz: float | None = _column("Lowest clock of the GPU in readings in a timed frame or next to one.")
+    gpu_clock_max_mhz: float | None = _column("Highest clock of the GPU in them.")
     nvpmodel: str = _column("Power mode; where it changed, each in turn with ` > ` between them.", default="")
     jetson_clocks: str = _column("`on` where the clocks were held at their upper limits, else `off`; a change as in nvpmodel.", default="")
     throttle_events: int | None = _column(
@@ -189,8 +189,8 @@ def summarise(
         return summary
     summary.idle_w = idle_w
     _put_state(summary, [*before, *window], after)
-    inside = _within(window, frames)
-    clocks_mhz = [reading.gpu_clock_khz / 1e3 for reading in inside if reading.gpu_clock_khz is not None]
+    beneath = _beneath(readings, frames)
+    clocks_mhz = [reading.gpu_clock_khz / 1e3 for reading in beneath if reading.gpu_clock_khz is not None]
     summary.gpu_clock_min_mhz, summary.gpu_clock_max_mhz = min(clocks_mhz, default=None), max(clocks_mhz, default=None)
     joules = integrate(readings, frames, max_gap_s=gap_s)
     if joules is None:
@@ -204,8 +204,8 @@ def summarise(
         summary.power_mean_w = joules / busy_s
     if joules > 0:
         summary.fps_per_w = len(frames) / joules
-    summary.power_peak_w = max((value for reading in inside if (value := total_w(reading)) is not None), default=None)
-    _put_rails(summary, readings, inside, frames, busy_s, gap_s)
+    summary.power_peak_w = max((value for reading in beneath if (value := total_w(reading)) is not None), default=None)
+    _put_rails(summary, readings, beneath, frames, busy_s, gap_s)
     return summary
 
 
@@ -223,7 +223,7 @@ def _put_state(summary: PowerSummary, course: Sequence[Reading], after: Sequence
 
 
 def _put_rails(
-    summary: PowerSummary, readings: Sequence[Reading], inside: Sequence[Reading], frames: Sequence[Interval], busy_s: float, gap_s: float
+    summary: PowerSummary, readings: Sequence[Reading], beneath: Sequence[Reading], frames: Sequence[Interval], busy_s: float, gap_s: float
 ) -> None:
     means, peaks = {}, {}
     for name in sorted({name for reading in readings for name in reading.rails_mw}):
@@ -235,20 +235,25 @@ def _put_rails(
         joules = integrate(readings, frames, watts, max_gap_s=gap_s)
         if joules is not None and busy_s > 0:
             means[name] = joules / busy_s
-        values = [value for reading in inside if (value := watts(reading)) is not None]
+        values = [value for reading in beneath if (value := watts(reading)) is not None]
         if values:
             peaks[name] = max(values)
     summary.rails_mean_w, summary.rails_peak_w = _compact(means.items(), ".3f"), _compact(peaks.items(), ".3f")
 
 
-def _within(readings: Iterable[Reading], intervals: Sequence[Interval]) -> list[Reading]:
-    starts = np.asarray([start for start, _ in intervals])
-    found = []
-    for reading in readings:
-        index = int(np.searchsorted(starts, reading.t_s, side="right")) - 1
-        if index >= 0 and reading.t_s <= intervals[index][1]:
-            found.append(reading)
-    return found
+def _beneath(readings: Sequence[Reading], intervals: Sequence[Interval]) -> list[Reading]:
+    """The readings from which the power of the intervals is interpolated: those within one, and the next on either side of it.
+
+    Readings within frames alone would be none where frames come at the same pace as readings.
+    """
+    times = np.asarray([reading.t_s for reading in readings])
+    starts, ends = np.asarray(intervals).T
+    first = np.maximum(np.searchsorted(times, starts, side="right") - 1, 0)
+    last = np.searchsorted(times, ends, side="left")
+    chosen = np.zeros(times.size + 1, np.int64)
+    np.add.at(chosen, first, 1)
+    np.add.at(chosen, np.minimum(last + 1, times.size), -1)
+    return [reading for reading, count in zip(readings, np.cumsum(chosen), strict=False) if count]
 
 
 def _why_unknown(readings: Sequence[Reading], window: Sequence[Reading]) -> str:
