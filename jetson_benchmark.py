@@ -46,13 +46,14 @@ def run_command(argv: list[str]) -> int:
     # What is imported here costs more time than --help may take.
     from savbench.dataset import DatasetError
     from savbench.overlay import OverlayError
+    from savbench.power.base import PowerError
     from savbench.progress import Progress
     from savbench.run_folder import RunFolderError
     from savbench.supervisor import run
 
     try:
         return run(config_of(args), [sys.argv[0], *argv], Progress(), retry_failed=args.retry_failed)
-    except (ConfigError, DatasetError, OverlayError, RunFolderError) as error:
+    except (ConfigError, DatasetError, OverlayError, PowerError, RunFolderError) as error:
         print(f"jetson_benchmark: {error}", file=sys.stderr)
         return EXIT_BAD_ARGUMENTS
 
@@ -165,6 +166,13 @@ def run_parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=900.0, metavar="S", help="seconds without progress before a worker is ended (900)"
     )
 
+    board = parser.add_argument_group("power and heat")
+    board.add_argument(
+        "--power", default="auto", metavar="SOURCE",
+        help="auto, jtop (jetson-stats), sysfs (INA3221 monitors), nvml (desktop GPUs) or none (default auto: the first that answers)",
+    )  # fmt: skip
+    board.add_argument("--power_interval", type=float, default=0.1, metavar="S", help="seconds between readings (default 0.1)")
+
     output = parser.add_argument_group("output")
     output.add_argument("--out_dir", type=Path, help="folder of the run; a run that is there goes on (default results/<time>)")
     output.add_argument("--retry_failed", action="store_true", help="run objects again whose row is not ok")
@@ -209,6 +217,8 @@ def config_of(args: argparse.Namespace) -> RunConfig:
         save_overlays=args.save_overlays,
         save_masks=args.save_masks,
         timeout_s=args.timeout,
+        power=args.power,
+        power_interval_s=args.power_interval,
         edgetam_dir=None if edgetam_dir is None else _absolute(edgetam_dir),
         sam2_dir=None if args.sam2_dir is None else _absolute(args.sam2_dir),
     )

@@ -41,7 +41,7 @@ from savbench.memory import rss_mib
 MIB = 2**20
 WAYS = [method for method in METHODS if method != "auto"]
 COLUMNS = ("model", "block", "dtype", "way", "ms", "x bias", "peak MiB", "x bias less", "difference", "kernels")
-Call = Callable[[], Any]
+Call = Callable[[], torch.Tensor]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,11 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--imgsz", type=int, default=1024, help="side of the input in pixels, a multiple of 16 (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="timed calls of each way (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="threads of torch on the CPU (default: torch's)")
-    parser.add_argument("--no_encoder", action="store_true", help="leave out the whole encoder")
+    parser.add_argument("--parts", default="blocks,encoder", help="default: %(default)s")
     arguments = parser.parse_args(argv)
-    models, dtypes = arguments.models.split(","), arguments.dtypes.split(",")
-    if not set(models) <= set(ENCODERS) or not set(dtypes) <= {"float32", "bfloat16", "float16"}:
-        parser.error(f"--models is of {', '.join(ENCODERS)}, --dtypes of float32, bfloat16, float16")
+    models, dtypes, parts = (value.split(",") for value in (arguments.models, arguments.dtypes, arguments.parts))
+    for values, known in ((models, [*ENCODERS]), (dtypes, ["float32", "bfloat16", "float16"]), (parts, ["blocks", "encoder"])):
+        if not set(values) <= set(known):
+            parser.error(f"{','.join(values)}: choose of {', '.join(known)}")
     if arguments.rounds < 1 or arguments.imgsz < 16 or arguments.imgsz % 16:
         parser.error("--rounds is 1 or more and --imgsz a multiple of 16")
     if arguments.threads is not None:
@@ -68,13 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     with torch.inference_mode():
         for model in models:
             config, grid = ENCODERS[model], arguments.imgsz // ENCODERS[model].patch
-            for dtype in dtypes:
+            for dtype in dtypes if "blocks" in parts else []:
                 windows = (-(-grid // config.window)) ** 2
                 for block, batch, side in (("windowed", windows, config.window), ("global", 1, grid)):
                     _print_rows(
                         [model, f"{block} {batch}x{side}x{side}", dtype], _block(config, batch, side, dtype, device, arguments.rounds)
                     )
-            if not arguments.no_encoder:
+            if "encoder" in parts:
                 for dtype, rows in _encoder(config, arguments.imgsz, dtypes, device, arguments.rounds):
                     _print_rows([model, "whole encoder", dtype], rows)
     return 0
@@ -131,11 +132,12 @@ def _precision(dtype: str, device: torch.device) -> contextlib.AbstractContextMa
 
 def _compare(calls: Mapping[str, Call], exact: torch.Tensor, device: torch.device, rounds: int) -> dict[str, list[str]]:
     """Cells of each call from `ms` on; the first call is what the others are compared with."""
-    difference, kernels, peak = {}, {}, {}
+    kernels, peak, difference = {}, {}, {}
     for name, call in calls.items():
-        difference[name] = float((call().double() - exact).abs().max())
         kernels[name] = ", ".join(f"{kernel} {count}" for kernel, count in observe(call).counts.items())
-        peak[name] = _peak_mib(call, device)
+        result, peak[name] = _with_peak_mib(call, device)
+        difference[name] = float((result.double() - exact).abs().max())
+        del result
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls)
     for _ in range(rounds):
@@ -163,24 +165,24 @@ def _compare(calls: Mapping[str, Call], exact: torch.Tensor, device: torch.devic
     return cells
 
 
-def _peak_mib(call: Call, device: torch.device) -> float | None:
+def _with_peak_mib(call: Call, device: torch.device) -> tuple[torch.Tensor, float | None]:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        call()
+        result = call()
         synchronize(device)
-        return float(torch.cuda.max_memory_allocated(device) - before) / MIB
+        return result, float(torch.cuda.max_memory_allocated(device) - before) / MIB
     try:
         # Memory that earlier calls freed and the C library kept would hide what this one takes.
         ctypes.CDLL("libc.so.6").malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
-        return None
+        return call(), None
     held = rss_mib()
-    call()
+    result = call()
     high_water = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
-    return None if high_water is None else int(high_water[1]) / 1024 - held
+    return result, None if high_water is None else int(high_water[1]) / 1024 - held
 
 
 if __name__ == "__main__":

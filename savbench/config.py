@@ -53,6 +53,8 @@ class RunConfig:
     save_overlays: bool = False
     save_masks: bool = False
     timeout_s: float = 600.0
+    power: str = "auto"
+    power_interval_s: float = 0.1
     edgetam_dir: Path | None = None
     sam2_dir: Path | None = None
 

@@ -10,7 +10,7 @@ from attention import AttentionError
 from runners.base import RunnerError
 from savbench.config import NOT_APPLICABLE
 from savbench.environment import cpu_name
-from savbench.memory import reset_torch_peaks, torch_peaks
+from savbench.memory import reset_torch_peaks, torch_peaks, unified_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +36,8 @@ class Device(Protocol):
     """Name of the processor, for the row."""
     torch_version: str
     """Empty where torch is not used."""
+    shares_memory: bool
+    """Whether the model and the CPU use the same memory, as on a Jetson."""
 
     def autocast(self, dtype: str) -> AbstractContextManager[object]:
         """The context that every call of the runner is made in."""
@@ -68,6 +70,7 @@ class PlainCpu:
 
     def __init__(self) -> None:
         self.name = cpu_name()
+        self.shares_memory = unified_memory()
 
     def autocast(self, dtype: str) -> AbstractContextManager[object]:
         if dtype != NOT_APPLICABLE:
@@ -125,7 +128,12 @@ class TorchDevice:
         self._torch = torch
         self._device = torch.device(device)
         self.torch_version = str(torch.__version__)
-        self.name = str(torch.cuda.get_device_name(self._device)) if self._device.type == "cuda" else cpu_name()
+        if self._device.type == "cuda":
+            self.name = str(torch.cuda.get_device_name(self._device))
+            self.shares_memory = bool(torch.cuda.get_device_properties(self._device).is_integrated)
+        else:
+            self.name = cpu_name()
+            self.shares_memory = unified_memory()
 
     @contextlib.contextmanager
     def autocast(self, dtype: str) -> Iterator[None]:

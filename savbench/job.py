@@ -10,13 +10,16 @@ import datetime
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from runners import RUNNERS
 from savbench.config import Arm, RunConfig
 from savbench.results import FrameRow, SummaryRow
 
-EventName = Literal["built", "begun", "progress", "row", "failed"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EventName = Literal["built", "begun", "progress", "phase", "row", "failed"]
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,15 @@ class EventWriter:
         self._file.write(json.dumps({"event": event, **data}) + "\n")
         self._file.flush()
 
-    def send_row(self, row: SummaryRow, frames: list[FrameRow]) -> None:
-        self.send("row", row=asdict(row), frames=[asdict(frame) for frame in frames])
+    def send_row(self, row: SummaryRow, frames: Sequence[FrameRow] = (), spans: Sequence[tuple[float, float]] = ()) -> None:
+        """
+        Args:
+            spans: beginning and end of every timed frame, on the clock of `time.perf_counter`, which is one for all processes.
+        """
+        self.send("row", row=asdict(row), frames=[asdict(frame) for frame in frames], spans=list(spans))
 
 
-def rows_of(event: dict[str, Any]) -> tuple[SummaryRow, list[FrameRow]]:
-    """Row and frames of a `row` event."""
-    return SummaryRow(**event["row"]), [FrameRow(**frame) for frame in event["frames"]]
+def rows_of(event: dict[str, Any]) -> tuple[SummaryRow, list[FrameRow], list[tuple[float, float]]]:
+    """Row, frames and their spans of a `row` event."""
+    spans = [(begin, end) for begin, end in event["spans"]]
+    return SummaryRow(**event["row"]), [FrameRow(**frame) for frame in event["frames"]], spans

@@ -57,7 +57,7 @@ def choose_out_dir(config: RunConfig, root: Path = Path("results")) -> tuple[Pat
 def fingerprint(config: RunConfig) -> dict[str, Any]:
     """The settings that make two commands the same."""
     settings = config.to_json()
-    for name in ("out_dir", "timeout_s"):
+    for name in ("out_dir", "timeout_s", "power", "power_interval_s"):
         del settings[name]
     settings["split_dir"] = str(config.split_dir.resolve())
     return settings

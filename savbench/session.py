@@ -7,9 +7,10 @@ when the clip is over, so that nothing of the benchmark's own runs between two t
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from runners.base import Clip, PromptKind, RunnerError
 from savbench.dataset import NothingToTrackError, first_prompt, read_frame, read_mask
 from savbench.latency import LatencySamples
 from savbench.masks import PackedMask
-from savbench.memory import RssSampler
+from savbench.memory import RssSampler, SystemMemorySampler
 from savbench.metrics import ObjectScorer, frames_to_score
 from savbench.prompts import make_prompt
 from savbench.results import FrameRow, SummaryRow
@@ -56,6 +57,11 @@ class Tracked:
     masks: dict[int, PackedMask]
     """Predicted masks by frame of the clip, from the prompted frame on; a frame that was not fed has the mask of the last one before."""
     prompt: Prompt
+    spans: list[tuple[float, float]]
+    """Beginning and end of every timed frame, on the clock of `time.perf_counter`."""
+
+
+PhaseName = Literal["warm-up", "timed", ""]
 
 
 def track_object(
@@ -65,6 +71,7 @@ def track_object(
     obj: SplitObject,
     settings: SessionSettings,
     on_frame: Callable[[int, int], None] = lambda done, total: None,
+    on_phase: Callable[[PhaseName, float], None] = lambda phase, t_s: None,
 ) -> Tracked:
     """Track one object through its clip and score it.
 
@@ -74,6 +81,7 @@ def track_object(
     Args:
         video, obj: the clip, already cut to `settings.max_frames`.
         on_frame: called after every frame with the number of frames done and to do, warm-up included; not timed.
+        on_phase: called when a phase begins, with its name and the time on the clock of `time.perf_counter`; "" is anything else.
 
     Raises:
         ClipError: the clip cannot be used. NothingToTrackError: the object appears on its last frame.
@@ -108,12 +116,20 @@ def track_object(
     with WarningLog() as warned:
         try:
             if warm:
+                on_phase("warm-up", time.perf_counter())
                 with device.warming_up(), device.attention(settings.attention), device.autocast(settings.autocast_dtype):
                     row.warmup_ms = _warm_up(runner, feed, prompt, warm, lambda done: on_frame(done, total))
             row.warmup_frames = warm
+            on_phase("", time.perf_counter())
             device.reset_peaks()
-            with RssSampler() as rss, device.attention(settings.attention) as attention, device.autocast(settings.autocast_dtype):
+            with contextlib.ExitStack() as stack:
+                rss = stack.enter_context(RssSampler())
+                system = stack.enter_context(SystemMemorySampler()) if device.shares_memory else None
+                attention = stack.enter_context(device.attention(settings.attention))
+                stack.enter_context(device.autocast(settings.autocast_dtype))
                 timed = _track_timed(runner, feed, prompt, keep, lambda done: on_frame(warm + done, total))
+            on_phase("timed", timed.spans[0][0])
+            on_phase("", timed.spans[-1][1])
             peaks = device.peaks_mib()
         finally:
             runner.close()
@@ -122,12 +138,13 @@ def track_object(
     row.attention_fallback_reasons = " | ".join(f"{count}x {reason}" for reason, count in attention.reasons.items())
     row.nonfinite_frames = timed.nonfinite
     masks = {frame: timed.masks[feed.position_at(frame)] for frame in wanted}
-    tracked = Tracked(row, timed.frame_rows(feed), masks, prompt)
+    tracked = Tracked(row, timed.frame_rows(feed), masks, prompt, timed.spans)
     if timed.nonfinite:
         row.status, row.error = "error", _nonfinite_message(timed.nonfinite, 1 + feed.to_track, settings.autocast_dtype)
         return tracked
     row.gpu_peak_alloc_MiB, row.gpu_peak_reserved_MiB = peaks
     row.cpu_peak_rss_MiB = rss.peak_mib
+    row.unified_peak_used_MiB = None if system is None else system.peak_mib
     _put_times(row, timed)
     _score(tracked, obj, size_hw)
     return tracked
@@ -197,10 +214,14 @@ class _Timed:
     masks: dict[int, PackedMask] = field(default_factory=dict)
     """By position."""
     positions: list[int] = field(default_factory=list)
-    latency_ms: list[float] = field(default_factory=list)
+    spans: list[tuple[float, float]] = field(default_factory=list)
     decode_ms: list[float] = field(default_factory=list)
     parts_ms: list[dict[str, float]] = field(default_factory=list)
     nonfinite: int = 0
+
+    @property
+    def latency_ms(self) -> list[float]:
+        return [(end - begin) * 1e3 for begin, end in self.spans]
 
     def frame_rows(self, feed: _Feed) -> list[FrameRow]:
         timed = zip(self.positions, self.latency_ms, self.decode_ms, self.parts_ms, strict=True)
@@ -256,7 +277,7 @@ def _track_timed(runner: VideoRunner, feed: _Feed, prompt: Prompt, keep: set[int
         report = runner.inspect()
         timed.positions.append(position)
         timed.decode_ms.append((decoded - begun) * 1e3)
-        timed.latency_ms.append((done - decoded) * 1e3)
+        timed.spans.append((decoded, done))
         timed.parts_ms.append(dict(report.parts_ms))
         timed.nonfinite += not report.finite
         if position in keep:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runners import RUNNERS
 from savbench import environment
+from savbench.board import BoardWatch
 from savbench.config import Arm, RunConfig, plan_arms
 from savbench.dataset import open_split
 from savbench.job import Job, rows_of
@@ -56,6 +57,7 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
     Raises:
         ConfigError, DatasetError: the arguments or the split cannot be used; nothing was started.
         OverlayError: overlays were asked for and cannot be written here.
+        PowerError: the source that --power names cannot be read.
         RunFolderError: the folder cannot be used or written.
     """
     split = open_split(config.split_dir, config.split_name)
@@ -71,8 +73,9 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
             progress.say(f"running {dropped} failed objects again")
         if folder.done or resumed:
             progress.say(f"going on with the run in {out_dir}: {len(folder.done)} rows are there")
-        supervisor = Supervisor(config, folder, split.name, targets, progress, argv)
-        interrupted = supervisor.run(planned)
+        with BoardWatch(config, folder.path) as board:
+            progress.say(board.why)
+            interrupted = Supervisor(config, folder, split.name, targets, progress, argv, board).run(planned)
         rows = [row for row in folder.done.values() if row.arm_id in {plan.arm.arm_id for plan in planned}]
         wanted = len(planned) * len(targets)
         folder.mark(complete=len(rows) >= wanted)
@@ -111,8 +114,16 @@ class Supervisor:
     """Runs planned arms over targets into a run folder."""
 
     def __init__(
-        self, config: RunConfig, folder: RunFolder, split_name: str, targets: Sequence[Target], progress: Progress, argv: Sequence[str]
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        split_name: str,
+        targets: Sequence[Target],
+        progress: Progress,
+        argv: Sequence[str],
+        board: BoardWatch,
     ) -> None:
+        self._board = board
         self._config = dataclasses.replace(config, out_dir=folder.path.absolute())
         self._folder = folder
         self._split_name = split_name
@@ -181,6 +192,7 @@ class Supervisor:
     def _work(self, job: Job) -> _Shift:
         """One worker process from its start to its end, whatever that is."""
         shift = _Shift()
+        self._board.measure_idle(job.arm.arm_id, lambda: self._stop)
         worker = WorkerProcess(job, self._folder.path / "logs" / f"{job.arm.arm_id}.log")
         try:
             for event in worker.events(self._config.timeout_s, lambda: self._stop):
@@ -209,8 +221,13 @@ class Supervisor:
             self._progress.begin_object(*shift.current)
         elif name == "progress":
             self._progress.advance(event["done"], event["total"])
+        elif name == "phase":
+            self._board.mark(event["phase"], event["t_s"], job.arm.arm_id, *(shift.current or ("", "")))
         elif name == "row":
-            self._keep(*rows_of(event))
+            row, frames, spans = rows_of(event)
+            if row.status == "ok":
+                self._board.add_to(row, spans)
+            self._keep(row, frames)
             shift.finished += 1
             shift.current = None
         elif name == "failed":

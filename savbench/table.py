@@ -22,7 +22,8 @@ def closing_table(arms: Sequence[Arm], rows: Sequence[SummaryRow], latency_ms: M
     """Lines of text, one per arm in the order of the arms.
 
     FPS and percentiles are taken over all frames of the arm's objects with status ok; J and F are means over objects and J&F is their
-    mean, as the official evaluator takes them. Peak memory is torch's allocated GPU memory, or on a CPU the resident memory.
+    mean, as the official evaluator takes them. Peak memory is that of the whole board where CPU and GPU share it, else torch's
+    allocated GPU memory, or on a CPU the resident memory.
 
     Args:
         latency_ms: latencies of the timed frames by arm id.
@@ -47,7 +48,8 @@ def _line(arm: Arm, rows: Sequence[SummaryRow], latency_ms: Sequence[float]) -> 
     scored = ("", "", "") if means is None else tuple(_number(value, 3) for value in (means.J, means.F, means.JandF))
     gpu = [row.gpu_peak_alloc_MiB for row in good if row.gpu_peak_alloc_MiB is not None]
     cpu = [row.cpu_peak_rss_MiB for row in good if row.cpu_peak_rss_MiB is not None]
-    peak = f"{max(gpu):.0f} GPU" if gpu else f"{max(cpu):.0f} RSS" if cpu else ""
+    board = [row.unified_peak_used_MiB for row in good if row.unified_peak_used_MiB is not None]
+    peak = next((f"{max(sizes):.0f} {of}" for of, sizes in (("board", board), ("GPU", gpu), ("RSS", cpu)) if sizes), "")
     weights = {row.weights if row.weights in (RANDOM, "none") else row.weights[:8] for row in good}
     return (
         arm.label,

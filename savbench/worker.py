@@ -144,16 +144,16 @@ class _Worker:
             if not self._kernels_known:
                 self._observe_kernels(runner, device, self._video, obj, settings)
                 blank = dataclasses.replace(blank, **self._about_model)
-            tracked = track_object(runner, device, self._video, obj, settings, _Progress(self._events))
+            tracked = track_object(runner, device, self._video, obj, settings, _Progress(self._events), self._tell_phase)
             row = _fill(blank, tracked)
             if row.status == "ok":
                 row.overlay = save_products(config, self._job.arm, self._video, obj, tracked)
         except NothingToTrackError as error:
-            self._events.send_row(dataclasses.replace(blank, status="skipped", error=str(error)), [])
+            self._events.send_row(dataclasses.replace(blank, status="skipped", error=str(error)))
         except (ClipError, RunnerError) as error:
-            self._events.send_row(dataclasses.replace(blank, status="error", error=str(error)), [])
+            self._events.send_row(dataclasses.replace(blank, status="error", error=str(error)))
         else:
-            self._events.send_row(row, tracked.frames)
+            self._events.send_row(row, tracked.frames, tracked.spans)
 
     def _observe_kernels(self, runner: VideoRunner, device: Device, video: SplitVideo, obj: SplitObject, settings: SessionSettings) -> None:
         """Once per process: the same kernels serve every object of an arm."""
@@ -164,6 +164,9 @@ class _Worker:
         if kernels:
             self._about_model["sdpa_kernels"] = " ".join(f"{kernel}:{calls}" for kernel, calls in kernels.items())
             self._about_model["attention_calls"] = sum(kernels.values())
+
+    def _tell_phase(self, phase: str, t_s: float) -> None:
+        self._events.send("phase", phase=phase, t_s=t_s)
 
 
 def _fill(blank: SummaryRow, tracked: Tracked) -> SummaryRow:

@@ -242,6 +242,13 @@ def test_the_report_for_programs() -> None:
     assert report([replace(WARNING, state="failure")])["ready"] is False
 
 
+def test_every_script_that_a_remedy_names_is_there() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "savbench" / "doctor").glob("*.py"))
+    named = set(re.findall(r"(?:scripts/|\./)\w+\.sh", sources))
+    assert len(named) >= 6
+    assert [script for script in sorted(named) if not os.access(ROOT / script, os.X_OK)] == []
+
+
 # --- the probes, for real ---
 
 

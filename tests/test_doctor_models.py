@@ -150,7 +150,7 @@ def test_edgetam(desktop: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("importlib.metadata.files", lambda name: [])
     assert (edgetam()["EdgeTAM"].state, "too old" in edgetam()["EdgeTAM"].detail) == ("warning", True)
     del versions["transformers"]
-    assert edgetam()["EdgeTAM"].remedy == "git clone https://github.com/facebookresearch/EdgeTAM"
+    assert edgetam()["EdgeTAM"].remedy == "scripts/get_edgetam.sh"
 
     checkout = replace(desktop, edgetam_dir=tmp_path / "EdgeTAM")
     assert (edgetam(checkout)["EdgeTAM"].state, "EdgeTAM _C" in edgetam(checkout)) == ("failure", False)

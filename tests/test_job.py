@@ -48,5 +48,6 @@ def test_a_blank_row_says_who_and_what_and_measures_nothing() -> None:
 def test_rows_survive_the_pipe_to_the_last_bit() -> None:
     pipe = io.StringIO()
     row, frames = SummaryRow(video="ä", latency_ms=0.1 + 0.2, J=None), [FrameRow(frame=1, latency_ms=1 / 3)]
-    EventWriter(pipe).send_row(row, frames)
-    assert rows_of(json.loads(pipe.getvalue())) == (row, frames)
+    spans = [(0.1, 0.1 + 0.2), (1 / 3, 2 / 3)]
+    EventWriter(pipe).send_row(row, frames, spans)
+    assert rows_of(json.loads(pipe.getvalue())) == (row, frames, spans)

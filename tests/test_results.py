@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from savbench.power.telemetry import TelemetryRow
 from savbench.results import FrameRow, ResultsError, SummaryRow, columns, dictionary, header_line, read_rows, row_line, with_dictionary
 
 README = Path(__file__).parents[1] / "results" / "README.md"
@@ -64,9 +65,9 @@ def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path, text: str, w
 
 def test_readme_holds_the_dictionary_of_every_column() -> None:
     text = README.read_text(encoding="utf-8")
-    assert f"## summary.csv\n\n{dictionary(SummaryRow)}\n\n## frames.csv\n\n{dictionary(FrameRow)}\n" in text, (
-        "bring it into step with: python -m savbench.results"
-    )
+    tables = {"summary.csv": dictionary(SummaryRow), "frames.csv": dictionary(FrameRow), "telemetry.csv": dictionary(TelemetryRow)}
+    for title, table in tables.items():
+        assert f"## {title}\n\n{table}\n" in text, "bring it into step with: python -m savbench.results"
 
 
 def test_a_readme_out_of_step_is_brought_into_step() -> None:

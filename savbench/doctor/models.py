@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 TOPIC = "models"
 MARK_OF_EDGETAM = Path("modeling") / "perceiver.py"
 """EdgeTAM's package is called sam2 too; this file is only in its."""
-GET_SAM2 = "git clone https://github.com/facebookresearch/sam2"
-GET_EDGETAM = "git clone https://github.com/facebookresearch/EdgeTAM"
+GET_SAM2 = "scripts/get_sam2.sh"
+GET_EDGETAM = "scripts/get_edgetam.sh"
 BUILD_EXTENSION = "./update_sam2_optional_cuda.sh"
 
 
@@ -37,7 +37,8 @@ def check_models(packages: Answers, torch: Answers, subject: Subject) -> Iterato
     if "sam2" in packages.found:
         yield _sam2(origin, torch, subject)
     if origin is not None and not _is_edgetam(Path(origin["file"]).parent):
-        yield from _extension("sam2 _C", Path(origin["file"]).parent, "sam2_extension", torch, BUILD_EXTENSION)
+        build = BUILD_EXTENSION if subject.sam2_dir is None else f"{BUILD_EXTENSION} --sam2_dir {short_path(subject.sam2_dir)}"
+        yield from _extension("sam2 _C", Path(origin["file"]).parent, "sam2_extension", torch, build)
     yield _edgetam(subject)
     if subject.edgetam_dir is not None and (subject.edgetam_dir / "sam2").is_dir():
         yield from _extension("EdgeTAM _C", subject.edgetam_dir / "sam2", "edgetam_extension", torch, f"{BUILD_EXTENSION} --edgetam")

@@ -8,13 +8,14 @@ time of the frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from savbench.power.events import count_events
+from savbench.schema import column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,49 +32,45 @@ Interval = tuple[float, float]
 """Beginning and end in seconds on the clock of `time.perf_counter`."""
 
 
-def _column(meaning: str, *, default: Any = None) -> Any:
-    return field(default=default, metadata={"meaning": meaning})
-
-
 @dataclass
 class PowerSummary:
     """What the readings say of one object, by the columns of its row. None where there were no or too few readings."""
 
-    power_source: str = _column(
+    power_source: str = column(
         "Where power and the columns after it were read: `jtop` (jetson-stats' service), `sysfs` (INA3221 monitors), `nvml` (GPU), `none`.",
         default="none",
     )
-    power_of: str = _column("What the power is that of: the module's input rail, the rails that were added up, or the GPU.", default="")
-    power_interval_s: float | None = _column("Seconds between readings as they came; another client of the jtop service may set it.")
-    power_readings: int | None = _column("Readings from the beginning of the first timed frame to the end of the last.")
-    power_note: str = _column("Why figures of power are missing. Empty where none are.", default="")
-    idle_w: float | None = _column("Mean power before the arm began, with no model loaded.")
-    power_mean_w: float | None = _column("Mean power over the timed frames; the decoding between them is left out. Idle power is in it.")
-    power_peak_w: float | None = _column("Highest reading of those that lie in a timed frame or next to one.")
-    energy_j_per_frame: float | None = _column(
+    power_of: str = column("What the power is that of: the module's input rail, the rails that were added up, or the GPU.", default="")
+    power_interval_s: float | None = column("Seconds between readings as they came; another client of the jtop service may set it.")
+    power_readings: int | None = column("Readings from the beginning of the first timed frame to the end of the last.")
+    power_note: str = column("Why figures of power are missing. Empty where none are.", default="")
+    idle_w: float | None = column("Mean power before the arm began, with no model loaded.")
+    power_mean_w: float | None = column("Mean power over the timed frames; the decoding between them is left out. Idle power is in it.")
+    power_peak_w: float | None = column("Highest reading of those that lie in a timed frame or next to one.")
+    energy_j_per_frame: float | None = column(
         "Energy of a timed frame beyond idling: energy_gross_j_per_frame - idle_w * time of the frame."
     )
-    energy_gross_j_per_frame: float | None = _column("Energy of a timed frame, power integrated over its time.")
-    fps_per_w: float | None = _column("Frames per second and watt, fps / power_mean_w: frames per joule, idle power included.")
-    rails_mean_w: str = _column("Mean power of every rail over the timed frames, `name=W` separated by `; `.", default="")
-    rails_peak_w: str = _column("Highest such reading of every rail, likewise.", default="")
-    temperature_start_c: float | None = _column(
+    energy_gross_j_per_frame: float | None = column("Energy of a timed frame, power integrated over its time.")
+    fps_per_w: float | None = column("Frames per second and watt, fps / power_mean_w: frames per joule, idle power included.")
+    rails_mean_w: str = column("Mean power of every rail over the timed frames, `name=W` separated by `; `.", default="")
+    rails_peak_w: str = column("Highest such reading of every rail, likewise.", default="")
+    temperature_start_c: float | None = column(
         "Temperature when the first timed frame began: of the junction (`tj`), or the hottest zone where there is none."
     )
-    temperature_peak_c: float | None = _column("The same at its highest, from there to the end of the last timed frame.")
-    gpu_clock_min_mhz: float | None = _column("Lowest clock of the GPU in readings in a timed frame or next to one.")
-    gpu_clock_max_mhz: float | None = _column("Highest clock of the GPU in them.")
-    nvpmodel: str = _column("Power mode; where it changed, each in turn with ` > ` between them.", default="")
-    jetson_clocks: str = _column("`on` where the clocks were held at their upper limits, else `off`; a change as in nvpmodel.", default="")
-    throttle_events: int | None = _column(
+    temperature_peak_c: float | None = column("The same at its highest, from there to the end of the last timed frame.")
+    gpu_clock_min_mhz: float | None = column("Lowest clock of the GPU in readings in a timed frame or next to one.")
+    gpu_clock_max_mhz: float | None = column("Highest clock of the GPU in them.")
+    nvpmodel: str = column("Power mode; where it changed, each in turn with ` > ` between them.", default="")
+    jetson_clocks: str = column("`on` where the clocks were held at their upper limits, else `off`; a change as in nvpmodel.", default="")
+    throttle_events: int | None = column(
         "Times that the board throttled or drew too much current from the first timed frame to the last, decoding included."
     )
-    throttle_reasons: str = _column(
+    throttle_reasons: str = column(
         "What that was, `name=times` separated by `; `: an over-current counter (`oc1` under-voltage, `oc2` average, `oc3` peak current), "
         "a rail over its limit, a thermal throttle, or the GPU driver's reason.",
         default="",
     )
-    swap_io_mib: float | None = _column("Swapped in and out by the whole machine in that time. 0: swap was not touched.")
+    swap_io_mib: float | None = column("Swapped in and out by the whole machine in that time. 0: swap was not touched.")
 
 
 def power_columns() -> dict[str, str]:

@@ -7,10 +7,11 @@ import datetime
 import os
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from savbench.results import ResultsError, header_line, row_line
+from savbench.schema import column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,38 +27,34 @@ SYNC_S = 10.0
 Phase = Literal["idle", "warm-up", "timed", ""]
 
 
-def _column(meaning: str, *, default: Any = None) -> Any:
-    return field(default=default, metadata={"meaning": meaning})
-
-
 @dataclass
 class TelemetryRow:
     """One reading."""
 
-    time: str = _column("When, UTC, ISO 8601.", default="")
-    t_s: float | None = _column("The same in seconds on a clock that runs evenly from the machine's start.")
-    arm_id: str = _column("As in summary.csv; the arm that was about to begin where the phase is idle.", default="")
-    video: str = _column("As in summary.csv; empty outside of an object.", default="")
-    object: str = _column("As in summary.csv; empty outside of an object.", default="")
-    phase: str = _column(
+    time: str = column("When, UTC, ISO 8601.", default="")
+    t_s: float | None = column("The same in seconds on a clock that runs evenly from the machine's start.")
+    arm_id: str = column("As in summary.csv; the arm that was about to begin where the phase is idle.", default="")
+    video: str = column("As in summary.csv; empty outside of an object.", default="")
+    object: str = column("As in summary.csv; empty outside of an object.", default="")
+    phase: str = column(
         "`idle` (before the arm, no model loaded), `warm-up`, `timed` (first timed frame to last, decoding included); empty in between: "
         "building, prompting, scoring.",
         default="",
     )
-    source: str = _column("`jtop`, `sysfs` or `nvml`.", default="")
-    total_mw: float | None = _column("Power of the module, with nvml of the GPU, in mW; power_of in summary.csv says what that is.")
-    rails_mw: str = _column("Power of every rail in mW, `name=mW` separated by `; `.", default="")
-    gpu_load_pct: float | None = _column("Load of the GPU.")
-    gpu_clock_mhz: float | None = _column("Clock of the GPU.")
-    emc_load_pct: float | None = _column("Load of the memory controller.")
-    emc_clock_mhz: float | None = _column("Clock of the memory.")
-    temperatures_c: str = _column("Every thermal zone that answers, `name=C` separated by `; `.", default="")
-    ram_used_mib: float | None = _column("Memory in use on the whole machine, MemTotal - MemAvailable.")
-    swap_used_mib: float | None = _column("Swap in use, zram included.")
-    fan_pct: float | None = _column("Fan, in percent of its full signal.")
-    nvpmodel: str = _column("Power mode.", default="")
-    jetson_clocks: str = _column("`on` where the clocks are held at their upper limits, else `off`.", default="")
-    alarms: str = _column("What throttled or drew too much at that moment, separated by `; `.", default="")
+    source: str = column("`jtop`, `sysfs` or `nvml`.", default="")
+    total_mw: float | None = column("Power of the module, with nvml of the GPU, in mW; power_of in summary.csv says what that is.")
+    rails_mw: str = column("Power of every rail in mW, `name=mW` separated by `; `.", default="")
+    gpu_load_pct: float | None = column("Load of the GPU.")
+    gpu_clock_mhz: float | None = column("Clock of the GPU.")
+    emc_load_pct: float | None = column("Load of the memory controller.")
+    emc_clock_mhz: float | None = column("Clock of the memory.")
+    temperatures_c: str = column("Every thermal zone that answers, `name=C` separated by `; `.", default="")
+    ram_used_mib: float | None = column("Memory in use on the whole machine, MemTotal - MemAvailable.")
+    swap_used_mib: float | None = column("Swap in use, zram included.")
+    fan_pct: float | None = column("Fan, in percent of its full signal.")
+    nvpmodel: str = column("Power mode.", default="")
+    jetson_clocks: str = column("`on` where the clocks are held at their upper limits, else `off`.", default="")
+    alarms: str = column("What throttled or drew too much at that moment, separated by `; `.", default="")
 
 
 @dataclass(frozen=True)

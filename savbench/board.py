@@ -1,0 +1,114 @@
+"""The board beside a run: one recorder of power, heat and clocks for all arms, and what it says of each object.
+
+It lives in the supervisor. Linux has one `time.perf_counter` for all processes, so the frames that a worker times can be looked up in
+readings taken here: the process that is timed shares nothing with the sampling, and the telemetry outlives a worker that is killed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from savbench.power.choose import open_source
+from savbench.power.energy import PowerSummary, max_gap_s, mean_w, summarise
+from savbench.power.recorder import Recorder
+from savbench.power.telemetry import TELEMETRY, Mark, TelemetryLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from savbench.config import RunConfig
+    from savbench.power.telemetry import Phase
+    from savbench.results import SummaryRow
+
+SETTLE_S = 1.5
+"""After a worker has ended, before idling is measured: the GPU takes a moment to clock down."""
+IDLE_S = 3.0
+"""How long idle power is measured before an arm."""
+
+
+class BoardWatch:
+    """Use as a context manager around the arms of a run; without a source it does nothing and costs nothing.
+
+    Attributes:
+        why: one line for people: which source is read, and why not others.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path) -> None:
+        """
+        Raises:
+            PowerError: the source that --power names cannot be read.
+            ResultsError: telemetry.csv is of another version.
+        """
+        choice = open_source(config.power, config.power_interval_s, config.device)
+        self.why = choice.why
+        self._recorder: Recorder | None = None
+        self._log: TelemetryLog | None = None
+        if choice.sampler is not None:
+            self._log = TelemetryLog(folder / TELEMETRY, choice.sampler.name)
+            self._recorder = Recorder(choice.sampler, self._log.add)
+        self._idle_w: float | None = None
+
+    def __enter__(self) -> BoardWatch:
+        if self._recorder is not None:
+            self._recorder.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._recorder is not None:
+            self._recorder.stop()
+        if self._log is not None:
+            self._log.close()
+
+    def measure_idle(self, arm_id: str, stop_requested: Callable[[], bool]) -> None:
+        """Measure the power of the board with no model loaded, before a worker begins."""
+        if self._recorder is None:
+            return
+        _wait(SETTLE_S, stop_requested)
+        begin = time.perf_counter()
+        self.mark("idle", begin, arm_id)
+        _wait(IDLE_S, stop_requested)
+        end = time.perf_counter()
+        self.mark("", end, arm_id)
+        gap_s = max_gap_s(self._recorder.sampler.interval_s)
+        self._idle_w = mean_w(self._recorder.around(begin, end), (begin, end), max_gap_s=gap_s)
+
+    def mark(self, phase: Phase, t_s: float, arm_id: str, video: str = "", object_name: str = "") -> None:
+        """From `t_s` on, on the clock of `time.perf_counter`, readings belong to this phase."""
+        if self._log is not None:
+            self._log.mark(Mark(t_s, phase, arm_id, video, object_name))
+
+    def add_to(self, row: SummaryRow, spans: Sequence[tuple[float, float]]) -> None:
+        """Put what the board went through during the timed frames into an object's row.
+
+        Args:
+            spans: beginning and end of every timed frame, on the clock of `time.perf_counter`.
+        """
+        recorder = self._recorder
+        if recorder is None or not spans:
+            return
+        sampler = recorder.sampler
+        begin, end = spans[0][0], spans[-1][1]
+        recorder.wait_past(end, 2 * sampler.interval_s + 0.5)
+        summary = summarise(
+            recorder.around(begin, end),
+            spans,
+            source=sampler.name,
+            scope=sampler.scope,
+            interval_s=sampler.interval_s,
+            idle_w=self._idle_w,
+            device=row.device,
+            died=recorder.died,
+        )
+        recorder.forget(end)
+        for column in fields(PowerSummary):
+            value: Any = getattr(summary, column.name)
+            setattr(row, column.name, value)
+
+
+def _wait(seconds: float, stop_requested: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while not stop_requested() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(0.2, left))
