@@ -48,12 +48,13 @@ def run_command(argv: list[str]) -> int:
     from savbench.overlay import OverlayError
     from savbench.power.base import PowerError
     from savbench.progress import Progress
+    from savbench.results import ResultsError
     from savbench.run_folder import RunFolderError
     from savbench.supervisor import run
 
     try:
         return run(config_of(args), [sys.argv[0], *argv], Progress(), retry_failed=args.retry_failed)
-    except (ConfigError, DatasetError, OverlayError, PowerError, RunFolderError) as error:
+    except (ConfigError, DatasetError, OverlayError, PowerError, ResultsError, RunFolderError) as error:
         print(f"jetson_benchmark: {error}", file=sys.stderr)
         return EXIT_BAD_ARGUMENTS
 

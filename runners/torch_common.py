@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import time
 from typing import TYPE_CHECKING, Any
@@ -88,28 +89,49 @@ def masks_to_host(logits_n1hw: torch.Tensor) -> Masks:
 
 
 class PartClock:
-    """Times the parts of one call: CUDA events on a GPU, so that no synchronisation is added, the wall clock elsewhere."""
+    """Times the parts of one call: CUDA events on a GPU, so that no synchronisation is added, the wall clock elsewhere.
+
+    With SAVBENCH_NVTX=1 in the environment each part is an NVTX range too, for Nsight Systems (`scripts/profile_nsys.sh`).
+    """
+
+    PARTS = ("preprocess_ms", "model_ms", "output_ms")
+    """In the order in which every runner marks them."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_cuda = device.type == "cuda"
         self._device = device
-        self._names: list[str] = []
         self._stamps: list[Any] = []
+        self._nvtx = torch.cuda.nvtx if self._on_cuda and os.environ.get("SAVBENCH_NVTX") == "1" else None
+        self._range_open = False
 
     def start(self) -> None:
-        self._names.clear()
+        self._close_range()  # a call that raised left one
         self._stamps = [self._stamp()]
+        self._open_range()
 
     def mark(self, name: str) -> None:
         """The part since the last mark ends here."""
-        self._names.append(name)
+        if name != self.PARTS[len(self._stamps) - 1]:
+            raise ValueError(f"{name} was marked where {self.PARTS[len(self._stamps) - 1]} is due")
+        self._close_range()
         self._stamps.append(self._stamp())
+        self._open_range()
 
     def parts_ms(self) -> dict[str, float]:
         """Milliseconds of each marked part; call it when the device is idle."""
-        if self._on_cuda:
-            return {n: float(a.elapsed_time(b)) for n, a, b in zip(self._names, self._stamps, self._stamps[1:], strict=False)}
-        return {n: (b - a) * 1e3 for n, a, b in zip(self._names, self._stamps, self._stamps[1:], strict=False)}
+        spans = zip(self._stamps, self._stamps[1:], strict=False)
+        lengths = [float(a.elapsed_time(b)) if self._on_cuda else (b - a) * 1e3 for a, b in spans]
+        return dict(zip(self.PARTS, lengths, strict=False))
+
+    def _open_range(self) -> None:
+        if self._nvtx is not None and len(self._stamps) <= len(self.PARTS):
+            self._nvtx.range_push(self.PARTS[len(self._stamps) - 1].removesuffix("_ms"))
+            self._range_open = True
+
+    def _close_range(self) -> None:
+        if self._nvtx is not None and self._range_open:
+            self._nvtx.range_pop()
+            self._range_open = False
 
     def _stamp(self) -> Any:
         if not self._on_cuda:

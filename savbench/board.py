@@ -14,6 +14,7 @@ from savbench.power.choose import open_source
 from savbench.power.energy import PowerSummary, max_gap_s, mean_w, summarise
 from savbench.power.recorder import Recorder
 from savbench.power.telemetry import TELEMETRY, Mark, TelemetryLog
+from savbench.validity import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,37 +31,45 @@ IDLE_S = 3.0
 
 
 class BoardWatch:
-    """Use as a context manager around the arms of a run; without a source it does nothing and costs nothing.
+    """Use as a context manager around a run; without a source it does nothing and costs nothing.
 
     Attributes:
         why: one line for people: which source is read, and why not others.
     """
 
-    def __init__(self, config: RunConfig, folder: Path) -> None:
+    def __init__(self, config: RunConfig) -> None:
         """
         Raises:
             PowerError: the source that --power names cannot be read.
-            ResultsError: telemetry.csv is of another version.
         """
         choice = open_source(config.power, config.power_interval_s, config.device)
         self.why = choice.why
+        self._sampler = choice.sampler
         self._recorder: Recorder | None = None
         self._log: TelemetryLog | None = None
-        if choice.sampler is not None:
-            self._log = TelemetryLog(folder / TELEMETRY, choice.sampler.name)
-            self._recorder = Recorder(choice.sampler, self._log.add)
         self._idle_w: float | None = None
 
     def __enter__(self) -> BoardWatch:
-        if self._recorder is not None:
-            self._recorder.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._recorder is not None:
             self._recorder.stop()
+        elif self._sampler is not None:
+            self._sampler.close()
         if self._log is not None:
             self._log.close()
+
+    def record_into(self, folder: Path) -> None:
+        """Begin to record, with telemetry.csv in a run's folder.
+
+        Raises:
+            ResultsError: the file there is of another version.
+        """
+        if self._sampler is not None:
+            self._log = TelemetryLog(folder / TELEMETRY, self._sampler.name)
+            self._recorder = Recorder(self._sampler, self._log.add)
+            self._recorder.start()
 
     def measure_idle(self, arm_id: str, stop_requested: Callable[[], bool]) -> None:
         """Measure the power of the board with no model loaded, before a worker begins."""
@@ -106,6 +115,7 @@ class BoardWatch:
         for column in fields(PowerSummary):
             value: Any = getattr(summary, column.name)
             setattr(row, column.name, value)
+        row.validity = judge(summary)
 
 
 def _wait(seconds: float, stop_requested: Callable[[], bool]) -> None:

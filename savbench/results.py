@@ -137,6 +137,12 @@ class _ObjectColumns:
 class SummaryRow(PowerSummary, _ObjectColumns):
     """One object of one video under one arm. The columns of the last base come first."""
 
+    validity: str = column(
+        "`ok`, or what speaks against comparing this row's times with others': throttled, clocks not locked, power mode changed, swap "
+        "touched, hot at the start; separated by `; `. Empty where nothing was read.",
+        default="",
+    )
+
     @property
     def key(self) -> tuple[str, str, str]:
         """What a row is unique by."""

@@ -58,7 +58,7 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
         ConfigError, DatasetError: the arguments or the split cannot be used; nothing was started.
         OverlayError: overlays were asked for and cannot be written here.
         PowerError: the source that --power names cannot be read.
-        RunFolderError: the folder cannot be used or written.
+        RunFolderError, ResultsError: the folder cannot be used or written.
     """
     split = open_split(config.split_dir, config.split_name)
     planned = [_plan(config, arm) for arm in plan_arms(config, split.name)]
@@ -68,14 +68,14 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
         limit_videos=config.limit_videos, limit_objects=config.limit_objects, shuffle=config.shuffle_videos, seed=config.seed
     )
     out_dir, resumed = (config.out_dir, False) if config.out_dir is not None else choose_out_dir(config)
-    with RunFolder(out_dir, config, split.name) as folder:
+    with BoardWatch(config) as board, RunFolder(out_dir, config, split.name) as folder:
         if retry_failed and (dropped := folder.forget(lambda row: row.status != "ok")):
             progress.say(f"running {dropped} failed objects again")
         if folder.done or resumed:
             progress.say(f"going on with the run in {out_dir}: {len(folder.done)} rows are there")
-        with BoardWatch(config, folder.path) as board:
-            progress.say(board.why)
-            interrupted = Supervisor(config, folder, split.name, targets, progress, argv, board).run(planned)
+        board.record_into(folder.path)
+        progress.say(board.why)
+        interrupted = Supervisor(config, folder, split.name, targets, progress, argv, board).run(planned)
         rows = [row for row in folder.done.values() if row.arm_id in {plan.arm.arm_id for plan in planned}]
         wanted = len(planned) * len(targets)
         folder.mark(complete=len(rows) >= wanted)

@@ -313,3 +313,8 @@ if [[ $torch_from == system && $facts_after != *"GPU usable: True"* ]]; then
     say "    install the torch and torchvision made for this JetPack (NVIDIA's or the Jetson AI Lab's), and see with the command groups"
     say "    that this user is in the group video; then run this again"
 fi
+
+# What a run would find, in one screen. Weights and data may come later, so its verdict is not this script's.
+if [[ -f $root/jetson_benchmark.py ]]; then
+    "$venv_python" "$root/jetson_benchmark.py" doctor || say "the lines marked 'failure' name what mends them; setup itself is done"
+fi

@@ -205,9 +205,9 @@ class _CsvFile:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("x", encoding="utf-8")
-        except FileExistsError:
-            raise ConfigError(f"--out {self.path}: is there already; give another name, or remove it") from None
         except OSError as error:
+            if self.path.exists():
+                raise ConfigError(f"--out {self.path}: is there already; give another name, or remove it") from error
             raise ConfigError(f"--out {self.path}: cannot be written ({error.strerror}); give a file that can") from error
         self._file.write(header_line(self.schema))
         return self

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+
+from runners.torch_common import PartClock  # noqa: E402
+
+
+def test_parts_follow_each_other() -> None:
+    clock = PartClock(torch.device("cpu"))
+    clock.start()
+    for part in PartClock.PARTS:
+        clock.mark(part)
+    assert tuple(clock.parts_ms()) == PartClock.PARTS
+    assert all(value >= 0 for value in clock.parts_ms().values())
+
+
+def test_a_call_that_raised_leaves_nothing_behind() -> None:
+    clock = PartClock(torch.device("cpu"))
+    clock.start()
+    clock.mark("preprocess_ms")
+    clock.start()
+    assert clock.parts_ms() == {}
+
+
+def test_a_part_out_of_order_is_refused() -> None:
+    clock = PartClock(torch.device("cpu"))
+    clock.start()
+    with pytest.raises(ValueError, match="output_ms was marked where preprocess_ms is due"):
+        clock.mark("output_ms")
+
+
+def test_ranges_are_balanced_and_named_after_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    clock = PartClock(torch.device("cpu"))
+    nvtx = SimpleNamespace(range_push=said.append, range_pop=lambda: said.append("pop"))
+    monkeypatch.setattr(clock, "_nvtx", nvtx)
+    clock.start()
+    clock.mark("preprocess_ms")
+    clock.start()  # the model raised
+    for part in PartClock.PARTS:
+        clock.mark(part)
+    assert said == ["preprocess", "pop", "model", "pop", "preprocess", "pop", "model", "pop", "output", "pop"]

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from savbench.power.energy import PowerSummary
+from savbench.validity import judge
+
+
+def went_through(**changed: object) -> PowerSummary:
+    calm = {"throttle_events": 0, "temperature_start_c": 50.0, "nvpmodel": "MAXN", "jetson_clocks": "on", "swap_io_mib": 0.0}
+    return PowerSummary(**{**calm, **changed})  # type: ignore[arg-type]
+
+
+def test_a_calm_board_is_ok() -> None:
+    assert judge(went_through()) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong"),
+    [
+        ({"throttle_events": 2, "throttle_reasons": "oc3=2"}, "throttled (oc3=2)"),
+        ({"jetson_clocks": "off"}, "clocks not locked (sudo scripts/lock_clocks.sh)"),
+        ({"jetson_clocks": "on > off"}, "clocks not locked (sudo scripts/lock_clocks.sh)"),
+        ({"nvpmodel": "MAXN > 15W"}, "power mode changed (MAXN > 15W)"),
+        ({"swap_io_mib": 12.34}, "swap touched (12.3 MiB)"),
+        ({"temperature_start_c": 85.4}, "hot at the start (85 C)"),
+        ({"swap_io_mib": 1.0, "temperature_start_c": 71.0}, "swap touched (1.0 MiB); hot at the start (71 C)"),
+    ],
+)
+def test_everything_that_was_wrong_is_named(changed: dict[str, object], wrong: str) -> None:
+    assert judge(went_through(**changed)) == wrong
+
+
+def test_what_was_not_read_is_not_judged() -> None:
+    assert judge(went_through(jetson_clocks="", nvpmodel="", swap_io_mib=None)) == "ok"
+    assert judge(PowerSummary()) == ""
