@@ -75,7 +75,7 @@ def accuracy_tables(rows: Sequence[AccuracyRow]) -> str:
     legend = """\
 J          between a frame's mask and the one under float32 and auto; that line itself is a second run of the same, so its distance
            from 1 is what two equal runs differ by
-covered    mean share of the frame that the reference's masks cover
+covered    mean share of the frame that the reference's masks cover; near 0% or 100%, as untrained weights can have it, J says little
 equal      frames whose masks are the same in every pixel"""
     return "\n\n".join([text, *said, legend])
 

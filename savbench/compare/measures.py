@@ -38,6 +38,7 @@ MEASURES = (
     Measure("latency_p90_ms", "p90 ms", "ratio", False, is_time=True),
     Measure("latency_p99_ms", "p99 ms", "ratio", False, is_time=True),
     Measure("setup_ms", "setup ms", "ratio", False, is_time=True),
+    Measure("unified_peak_used_MiB", "board peak MiB", "ratio", False),
     Measure("gpu_peak_alloc_MiB", "GPU peak MiB", "ratio", False),
     Measure("gpu_peak_reserved_MiB", "GPU reserved MiB", "ratio", False),
     Measure("cpu_peak_rss_MiB", "RSS peak MiB", "ratio", False),
