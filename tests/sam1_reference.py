@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch")
@@ -16,6 +18,16 @@ from runners.sam1.model import Sam1  # noqa: E402
 
 TINY = EncoderConfig(depth=4, channels=64, heads=4, global_blocks=(1, 3), grid=8, window=3)
 IMGSZ = TINY.grid * TINY.patch
+HEIGHT, WIDTH = 72, 128
+"""Of the tests' frames, which the model's preprocessing leaves at their size: places are the same in video and input."""
+
+BoolMask = npt.NDArray[np.bool_]
+
+
+def rectangle(x: int, y: int, width: int, height: int) -> BoolMask:
+    mask_hw = np.zeros((HEIGHT, WIDTH), np.bool_)
+    mask_hw[y : y + height, x : x + width] = True
+    return mask_hw
 
 
 def make_ours(seed: int = 0) -> Any:

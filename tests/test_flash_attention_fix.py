@@ -88,7 +88,7 @@ def test_the_run_with_fallback(split: TinySplit, tmp_path: Path) -> None:
 
 
 def test_the_microbenchmark(split: TinySplit, tmp_path: Path) -> None:
-    done = run([*command("--out results/attention.csv"), *SHORT_ATTENTION.split()], tmp_path)
+    done = run([*command("--out results/attention.csv"), *SHORT_ATTENTION.split(), "--autocast_dtype", "bfloat16"], tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout
     rows = read_rows(CallRow, tmp_path / "results" / "attention.csv")
     by_choice = {

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
-from sam1_reference import IMGSZ, TINY, make_ours, make_package  # noqa: E402
+from sam1_reference import HEIGHT, IMGSZ, TINY, WIDTH, BoolMask, make_ours, make_package, rectangle  # noqa: E402
 
 from runners import RUNNERS  # noqa: E402
 from runners.base import BuildOptions, Clip, Frame, Masks, Prompt, RunnerError  # noqa: E402
@@ -20,12 +19,9 @@ from runners.sam1.model import ENCODERS  # noqa: E402
 from runners.sam1.motion import Motion  # noqa: E402
 from runners.sam1.preprocessing import InputFrame  # noqa: E402
 from runners.sam1.runner import Sam1Runner  # noqa: E402
-from runners.sam1.tracked_object import FOUND_IOU, ModelPrompt, TrackedObject, prompt_of_mask  # noqa: E402
+from runners.sam1.tracked_object import FOUND_IOU, ModelPrompt, prompt_of_mask  # noqa: E402
 
-HEIGHT, WIDTH, FRAMES = 72, 128, 4
-"""At 128 pixels of input a frame is not resized, so that places are the same in video and input."""
-
-BoolMask = npt.NDArray[np.bool_]
+FRAMES = 4
 
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -52,12 +48,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def runner(checkpoint: Path) -> Sam1Runner:
     return Sam1Runner(options(weights=checkpoint))
-
-
-def rectangle(x: int, y: int, width: int, height: int) -> BoolMask:
-    mask_hw = np.zeros((HEIGHT, WIDTH), np.bool_)
-    mask_hw[y : y + height, x : x + width] = True
-    return mask_hw
 
 
 def make_frames(count: int = FRAMES, step: int = 4) -> list[Frame]:
@@ -270,51 +260,6 @@ def test_one_click_takes_the_best_of_three_masks(runner: Sam1Runner, monkeypatch
     assert not mask_hw[:8, :8].any()
 
 
-@pytest.mark.parametrize(
-    ("prompt", "ambiguous"),
-    [
-        (ModelPrompt(points_n2=np.zeros((1, 2), np.float32)), True),
-        (ModelPrompt(points_n2=np.zeros((2, 2), np.float32)), False),
-        (ModelPrompt(box_4=np.zeros(4, np.float32)), False),
-        (ModelPrompt(points_n2=np.zeros((1, 2), np.float32), box_4=np.zeros(4, np.float32)), False),
-    ],
-)
-def test_which_prompts_are_ambiguous(prompt: ModelPrompt, ambiguous: bool) -> None:
-    assert prompt.is_ambiguous == ambiguous
-
-
-def test_prompt_of_a_mask_by_hand() -> None:
-    ring_hw = rectangle(10, 20, 9, 9)
-    ring_hw[22:27, 12:17] = False
-    ring_hw[20:29, 17:22] = True  # 5 columns thick at the right: x 17..21
-    prompt = prompt_of_mask(ring_hw, torch.zeros(1, 32, 32))
-    assert prompt.box_4 is not None
-    assert prompt.points_n2 is not None
-    assert prompt.box_4.tolist() == [10, 20, 21, 28]
-    x, y = prompt.points_n2[0].astype(int)
-    assert (ring_hw[y - 2 : y + 3, x - 2 : x + 3]).all()
-    corner = prompt_of_mask(rectangle(0, 0, 1, 1), torch.zeros(1, 32, 32))
-    assert corner.points_n2 is not None
-    assert corner.points_n2.tolist() == [[0, 0]]
-
-
-# Optical flow --------------------------------------------------------------------------------------------------------------------------
-
-
-def test_motion_moves_logits_with_the_pixels() -> None:
-    background = np.random.default_rng(3).integers(0, 255, (18, 44, 3), np.uint8).repeat(8, axis=0).repeat(8, axis=1)
-    where, motion = InputFrame(144, 256, 256), Motion()
-    mask_hw = np.zeros((144, 256), np.bool_)
-    mask_hw[40:100, 60:140] = True
-    logits_1hw = where.logits_of_mask(torch.from_numpy(mask_hw))
-    motion.feed(np.ascontiguousarray(background[:, 40:296]), where)
-    assert motion.move(logits_1hw) is logits_1hw
-    motion.feed(np.ascontiguousarray(background[:, 24:280]), where)  # all moves 16 pixels to the right
-    moved_hw = (where.enlarge(motion.move(logits_1hw)[None])[0, 0] > 0).numpy()
-    expected_hw = np.roll(mask_hw, 16, axis=1)
-    assert (moved_hw & expected_hw).sum() / (moved_hw | expected_hw).sum() > 0.8  # 0.67 without a move
-
-
 def test_flow_moves_the_prompt_of_what_is_not_lost(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Sam1Runner(options(weights=checkpoint), move_with_flow=True)
     assert any("flow" in note for note in runner.applied.notes)
@@ -326,13 +271,6 @@ def test_flow_moves_the_prompt_of_what_is_not_lost(checkpoint: Path, monkeypatch
     xs = [prompt.box_4[0] for prompt in decoder.asked if prompt.box_4 is not None]
     assert abs(xs[1] - 48) <= 1  # 4 cells of 4 pixels further
     assert xs[2] == xs[1]  # lost: no further
-
-
-def test_a_mask_moved_out_of_the_frame_stays() -> None:
-    obj = TrackedObject(ModelPrompt())
-    obj.see(rectangle(5, 5, 10, 10), torch.zeros(1, 32, 32), 0.9)
-    obj.move(NOTHING, torch.zeros(1, 32, 32))
-    assert obj.next_prompt().box_4.tolist() == [5, 5, 14, 14]  # type: ignore[union-attr]
 
 
 # Building and refusing -----------------------------------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ class _Child:
         schema = CallRow if self._job.accuracy is None else AccuracyRow
         for imgsz in self._job.imgsz:
             for num_maskmem in self._job.num_maskmem:
-                about = {**self._about, "imgsz": imgsz, "num_maskmem": num_maskmem}
+                about: dict[str, Any] = {**self._about, "imgsz": imgsz, "num_maskmem": num_maskmem}
                 try:
                     self._run_one(imgsz, num_maskmem, about)
                 except RunnerError as error:
@@ -118,6 +118,9 @@ class _Child:
                     traceback.print_exc()
                     self._send_row(schema(**about, status=status_of(error), error=f"{type(error).__name__}: {error}"))
                 gc.collect()
+                if about["num_maskmem"] is None:
+                    # The model's own number was asked for, or it has no memory: there is no other to measure.
+                    break
 
     def _run_one(self, imgsz: int | None, num_maskmem: int | None, about: dict[str, Any]) -> None:
         runner = self._build(imgsz, num_maskmem)

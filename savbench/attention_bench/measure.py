@@ -138,11 +138,12 @@ def sample_ms(call: Callable[[], object], device: torch.device, effort: Effort) 
     samples: list[float] = []
     while not effort.enough(samples):
         pairs = []
+        stream = torch.cuda.current_stream(device)
         for _ in range(min(QUEUED, effort.repeats - len(samples))):
             begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
+            begin.record(stream)
             call()
-            end.record()
+            end.record(stream)
             pairs.append((begin, end))
         torch.cuda.synchronize(device)
         samples += [begin.elapsed_time(end) for begin, end in pairs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,10 @@ def _unrest(rows: Iterable[CallRow]) -> Iterator[str]:
             f"the times of {sum(spread)} of {len(spread)} calls spread widely (p90 above {UNREST} times p50): lock the clocks, stop what "
             "else runs, or raise --min_time"
         )
+    for arm, alike in groupby(rows, key=_arm):
+        shares = [row.frame_share for row in alike if row.frame_share is not None]
+        if sum(shares) > 1:
+            yield f"{arm[0]}, {arm[3]}, {arm[4]}: the calls took longer by themselves than the whole frame, so the machine was not at rest"
 
 
 def _memory_attention(rows: Sequence[CallRow]) -> str:
@@ -208,6 +213,8 @@ def _calls(rows: Iterable[CallRow]) -> int:
 
 def _off_by(rows: Iterable[CallRow]) -> str:
     differences = [row.max_diff / row.max_value for row in rows if row.max_diff is not None and row.max_value]
+    if any(map(math.isnan, differences)):
+        return "NaN"
     return f"{max(differences):.0e}" if differences else ""
 
 
