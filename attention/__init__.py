@@ -16,6 +16,9 @@ from __future__ import annotations
 
 CHOICES = ("auto", "flash", "efficient", "cudnn", "math", "manual", "fallback")
 
+RELATIVE_CHOICES = ("bias", "mask", "augmented", "chunked")
+"""Ways to compute SAM v1's relative positions, of `attention.relative_position`; they leave the kernels to PyTorch. SAM v1 alone."""
+
 FORCED = ("flash", "efficient", "cudnn", "math")
 """Choices that allow one kernel of PyTorch and no other."""
 

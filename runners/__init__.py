@@ -29,6 +29,11 @@ class RunnerSpec:
     prompts: tuple[str, ...] = PROMPT_KINDS
 
     @property
+    def has_relative_positions(self) -> bool:
+        """Whether its image encoder adds decomposed relative positions, whose computation can be chosen."""
+        return self.family == "sam1"
+
+    @property
     def is_learned(self) -> bool:
         return self.checkpoint is not None
 

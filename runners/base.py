@@ -73,6 +73,8 @@ class BuildOptions:
     """The family's own name for the architecture, for example a Hydra config."""
     num_maskmem: int | None = None
     """Memories that the memory attention sees, the prompted frame's included; None takes the model's own."""
+    relative_attention: str = "auto"
+    """How SAM v1 computes its relative positions, a method of `attention.relative_position`; other families have none."""
     source_dir: Path | None = None
     """Upstream checkout to take the code from; None takes the installed package."""
 

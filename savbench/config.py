@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from attention import CHOICES, refusal
+from attention import CHOICES, RELATIVE_CHOICES, refusal
 from runners import PROMPT_KINDS, RUNNERS
 
 AUTOCAST_DTYPES = ("float32", "float16", "bfloat16")
@@ -79,8 +79,9 @@ class RunConfig:
                 raise ConfigError(f"--autocast_dtype {dtype}: use one or more of {', '.join(AUTOCAST_DTYPES)}")
 
         for choice in self.attention:
-            if choice not in CHOICES:
-                raise ConfigError(f"--attention {choice}: use one or more of {', '.join(CHOICES)}")
+            if choice not in CHOICES + RELATIVE_CHOICES:
+                known = f"{', '.join(CHOICES)}; for SAM v1 also {', '.join(RELATIVE_CHOICES)}"
+                raise ConfigError(f"--attention {choice}: use one or more of {known}")
         if not self.attention:
             raise ConfigError(f"--attention: name at least one of {', '.join(CHOICES)}")
         if self.num_maskmem is not None and not 1 <= self.num_maskmem <= MAX_MASKMEM:
@@ -176,11 +177,23 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
         else:
             combinations = [(NOT_APPLICABLE, None, NOT_APPLICABLE)]
         for dtype, imgsz, attention in combinations:
-            if attention != NOT_APPLICABLE and (reason := refusal(attention, dtype, _device_type(config.device))):
-                raise ConfigError(f"--attention {attention}: {reason}")
+            _check_attention(model, attention, dtype, config.device)
             arm_id = _arm_id(config, split_name, model, prompt, dtype, imgsz, attention)
             arms.append(Arm(model, prompt, dtype, attention, imgsz, arm_id))
     return arms
+
+
+def _check_attention(model: str, attention: str, dtype: str, device: str) -> None:
+    """Refuse what certainly cannot run; the worker asks the device about the rest.
+
+    Raises:
+        ConfigError: the model or the dtype does not allow it.
+    """
+    if attention in RELATIVE_CHOICES:
+        if not RUNNERS[model].has_relative_positions:
+            raise ConfigError(f"--attention {attention}: {model} has no relative positions; use {', '.join(CHOICES)}")
+    elif attention != NOT_APPLICABLE and (reason := refusal(attention, dtype, _device_type(device))):
+        raise ConfigError(f"--attention {attention}: {reason}")
 
 
 def _device_type(device: str) -> str | None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from typing_extensions import Self
 
 MIB = 2**20
 
@@ -84,7 +83,7 @@ class PeakSampler:
         self._thread = None
         self._sample()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> PeakSampler:
         self.start()
         return self
 

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from savbench.power.energy import PowerSummary
-from savbench.schema import column
+from savbench.schema import RowSchema, column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from _typeshed import DataclassInstance
 
 STATUSES = ("ok", "error", "oom", "killed", "timeout", "skipped")
 
@@ -170,7 +169,7 @@ class FrameRow:
         return (self.arm_id, self.video, self.object)
 
 
-Row = TypeVar("Row", bound="DataclassInstance")
+Row = TypeVar("Row", bound=RowSchema)
 
 
 def columns(schema: type[Row]) -> list[str]:

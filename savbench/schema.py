@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import field
-from typing import Any
+from dataclasses import Field, field
+from typing import Any, ClassVar, Protocol
+
+
+class RowSchema(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 def column(meaning: str, *, default: Any = None) -> Any:

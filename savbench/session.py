@@ -39,6 +39,7 @@ class SessionSettings:
     prompt: PromptKind
     autocast_dtype: str
     attention: str
+    """One of `attention.CHOICES`, or `none` for a model without attention."""
     num_points: int = 1
     max_frames: int | None = None
     frame_stride: int = 1
@@ -98,7 +99,6 @@ def track_object(
     row = SummaryRow(
         prompt=settings.prompt,
         autocast_dtype=settings.autocast_dtype,
-        attention=settings.attention,
         prompt_frame=prompt_frame,
         clip_frames=len(video.frame_paths),
         video_height=size_hw[0],

@@ -16,6 +16,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, cast
 
+from attention import RELATIVE_CHOICES
 from runners import RUNNERS
 from runners.base import BuildOptions, PromptKind, RunnerError
 from savbench.dataset import ClipError, NothingToTrackError, open_split
@@ -72,6 +73,12 @@ class _Worker:
         """Columns that the built model decides, the same in every row."""
         self._kernels_known = False
 
+    @property
+    def _kernel_choice(self) -> str:
+        """What --attention says of the kernels: a way to compute relative positions leaves them to PyTorch."""
+        attention = self._job.arm.attention
+        return "auto" if attention in RELATIVE_CHOICES else attention
+
     def run(self) -> None:
         runner, device = self._build()
         for video_name, object_name in self._job.targets:
@@ -83,7 +90,7 @@ class _Worker:
         job, arm = self._job, self._job.arm
         spec = RUNNERS[arm.model]
         if spec.is_learned:
-            check_attention(arm.attention, arm.autocast_dtype, job.config.device)
+            check_attention(self._kernel_choice, arm.autocast_dtype, job.config.device)
         begun = time.perf_counter()
         options = BuildOptions(
             device=job.config.device,
@@ -93,6 +100,7 @@ class _Worker:
             config=spec.config,
             source_dir=job.source_dir,
             num_maskmem=job.config.num_maskmem,
+            relative_attention=arm.attention if arm.attention in RELATIVE_CHOICES else "auto",
         )
         runner = spec.build(options)
         build_ms = (time.perf_counter() - begun) * 1e3
@@ -130,7 +138,7 @@ class _Worker:
         settings = SessionSettings(
             prompt=cast("PromptKind", self._job.arm.prompt),
             autocast_dtype=self._job.arm.autocast_dtype,
-            attention=self._job.arm.attention,
+            attention=self._kernel_choice,
             num_points=config.num_points,
             max_frames=config.max_frames,
             frame_stride=config.frame_stride,

@@ -102,3 +102,37 @@ def test_lists_that_cannot_run_are_refused(changed: dict[str, object]) -> None:
 def test_settings_survive_json() -> None:
     before = config(imgsz=(512,), out_dir=Path("/out"), edgetam_dir=Path("/EdgeTAM"), max_frames=9, weights_dirs=(Path("/w"),))
     assert RunConfig.from_json(json.loads(json.dumps(before.to_json()))) == before
+
+
+def test_relative_positions_are_chosen_for_sam_v1_alone() -> None:
+    arms = plan_arms(config(models=("sam1_base_mask",), attention=("auto", "bias", "augmented")), "sav_val")
+    assert [arm.attention for arm in arms] == ["auto", "bias", "augmented"]
+    with pytest.raises(ConfigError, match="--attention bias: sam2_tiny has no relative positions"):
+        plan_arms(config(attention=("bias",)), "sav_val")
+
+
+@pytest.mark.parametrize(
+    ("attention", "dtype", "device", "reason"),
+    [
+        ("flash", "float32", "cuda", "flash has no float32 kernel"),
+        ("cudnn", "float32", "auto", "cudnn has no float32 kernel"),
+        ("efficient", "bfloat16", "cpu", "the CPU has no efficient kernel"),
+    ],
+)
+def test_attention_that_cannot_run_is_refused_before_anything_loads(attention: str, dtype: str, device: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        plan_arms(config(attention=(attention,), autocast_dtypes=(dtype,), device=device), "sav_val")
+
+
+def test_attention_multiplies_into_arms() -> None:
+    arms = plan_arms(config(models=("static_mask", "sam2_tiny_points"), attention=("auto", "manual")), "sav_val")
+    assert [(arm.tag, arm.attention) for arm in arms] == [
+        ("static_mask", "none"), ("sam2_tiny_points", "auto"), ("sam2_tiny_points", "manual"),
+    ]  # fmt: skip
+    assert len({arm.arm_id for arm in arms}) == 3
+
+
+@pytest.mark.parametrize("memories", [0, 8])
+def test_numbers_of_memories_that_no_model_has_are_refused(memories: int) -> None:
+    with pytest.raises(ConfigError, match=f"--num_maskmem {memories}: use 1 to 7"):
+        config(num_maskmem=memories)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import resource
 import threading
 from pathlib import Path
@@ -30,8 +31,10 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="n
 
 
 def _touch(mib: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """Memory that is resident, since every page of it was written."""
-    return np.ones(mib * MIB, np.uint8)
+    """Memory that was not resident before and is now, since every page of it was written; np.ones may reuse pages of the heap."""
+    block = np.frombuffer(mmap.mmap(-1, mib * MIB), np.uint8)
+    block[:] = 1
+    return block
 
 
 def _wait_for(condition: threading.Event) -> None:

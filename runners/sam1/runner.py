@@ -58,6 +58,7 @@ class Sam1Runner:
         self._device = resolve_device(options.device)
         torch.manual_seed(options.seed)
         self._model = Sam1(config, imgsz)
+        self.use_attention(options.relative_attention)
         if options.weights is not None:
             load_strictly(self._model, read_checkpoint(options.weights, nested_in=None), str(options.weights))
         self._model.to(self._device).eval()

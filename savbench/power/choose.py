@@ -63,7 +63,8 @@ def open_source(
         found = _try(opener)
         if not isinstance(found, str):
             return Choice(found, "; ".join([_describe(found, interval_s), *(f"not {reason}" for reason in refused)]))
-        refused.append(found)
+        # the remedies are for those who ask for this source by name
+        refused.append(found.partition(";")[0].partition(" (")[0])
     return Choice(None, "; ".join(["power: none", *refused]))
 
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from typing_extensions import Self
-
     from savbench.power.base import Reading, Sampler
 
 
@@ -54,7 +52,7 @@ class Recorder:
         if self._thread is not None:
             self._thread.join()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Recorder:
         self.start()
         return self
 
