@@ -11,13 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from savbench.failures import status_of_exit
 from savbench.memory import oom_kill_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from savbench.job import Job
 
@@ -36,31 +36,45 @@ class StopRequestedError(Exception):
     """The user wants the run to end."""
 
 
+def start_child(command: Sequence[str], log: IO[bytes], *, own_group: bool) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a child process that takes its job on standard input and tells events on a pipe of its own, whose number is `--events`.
+
+    Args:
+        log: what the child prints goes there.
+        own_group: lead a process group, so that Ctrl-C on the terminal does not reach the child.
+
+    Returns:
+        The child and the reading end of its events.
+    """
+    reading, writing = os.pipe()
+    try:
+        child = subprocess.Popen(
+            [*command, "--events", str(writing)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            # progress bars of libraries would fill the log
+            env={**os.environ, "TQDM_DISABLE": "1"},
+            pass_fds=(writing,),
+            start_new_session=own_group,
+        )
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    return child, reading
+
+
 class WorkerProcess:
     """A child that runs one job. It leads its own process group, so that Ctrl-C on the terminal reaches the supervisor alone."""
 
     def __init__(self, job: Job, log_path: Path) -> None:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         self._oom_kills_before = oom_kill_count()
-        reading, writing = os.pipe()
-        try:
-            with log_path.open("ab") as log:
-                self._child = subprocess.Popen(
-                    [*WORKER_COMMAND, "--events", str(writing)],
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    cwd=ROOT,
-                    # progress bars of libraries would fill the log
-                    env={**os.environ, "TQDM_DISABLE": "1"},
-                    pass_fds=(writing,),
-                    start_new_session=True,
-                )
-        except BaseException:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
+        with log_path.open("ab") as log:
+            self._child, reading = start_child(WORKER_COMMAND, log, own_group=True)
         self._events = os.fdopen(reading, "rb", buffering=0)
         with contextlib.suppress(BrokenPipeError):  # a child that died at once is noticed by its missing events
             assert self._child.stdin is not None

@@ -19,6 +19,7 @@ from runners import PROMPT_KINDS, RUNNERS
 from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import accuracy_tables, call_tables
 from savbench.config import AUTOCAST_DTYPES, MAX_MASKMEM, ConfigError
+from savbench.worker_process import start_child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from savbench.attention_bench.child import AttentionJob
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_ARGUMENTS, EXIT_INTERRUPTED = 0, 1, 2, 130
-ROOT = Path(__file__).resolve().parents[2]
 CHILD_COMMAND = (sys.executable, "-m", "savbench.attention_bench.child")
 LOG_LINES = 15
 """Last lines of a failed child's output that are shown."""
@@ -167,22 +167,7 @@ def _run(job: AttentionJob, schema: type[Any]) -> Iterator[Any]:
 
 
 def _start(job: AttentionJob, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[str]]:
-    reading, writing = os.pipe()
-    try:
-        child = subprocess.Popen(
-            [*CHILD_COMMAND, "--events", str(writing)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            cwd=ROOT,
-            env={**os.environ, "TQDM_DISABLE": "1"},
-            pass_fds=(writing,),
-        )
-    except BaseException:
-        os.close(reading)
-        raise
-    finally:
-        os.close(writing)
+    child, reading = start_child(CHILD_COMMAND, log, own_group=False)
     with contextlib.suppress(BrokenPipeError):  # a child that died at once is noticed by its exit status
         assert child.stdin is not None
         child.stdin.write(job.to_line().encode())
