@@ -153,6 +153,9 @@ def run_parser() -> argparse.ArgumentParser:
         help=f"what computes attention: {', '.join(CHOICES)}; see FLASH_ATTENTION_FIX.md (default auto: upstream's choice)",
     )  # fmt: skip
     models.add_argument("--num_maskmem", type=int, metavar="N", help="memories that the memory attention sees, 1 to 7 (default 7)")
+    models.add_argument(
+        "--sam1_flow", action="store_true", help="SAM v1: move the mask along optical flow before it prompts the next frame"
+    )
     models.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda where it works)")
     models.add_argument("--weights_dir", type=Path, help="folder with the weights files (default: checkpoints, EdgeTAM/checkpoints)")
     models.add_argument("--random_weights", action="store_true", help="untrained weights: true time and memory, meaningless J&F")
@@ -205,6 +208,7 @@ def config_of(args: argparse.Namespace) -> RunConfig:
         autocast_dtypes=args.autocast_dtype,
         attention=args.attention,
         num_maskmem=args.num_maskmem,
+        sam1_flow=args.sam1_flow,
         device=args.device,
         limit_videos=args.limit_videos,
         limit_objects=args.limit_objects,

@@ -75,6 +75,8 @@ class BuildOptions:
     """Memories that the memory attention sees, the prompted frame's included; None takes the model's own."""
     relative_attention: str = "auto"
     """How SAM v1 computes its relative positions, a method of `attention.relative_position`; other families have none."""
+    move_with_flow: bool = False
+    """Move SAM v1's mask along optical flow before it becomes the next prompt; other families do not prompt themselves."""
     source_dir: Path | None = None
     """Upstream checkout to take the code from; None takes the installed package."""
 

@@ -39,6 +39,8 @@ class RunConfig:
     attention: tuple[str, ...] = ("auto",)
     num_maskmem: int | None = None
     """Memories that the memory attention sees, the prompted frame's included; None takes the model's own."""
+    sam1_flow: bool = False
+    """Move SAM v1's mask along optical flow before it becomes the next prompt."""
     device: str = "auto"
     limit_videos: int | None = None
     limit_objects: int | None = None
@@ -215,6 +217,7 @@ def _arm_id(config: RunConfig, split_name: str, model: str, prompt: str, dtype: 
         "device": config.device if learned else None,
         "random_weights": config.random_weights if learned else None,
         "num_maskmem": config.num_maskmem if learned else None,
+        **({"sam1_flow": True} if config.sam1_flow and RUNNERS[model].family == "sam1" else {}),
     }
     digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:8]
     named = [f"{model}_{prompt}"]

@@ -100,6 +100,7 @@ class _Worker:
             config=spec.config,
             source_dir=job.source_dir,
             num_maskmem=job.config.num_maskmem,
+            move_with_flow=job.config.sam1_flow,
             relative_attention=arm.attention if arm.attention in RELATIVE_CHOICES else "auto",
         )
         runner = spec.build(options)

@@ -261,7 +261,7 @@ def test_one_click_takes_the_best_of_three_masks(runner: Sam1Runner, monkeypatch
 
 
 def test_flow_moves_the_prompt_of_what_is_not_lost(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = Sam1Runner(options(weights=checkpoint), move_with_flow=True)
+    runner = Sam1Runner(options(weights=checkpoint, move_with_flow=True))
     assert any("flow" in note for note in runner.applied.notes)
     monkeypatch.setattr(Motion, "move", lambda self, logits_1hw: logits_1hw.roll(4, dims=2))
     seen = rectangle(32, 20, 40, 28)
@@ -302,7 +302,7 @@ def test_sizes_it_cannot_run_are_refused_by_name(imgsz: int, near: int) -> None:
 
 @pytest.mark.parametrize("imgsz", [16, 48, 160])
 def test_multiples_of_16_run(checkpoint: Path, imgsz: int) -> None:
-    runner = Sam1Runner(options(imgsz=imgsz, weights=checkpoint), move_with_flow=True)
+    runner = Sam1Runner(options(imgsz=imgsz, weights=checkpoint, move_with_flow=True))
     assert len(run_clip(runner, [PROMPTS["mask"]])) == FRAMES
     assert runner.inspect().finite
 

@@ -36,13 +36,12 @@ class Sam1Runner:
 
     name = "sam1"
 
-    def __init__(self, options: BuildOptions, *, move_with_flow: bool = False) -> None:
+    def __init__(self, options: BuildOptions) -> None:
         """Build the model on the device, with the weights of `options.weights` or random ones drawn from `options.seed`.
 
-        Args:
-            move_with_flow: move each mask along optical flow before it becomes the next prompt. Off in every registered model: from one
-                frame to the next an object moves by little of its size, which a box and a click bear, and with it on the baseline would no
-                longer be the image model alone.
+        With `options.move_with_flow` each mask is moved along optical flow before it becomes the next prompt. It is off by default: from
+        one frame to the next an object moves by little of its size, which a box and a click bear, and with it on the baseline is no longer
+        the image model alone.
 
         Raises:
             RunnerError: the size, the device or the weights do not allow it.
@@ -63,12 +62,12 @@ class Sam1Runner:
             load_strictly(self._model, read_checkpoint(options.weights, nested_in=None), str(options.weights))
         self._model.to(self._device).eval()
         self._imgsz = imgsz
-        self._moves = move_with_flow
+        self._moves = options.move_with_flow
         self._clock = PartClock(self._device)
         notes = ["each frame prompted with the previous mask's box, innermost point and low-resolution logits"]
         if imgsz != native:
             notes.append(f"position embeddings resampled from {native} to {imgsz} pixels")
-        if move_with_flow:
+        if self._moves:
             notes.append("previous mask moved along DIS optical flow")
         self.applied = Applied(
             implementation=f"runners.sam1 {options.config}",
