@@ -88,10 +88,8 @@ def track_object(
         ClipError: the clip cannot be used. NothingToTrackError: the object appears on its last frame.
         RunnerError: the model cannot do what is asked.
     """
-    size_hw = video.read_size()
-    prompt_frame, prompt_mask_hw = first_prompt(obj, size_hw)
-    prompt = make_prompt(settings.prompt, prompt_mask_hw, object_id=1, num_points=settings.num_points)
-    feed = _Feed(video, prompt_frame, settings.frame_stride, size_hw)
+    feed, prompt = _prepare(video, obj, settings)
+    prompt_frame, size_hw = feed.frame_at(feed.start), feed.size_hw
     if feed.to_track == 0:
         raise NothingToTrackError(
             f"{obj.folder}: first seen on frame {prompt_frame} of the {len(video.frame_paths)} that are run; nothing is left to track"
@@ -157,10 +155,7 @@ def observe_kernels(
 
     None where there is no frame after the prompt. Raises as `track_object`.
     """
-    size_hw = video.read_size()
-    prompt_frame, prompt_mask_hw = first_prompt(obj, size_hw)
-    prompt = make_prompt(settings.prompt, prompt_mask_hw, object_id=1, num_points=settings.num_points)
-    feed = _Feed(video, prompt_frame, settings.frame_stride, size_hw)
+    feed, prompt = _prepare(video, obj, settings)
     if feed.to_track == 0:
         return None
     last = feed.start + min(2, feed.to_track)
@@ -176,6 +171,14 @@ def observe_kernels(
         runner.close()
 
 
+def _prepare(video: SplitVideo, obj: SplitObject, settings: SessionSettings) -> tuple[_Feed, Prompt]:
+    """The frames to feed and the prompt, from the object's first non-empty mask. Raises ClipError as `track_object`."""
+    size_hw = video.read_size()
+    prompt_frame, prompt_mask_hw = first_prompt(obj, size_hw)
+    prompt = make_prompt(settings.prompt, prompt_mask_hw, object_id=1, num_points=settings.num_points)
+    return _Feed(video, prompt_frame, settings.frame_stride, size_hw), prompt
+
+
 class _Feed:
     """The frames that a runner is fed, by their position among them.
 
@@ -184,7 +187,7 @@ class _Feed:
 
     def __init__(self, video: SplitVideo, prompt_frame: int, stride: int, size_hw: tuple[int, int]) -> None:
         self._paths = video.frame_paths
-        self._size_hw = size_hw
+        self.size_hw = size_hw
         self._frames = range(prompt_frame % stride, len(video.frame_paths), stride)
         self.start = prompt_frame // stride
         """Position of the prompted frame."""
@@ -196,7 +199,7 @@ class _Feed:
         return len(self._frames) - 1 - self.start
 
     def read(self, position: int) -> Frame:
-        return read_frame(self._paths[self._frames[position]], self._size_hw)
+        return read_frame(self._paths[self._frames[position]], self.size_hw)
 
     def frame_at(self, position: int) -> int:
         """Frame of the clip at this position."""

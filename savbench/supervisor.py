@@ -76,7 +76,8 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
         board.record_into(folder.path)
         progress.say(board.why)
         interrupted = Supervisor(config, folder, split.name, targets, progress, argv, board).run(planned)
-        rows = [row for row in folder.done.values() if row.arm_id in {plan.arm.arm_id for plan in planned}]
+        arm_ids = {plan.arm.arm_id for plan in planned}
+        rows = [row for row in folder.done.values() if row.arm_id in arm_ids]
         wanted = len(planned) * len(targets)
         folder.mark(complete=len(rows) >= wanted)
         progress.say(closing_table([plan.arm for plan in planned], rows, folder.latencies()))

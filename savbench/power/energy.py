@@ -8,7 +8,7 @@ time of the frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,11 +71,6 @@ class PowerSummary:
         default="",
     )
     swap_io_mib: float | None = column("Swapped in and out by the whole machine in that time. 0: swap was not touched.")
-
-
-def power_columns() -> dict[str, str]:
-    """Name and meaning of every column that a row has from here, in order."""
-    return {f.name: f.metadata["meaning"] for f in fields(PowerSummary)}
 
 
 def max_gap_s(interval_s: float) -> float:
