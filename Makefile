@@ -10,12 +10,12 @@ shell_scripts = $(wildcard *.sh scripts/*.sh) .ci/run
 .PHONY: help setup setup-dev demo test lint format bench clean
 
 help:
-	@echo "make demo    set up, generate a small split, benchmark SAM 2 and EdgeTAM on it, print the table"
+	@echo "make demo    set up, generate a small split, benchmark a nano SAM 2 and two baselines on it, print the table"
 	@echo "make test    set up if missing, run the tests (PYTEST_ARGS=... goes to pytest)"
 	@echo "make setup   make $(VENV) and install what the benchmark needs"
 	@echo "make lint    check style, types and shell scripts"
 	@echo "make format  bring the Python code into its style"
-	@echo "make bench   run the benchmarks of the benchmark's own parts"
+	@echo "make bench   run the benchmarks of the benchmark's own parts, into benchmarks/RESULTS.md"
 	@echo "make clean   remove caches and the demo's output"
 
 setup:
@@ -41,9 +41,7 @@ format: setup-dev
 	$(python) -m ruff format .
 
 bench: setup-dev
-	@set -e; for script in benchmarks/*.py; do \
-		[ -e "$$script" ] || continue; echo "== $$script"; PYTHONPATH=. $(python) "$$script"; \
-	done
+	$(python) -m benchmarks.run_all
 
 clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks build dist demo_split results/demo

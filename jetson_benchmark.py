@@ -9,10 +9,23 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attention import CHOICES
-from savbench.config import AUTOCAST_DTYPES, ConfigError, RunConfig, all_tags
+from savbench.config import (
+    AUTOCAST_DTYPES,
+    CAMERA_FPS,
+    COMPILE_MODES,
+    COMPILE_SCOPES,
+    DEFAULT_PREFETCH,
+    EXECUTORS,
+    MEMORY_MODES,
+    ORDERS,
+    PRESETS,
+    ConfigError,
+    RunConfig,
+    all_tags,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +36,7 @@ EXIT_BAD_ARGUMENTS = 2
 EPILOG = """\
 subcommands (each has its own --help):
   compare             compare results object by object: files, runs, or the arms within them
+  report              turn results into one page to read, or into figures for a paper
   validate            check that the files of a run agree with each other
   attention           what attention costs here, call by call, and whether masks stay the same
   demo-data           write a small SA-V-shaped split to try everything on
@@ -48,13 +62,14 @@ def run_command(argv: list[str]) -> int:
     from savbench.overlay import OverlayError
     from savbench.power.base import PowerError
     from savbench.progress import Progress
+    from savbench.ray_executor import ExecutorError
     from savbench.results import ResultsError
     from savbench.run_folder import RunFolderError
     from savbench.supervisor import run
 
     try:
         return run(config_of(args), [sys.argv[0], *argv], Progress(), retry_failed=args.retry_failed)
-    except (ConfigError, DatasetError, OverlayError, PowerError, ResultsError, RunFolderError) as error:
+    except (ConfigError, DatasetError, ExecutorError, OverlayError, PowerError, ResultsError, RunFolderError) as error:
         print(f"jetson_benchmark: {error}", file=sys.stderr)
         return EXIT_BAD_ARGUMENTS
 
@@ -99,6 +114,13 @@ def compare_command(argv: list[str]) -> int:
     return compare(argv)
 
 
+def report_command(argv: list[str]) -> int:
+    """Turn results into a page or figures."""
+    from savbench.report.cli import main as report
+
+    return report(argv)
+
+
 def validate_command(argv: list[str]) -> int:
     """Check the files of a run."""
     from savbench.validate import main as validate
@@ -115,6 +137,7 @@ def attention_command(argv: list[str]) -> int:
 
 SUBCOMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compare": compare_command,
+    "report": report_command,
     "validate": validate_command,
     "attention": attention_command,
     "demo-data": demo_data_command,
@@ -137,7 +160,15 @@ def run_parser() -> argparse.ArgumentParser:
     data.add_argument("--limit_objects", type=int, metavar="N", help="run the first N objects of each video")
     data.add_argument("--max_frames", type=int, metavar="N", help="cut clips after N frames; J&F is then not the published one")
     data.add_argument("--frame_stride", type=int, default=1, metavar="N", help="track every Nth frame, hold masks in between (default 1)")
+    data.add_argument(
+        "--prefetch", type=int, default=DEFAULT_PREFETCH, metavar="N",
+        help=f"decode N frames ahead in a thread; 0: between the model's calls, for CPUs with no core free (default {DEFAULT_PREFETCH})",
+    )  # fmt: skip
     data.add_argument("--shuffle_videos", action="store_true", help="take the videos in an order drawn from --seed")
+    data.add_argument(
+        "--shard", type=_shard, metavar="I/N",
+        help="run part I of N of about the same work, the same on every machine; the summaries of all parts, concatenated, are the whole",
+    )  # fmt: skip
 
     models = parser.add_argument_group("models; lists are comma-separated and multiply into arms")
     models.add_argument("--models", type=_names, required=True, metavar="LIST", help=f"MODEL_PROMPT: {', '.join(all_tags())}")
@@ -154,6 +185,18 @@ def run_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     models.add_argument("--num_maskmem", type=int, metavar="N", help="memories that the memory attention sees, 1 to 7 (default 7)")
     models.add_argument(
+        "--memory", choices=MEMORY_MODES, default="bounded",
+        help="SAM 2 and EdgeTAM: bounded keeps what later frames read, upstream prepares and keeps the whole clip (default bounded)",
+    )  # fmt: skip
+    models.add_argument(
+        "--compile", choices=COMPILE_SCOPES, default="off",
+        help="torch.compile: the image encoder, or every part of the model; the warm-up goes on until nothing is compiled (default off)",
+    )  # fmt: skip
+    models.add_argument(
+        "--compile_mode", metavar="MODE",
+        help=f"of torch.compile: {', '.join(COMPILE_MODES)} (default: upstream's where it has one, else torch's)",
+    )  # fmt: skip
+    models.add_argument(
         "--sam1_flow", action="store_true", help="SAM v1: move the mask along optical flow before it prompts the next frame"
     )
     models.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda where it works)")
@@ -164,11 +207,58 @@ def run_parser() -> argparse.ArgumentParser:
 
     measuring = parser.add_argument_group("prompts and measuring")
     measuring.add_argument("--num_points", type=int, default=1, metavar="N", help="clicks of a points prompt (default 1)")
+    measuring.add_argument("--joint_objects", action="store_true", help="track all objects of a video in one session, frames encoded once")
+    measuring.add_argument(
+        "--share_prompts", action="store_true", help="track an object from points, bbox and mask (tags of one model) in one session"
+    )
+    measuring.add_argument(
+        "--stages", action="store_true", help="time the stages of every frame: encoder, memory attention, decoder and so on"
+    )
     measuring.add_argument("--warmup_frames", type=int, default=5, metavar="N", help="untimed frames before each object (default 5)")
+    measuring.add_argument(
+        "--min_seconds", type=float, default=0.0, metavar="S", help="repeat clips until an arm has timed so many seconds"
+    )
+    measuring.add_argument("--min_frames", type=int, default=0, metavar="N", help="repeat clips until an arm has timed so many frames")
+    measuring.add_argument(
+        "--preset", choices=tuple(PRESETS),
+        help="mlperf: at least 600 s and 1024 frames an arm, as long as MLPerf's single-stream scenario measures",
+    )  # fmt: skip
+    measuring.add_argument(
+        "--order", choices=ORDERS, default="sequential",
+        help="of the arms: one after the other, or interleaved, in turn by video, against drift (default sequential)",
+    )  # fmt: skip
+    measuring.add_argument(
+        "--sustained", type=float, metavar="MINUTES",
+        help="repeat the objects until FPS and temperature are steady, at most so long for each arm; writes sustained.csv",
+    )  # fmt: skip
+    measuring.add_argument(
+        "--memory_budget", type=_budget, metavar="MIB",
+        help="refuse an arm whose forecast, from its first clip, needs more; auto: what the machine has available",
+    )  # fmt: skip
     measuring.add_argument("--seed", type=int, default=0, help="for random weights and --shuffle_videos (default 0)")
     measuring.add_argument(
         "--timeout", type=float, default=900.0, metavar="S", help="seconds without progress before a worker is ended (900)"
     )
+
+    streaming = parser.add_argument_group("streaming: every object once more at the camera's pace, beside its offline score")
+    streaming.add_argument(
+        "--realtime", type=float, nargs="?", const=CAMERA_FPS, metavar="FPS",
+        help=f"frames arrive at this rate whether the model is ready or not, and the newest finished mask counts ({CAMERA_FPS:g})",
+    )  # fmt: skip
+    streaming.add_argument(
+        "--realtime_from", type=Path, metavar="FILE",
+        help="simulate it with the latencies in frames.csv of an earlier run, perhaps of another board; masks are computed here",
+    )  # fmt: skip
+
+    where = parser.add_argument_group("where it runs")
+    where.add_argument(
+        "--executor", choices=EXECUTORS, default="local",
+        help="local: worker processes here, one at a time; ray: videos as tasks on a Ray cluster, a GPU each (default local)",
+    )  # fmt: skip
+    where.add_argument(
+        "--ray_address", metavar="ADDRESS", help="HOST:PORT or auto (default: RAY_ADDRESS, the cluster on this machine, or a new one)"
+    )
+    where.add_argument("--cpus_per_task", type=int, default=1, metavar="N", help="with ray: CPUs, and so threads, of a task (default 1)")
 
     board = parser.add_argument_group("power and heat")
     board.add_argument(
@@ -176,6 +266,11 @@ def run_parser() -> argparse.ArgumentParser:
         help="auto, jtop (jetson-stats), sysfs (INA3221 monitors), nvml (desktop GPUs) or none (default auto: the first that answers)",
     )  # fmt: skip
     board.add_argument("--power_interval", type=float, default=0.1, metavar="S", help="seconds between readings (default 0.1)")
+    board.add_argument("--strict", action="store_true", help="take only rows whose validity is ok: wait, try again, refuse in the end")
+    board.add_argument(
+        "--cooldown_c", type=float, default=50.0, metavar="C",
+        help="with --strict and --sustained: temperature that is waited for (default 50)",
+    )  # fmt: skip
 
     output = parser.add_argument_group("output")
     output.add_argument("--out_dir", type=Path, help="folder of the run; a run that is there goes on (default results/<time>)")
@@ -198,7 +293,7 @@ def config_of(args: argparse.Namespace) -> RunConfig:
     for option, folder in (("sam2_dir", args.sam2_dir), ("edgetam_dir", args.edgetam_dir)):
         if folder is not None and not (folder / "sam2").is_dir():
             raise ConfigError(f"--{option} {folder}: holds no sam2 package; give the top of the checkout")
-    return RunConfig(
+    config = RunConfig(
         split_dir=_absolute(args.split_dir),
         models=args.models,
         split_name=args.split_name,
@@ -209,24 +304,45 @@ def config_of(args: argparse.Namespace) -> RunConfig:
         attention=args.attention,
         num_maskmem=args.num_maskmem,
         sam1_flow=args.sam1_flow,
+        memory=args.memory,
+        compile=args.compile,
+        compile_mode=args.compile_mode,
+        stages=args.stages,
         device=args.device,
         limit_videos=args.limit_videos,
         limit_objects=args.limit_objects,
         max_frames=args.max_frames,
         frame_stride=args.frame_stride,
+        prefetch=args.prefetch,
+        realtime_fps=CAMERA_FPS if args.realtime is None and args.realtime_from is not None else args.realtime,
+        realtime_from=None if args.realtime_from is None else _absolute(args.realtime_from),
         seed=args.seed,
         shuffle_videos=args.shuffle_videos,
+        shard=args.shard,
         warmup_frames=args.warmup_frames,
         num_points=args.num_points,
+        joint_objects=args.joint_objects,
+        share_prompts=args.share_prompts,
         out_dir=args.out_dir,
         save_overlays=args.save_overlays,
         save_masks=args.save_masks,
         timeout_s=args.timeout,
         power=args.power,
         power_interval_s=args.power_interval,
+        strict=args.strict,
+        cooldown_c=args.cooldown_c,
+        min_seconds=args.min_seconds,
+        min_frames=args.min_frames,
+        order=args.order,
+        sustained_minutes=args.sustained,
+        memory_budget=args.memory_budget,
+        executor=args.executor,
+        ray_address=args.ray_address,
+        cpus_per_task=args.cpus_per_task,
         edgetam_dir=None if edgetam_dir is None else _absolute(edgetam_dir),
         sam2_dir=None if args.sam2_dir is None else _absolute(args.sam2_dir),
     )
+    return config if args.preset is None else config.with_preset(args.preset)
 
 
 def _bases() -> list[Path]:
@@ -242,11 +358,30 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in (part.strip() for part in text.split(",")) if name)
 
 
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    try:
+        if not slash:
+            raise ValueError
+        return int(number), int(count)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: give the part and the number of parts, for example 2/4") from None
+
+
 def _sizes(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(name) for name in _names(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text}: sizes are whole numbers of pixels, for example 512,1024") from None
+
+
+def _budget(text: str) -> float | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: give MiB, for example 6000, or auto") from None
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import platform
 import statistics
 import sys
 import time
@@ -25,6 +24,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.common import machine
 from savbench.metrics import boundary_radius, score_frame
 
 Mask = npt.NDArray[np.bool_]
@@ -128,7 +128,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--official", type=Path, metavar="DIR", help="folder sav_dataset of a checkout of facebookresearch/sam2")
     parser.add_argument("--rounds", type=int, default=60, help="calls of each implementation per row (default: %(default)s)")
     parser.add_argument("--opencv_threads", type=int, help="threads that OpenCV may use (default: as OpenCV chooses)")
+    parser.add_argument("--quick", action="store_true", help="two rounds, to see that it works")
     arguments = parser.parse_args(argv)
+    if arguments.quick:
+        arguments.rounds = 2
     if arguments.rounds < 1:
         parser.error("--rounds is 1 or more")
     if arguments.opencv_threads is not None:
@@ -137,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.official is not None:
         scorers["official"] = official_scorer(arguments.official)
     opencv = f"OpenCV {cv2.__version__} with {cv2.getNumThreads()} threads"
-    print(f"{platform.machine()}, NumPy {np.__version__}, {opencv}, {arguments.rounds} rounds")
+    print(f"{machine()}, {opencv}, {arguments.rounds} rounds")
     print()
     print(table(scorers, arguments.rounds))
     return 0

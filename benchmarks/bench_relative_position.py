@@ -29,6 +29,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import torch
 
 from attention.kernels import observe
@@ -53,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="timed calls of each way (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="threads of torch on the CPU (default: torch's)")
     parser.add_argument("--parts", default="blocks,encoder", help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="small blocks of one model, to see that it works")
     arguments = parser.parse_args(argv)
+    if arguments.quick:
+        arguments.models, arguments.imgsz, arguments.rounds, arguments.parts = "vit_b", 256, 1, "blocks"
     models, dtypes, parts = (value.split(",") for value in (arguments.models, arguments.dtypes, arguments.parts))
     for values, known in ((models, [*ENCODERS]), (dtypes, ["float32", "bfloat16", "float16"]), (parts, ["blocks", "encoder"])):
         if not set(values) <= set(known):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from runners.base import BuildOptions, VideoRunner
 
 PROMPT_KINDS = ("points", "bbox", "mask")
+SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "nano"
+"""Folder of the trained weights that come with the benchmark."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class RunnerSpec:
     family: str
     config: str | None = None
     checkpoint: str | None = None
-    """File name of the trained weights as upstream publishes them; None for models without weights."""
+    """File name of the trained weights as upstream publishes them, or as they lie in `SHIPPED_WEIGHTS`; None for models without weights."""
     imgsz: int | None = None
     """Default side of the model's input; None where the model works at video resolution."""
     prompts: tuple[str, ...] = PROMPT_KINDS
@@ -59,6 +62,13 @@ def _sam1(encoder: str, checkpoint: str) -> RunnerSpec:
 
 
 RUNNERS: dict[str, RunnerSpec] = {
+    "sam2_nano": RunnerSpec(
+        factory="runners.sam2.Sam2Runner",
+        family="sam2",
+        config="sam2_nano.yaml",
+        checkpoint="sam2_nano.pt",
+        imgsz=192,
+    ),
     "sam2_tiny": _sam2("tiny", "t"),
     "sam2_small": _sam2("small", "s"),
     "sam2_base": _sam2("base_plus", "b+"),

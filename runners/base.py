@@ -23,6 +23,13 @@ Masks = npt.NDArray[np.bool_]
 
 PromptKind = Literal["points", "bbox", "mask"]
 
+CompileScope = Literal["off", "encoder", "full"]
+
+MemoryMode = Literal["bounded", "upstream"]
+
+STAGES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder", "resize_copy", "hole_filling", "other")
+"""What the time of a call can go to, see `FrameReport.stages_ms`."""
+
 
 class RunnerError(RuntimeError):
     """A model cannot do what was asked; the message says what to do instead."""
@@ -56,8 +63,11 @@ class Clip:
 
     name: str
     num_frames: int
+    """Frames that are fed, or more: a run at a camera's pace does not know how many it will pass over."""
     height: int
     width: int
+    frame_files: tuple[Path, ...] | None = None
+    """The JPEGs that are fed, in their order, for `BuildOptions.memory` upstream; None where the frames are not in files of their own."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,15 @@ class BuildOptions:
     """Move SAM v1's mask along optical flow before it becomes the next prompt; other families do not prompt themselves."""
     source_dir: Path | None = None
     """Upstream checkout to take the code from; None takes the installed package."""
+    stages: bool = False
+    """Report the time of each stage of a call, which costs hooks around them."""
+    compile: CompileScope = "off"
+    """What `torch.compile` is applied to: nothing, the image encoder, or every part of the model that takes time."""
+    compile_mode: str | None = None
+    """Mode of `torch.compile`; None takes upstream's, where upstream compiles itself, or torch's default."""
+    memory: MemoryMode = "bounded"
+    """`bounded`: a frame is prepared when it is fed, and what no later frame reads is forgotten. `upstream`: as the official SAM 2 and
+    EdgeTAM do it, all frames are prepared when the clip is opened and everything is kept to its end; other runners refuse."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +113,28 @@ class Applied:
     """Number of parameters."""
     postprocess: Literal["cuda", "opencv", "off"] = "off"
     """What labels the small holes in masks that are filled: upstream's CUDA extension or OpenCV. `off`: none are filled."""
+    takes_late_objects: bool = True
+    """Whether an object can be prompted while others are tracked."""
     notes: tuple[str, ...] = ()
     """Every adjustment made to upstream at run time, in words."""
+
+
+@dataclass(frozen=True)
+class CompileReport:
+    """What `torch.compile` has done since the model was built."""
+
+    mode: str
+    """The mode that was applied; several, separated by a space, where upstream compiles one part with another."""
+    graphs: int = 0
+    """Graphs compiled; while it rises, the model is not warm."""
+    recompilations: int = 0
+    """Those of them that were compiled for code that had been compiled before, as for another number of memories."""
+    compile_ms: float = 0.0
+    """Time of the calls in which something was compiled, their own first run included."""
+    graph_breaks: int = 0
+    """Places where a compiled part goes back to Python."""
+    fallback: str = ""
+    """Parts that run uncompiled although they were to be compiled, and why. Empty: none."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +146,16 @@ class FrameReport:
     output_ms (threshold, copy to the host)."""
     finite: bool = True
     """False where NaN or infinite numbers were found in what the model put out."""
+    stages_ms: Mapping[str, float] = field(default_factory=dict)
+    """With `BuildOptions.stages`, the call by stage, in the order of `STAGES`; empty otherwise. They follow each other without a gap: a
+    stage within another counts once, as itself, and `other` is what lies in none, so that they sum to the call. A stage that the family
+    does not have is absent; one that this call had no use for is 0."""
+    objects_ms: tuple[float, ...] = ()
+    """Where a family tracks the objects of a frame one after the other: the time of each that is its own, in the order of prompting,
+    without the image encoder and what is done for all at once (upscaling to video resolution, copying). Empty where they go through the
+    model together, and where there is one. On a frame that prompts an object, its memory encoder is missing from its own time."""
+    compiled: CompileReport | None = None
+    """None where nothing was to be compiled."""
 
 
 class VideoRunner(Protocol):

@@ -43,7 +43,8 @@ class _Baseline:
 
     _name: str
 
-    def __init__(self, implementation: str, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, options: BuildOptions, implementation: str, notes: tuple[str, ...] = ()) -> None:
+        self._tells_stages = options.stages
         self.applied = Applied(implementation=implementation, device="cpu", imgsz=None, weights="none", notes=notes)
         self._clip: Clip | None = None
         self._last_frame: int | None = None
@@ -125,7 +126,11 @@ class _Baseline:
                 "preprocess_ms": (prepared - begun) * 1e3,
                 "model_ms": (carried - prepared) * 1e3,
                 "output_ms": (done - carried) * 1e3,
-            }
+            },
+            # No stage of a neural network is there: carrying the masks, the flow included, is `other`.
+            stages_ms={"resize_copy": (done - carried + prepared - begun) * 1e3, "other": (carried - prepared) * 1e3}
+            if self._tells_stages
+            else {},
         )
         return masks_nhw
 
@@ -162,8 +167,8 @@ class StaticRunner(_Baseline):
     _name = "static"
 
     def __init__(self, options: BuildOptions) -> None:
-        """`options` change nothing: there is nothing to compute."""
-        super().__init__("copy of the prompted mask")
+        """Of `options` only `stages` changes anything: there is nothing to compute."""
+        super().__init__(options, "copy of the prompted mask")
 
 
 class FlowRunner(_Baseline):
@@ -180,8 +185,10 @@ class FlowRunner(_Baseline):
     _name = "flow"
 
     def __init__(self, options: BuildOptions) -> None:
-        """`options` change nothing: the flow is computed on the CPU, at video resolution."""
-        super().__init__(f"OpenCV {cv2.__version__} DIS optical flow", ("DIS preset medium, without mean normalisation of patches",))
+        """Of `options` only `stages` changes anything: the flow is computed on the CPU, at video resolution."""
+        super().__init__(
+            options, f"OpenCV {cv2.__version__} DIS optical flow", ("DIS preset medium, without mean normalisation of patches",)
+        )
         # OpenCV's type stubs insist on an initial flow, which the function itself does without
         self._dis: Any = None
         self._dis_size: tuple[int, int] | None = None

@@ -7,16 +7,25 @@ time a frame from its decoded pixels on.
 They also keep what they put out for every frame, 0.8 MB per frame and object at 1024 pixels, of which later frames read the memory
 features of a few frames, the object pointers of some more, and both of the prompted frames. The rest is dropped (`forget_outputs`). Masks
 are the same to the last bit.
+
+`whole_clip` is the opposite, for comparison: the clip as upstream's own loader wants it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.base import RunnerError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
+
+    from runners.base import Clip
 
 
 class FrameSlot:
@@ -67,3 +76,21 @@ def forget_outputs(tracked: dict[int, dict[str, Any]], frame: int, *, num_maskme
         output["pred_masks"] = None
         if index < oldest_memory:
             output["maskmem_features"] = output["maskmem_pos_enc"] = None
+
+
+@contextlib.contextmanager
+def whole_clip(clip: Clip) -> Iterator[str]:
+    """A folder in which upstream's loader finds exactly the frames that are fed, in their order; it is gone after the block.
+
+    Raises:
+        RunnerError: the frames are not JPEG files.
+    """
+    if clip.frame_files is None:
+        raise RunnerError(
+            f"--memory upstream: the frames of {clip.name} are in a video file, for which upstream's loader needs another decoder; put "
+            "them into a folder as JPEGs, or use --memory bounded"
+        )
+    with tempfile.TemporaryDirectory(prefix="frames-") as folder:
+        for position, path in enumerate(clip.frame_files):
+            (Path(folder) / f"{position:05d}.jpg").symlink_to(path.absolute())
+        yield folder

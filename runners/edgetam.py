@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from runners.base import VideoRunner
+    from runners.stages import ObjectHook
 
 SIZES = (256, 512, 768, 1024)
 """Sides of the model's input that it can run: the perceiver cuts the feature grid of imgsz / 16 into 16 x 16 equal windows."""
@@ -41,6 +42,11 @@ def build(options: BuildOptions) -> VideoRunner:
     check_size(1024 if options.imgsz is None else options.imgsz)
     if options.source_dir is not None:
         return EdgeTamRunner(options)
+    if options.memory != "bounded":
+        raise RunnerError(
+            f"--memory {options.memory}: transformers' EdgeTAM is fed frame by frame and has no loader of its own; clone "
+            "https://github.com/facebookresearch/EdgeTAM and name it with --edgetam_dir"
+        )
     try:
         from runners.edgetam_hf import EdgeTamHfRunner
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit torch, as transformers and timm report it
@@ -94,15 +100,23 @@ class EdgeTamRunner(OfficialPredictorRunner):
             f"++model.memory_attention.layer.self_attention.feat_sizes=[{grid},{grid}]",
             f"++model.memory_attention.layer.cross_attention.q_sizes=[{grid},{grid}]",
         ]
+        if options.compile != "off":
+            overrides.append("++model.compile_image_encoder=true")
         # Upstream asks timm for ImageNet weights, a download that the checkpoint then overwrites: an offline board could not build it.
         # It also prints its progress, and standard output is the caller's.
         with (
             replaced(backbone, "create_model", _without_download(backbone.create_model)),
             contextlib.redirect_stdout(io.StringIO()),
+            self._compiler.upstreams_own(),
         ):
             predictor = build_sam2_video_predictor(options.config or "configs/edgetam.yaml", device="cpu", hydra_overrides_extra=overrides)
         _check_rotary_sizes(predictor, grid)
         predictor.spatial_perceiver.forward_2d = _with_reshape(predictor.spatial_perceiver.forward_2d)
+        if options.compile == "full":
+            self._compiler.compile_forward(
+                predictor.memory_encoder, predictor.spatial_perceiver, predictor.sam_prompt_encoder, predictor.sam_mask_decoder
+            )
+            self._compiler.compile_forward(predictor.memory_attention, dynamic=True)
         return predictor
 
     def _loader_module(self) -> ModuleType:
@@ -121,6 +135,9 @@ class EdgeTamRunner(OfficialPredictorRunner):
             "attention kernels left to PyTorch's choice (upstream tries flash alone first)",
             "perceiver.forward_2d reshapes where it views when a session has several objects",
         )
+
+    def _object_hook(self) -> ObjectHook | None:
+        return None
 
     def _add(self, state: dict[str, Any], frame_index: int, prompt: Prompt) -> None:
         if state["tracking_has_started"] and prompt.object_id not in state["obj_id_to_idx"]:

@@ -21,6 +21,7 @@ as a batch: the results are the same, the time is not.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,9 +32,11 @@ from torch.nn import functional
 from transformers import EdgeTamVideoConfig, EdgeTamVideoInferenceSession, EdgeTamVideoModel, EdgeTamVisionConfig, TimmWrapperConfig
 
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
+from runners.compiling import Compiler
 from runners.components import fill_holes
 from runners.edgetam import STRIDE, check_size
 from runners.edgetam_weights import convert
+from runners.stages import ObjectHook, StageHook, Stages
 from runners.torch_common import (
     FramePreprocessor,
     PartClock,
@@ -105,6 +108,13 @@ class EdgeTamHfRunner:
             # The temporal encodings need no care here: transformers looks up the prompted frame's from the end of the table.
             self._model.num_maskmem = options.num_maskmem
         self._model.to(self._device).eval()
+        self._compiler = Compiler(options, self._device)
+        if options.compile != "off":
+            self._compiler.compile_forward(self._model.vision_encoder)
+        if options.compile == "full":
+            model = self._model
+            self._compiler.compile_forward(model.memory_encoder, model.spatial_perceiver, model.prompt_encoder, model.mask_decoder)
+            self._compiler.compile_forward(model.memory_attention, dynamic=True)
         self._imgsz = imgsz
         self._preprocess = FramePreprocessor(imgsz, self._device)
         self._clock = PartClock(self._device)
@@ -120,6 +130,22 @@ class EdgeTamHfRunner:
                 "object pointer and memory of a mask prompt computed as officially",
                 "small holes in masks filled as officially",
             ),
+        )
+        self._stages = Stages(
+            self,
+            self._device,
+            [
+                StageHook(self, "_preprocess", "resize_copy"),
+                StageHook(self._model, "get_image_features", "image_encoder"),
+                StageHook(self._model, "_prepare_memory_conditioned_features", "memory_attention"),
+                StageHook(self._model, "_single_frame_forward", "mask_decoder"),
+                StageHook(self._model, "_encode_new_memory", "memory_encoder"),
+                StageHook(self, "_at_video_resolution", "resize_copy"),
+                StageHook(sys.modules[__name__], "masks_to_host", "resize_copy"),
+                StageHook(sys.modules[__name__], "fill_holes", "hole_filling"),
+            ],
+            ObjectHook(self._model, "_run_single_frame_inference", lambda *_, obj_idx, **__: int(obj_idx)),
+            timed=options.stages,
         )
         self._clip: Clip | None = None
         self._session: Any = None
@@ -146,6 +172,7 @@ class EdgeTamHfRunner:
         self._clock.mark("preprocess_ms")
         for prompt in prompts:
             self._add(frame_index, prompt)
+        self._stages.watch_objects(self._session.get_obj_num())
         return self._advance(frame_index, image_chw)
 
     def track(self, frame_index: int, frame_hwc: Frame) -> Masks:
@@ -157,9 +184,16 @@ class EdgeTamHfRunner:
         return self._advance(frame_index, image_chw)
 
     def inspect(self) -> FrameReport:
-        return FrameReport(parts_ms=self._clock.parts_ms(), finite=all(bool(tensor.isfinite().all()) for tensor in self._outputs))
+        return FrameReport(
+            parts_ms=self._clock.parts_ms(),
+            finite=all(bool(tensor.isfinite().all()) for tensor in self._outputs),
+            stages_ms=self._stages.stages_ms(),
+            objects_ms=self._stages.objects_ms(0 if self._session is None else self._session.get_obj_num()),
+            compiled=self._compiler.report(),
+        )
 
     def close(self) -> None:
+        self._stages.forget_objects()
         self._clip = None
         self._session = None
         self._next_index = None
@@ -203,7 +237,7 @@ class EdgeTamHfRunner:
         if frame_index >= clip.num_frames:
             raise RunnerError(f"edgetam: frame {frame_index} lies behind the end of the clip that was opened")
         low_n1hw = self._model(inference_session=session, frame=image_chw, frame_idx=frame_index).pred_masks
-        logits_n1hw = functional.interpolate(low_n1hw.float(), size=(clip.height, clip.width), mode="bilinear", align_corners=False)
+        logits_n1hw = self._at_video_resolution(low_n1hw)
         self._outputs = [logits_n1hw, *self._round_memory(frame_index)]
         self._forget(frame_index)
         self._next_index = frame_index + 1
@@ -212,6 +246,11 @@ class EdgeTamHfRunner:
         self._clock.mark("output_ms")
         synchronize(self._device)
         return masks_nhw
+
+    def _at_video_resolution(self, low_n1hw: torch.Tensor) -> torch.Tensor:
+        session = self._session
+        size_hw = (session.video_height, session.video_width)
+        return functional.interpolate(low_n1hw.float(), size=size_hw, mode="bilinear", align_corners=False)
 
     def _round_memory(self, frame_index: int) -> list[torch.Tensor]:
         """Round the memory features of this frame (point 1 of the module's docstring). Returns what the frame left for later ones.

@@ -7,13 +7,16 @@ extension cannot be used, another is replaced for good: the one that labels comp
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
-from runners.bounded import FrameSlot, forget_outputs
+from runners.bounded import FrameSlot, forget_outputs, whole_clip
+from runners.compiling import Compiler
 from runners.components import provide_components
+from runners.stages import ObjectHook, StageHook, Stages
 from runners.torch_common import (
     FramePreprocessor,
     PartClock,
@@ -54,6 +57,8 @@ class OfficialPredictorRunner:
         imgsz = 1024 if options.imgsz is None else options.imgsz
         self._check_size(imgsz)
         self._device = resolve_device(options.device)
+        self._memory = options.memory
+        self._compiler = Compiler(options, self._device)
         torch.manual_seed(options.seed)
         self._predictor = self._build(options, imgsz)
         if options.weights is not None:
@@ -73,6 +78,7 @@ class OfficialPredictorRunner:
             postprocess=self._postprocess,
             notes=self._notes(),
         )
+        self._stages = Stages(self, self._device, self._stage_hooks(), self._object_hook(), timed=options.stages)
         self._state: dict[str, Any] | None = None
         self._slot = FrameSlot(0)
         self._propagation: Iterator[tuple[int, list[int], torch.Tensor]] | None = None
@@ -95,8 +101,36 @@ class OfficialPredictorRunner:
 
     def _notes(self) -> tuple[str, ...]:
         """Adjustments to upstream, for the row; those of this class first."""
-        notes = ("under float16 autocast, memory features stored in float32 instead of bfloat16",)
-        return (*notes, "components of masks labelled by OpenCV instead of sam2._C") if self._postprocess == "opencv" else notes
+        notes = ["under float16 autocast, memory features stored in float32 instead of bfloat16", *self._compiler.notes]
+        if self._postprocess == "opencv":
+            notes.append("components of masks labelled by OpenCV instead of sam2._C")
+        if self._memory == "upstream":
+            notes.append("frames prepared by upstream's loader when the clip is opened: in init_ms and not in latency_ms")
+        return tuple(notes)
+
+    def _stage_hooks(self) -> list[StageHook]:
+        hooks = [
+            StageHook(self, "_preprocess", "resize_copy"),
+            StageHook(self._predictor, "forward_image", "image_encoder"),
+            StageHook(self._predictor, "_prepare_memory_conditioned_features", "memory_attention"),
+            StageHook(self._predictor, "_forward_sam_heads", "mask_decoder"),
+            # EdgeTAM's spatial perceiver is called in it.
+            StageHook(self._predictor, "_encode_new_memory", "memory_encoder"),
+            StageHook(self._predictor, "_get_orig_video_res_output", "resize_copy"),
+            StageHook(sys.modules[__name__], "masks_to_host", "resize_copy"),
+        ]
+        if self._postprocess != "off":
+            hooks.append(StageHook(self._loader_module(), "fill_holes_in_mask_scores", "hole_filling"))
+        return hooks
+
+    def _object_hook(self) -> ObjectHook | None:
+        """What upstream calls for each object; None where it tracks all as a batch."""
+        return ObjectHook(self._predictor, "_run_single_frame_inference", self._object_of)
+
+    def _object_of(self, *_: Any, output_dict: Any, **__: Any) -> int:
+        """The object whose inference upstream runs, by the store of outputs that it hands over."""
+        stores = self._opened()["output_dict_per_obj"]
+        return next(int(index) for index, outputs in stores.items() if outputs is output_dict)
 
     def _provide_hole_filling(self) -> Literal["cuda", "opencv", "off"]:
         from sam2.utils import misc
@@ -105,43 +139,60 @@ class OfficialPredictorRunner:
 
     def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
         self.close()
-        self._slot = FrameSlot(clip.num_frames)
-        self._slot.put(0, self._preprocess(first_frame_hwc))
+        if self._memory == "upstream":
+            with whole_clip(clip) as folder:
+                self._state = self._predictor.init_state(video_path=folder)
+        else:
+            self._slot = FrameSlot(clip.num_frames)
+            self._slot.put(0, self._preprocess(first_frame_hwc))
 
-        def load_video_frames(**_: Any) -> tuple[FrameSlot, int, int]:
-            return self._slot, clip.height, clip.width
+            def load_video_frames(**_: Any) -> tuple[FrameSlot, int, int]:
+                return self._slot, clip.height, clip.width
 
-        with replaced(self._loader_module(), "load_video_frames", load_video_frames):
-            self._state = self._predictor.init_state(video_path=clip.name)
+            with replaced(self._loader_module(), "load_video_frames", load_video_frames):
+                self._state = self._predictor.init_state(video_path=clip.name)
         synchronize(self._device)
 
     def prompt(self, frame_index: int, frame_hwc: Frame, prompts: Sequence[Prompt]) -> Masks:
         state = self._opened()
         self._clock.start()
-        self._slot.put(frame_index, self._preprocess(frame_hwc))
+        self._prepare(frame_index, frame_hwc)
         self._clock.mark("preprocess_ms")
         for prompt in prompts:
             self._add(state, frame_index, prompt)
         # A generator that is under way was planned without the new objects; a fresh one starts at this frame and yields it first.
         self._propagation = iter(self._predictor.propagate_in_video(state, start_frame_idx=frame_index))
+        self._stages.watch_objects(len(state["obj_ids"]))
         return self._advance(frame_index)
 
     def track(self, frame_index: int, frame_hwc: Frame) -> Masks:
         self._clock.start()
-        self._slot.put(frame_index, self._preprocess(frame_hwc))
+        self._prepare(frame_index, frame_hwc)
         self._clock.mark("preprocess_ms")
         return self._advance(frame_index)
 
     def inspect(self) -> FrameReport:
-        return FrameReport(parts_ms=self._clock.parts_ms(), finite=all(bool(t.isfinite().all()) for t in self._last_outputs()))
+        return FrameReport(
+            parts_ms=self._clock.parts_ms(),
+            finite=all(bool(t.isfinite().all()) for t in self._last_outputs()),
+            stages_ms=self._stages.stages_ms(),
+            objects_ms=self._stages.objects_ms(0 if self._state is None else len(self._state["obj_ids"])),
+            compiled=self._compiler.report(),
+        )
 
     def close(self) -> None:
+        self._stages.forget_objects()
         self._propagation = None
         self._logits_n1hw = None
         if self._state is not None:
             self._predictor.reset_state(self._state)
         self._state = None
         self._slot = FrameSlot(0)
+
+    def _prepare(self, frame_index: int, frame_hwc: Frame) -> None:
+        """Make the frame the model's input; upstream's loader has done so for all of them."""
+        if self._memory == "bounded":
+            self._slot.put(frame_index, self._preprocess(frame_hwc))
 
     def _opened(self) -> dict[str, Any]:
         if self._state is None:
@@ -178,6 +229,8 @@ class OfficialPredictorRunner:
         return masks_nhw
 
     def _forget(self, frame_index: int) -> None:
+        if self._memory == "upstream":
+            return
         for outputs in self._output_stores():
             forget_outputs(
                 outputs["non_cond_frame_outputs"],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,11 @@ from runners.base import BuildOptions, RunnerError
 from runners.official import OfficialPredictorRunner
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
+
+OWN_CONFIGS = Path(__file__).resolve().parent / "nano"
+"""Folder of the configurations that are not part of the `sam2` package."""
 
 
 def import_sam2(source_dir: Path | None) -> ModuleType:
@@ -40,7 +46,7 @@ def import_sam2(source_dir: Path | None) -> ModuleType:
 
 
 class Sam2Runner(OfficialPredictorRunner):
-    """SAM 2.1 tiny, small, base+ or large; `options.config` names the size. Sizes: multiples of 32."""
+    """SAM 2.1 tiny, small, base+ or large, or our nano; `options.config` names the size. Sizes: multiples of 32."""
 
     name = "sam2"
 
@@ -53,7 +59,17 @@ class Sam2Runner(OfficialPredictorRunner):
         from sam2.build_sam import build_sam2_video_predictor
 
         overrides = [f"++model.image_size={imgsz}"]
-        return build_sam2_video_predictor(options.config, device=str(self._device), hydra_overrides_extra=overrides)
+        if options.compile == "encoder":
+            overrides.append("++model.compile_image_encoder=true")
+        configs = _configs_beside_the_package() if (OWN_CONFIGS / options.config).is_file() else contextlib.nullcontext()
+        # Where it compiles it also prints, and standard output is the caller's.
+        with configs, self._compiler.upstreams_own(), contextlib.redirect_stdout(io.StringIO()):
+            return build_sam2_video_predictor(
+                options.config,
+                device=str(self._device),
+                hydra_overrides_extra=overrides,
+                vos_optimized=options.compile == "full",
+            )
 
     def _loader_module(self) -> ModuleType:
         import sam2.sam2_video_predictor as module
@@ -62,6 +78,25 @@ class Sam2Runner(OfficialPredictorRunner):
 
     def _implementation(self) -> str:
         return f"sam2 {package_version(self._package)}"
+
+
+@contextlib.contextmanager
+def _configs_beside_the_package() -> Iterator[None]:
+    """Let Hydra find configurations in `OWN_CONFIGS` for the time of the block.
+
+    `sam2` points Hydra at its own package when it is imported, and Hydra has one place to look: absolute paths and further search paths
+    in overrides are refused.
+    """
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    packaged = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(OWN_CONFIGS), version_base="1.2"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = packaged
 
 
 def package_version(package: ModuleType) -> str:

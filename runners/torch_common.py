@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from runners import nvtx
 from runners.base import RunnerError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def masks_to_host(logits_n1hw: torch.Tensor) -> Masks:
 class PartClock:
     """Times the parts of one call: CUDA events on a GPU, so that no synchronisation is added, the wall clock elsewhere.
 
-    With SAVBENCH_NVTX=1 in the environment each part is an NVTX range too, for Nsight Systems (`scripts/profile_nsys.sh`).
+    Each part is an NVTX range too, see `runners.nvtx`.
     """
 
     PARTS = ("preprocess_ms", "model_ms", "output_ms")
@@ -101,7 +101,7 @@ class PartClock:
         self._on_cuda = device.type == "cuda"
         self._device = device
         self._stamps: list[Any] = []
-        self._nvtx = torch.cuda.nvtx if self._on_cuda and os.environ.get("SAVBENCH_NVTX") == "1" else None
+        self._nvtx = nvtx.ranges()
         self._range_open = False
 
     def start(self) -> None:

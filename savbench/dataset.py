@@ -1,16 +1,23 @@
-"""SA-V val and test splits on disk, read lazily.
+"""SA-V splits on disk, read lazily.
 
-The layout is the published one (sav_dataset/README.md of facebookresearch/sam2):
+The layout is the published one of val and test (sav_dataset/README.md of facebookresearch/sam2):
 
     {split_dir}/{split}.txt                                            video ids, one a line
     {split_dir}/JPEGImages_24fps/{video}/{frame}.jpg                   00000.jpg, 00001.jpg, ...
     {split_dir}/Annotations_6fps/{video}/{object}/{frame}.png          00000.png, 00004.png, ...
 
+A video's frames may also be one file, as SA-V's training videos are published, in place of their folder:
+
+    {split_dir}/JPEGImages_24fps/{video}.mp4                           frame i of the file is 0000i.jpg; also .mov, .m4v, .mkv, .webm
+
+A video that has both is refused, since the two do not hold the same pixels and a result should not depend on which was found first.
+
 Opening a split reads the list of ids and nothing else; a video's folders are listed when it is asked for, and images are decoded one
-at a time by `read_frame` and `read_mask`.
+at a time, frames by `savbench.frames` and masks by `read_mask`.
 
 Frame indices. The index of a frame is its position among the video's JPEGs in numerical order, which is what trackers count in; the
-number in its name may have gaps (00000, 00004, 00008). Annotations are matched to frames by that number, never by position.
+number in its name may have gaps (00000, 00004, 00008). Annotations are matched to frames by that number, never by position. In a video
+file number and index are the same.
 
 Two kinds of failure: `DatasetError` means that the split cannot be used at all, `ClipError` that one video or one object cannot, while
 the rest of the split can.
@@ -20,8 +27,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +36,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from runners.base import Frame
+from savbench.frames import IMAGE_ERRORS, FrameSource, JpegFrames, unreadable
+from savbench.frames import ClipError as ClipError
+from savbench.video_file import VIDEO_SUFFIXES, open_video
 
 FRAMES_DIR = "JPEGImages_24fps"
 MASKS_DIR = "Annotations_6fps"
@@ -41,19 +48,12 @@ MASK_SUFFIXES = ("png",)
 BoolMask = npt.NDArray[np.bool_]
 """Mask of one object, (height, width), bool."""
 
-# Only decoders that such files need: Pillow picks by content, and some of its others start outside programs.
-_FRAME_FORMATS = ("JPEG", "PNG")
+# Only the decoder that such files need: Pillow picks by content, and some of its others start outside programs.
 _MASK_FORMATS = ("PNG",)
-# What Pillow was seen to raise on truncated and bit-flipped JPEG and PNG files, and what its decoders document.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 class DatasetError(RuntimeError):
     """The split as a whole cannot be used; the message says why and what to do."""
-
-
-class ClipError(RuntimeError):
-    """One video or object cannot be used; the message has the path and what to do. The rest of the split is not affected."""
 
 
 class NothingToTrackError(ClipError):
@@ -82,8 +82,8 @@ class SplitVideo:
     """One video: its frames and objects, as listed on disk, with nothing decoded."""
 
     name: str
-    frame_paths: tuple[Path, ...]
-    """Path of every frame; the position is the frame index."""
+    frames: FrameSource
+    """Its frames, by frame index."""
     objects: tuple[SplitObject, ...]
     """Usable objects, by name."""
     defects: Mapping[str, str] = field(default_factory=dict)
@@ -113,17 +113,12 @@ class SplitVideo:
         raise ClipError(f"video {self.name} has no object {name}; it has {', '.join(self.object_names)}")
 
     def read_size(self) -> tuple[int, int]:
-        """(height, width) of the first frame, from the header of its file; the pixels are not decoded.
+        """(height, width) of the first frame.
 
         Raises:
             ClipError: the file is unreadable.
         """
-        path = self.frame_paths[0]
-        try:
-            with Image.open(path, formats=_FRAME_FORMATS) as image:
-                return image.height, image.width
-        except _UNREADABLE as error:
-            raise ClipError(_unreadable("frame", path, error)) from error
+        return self.frames.read_size()
 
     def take(self, max_frames: int | None = None) -> SplitVideo:
         """The video cut after its first `max_frames` frames, annotations too; an object that keeps none has nothing to track.
@@ -133,19 +128,19 @@ class SplitVideo:
         """
         if max_frames is not None and max_frames < 1:
             raise ValueError(f"max_frames is 1 or more, not {max_frames}")
-        kept_paths = self.frame_paths[:max_frames]
+        frames = self.frames.take(max_frames)
         objects: list[SplitObject] = []
         cut_off = dict(self.cut_off)
         for obj in self.objects:
-            kept = tuple((index, path) for index, path in obj.annotations if index < len(kept_paths))
+            kept = tuple((index, path) for index, path in obj.annotations if index < len(frames))
             if kept:
                 objects.append(replace(obj, annotations=kept, left_out=obj.left_out + len(obj.annotations) - len(kept)))
             else:
                 cut_off[obj.object] = (
-                    f"{obj.folder}: none of its {len(obj.annotations)} annotated frames is among the first {len(kept_paths)} frames; "
+                    f"{obj.folder}: none of its {len(obj.annotations)} annotated frames is among the first {len(frames)} frames; "
                     "raise --max_frames"
                 )
-        return replace(self, frame_paths=kept_paths, objects=tuple(objects), cut_off=MappingProxyType(cut_off))
+        return replace(self, frames=frames, objects=tuple(objects), cut_off=MappingProxyType(cut_off))
 
 
 @dataclass(frozen=True)
@@ -176,11 +171,8 @@ class Split:
         Raises:
             ClipError: no frames or no objects at all, or frames whose order cannot be told.
         """
-        frames_dir = self.root / FRAMES_DIR / name
         masks_dir = self.root / MASKS_DIR / name
-        frame_names = _numbered_files(frames_dir, FRAME_SUFFIXES)
-        if not frame_names:
-            raise ClipError(f"{frames_dir}: no .jpg frames; extract the video's frames again or take {name} out of {self.name}.txt")
+        frames, numbers = _list_frames(self.root / FRAMES_DIR / name, self.name)
         try:
             with os.scandir(masks_dir) as entries:
                 object_names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
@@ -191,7 +183,7 @@ class Split:
                 f"{masks_dir}: no folder of an object; SA-V keeps one folder of masks per object "
                 f"({masks_dir / '000' / '00000.png'}), extract the annotations again"
             )
-        index_of_number = {number: index for index, number in enumerate(frame_names)}
+        index_of_number = {number: index for index, number in enumerate(numbers)}
         objects: list[SplitObject] = []
         defects: dict[str, str] = {}
         for object_name in object_names:
@@ -201,7 +193,7 @@ class Split:
                 defects[object_name] = str(error)
         return SplitVideo(
             name=name,
-            frame_paths=tuple(frames_dir / frame_name for frame_name in frame_names.values()),
+            frames=frames,
             objects=tuple(objects),
             defects=MappingProxyType(defects),
         )
@@ -265,30 +257,6 @@ def open_split(split_dir: str | os.PathLike[str], split_name: str | None = None)
     return Split(root, list_path.stem, _read_list(list_path))
 
 
-def read_frame(path: Path, size_hw: tuple[int, int] | None = None) -> Frame:
-    """Decode a frame: (height, width, 3), RGB, uint8, writable.
-
-    Decoded by Pillow and converted to RGB, so that the pixels are those that SAM 2's own loader sees. As there, an EXIF orientation is
-    not applied: SA-V frames carry none, and masks are drawn on the stored pixels.
-
-    Args:
-        size_hw: size that all frames of the clip have; None accepts any.
-
-    Raises:
-        ClipError: missing, unreadable, truncated, or of another size.
-    """
-    try:
-        with Image.open(path, formats=_FRAME_FORMATS) as image:
-            if size_hw is not None and (image.height, image.width) != size_hw:
-                raise ClipError(
-                    f"{path}: the frame is {image.width}x{image.height}, the first one of its video {size_hw[1]}x{size_hw[0]}; "
-                    "extract the frames of this video again"
-                )
-            return np.array(image.convert("RGB"))
-    except _UNREADABLE as error:
-        raise ClipError(_unreadable("frame", path, error)) from error
-
-
 def read_mask(path: Path, size_hw: tuple[int, int] | None = None) -> BoolMask:
     """Decode a mask: (height, width), bool, True where the stored value is above 0.
 
@@ -309,8 +277,8 @@ def read_mask(path: Path, size_hw: tuple[int, int] | None = None) -> BoolMask:
                     "masks have the size of the frames, extract the annotations again"
                 )
             values = np.array(image)
-    except _UNREADABLE as error:
-        raise ClipError(_unreadable("mask", path, error)) from error
+    except IMAGE_ERRORS as error:
+        raise ClipError(unreadable("mask", path, error)) from error
     if values.ndim != 2:
         raise ClipError(f"{path}: a colour image with {values.shape[2]} channels; a mask has one channel (or a palette)")
     if values.dtype == np.bool_:
@@ -346,6 +314,26 @@ def first_prompt(obj: SplitObject, size_hw: tuple[int, int]) -> tuple[int, BoolM
     if obj.left_out:
         raise NothingToTrackError(f"{message}; {obj.left_out} more were left out by --max_frames, raise it")
     raise ClipError(f"{message}; remove the object's folder or extract the annotations again")
+
+
+def _list_frames(folder: Path, list_name: str) -> tuple[FrameSource, Sequence[int]]:
+    """A video's frames and their numbers: those of a folder of JPEGs, or of the video file of its name."""
+    beside = (folder.with_name(f"{folder.name}.{suffix}") for suffix in VIDEO_SUFFIXES)
+    files = [path for path in beside if path.is_file()]
+    if files and folder.is_dir():
+        files.insert(0, folder)
+    if len(files) > 1:
+        raise ClipError(
+            f"{' and '.join(map(str, files))}: the frames of one video more than once, with different pixels; keep one of them and move "
+            "the others away"
+        )
+    if files:
+        video = open_video(files[0])
+        return video, range(len(video))
+    names = _numbered_files(folder, FRAME_SUFFIXES)
+    if not names:
+        raise ClipError(f"{folder}: no .jpg frames; extract the video's frames again or take {folder.name} out of {list_name}.txt")
+    return JpegFrames(tuple(folder / name for name in names.values())), tuple(names)
 
 
 def _numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
@@ -420,8 +408,3 @@ def _read_list(path: Path) -> list[str]:
 
 def _no_folder(folder: Path, error: OSError) -> str:
     return f"{folder}: cannot be listed ({error.strerror}); extract this video again or take it out of the list"
-
-
-def _unreadable(what: str, path: Path, error: BaseException) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"{path}: unreadable {what} ({reason or type(error).__name__}); extract or download it again"

@@ -10,11 +10,13 @@ from attention import AttentionError
 from runners.base import RunnerError
 from savbench.config import NOT_APPLICABLE
 from savbench.environment import cpu_name
-from savbench.memory import reset_torch_peaks, torch_peaks, unified_memory
+from savbench.memory import gpu_memory, reset_torch_peaks, torch_peaks, unified_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
+
+    from savbench.memory import GpuMemory
 
 
 class AttentionCounts(Protocol):
@@ -57,6 +59,9 @@ class Device(Protocol):
     def peaks_mib(self) -> tuple[float | None, float | None]:
         """Peaks of allocated and reserved GPU memory since the reset, in MiB; None where there is no GPU."""
 
+    def gpu_memory_mib(self) -> GpuMemory | None:
+        """GPU memory in use now; None where there is no GPU."""
+
 
 class _NoAttention:
     fell_back: int | None = None
@@ -94,6 +99,9 @@ class PlainCpu:
 
     def peaks_mib(self) -> tuple[float | None, float | None]:
         return None, None
+
+    def gpu_memory_mib(self) -> GpuMemory | None:
+        return None
 
 
 def check_attention(choice: str, dtype: str, device: str) -> None:
@@ -188,3 +196,6 @@ class TorchDevice:
 
     def peaks_mib(self) -> tuple[float | None, float | None]:
         return torch_peaks(self._torch, self._device)
+
+    def gpu_memory_mib(self) -> GpuMemory | None:
+        return gpu_memory(self._torch, self._device)

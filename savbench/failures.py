@@ -34,7 +34,7 @@ def status_of_exit(return_code: int, oom_kills: int) -> tuple[str, str]:
         oom_kills: by how much the kernel's count of out-of-memory kills rose while the worker ran.
     """
     if return_code == -signal.SIGKILL and oom_kills > 0:
-        return "oom", "the kernel killed the worker for want of memory; use a smaller --imgsz or --autocast_dtype float16, or free memory"
+        return "oom", "the kernel killed the worker for want of memory"
     if return_code < 0:
         try:
             name = signal.Signals(-return_code).name
@@ -44,3 +44,22 @@ def status_of_exit(return_code: int, oom_kills: int) -> tuple[str, str]:
             return "killed", "the worker was killed (SIGKILL), by a person or by the kernel for want of memory; see `dmesg`"
         return "killed", f"the worker died of {name}; the log has the stack"
     return "error", f"the worker ended with exit status {return_code}; see the log"
+
+
+def memory_hint(*, dtype: str = "float32", has_size: bool = True, joint: bool = False, grows: bool = False) -> str:
+    """What to do where memory ran out, as far as the arm leaves a choice.
+
+    Args:
+        dtype: autocast dtype of the arm.
+        has_size: whether the model takes --imgsz.
+        joint: whether the objects of a video share a session.
+        grows: whether memory is known to grow with the length of the clip.
+    """
+    choices = [
+        "a smaller --imgsz" if has_size else "",
+        "--autocast_dtype float16" if dtype == "float32" and has_size else "",
+        "fewer objects at a time (without --joint_objects)" if joint else "",
+        "shorter clips (--max_frames)" if grows else "",
+    ]
+    listed = ", ".join(filter(None, choices))
+    return f"use {listed}, or end other programs" if listed else "end other programs"

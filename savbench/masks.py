@@ -1,8 +1,13 @@
-"""Predicted masks: packed in memory until they are scored, and on disk in SA-V's layout, which the official evaluator reads."""
+"""Predicted masks: packed while a clip is tracked, compressed until they are scored, and on disk in SA-V's layout.
+
+The official evaluator reads that layout.
+"""
 
 from __future__ import annotations
 
+import base64
 import shutil
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +22,7 @@ BoolMask = npt.NDArray[np.bool_]
 class PackedMask:
     """A boolean mask at eight pixels a byte."""
 
-    __slots__ = ("_bits", "shape")
+    __slots__ = ("bits", "shape")
 
     def __init__(self, mask_hw: BoolMask) -> None:
         """
@@ -30,20 +35,66 @@ class PackedMask:
         if mask_hw.dtype != np.bool_ or mask_hw.ndim != 2:
             raise ValueError(f"a mask is a boolean (height, width) array, not {mask_hw.dtype} of shape {mask_hw.shape}")
         self.shape: tuple[int, int] = (mask_hw.shape[0], mask_hw.shape[1])
-        self._bits = np.packbits(mask_hw)
+        self.bits: npt.NDArray[np.uint8] = np.packbits(mask_hw)
 
     @property
     def nbytes(self) -> int:
         """Bytes that the pixels take."""
-        return self._bits.nbytes
+        return self.bits.nbytes
 
     def unpack(self) -> BoolMask:
         """The mask, (height, width), bool, in an array of its own."""
         height, width = self.shape
-        return np.unpackbits(self._bits, count=height * width).view(np.bool_).reshape(height, width)
+        return np.unpackbits(self.bits, count=height * width).view(np.bool_).reshape(height, width)
 
 
-def save_object_masks(masks_dir: Path, arm: str, video: str, object_id: str, masks: Mapping[str, PackedMask]) -> Path:
+class CompressedMask:
+    """A boolean mask to keep for long or to send to another process: some kilobytes for a mask of a video in full HD."""
+
+    __slots__ = ("_data", "shape")
+
+    def __init__(self, data: bytes, shape: tuple[int, int]) -> None:
+        """
+        Args:
+            data: bits of the pixels, eight to a byte, compressed by zlib.
+            shape: (height, width) of the mask.
+        """
+        self._data = data
+        self.shape = shape
+
+    @classmethod
+    def of(cls, mask: BoolMask | PackedMask) -> CompressedMask:
+        """Compress a mask, (height, width)."""
+        bits = mask.bits if isinstance(mask, PackedMask) else np.packbits(mask)
+        return cls(zlib.compress(bits.tobytes(), 1), (mask.shape[0], mask.shape[1]))
+
+    @classmethod
+    def from_text(cls, text: str, shape: tuple[int, int]) -> CompressedMask:
+        """The inverse of `to_text`."""
+        return cls(base64.b64decode(text), shape)
+
+    def to_text(self) -> str:
+        """The compressed pixels in ASCII."""
+        return base64.b64encode(self._data).decode()
+
+    @property
+    def nbytes(self) -> int:
+        return len(self._data)
+
+    def unpack(self) -> BoolMask:
+        """The mask, (height, width), bool, in an array of its own.
+
+        Raises:
+            ValueError: the data are not a mask of this shape.
+        """
+        height, width = self.shape
+        bits = np.frombuffer(zlib.decompress(self._data), np.uint8)
+        if bits.size != (height * width + 7) // 8:
+            raise ValueError(f"{bits.size} bytes are not a mask of {width}x{height} pixels")
+        return np.unpackbits(bits, count=height * width).view(np.bool_).reshape(height, width)
+
+
+def save_object_masks(masks_dir: Path, arm: str, video: str, object_id: str, masks: Mapping[str, CompressedMask]) -> Path:
     """Write an object's masks as `{masks_dir}/{arm}/{video}/{object_id}/{frame}.png`, all of them or none.
 
     `{masks_dir}/{arm}` is what the official evaluator takes as its --pred_root. It asks for every annotated frame of the object, the first

@@ -127,6 +127,8 @@ class SystemMemory:
     """MemTotal - MemAvailable."""
     swap_used_mib: float | None = None
     """SwapTotal - SwapFree, zram included."""
+    available_mib: float | None = None
+    """MemAvailable: what can be taken without swapping."""
 
 
 def system_memory(root: Path = Path("/")) -> SystemMemory:
@@ -144,7 +146,8 @@ def system_memory(root: Path = Path("/")) -> SystemMemory:
     def difference_mib(total: bytes, free: bytes) -> float | None:
         return (kib[total] - kib[free]) / 1024 if total in kib and free in kib else None
 
-    return SystemMemory(difference_mib(b"MemTotal", b"MemAvailable"), difference_mib(b"SwapTotal", b"SwapFree"))
+    available = kib[b"MemAvailable"] / 1024 if b"MemAvailable" in kib else None
+    return SystemMemory(difference_mib(b"MemTotal", b"MemAvailable"), difference_mib(b"SwapTotal", b"SwapFree"), available)
 
 
 def swap_io_mib(root: Path = Path("/")) -> float | None:
@@ -191,7 +194,7 @@ def rss_mib() -> float:
 def oom_kill_count(root: Path = Path("/")) -> int | None:
     """How many processes the kernel has killed since it booted because memory ran out; None where it does not count them.
 
-    In a container the count is the machine's, so that a rise may be another container's.
+    In a container the count is the machine's, so that a rise may be another container's; see `savbench.cgroup`.
     """
     try:
         lines = (root / "proc/vmstat").read_text(encoding="ascii").splitlines()
@@ -220,3 +223,23 @@ def torch_peaks(torch: Any, device: Any) -> tuple[float | None, float | None]:
     if torch.device(device).type != "cuda":
         return None, None
     return torch.cuda.max_memory_allocated(device) / MIB, torch.cuda.max_memory_reserved(device) / MIB
+
+
+@dataclass(frozen=True)
+class GpuMemory:
+    """Memory of a GPU in MiB, now."""
+
+    allocated: float
+    """By tensors."""
+    reserved: float
+    """By torch's allocator, tensors included."""
+    free: float
+    """On the device, for anyone."""
+
+
+def gpu_memory(torch: Any, device: Any) -> GpuMemory | None:
+    """None on a CPU. Arguments as in `reset_torch_peaks`."""
+    if torch.device(device).type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return GpuMemory(torch.cuda.memory_allocated(device) / MIB, torch.cuda.memory_reserved(device) / MIB, free / MIB)

@@ -1,7 +1,7 @@
 """Videos that show what was tracked: predictions and ground truth drawn into the clip, as H.264 in MP4 that browsers play.
 
-Drawing and encoding happen inside of `add`, in the calling thread; nothing goes on in the background that could disturb a measurement. They
-cost time and memory of their own all the same: write overlays after the timed frames, not between them.
+Drawing and encoding happen inside of `add`, in the calling thread, and cost time and memory of their own: write overlays in a process that
+measures nothing.
 """
 
 from __future__ import annotations
@@ -199,16 +199,7 @@ class OverlayWriter:
         return stream
 
     def _draw(self, picture: Frame, prediction_hw: _BoolMask | None, truth_hw: _BoolMask | None, prompt: Prompt | None) -> None:
-        line = self._line_px
-        if prediction_hw is not None:
-            _fill(picture, prediction_hw, PREDICTION_RGB)
-        # the wider line below, so that both are seen where they agree
-        outlines = [(truth_hw, TRUTH_RGB, 3 * line + 2), (prediction_hw, PREDICTION_RGB, line + 1)]
-        drawn = [(_contours(mask_hw), colour, width) for mask_hw, colour, width in outlines if mask_hw is not None]
-        for contours, _, width in drawn:
-            cv2.drawContours(picture, contours, -1, EDGE_RGB, width + 2, cv2.LINE_AA)
-        for contours, colour, width in drawn:
-            cv2.drawContours(picture, contours, -1, colour, width, cv2.LINE_AA)
+        draw_masks(picture, prediction_hw, truth_hw, self._line_px)
         if prompt is not None:
             self._draw_prompt(picture, prompt)
 
@@ -244,6 +235,25 @@ class OverlayWriter:
         strip[top : top + size, left : left + size] = colour
         _write(strip, label, left + size + gap, right, self._text_px, CAPTION_RGB)
         return left - 2 * gap
+
+
+def draw_masks(picture: Frame, prediction_hw: _BoolMask | None, truth_hw: _BoolMask | None, line_px: int) -> None:
+    """Draw masks into a picture: the prediction filled and outlined in orange, the ground truth outlined in blue.
+
+    Args:
+        picture: (height, width, 3), RGB, uint8; changed in place.
+        prediction_hw, truth_hw: (height, width), bool; None leaves one out.
+        line_px: width that a thin line has on a picture of this size.
+    """
+    if prediction_hw is not None:
+        _fill(picture, prediction_hw, PREDICTION_RGB)
+    # the wider line below, so that both are seen where they agree
+    outlines = [(truth_hw, TRUTH_RGB, 3 * line_px + 2), (prediction_hw, PREDICTION_RGB, line_px + 1)]
+    drawn = [(_contours(mask_hw), colour, width) for mask_hw, colour, width in outlines if mask_hw is not None]
+    for contours, _, width in drawn:
+        cv2.drawContours(picture, contours, -1, EDGE_RGB, width + 2, cv2.LINE_AA)
+    for contours, colour, width in drawn:
+        cv2.drawContours(picture, contours, -1, colour, width, cv2.LINE_AA)
 
 
 def _fill(picture: Frame, mask_hw: _BoolMask, colour: _Rgb) -> None:

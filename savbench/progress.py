@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
     from savbench.config import Arm
     from savbench.results import SummaryRow
+
+WAITING_LINE_S = 30.0
+"""Between lines about waiting, where they cannot be written over each other."""
 
 
 class Progress:
@@ -26,6 +30,7 @@ class Progress:
         self._good: list[SummaryRow] = []
         self._count = 0
         self._object = ""
+        self._waiting_shown_s = -WAITING_LINE_S
 
     def say(self, text: str) -> None:
         """Print a line without disturbing the bar."""
@@ -36,15 +41,19 @@ class Progress:
 
     def begin_arm(self, arm: Arm, total: int, done: Sequence[SummaryRow]) -> None:
         """A new arm with `total` objects, of which some may have their row from before."""
+        self.begin(arm.label, total, done)
+
+    def begin(self, label: str, total: int, done: Sequence[SummaryRow]) -> None:
+        """The same for something of this name, which may be several arms at once."""
         self.close()
-        self._label, self._total, self._count = arm.label, total, len(done)
+        self._label, self._total, self._count = label, total, len(done)
         self._good = [row for row in done if row.status == "ok"]
         if self._stream.isatty():
             self._bar = tqdm(
-                total=total, initial=self._count, desc=arm.label, unit="object", file=self._stream, dynamic_ncols=True, smoothing=0
+                total=total, initial=self._count, desc=label, unit="object", file=self._stream, dynamic_ncols=True, smoothing=0
             )
         elif self._count < total:
-            print(f"{arm.label}: {total - self._count} objects to run", file=self._stream, flush=True)
+            print(f"{label}: {total - self._count} objects to run", file=self._stream, flush=True)
 
     def begin_object(self, video: str, object_name: str) -> None:
         self._object = f"{video}/{object_name}"
@@ -54,7 +63,8 @@ class Progress:
         """`done` of the object's `total` frames are run."""
         self._show(f" {done}/{total}")
 
-    def end_object(self, row: SummaryRow) -> None:
+    def end_object(self, row: SummaryRow, label: str | None = None) -> None:
+        """A row is there; `label` names its arm where several run at once."""
         self._count += 1
         if row.status == "ok":
             self._good.append(row)
@@ -64,7 +74,16 @@ class Progress:
             self._bar.update()
             self._show("")
         else:
-            print(f"[{self._count}/{self._total}] {self._label}  {row.video}/{row.object}  {_outcome(row)}", file=self._stream, flush=True)
+            where = f"{label or self._label}  {row.video}/{row.object}"
+            print(f"[{self._count}/{self._total}] {where}  {_outcome(row)}", file=self._stream, flush=True)
+
+    def wait(self, text: str) -> None:
+        """What is waited for: in the bar's line, elsewhere a line now and then."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        elif time.monotonic() - self._waiting_shown_s >= WAITING_LINE_S:
+            self._waiting_shown_s = time.monotonic()
+            print(f"{self._label}: {text}", file=self._stream, flush=True)
 
     def close(self) -> None:
         if self._bar is not None:

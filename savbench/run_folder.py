@@ -16,7 +16,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from savbench.results import FrameRow, ResultsError, Row, SummaryRow, header_line, read_rows, row_line
+from savbench.results import FrameRow, ResultsError, Row, StreamingRow, SummaryRow, header_line, read_rows, row_line
+from savbench.sustained import SUSTAINED, SustainedRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "summary.csv"
 FRAMES = "frames.csv"
+STREAMING = "streaming.csv"
 RUN = "run.json"
 ENVIRONMENT = "environment.json"
 
@@ -57,7 +59,7 @@ def choose_out_dir(config: RunConfig, root: Path = Path("results")) -> tuple[Pat
 def fingerprint(config: RunConfig) -> dict[str, Any]:
     """The settings that make two commands the same."""
     settings = config.to_json()
-    for name in ("out_dir", "timeout_s", "power", "power_interval_s"):
+    for name in ("out_dir", "timeout_s", "power", "power_interval_s", "ray_address"):
         del settings[name]
     settings["split_dir"] = str(config.split_dir.resolve())
     return settings
@@ -67,6 +69,7 @@ class RunFolder:
     """An open run. Use as a context manager; a second process that opens the same folder is refused.
 
     Attributes:
+        courses: rows of sustained.csv by arm, those of earlier invocations included.
         done: summary rows by key (arm, video, object), those of earlier invocations included.
         run_id: identifies the run over all its invocations.
     """
@@ -76,6 +79,7 @@ class RunFolder:
         self._config = config
         self._split_name = split_name
         self.done: dict[tuple[str, str, str], SummaryRow] = {}
+        self.courses: dict[str, list[SustainedRow]] = {}
         self.run_id = ""
         self._lock: int | None = None
 
@@ -103,8 +107,8 @@ class RunFolder:
             os.close(self._lock)  # releases the lock
             self._lock = None
 
-    def append(self, row: SummaryRow, frames: Iterable[FrameRow] = ()) -> None:
-        """Append the frames of an object, then its row, each fsynced before this returns.
+    def append(self, row: SummaryRow, frames: Iterable[FrameRow] = (), streaming: Iterable[StreamingRow] = ()) -> None:
+        """Append the frames of an object, timed and streamed, then its row, each fsynced before this returns.
 
         Raises:
             RunFolderError: the disk is full or gone; what was half written is taken back.
@@ -112,6 +116,11 @@ class RunFolder:
         lines = "".join(map(row_line, frames))
         if lines:
             self._append(FRAMES, lines)
+        streaming_lines = "".join(map(row_line, streaming))
+        if streaming_lines:
+            if not (self.path / STREAMING).exists():
+                _replace(self.path / STREAMING, header_line(StreamingRow))
+            self._append(STREAMING, streaming_lines)
         self._append(SUMMARY, row_line(row))
         self.done[row.key] = row
 
@@ -124,6 +133,18 @@ class RunFolder:
             self.done = keep
             self._drop_orphan_frames()
         return dropped
+
+    def append_to_course(self, row: SustainedRow) -> None:
+        """Append a run to sustained.csv, fsynced before this returns. Raises as `append`."""
+        if not (self.path / SUSTAINED).exists():
+            _replace(self.path / SUSTAINED, header_line(SustainedRow))
+        self._append(SUSTAINED, row_line(row))
+        self.courses.setdefault(row.arm_id, []).append(row)
+
+    def forget_course(self, arm_id: str) -> None:
+        """Drop what an arm's course has so far, since a board that has cooled down cannot go on with it."""
+        if self.courses.pop(arm_id, None):
+            self._rewrite(SUSTAINED, SustainedRow, (row for rows in self.courses.values() for row in rows))
 
     def latencies(self) -> dict[str, list[float]]:
         """Latencies in ms of every frame of every object with status ok, by arm."""
@@ -190,16 +211,32 @@ class RunFolder:
         self.done = {row.key: row for row in rows}
         if len(self.done) < len(rows):
             self._rewrite(SUMMARY, SummaryRow, self.done.values())
+        if (self.path / STREAMING).exists() and not _cut_half_line(self.path / STREAMING):
+            _replace(self.path / STREAMING, header_line(StreamingRow))
         self._drop_orphan_frames()
+        if (self.path / SUSTAINED).exists():
+            if not _cut_half_line(self.path / SUSTAINED):
+                _replace(self.path / SUSTAINED, header_line(SustainedRow))
+            try:
+                runs = read_rows(SustainedRow, self.path / SUSTAINED)
+            except ResultsError as error:
+                raise RunFolderError(str(error)) from error
+            for run in runs:
+                self.courses.setdefault(run.arm_id, []).append(run)
 
     def _drop_orphan_frames(self) -> None:
+        self._drop_orphans(FRAMES, FrameRow)
+        if (self.path / STREAMING).exists():
+            self._drop_orphans(STREAMING, StreamingRow)
+
+    def _drop_orphans(self, name: str, schema: type[FrameRow] | type[StreamingRow]) -> None:
         try:
-            frames = read_rows(FrameRow, self.path / FRAMES)
+            frames = read_rows(schema, self.path / name)
         except ResultsError as error:
             raise RunFolderError(str(error)) from error
         kept = [frame for frame in frames if frame.key in self.done]
         if len(kept) < len(frames):
-            self._rewrite(FRAMES, FrameRow, kept)
+            self._rewrite(name, schema, kept)
 
     def _rewrite(self, name: str, schema: type[Row], rows: Iterable[Row]) -> None:
         _replace(self.path / name, header_line(schema) + "".join(map(row_line, rows)))

@@ -1,168 +1,172 @@
-"""One object of one clip, start to end: warm-up, prompt, timed tracking, scoring.
+"""One session: objects of one clip tracked together, usually one, start to end: warm-up, prompts, timed tracking.
 
-What is timed is in results/README.md; here is where it happens. A frame's latency runs from its decoded pixels in host memory to its mask
-in host memory: exactly one call of the runner. Decoding comes before it, looking for NaN after it, and the ground truth is read and scored
-when the clip is over, so that nothing of the benchmark's own runs between two timed frames but reading the next one.
+What is timed is in results/README.md; here is where it happens. A frame's latency runs from its decoded pixels in host memory to its masks
+in host memory: exactly one call of the runner. Decoding comes before it, looking for NaN after it. Masks are scored elsewhere, by a process
+of its own (`savbench.finisher`), so that nothing of the benchmark's own runs between two timed frames but waiting for the next one, which
+a thread decodes ahead (`savbench.frames`).
+
+A session of several tracks encodes a frame once for all. The latency of one of them is then that of the call without what the others took
+by themselves, as the runner reports it: what it would have waited for alone. Its row says what was shared.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from runners.base import Clip, PromptKind, RunnerError
-from savbench.dataset import NothingToTrackError, first_prompt, read_frame, read_mask
+from runners.base import STAGES, RunnerError
+from savbench.background import BackgroundLoad
+from savbench.feed import Feed
 from savbench.latency import LatencySamples
 from savbench.masks import PackedMask
 from savbench.memory import RssSampler, SystemMemorySampler
-from savbench.metrics import ObjectScorer, frames_to_score
-from savbench.prompts import make_prompt
 from savbench.results import FrameRow, SummaryRow
 from savbench.warning_log import WarningLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from runners.base import Frame, Masks, Prompt, VideoRunner
-    from savbench.dataset import SplitObject, SplitVideo
+    from runners.base import CompileReport, Frame, FrameReport, Masks, VideoRunner
+    from savbench.dataset import SplitVideo
     from savbench.devices import Device
+    from savbench.feed import Track
 
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """How an object is run; the command line's settings as far as they concern one object."""
+    """How a session is run; the command line's settings as far as they concern one."""
 
-    prompt: PromptKind
     autocast_dtype: str
     attention: str
     """One of `attention.CHOICES`, or `none` for a model without attention."""
     num_points: int = 1
     max_frames: int | None = None
     frame_stride: int = 1
+    prefetch: int = 0
+    """Frames that are decoded ahead of the tracker."""
     warmup_frames: int = 5
+    min_frames: int = 0
+    """The clip is tracked again until so many frames have been timed; further passes are not scored."""
+    min_seconds: float = 0.0
+    """And until the timed frames have taken so long."""
     keep_all_masks: bool = False
     """Keep the mask of every frame that was tracked, for overlays; otherwise of the annotated frames alone."""
 
 
 @dataclass
 class Tracked:
-    """What came of an object."""
+    """What came of one track."""
 
     row: SummaryRow
-    """The measurements; who and where is the caller's to fill in."""
+    """The measurements; who and where is the caller's to fill in, and the scores the finisher's."""
     frames: list[FrameRow]
     masks: dict[int, PackedMask]
     """Predicted masks by frame of the clip, from the prompted frame on; a frame that was not fed has the mask of the last one before."""
-    prompt: Prompt
     spans: list[tuple[float, float]]
     """Beginning and end of every timed frame, on the clock of `time.perf_counter`."""
 
 
 PhaseName = Literal["warm-up", "timed", ""]
 
+COMPILE_FRAMES = 24
+"""Frames of a warm-up round of a compiled model. A frame reads up to 16 object pointers and 7 memories of those before it; from then on the
+sizes stay, and with them what is compiled."""
+COMPILE_ROUNDS = 4
+"""At most so many; the row's recompilations tell where they were not enough."""
 
-def track_object(
+PARTS = ("preprocess_ms", "model_ms", "output_ms")
+"""Of a runner's call, as it reports them and as columns."""
+STAGE_COLUMNS = {stage: f"stage_{stage}_ms" for stage in STAGES}
+
+
+def track_together(
     runner: VideoRunner,
     device: Device,
     video: SplitVideo,
-    obj: SplitObject,
+    tracks: Sequence[Track],
     settings: SessionSettings,
-    on_frame: Callable[[int, int], None] = lambda done, total: None,
+    on_frame: Callable[[int, int, int], None] = lambda done, total, frame: None,
     on_phase: Callable[[PhaseName, float], None] = lambda phase, t_s: None,
-) -> Tracked:
-    """Track one object through its clip and score it.
+) -> list[Tracked]:
+    """Run one session.
 
-    Where the model puts out NaN or infinite numbers, neither its masks nor its scores mean anything: the row then has status error and
+    Where the model puts out NaN or infinite numbers, neither its masks nor its scores mean anything: the rows then have status error and
     no figures.
 
     Args:
-        video, obj: the clip, already cut to `settings.max_frames`.
-        on_frame: called after every frame with the number of frames done and to do, warm-up included; not timed.
+        video: the clip, already cut to `settings.max_frames`.
+        tracks: of one session and in its order, see `savbench.feed.sessions_of`.
+        on_frame: called after every frame with the number of frames done and to do, warm-up included, and the frame of the clip; not timed.
         on_phase: called when a phase begins, with its name and the time on the clock of `time.perf_counter`; "" is anything else.
 
+    Returns:
+        One for each track, in the order given.
+
     Raises:
-        ClipError: the clip cannot be used. NothingToTrackError: the object appears on its last frame.
+        ClipError: the clip cannot be used.
         RunnerError: the model cannot do what is asked.
     """
-    feed, prompt = _prepare(video, obj, settings)
-    prompt_frame, size_hw = feed.frame_at(feed.start), feed.size_hw
-    if feed.to_track == 0:
-        raise NothingToTrackError(
-            f"{obj.folder}: first seen on frame {prompt_frame} of the {len(video.frame_paths)} that are run; nothing is left to track"
-        )
-    row = SummaryRow(
-        prompt=settings.prompt,
-        autocast_dtype=settings.autocast_dtype,
-        prompt_frame=prompt_frame,
-        clip_frames=len(video.frame_paths),
-        video_height=size_hw[0],
-        video_width=size_hw[1],
-        max_frames=settings.max_frames,
-        frame_stride=settings.frame_stride,
-        num_points=settings.num_points if settings.prompt == "points" else None,
-        frames_annotated=len(obj.annotations),
-    )
-    annotated = [frame for frame, _ in obj.annotations]
-    wanted = range(prompt_frame, len(video.frame_paths)) if settings.keep_all_masks else [f for f in annotated if f >= prompt_frame]
-    keep = {feed.position_at(frame) for frame in wanted}
+    feed = Feed(video, tracks, settings.frame_stride)
+    plan = _Plan(feed, tracks, len(video.frames), settings.keep_all_masks)
     warm = min(settings.warmup_frames, 1 + feed.to_track)
-    total = warm + 1 + feed.to_track
+    rows = [_begun_row(track, feed, settings, video) for track in tracks]
+    timed = _Timed([{} for _ in tracks])
     with WarningLog() as warned:
         try:
+            count = _FrameCount(on_frame, feed, warm)
+            warmup_ms = None
             if warm:
                 on_phase("warm-up", time.perf_counter())
                 with device.warming_up(), device.attention(settings.attention), device.autocast(settings.autocast_dtype):
-                    row.warmup_ms = _warm_up(runner, feed, prompt, warm, lambda done: on_frame(done, total))
-            row.warmup_frames = warm
+                    warmup_ms = _warm_up(runner, plan, warm, count)
             on_phase("", time.perf_counter())
             device.reset_peaks()
             with contextlib.ExitStack() as stack:
                 rss = stack.enter_context(RssSampler())
                 system = stack.enter_context(SystemMemorySampler()) if device.shares_memory else None
+                background = stack.enter_context(BackgroundLoad())
                 attention = stack.enter_context(device.attention(settings.attention))
                 stack.enter_context(device.autocast(settings.autocast_dtype))
-                timed = _track_timed(runner, feed, prompt, keep, lambda done: on_frame(warm + done, total))
-            on_phase("timed", timed.spans[0][0])
-            on_phase("", timed.spans[-1][1])
+                while not timed.enough(settings):
+                    _track_timed(runner, plan, timed, count, settings.prefetch)
+            on_phase("timed", timed.frames[0].span[0])
+            on_phase("", timed.frames[-1].span[1])
             peaks = device.peaks_mib()
         finally:
             runner.close()
-    row.warnings, row.warning_lines = warned.count, " | ".join(warned.lines)
-    row.attention_fallbacks = attention.fell_back
-    row.attention_fallback_reasons = " | ".join(f"{count}x {reason}" for reason, count in attention.reasons.items())
-    row.nonfinite_frames = timed.nonfinite
-    masks = {frame: timed.masks[feed.position_at(frame)] for frame in wanted}
-    tracked = Tracked(row, timed.frame_rows(feed), masks, prompt, timed.spans)
-    if timed.nonfinite:
-        row.status, row.error = "error", _nonfinite_message(timed.nonfinite, 1 + feed.to_track, settings.autocast_dtype)
-        return tracked
-    row.gpu_peak_alloc_MiB, row.gpu_peak_reserved_MiB = peaks
-    row.cpu_peak_rss_MiB = rss.peak_mib
-    row.unified_peak_used_MiB = None if system is None else system.peak_mib
-    _put_times(row, timed)
-    _score(tracked, obj, size_hw)
-    return tracked
+    for row in rows:
+        row.warmup_frames, row.warmup_ms = warm, warmup_ms
+        row.warnings, row.warning_lines = warned.count, " | ".join(warned.lines)
+        row.attention_fallbacks = attention.fell_back
+        row.attention_fallback_reasons = " | ".join(f"{count}x {reason}" for reason, count in attention.reasons.items())
+        row.background_cpus = background.cpus
+        row.nonfinite_frames = timed.nonfinite
+        _put_compiling(row, timed)
+        if timed.nonfinite:
+            fed = timed.passes * (1 + feed.to_track)
+            row.status, row.error = "error", nonfinite_message(timed.nonfinite, fed, settings.autocast_dtype)
+            continue
+        row.gpu_peak_alloc_MiB, row.gpu_peak_reserved_MiB = peaks
+        row.cpu_peak_rss_MiB = rss.peak_mib
+        row.unified_peak_used_MiB = None if system is None else system.peak_mib
+    return [_tracked(plan, number, row, timed) for number, row in enumerate(rows)]
 
 
-def observe_kernels(
-    runner: VideoRunner, device: Device, video: SplitVideo, obj: SplitObject, settings: SessionSettings
-) -> Mapping[str, int] | None:
+def observe_kernels(runner: VideoRunner, device: Device, video: SplitVideo, track: Track, settings: SessionSettings) -> Mapping[str, int]:
     """Which attention kernels serve a tracked frame, and how many calls each: tracks to the second frame after the prompt, untimed.
 
-    None where there is no frame after the prompt. Raises as `track_object`.
+    Raises as `track_together`.
     """
-    feed, prompt = _prepare(video, obj, settings)
-    if feed.to_track == 0:
-        return None
+    feed = Feed(video, [track], settings.frame_stride)
     last = feed.start + min(2, feed.to_track)
     try:
         with device.attention(settings.attention), device.autocast(settings.autocast_dtype):
             runner.open(feed.clip, feed.read(0))
-            runner.prompt(feed.start, feed.read(feed.start), [prompt])
+            runner.prompt(feed.start, feed.read(feed.start), [track.prompt])
             for position in range(feed.start + 1, last):
                 runner.track(position, feed.read(position))
             frame_hwc = feed.read(last)
@@ -171,165 +175,257 @@ def observe_kernels(
         runner.close()
 
 
-def _prepare(video: SplitVideo, obj: SplitObject, settings: SessionSettings) -> tuple[_Feed, Prompt]:
-    """The frames to feed and the prompt, from the object's first non-empty mask. Raises ClipError as `track_object`."""
-    size_hw = video.read_size()
-    prompt_frame, prompt_mask_hw = first_prompt(obj, size_hw)
-    prompt = make_prompt(settings.prompt, prompt_mask_hw, object_id=1, num_points=settings.num_points)
-    return _Feed(video, prompt_frame, settings.frame_stride, size_hw), prompt
+def _begun_row(track: Track, feed: Feed, settings: SessionSettings, video: SplitVideo) -> SummaryRow:
+    return SummaryRow(
+        prompt=track.prompt.kind,
+        autocast_dtype=settings.autocast_dtype,
+        prompt_frame=track.prompt_frame,
+        clip_frames=len(video.frames),
+        frames_from=video.frames.format,
+        video_height=feed.size_hw[0],
+        video_width=feed.size_hw[1],
+        max_frames=settings.max_frames,
+        frame_stride=settings.frame_stride,
+        num_points=settings.num_points if track.prompt.kind == "points" else None,
+        frames_annotated=len(track.obj.annotations),
+    )
 
 
-class _Feed:
-    """The frames that a runner is fed, by their position among them.
+class _Plan:
+    """Who is prompted where in a session, and whose mask of which frame is kept. Tracks by their place in the order of prompts."""
 
-    With a stride they are the frames in step with the prompted one, so that it is among them whatever its number.
-    """
+    def __init__(self, feed: Feed, tracks: Sequence[Track], clip_frames: int, keep_all: bool) -> None:
+        self.feed = feed
+        self.tracks = tracks
+        self.starts = [feed.position_at(track.prompt_frame) for track in tracks]
+        self.wanted: list[list[int]] = []
+        """Frames of the clip whose masks are kept, for each track."""
+        for track in tracks:
+            frames = range(track.prompt_frame, clip_frames) if keep_all else (frame for frame, _ in track.obj.annotations)
+            self.wanted.append([frame for frame in frames if frame >= track.prompt_frame])
+        self._keep = [{feed.position_at(frame) for frame in frames} for frames in self.wanted]
 
-    def __init__(self, video: SplitVideo, prompt_frame: int, stride: int, size_hw: tuple[int, int]) -> None:
-        self._paths = video.frame_paths
-        self.size_hw = size_hw
-        self._frames = range(prompt_frame % stride, len(video.frame_paths), stride)
-        self.start = prompt_frame // stride
-        """Position of the prompted frame."""
-        self.clip = Clip(video.name, len(self._frames), *size_hw)
+    def run_frame(self, runner: VideoRunner, position: int, frame_hwc: Frame) -> Masks:
+        """Prompt what is due on this frame, or track. A track's object id is its place, counted from 1."""
+        due = [number for number, start in enumerate(self.starts) if start == position]
+        if due:
+            return runner.prompt(position, frame_hwc, [replace(self.tracks[number].prompt, object_id=number + 1) for number in due])
+        return runner.track(position, frame_hwc)
+
+    def known_at(self, position: int) -> int:
+        """Number of tracks that have their prompt by this position."""
+        return sum(start <= position for start in self.starts)
+
+    def is_timed(self, position: int) -> bool:
+        """A frame on which something is prompted is tracked, not timed."""
+        return position not in self.starts
+
+    def keep_masks(self, kept: list[dict[int, PackedMask]], position: int, masks_nhw: Masks) -> None:
+        """Put what is wanted of this position's masks into `kept`, one dict by position for each track."""
+        clip = self.feed.clip
+        expected = (self.known_at(position), clip.height, clip.width)
+        if masks_nhw.dtype != np.bool_ or masks_nhw.shape != expected:
+            raise RunnerError(
+                f"the runner returned {masks_nhw.dtype} masks of shape {masks_nhw.shape}, not bool {expected}; report this as a bug"
+            )
+        for number, mask_hw in enumerate(masks_nhw):
+            if position in self._keep[number]:
+                kept[number][position] = PackedMask(mask_hw)
+
+
+@dataclass(frozen=True)
+class _TimedFrame:
+    position: int
+    repeat: int
+    span: tuple[float, float]
+    decode_ms: float
+    wait_ms: float
+    report: FrameReport
 
     @property
-    def to_track(self) -> int:
-        """Number of frames after the prompted one."""
-        return len(self._frames) - 1 - self.start
+    def call_ms(self) -> float:
+        return (self.span[1] - self.span[0]) * 1e3
 
-    def read(self, position: int) -> Frame:
-        return read_frame(self._paths[self._frames[position]], self.size_hw)
+    def latency_ms(self, number: int) -> float:
+        """Of one track: the call without what the others took by themselves."""
+        return self.call_ms - sum(ms for other, ms in enumerate(self.report.objects_ms) if other != number)
 
-    def frame_at(self, position: int) -> int:
-        """Frame of the clip at this position."""
-        return self._frames[position]
-
-    def position_at(self, frame: int) -> int:
-        """Position of the last frame fed up to this frame of the clip."""
-        return (frame - self._frames.start) // self._frames.step
+    @property
+    def shared_ms(self) -> float:
+        return self.call_ms - sum(self.report.objects_ms)
 
 
 @dataclass
 class _Timed:
-    init_ms: float
-    first_frame_ms: float
-    masks: dict[int, PackedMask] = field(default_factory=dict)
-    """By position."""
-    positions: list[int] = field(default_factory=list)
-    spans: list[tuple[float, float]] = field(default_factory=list)
-    decode_ms: list[float] = field(default_factory=list)
-    parts_ms: list[dict[str, float]] = field(default_factory=list)
+    """What a session measured, over all its passes."""
+
+    masks: list[dict[int, PackedMask]]
+    """For each track, by position; of the first pass."""
+    frames: list[_TimedFrame] = field(default_factory=list)
+    init_ms: float = 0.0
+    first_frame_ms: float = 0.0
+    passes: int = 0
     nonfinite: int = 0
+    compiled: CompileReport | None = None
+    """As of the last frame."""
+    compilations: int = 0
+    """Graphs compiled after the prompt of a pass."""
 
-    @property
-    def latency_ms(self) -> list[float]:
-        return [(end - begin) * 1e3 for begin, end in self.spans]
-
-    def frame_rows(self, feed: _Feed) -> list[FrameRow]:
-        timed = zip(self.positions, self.latency_ms, self.decode_ms, self.parts_ms, strict=True)
-        return [
-            FrameRow(
-                frame=feed.frame_at(position),
-                latency_ms=latency,
-                decode_ms=decode,
-                preprocess_ms=parts.get("preprocess_ms"),
-                model_ms=parts.get("model_ms"),
-                output_ms=parts.get("output_ms"),
-            )
-            for position, latency, decode, parts in timed
-        ]
+    def enough(self, settings: SessionSettings) -> bool:
+        seconds = sum(frame.call_ms for frame in self.frames) / 1e3
+        return self.passes > 0 and len(self.frames) >= settings.min_frames and seconds >= settings.min_seconds
 
 
-def _warm_up(runner: VideoRunner, feed: _Feed, prompt: Prompt, frames: int, on_frame: Callable[[int], None]) -> float:
-    """Run the first frames as the timed run will, and forget them. Returns the milliseconds inside the runner."""
-    first, prompted = feed.read(0), feed.read(feed.start)
+class _FrameCount:
+    """Counts a session's frames for `on_frame`; further passes add to what there is to do."""
+
+    def __init__(self, tell: Callable[[int, int, int], None], feed: Feed, warm: int) -> None:
+        self._tell = tell
+        self._feed = feed
+        self._of_a_pass = 1 + feed.to_track
+        self._done = 0
+        self._total = warm + self._of_a_pass
+
+    def add(self, position: int) -> None:
+        self._done += 1
+        if self._done > self._total:
+            self._total += self._of_a_pass
+        self._tell(self._done, self._total, self._feed.frame_at(position))
+
+
+def _warm_up(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCount) -> float:
+    """Run the first frames as the timed run will, and forget them. Returns the milliseconds inside the runner.
+
+    A model that is compiled runs rounds of more frames, until one compiles nothing.
+    """
+    spent_ms, graphs = _warm_round(runner, plan, frames, count)
+    rounds = 0
+    while graphs is not None and rounds < COMPILE_ROUNDS:
+        before = graphs
+        more_ms, graphs = _warm_round(runner, plan, min(COMPILE_FRAMES, 1 + plan.feed.to_track), count)
+        spent_ms += more_ms
+        rounds += 1
+        if graphs == before:
+            break
+    return spent_ms
+
+
+def _warm_round(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCount) -> tuple[float, int | None]:
+    """Milliseconds inside the runner, and the graphs compiled by now; None where nothing is compiled."""
+    feed = plan.feed
+    first = feed.read(0)
     begun = time.perf_counter()
     runner.open(feed.clip, first)
-    runner.prompt(feed.start, prompted, [prompt])
     spent = time.perf_counter() - begun
-    on_frame(1)
-    for done in range(1, frames):
-        frame_hwc = feed.read(feed.start + done)
+    for position in range(feed.start, feed.start + frames):
+        frame_hwc = feed.read(position)
         begun = time.perf_counter()
-        runner.track(feed.start + done, frame_hwc)
+        plan.run_frame(runner, position, frame_hwc)
         spent += time.perf_counter() - begun
-        on_frame(done + 1)
+        count.add(position)
+    compiled = runner.inspect().compiled
     runner.close()
-    return spent * 1e3
+    return spent * 1e3, None if compiled is None else compiled.graphs
 
 
-def _track_timed(runner: VideoRunner, feed: _Feed, prompt: Prompt, keep: set[int], on_frame: Callable[[int], None]) -> _Timed:
+def _track_timed(runner: VideoRunner, plan: _Plan, timed: _Timed, count: _FrameCount, prefetch: int) -> None:
+    """One pass over the clip; the first gives the masks and the times of the prompt."""
+    feed, repeat = plan.feed, timed.passes
     first, prompted = feed.read(0), feed.read(feed.start)
     begun = time.perf_counter()
     runner.open(feed.clip, first)
     opened = time.perf_counter()
-    masks_nhw = runner.prompt(feed.start, prompted, [prompt])
+    masks_nhw = plan.run_frame(runner, feed.start, prompted)
     done = time.perf_counter()
-    timed = _Timed(init_ms=(opened - begun) * 1e3, first_frame_ms=(done - opened) * 1e3)
-    timed.nonfinite += not runner.inspect().finite
-    if feed.start in keep:
-        timed.masks[feed.start] = _pack(masks_nhw, feed.clip)
-    on_frame(1)
-    for position in range(feed.start + 1, feed.clip.num_frames):
-        begun = time.perf_counter()
-        frame_hwc = feed.read(position)
-        decoded = time.perf_counter()
-        masks_nhw = runner.track(position, frame_hwc)
-        done = time.perf_counter()
-        report = runner.inspect()
-        timed.positions.append(position)
-        timed.decode_ms.append((decoded - begun) * 1e3)
-        timed.spans.append((decoded, done))
-        timed.parts_ms.append(dict(report.parts_ms))
-        timed.nonfinite += not report.finite
-        if position in keep:
-            timed.masks[position] = _pack(masks_nhw, feed.clip)
-        on_frame(1 + position - feed.start)
-    return timed
+    begun_report = runner.inspect()
+    timed.nonfinite += not begun_report.finite
+    if repeat == 0:
+        timed.init_ms, timed.first_frame_ms = (opened - begun) * 1e3, (done - opened) * 1e3
+        plan.keep_masks(timed.masks, feed.start, masks_nhw)
+    count.add(feed.start)
+    with feed.read_ahead(feed.start + 1, prefetch) as frames:
+        for position, frame in enumerate(frames, feed.start + 1):
+            begun = time.perf_counter()
+            masks_nhw = plan.run_frame(runner, position, frame.frame_hwc)
+            done = time.perf_counter()
+            report = runner.inspect()
+            timed.nonfinite += not report.finite
+            if plan.is_timed(position):
+                timed.frames.append(_TimedFrame(position, repeat, (begun, done), frame.decode_ms, frame.wait_ms, report))
+            if repeat == 0:
+                plan.keep_masks(timed.masks, position, masks_nhw)
+            count.add(position)
+    timed.compiled = report.compiled
+    if begun_report.compiled is not None and report.compiled is not None:
+        timed.compilations += report.compiled.graphs - begun_report.compiled.graphs
+    timed.passes += 1
+    runner.close()
 
 
-def _pack(masks_nhw: Masks, clip: Clip) -> PackedMask:
-    expected = (1, clip.height, clip.width)
-    if masks_nhw.dtype != np.bool_ or masks_nhw.shape != expected:
-        raise RunnerError(
-            f"the runner returned {masks_nhw.dtype} masks of shape {masks_nhw.shape}, not bool {expected}; report this as a bug"
-        )
-    return PackedMask(masks_nhw[0])
-
-
-def _nonfinite_message(frames: int, total: int, dtype: str) -> str:
+def nonfinite_message(frames: int, total: int, dtype: str) -> str:
     remedy = "use --autocast_dtype bfloat16 or float32" if dtype == "float16" else "check the weights, and the model under float32"
     return f"NaN or infinite output on {frames} of {total} frames under {dtype}; {remedy}"
 
 
-def _put_times(row: SummaryRow, timed: _Timed) -> None:
-    latency = LatencySamples(timed.latency_ms)
-    row.frames = latency.count
+def _tracked(plan: _Plan, number: int, row: SummaryRow, timed: _Timed) -> Tracked:
+    """What came of one track. The frames of its own are those after its prompt."""
+    feed = plan.feed
+    own = [frame for frame in timed.frames if frame.position > plan.starts[number]]
+    is_shared = len(plan.tracks) > 1
+    frames = [
+        FrameRow(
+            frame=feed.frame_at(frame.position),
+            repeat=frame.repeat,
+            latency_ms=frame.latency_ms(number),
+            session_latency_ms=frame.call_ms if is_shared else None,
+            decode_ms=frame.decode_ms,
+            stage_wait_ms=frame.wait_ms,
+            preprocess_ms=frame.report.parts_ms.get("preprocess_ms"),
+            model_ms=frame.report.parts_ms.get("model_ms"),
+            output_ms=frame.report.parts_ms.get("output_ms"),
+            **{STAGE_COLUMNS[stage]: ms for stage, ms in frame.report.stages_ms.items()},
+        )
+        for frame in own
+    ]
+    masks = {frame: timed.masks[number][feed.position_at(frame)] for frame in plan.wanted[number]}
+    if row.status == "ok":
+        _put_times(row, number, own, timed)
+        if is_shared:
+            row.shared = _shared_in_words(plan.tracks, is_batch=not any(frame.report.objects_ms for frame in own))
+            row.session_tracks = len(plan.tracks)
+            row.session_latency_ms = LatencySamples(frame.call_ms for frame in own).mean
+            row.shared_ms = LatencySamples(frame.shared_ms for frame in own).mean
+    return Tracked(row, frames, masks, [frame.span for frame in own])
+
+
+def _put_times(row: SummaryRow, number: int, own: Sequence[_TimedFrame], timed: _Timed) -> None:
+    latency = LatencySamples(frame.latency_ms(number) for frame in own)
+    row.frames, row.passes = latency.count, timed.passes
     row.fps, row.latency_ms = latency.fps, latency.mean
     row.latency_min_ms, row.latency_max_ms = latency.min, latency.max
     row.latency_p50_ms, row.latency_p90_ms = latency.p50, latency.p90
     row.latency_p95_ms, row.latency_p99_ms = latency.p95, latency.p99
-    row.decode_ms = LatencySamples(timed.decode_ms).mean
-    for part in ("preprocess_ms", "model_ms", "output_ms"):
-        setattr(row, part, LatencySamples([parts[part] for parts in timed.parts_ms if part in parts]).mean)
+    row.decode_ms = LatencySamples(frame.decode_ms for frame in own).mean
+    row.stage_wait_ms = LatencySamples(frame.wait_ms for frame in own).mean
+    for part in PARTS:
+        setattr(row, part, LatencySamples(frame.report.parts_ms[part] for frame in own if part in frame.report.parts_ms).mean)
+    for stage, name in STAGE_COLUMNS.items():
+        setattr(row, name, LatencySamples(frame.report.stages_ms[stage] for frame in own if stage in frame.report.stages_ms).mean)
     row.init_ms, row.first_frame_ms = timed.init_ms, timed.first_frame_ms
     row.setup_ms = timed.init_ms + timed.first_frame_ms
 
 
-def _score(tracked: Tracked, obj: SplitObject, size_hw: tuple[int, int]) -> None:
-    """Score the annotated frames as the official evaluator does; before the prompt the prediction is empty."""
-    begun = time.perf_counter()
-    scorer = ObjectScorer()
-    row_of_frame = {row.frame: row for row in tracked.frames}
-    for frame, path in frames_to_score(obj.annotations):
-        prediction_hw = tracked.masks[frame].unpack() if frame in tracked.masks else np.zeros(size_hw, np.bool_)
-        score = scorer.feed_frame(prediction_hw, read_mask(path, size_hw))
-        if score is not None and frame in row_of_frame:
-            row_of_frame[frame].J, row_of_frame[frame].F = score.J, score.F
-    concluded = scorer.conclude()
-    row = tracked.row
-    row.frames_scored = 0
-    if concluded is not None:
-        row.J, row.F, row.JandF, row.frames_scored = concluded.J, concluded.F, concluded.JandF, concluded.frames_scored
-    row.score_ms = (time.perf_counter() - begun) * 1e3
+def _put_compiling(row: SummaryRow, timed: _Timed) -> None:
+    compiled = timed.compiled
+    if compiled is not None:
+        row.compile_mode, row.compile_ms, row.compile_fallback = compiled.mode, compiled.compile_ms, compiled.fallback
+        row.recompilations, row.graph_breaks = compiled.recompilations, compiled.graph_breaks
+        row.timed_compilations = timed.compilations
+
+
+def _shared_in_words(tracks: Sequence[Track], *, is_batch: bool) -> str:
+    objects = len({track.obj.object for track in tracks})
+    prompts = len({track.prompt.kind for track in tracks})
+    counted = [f"{number} {what}" for number, what in ((objects, "objects"), (prompts, "prompts")) if number > 1]
+    how = "as one batch, whose time is everyone's" if is_batch else "the image encoder once for all"
+    return f"{' x '.join(counted)} in one session, {how}"

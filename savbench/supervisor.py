@@ -1,11 +1,13 @@
-"""The parent process: plans the arms, starts one worker after the other, and keeps every row they finish.
+"""The parent process: plans the arms, has workers run them, and keeps every row they finish.
 
 It never imports torch, so that nothing that can go wrong with a model or a GPU takes it down. A worker that dies costs the object it was
-on: that gets a row with the status and the reason, and a fresh worker goes on with the next.
+on: that gets a row with the status and the reason, and a fresh worker goes on with the next. Where the workers run is decided by its two
+kinds: on this machine one after the other (`savbench.local_supervisor`), or on a cluster (`savbench.ray_supervisor`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 from typing import TYPE_CHECKING, Any
@@ -15,12 +17,19 @@ from savbench import environment
 from savbench.board import BoardWatch
 from savbench.config import Arm, RunConfig, plan_arms
 from savbench.dataset import open_split
-from savbench.job import Job, rows_of
+from savbench.failures import memory_hint
+from savbench.finisher_process import FinisherProcess
+from savbench.job import Delivery, Job
 from savbench.overlay import require_encoder
+from savbench.power.base import PowerError
+from savbench.ray_executor import Cluster
+from savbench.results import without_figures
 from savbench.run_folder import RunFolder, choose_out_dir
+from savbench.sharding import take_shard
+from savbench.sustained import SUSTAINED, course_table, statement
 from savbench.table import closing_table
 from savbench.weights import find_weights
-from savbench.worker_process import StopRequestedError, WorkerProcess, WorkerTimeoutError
+from savbench.worker_process import StopRequestedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
 
     from savbench.dataset import Target
     from savbench.progress import Progress
-    from savbench.results import FrameRow, SummaryRow
+    from savbench.results import FrameRow, StreamingRow, SummaryRow
 
 SAME_FAILURE_LIMIT = 3
 """After so many workers in a row that died the same death before finishing an object, the arm is given up."""
@@ -57,7 +66,8 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
     Raises:
         ConfigError, DatasetError: the arguments or the split cannot be used; nothing was started.
         OverlayError: overlays were asked for and cannot be written here.
-        PowerError: the source that --power names cannot be read.
+        ExecutorError: the cluster that --executor ray needs cannot be used, or cannot any more.
+        PowerError: the source that --power names cannot be read; with --strict also: there is none, or it says that no row could be valid.
         RunFolderError, ResultsError: the folder cannot be used or written.
     """
     split = open_split(config.split_dir, config.split_name)
@@ -67,25 +77,65 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
     targets = split.select(
         limit_videos=config.limit_videos, limit_objects=config.limit_objects, shuffle=config.shuffle_videos, seed=config.seed
     )
+    if config.shard is not None:
+        targets = take_shard(split, targets, config.shard, max_frames=config.max_frames, frame_stride=config.frame_stride)
     out_dir, resumed = (config.out_dir, False) if config.out_dir is not None else choose_out_dir(config)
-    with BoardWatch(config) as board, RunFolder(out_dir, config, split.name) as folder:
+    config = dataclasses.replace(config, out_dir=out_dir.absolute())
+    finisher = FinisherProcess(config, split.name, out_dir / "logs" / "finisher.log")
+    with contextlib.ExitStack() as stack:
+        cluster = None
+        if config.executor == "ray":
+            config = dataclasses.replace(config, power="none")
+            cluster = stack.enter_context(Cluster(config.ray_address))
+            progress.say(f"Ray: {cluster.describe()}; power is not read, for the boards are not here")
+        board = stack.enter_context(BoardWatch(config))
+        folder = stack.enter_context(RunFolder(out_dir, config, split.name))
+        stack.enter_context(finisher)
         if retry_failed and (dropped := folder.forget(lambda row: row.status != "ok")):
             progress.say(f"running {dropped} failed objects again")
         if folder.done or resumed:
             progress.say(f"going on with the run in {out_dir}: {len(folder.done)} rows are there")
         board.record_into(folder.path)
-        progress.say(board.why)
-        interrupted = Supervisor(config, folder, split.name, targets, progress, argv, board).run(planned)
+        if cluster is None:
+            progress.say(board.why)
+        if config.strict and (unfit := board.unfit()):
+            raise PowerError(f"--strict would refuse every row: {unfit}")
+        supervisor = _supervisor(cluster, config, folder, split.name, targets, progress, argv, board, finisher)
+        interrupted = supervisor.run(planned)
         arm_ids = {plan.arm.arm_id for plan in planned}
-        rows = [row for row in folder.done.values() if row.arm_id in arm_ids]
+        keys = {(target.video, target.object) for target in targets}  # the folder may hold other shards too
+        rows = [row for row in folder.done.values() if row.arm_id in arm_ids and (row.video, row.object) in keys]
         wanted = len(planned) * len(targets)
         folder.mark(complete=len(rows) >= wanted)
         progress.say(closing_table([plan.arm for plan in planned], rows, folder.latencies()))
         progress.say(f"{len(rows)} of {wanted} rows in {out_dir / 'summary.csv'}")
+        if config.sustained_minutes is not None:
+            _show_courses(planned, folder, progress)
         if interrupted:
             progress.say("interrupted; the same command goes on where it stopped")
             return EXIT_INTERRUPTED
         return EXIT_OK if all(row.status == "ok" for row in rows) else EXIT_FAILED_ROWS
+
+
+def _supervisor(cluster: Cluster | None, *args: Any) -> Supervisor:
+    # Both build on this module.
+    if cluster is None:
+        from savbench.local_supervisor import LocalSupervisor
+
+        return LocalSupervisor(*args)
+    from savbench.ray_supervisor import RaySupervisor
+
+    return RaySupervisor(*args, cluster=cluster)
+
+
+def _show_courses(planned: Sequence[PlannedArm], folder: RunFolder, progress: Progress) -> None:
+    """How FPS, power and temperature went, and where they ended."""
+    for arm in (plan.arm for plan in planned):
+        course = folder.courses.get(arm.arm_id, [])
+        if course:
+            progress.say(f"\n{arm.label}\n{course_table(course)}")
+        progress.say(statement(arm.label, course))
+    progress.say(f"every run in {folder.path / SUSTAINED}")
 
 
 def _plan(config: RunConfig, arm: Arm) -> PlannedArm:
@@ -97,22 +147,52 @@ def _plan(config: RunConfig, arm: Arm) -> PlannedArm:
     return PlannedArm(arm, weights, {"sam2": config.sam2_dir, "edgetam": config.edgetam_dir}.get(spec.family))
 
 
+def _sharing(planned: Sequence[PlannedArm]) -> list[list[PlannedArm]]:
+    """Arms that differ in nothing but their prompt, put together, in the order of their first."""
+    together: dict[Arm, list[PlannedArm]] = {}
+    for plan in planned:
+        together.setdefault(dataclasses.replace(plan.arm, prompt="", arm_id=""), []).append(plan)
+    return list(together.values())
+
+
 @dataclasses.dataclass
-class _Shift:
+class Shift:
     """What came of one worker process."""
 
     finished: int = 0
-    """Objects whose row came."""
-    current: tuple[str, str] | None = None
-    """The object that was under way when the worker ended."""
+    """Objects whose rows came."""
+    current: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    """The objects that were under way when the worker ended."""
     death: tuple[str, str] | None = None
     """Status and reason where it did not end by having finished."""
     about_model: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Columns of a row that the built model decided; empty where the model was not built."""
+    frame: int | None = None
+    """The last frame of the clip that the worker is known to have done of the objects under way."""
+    invalid: str = ""
+    """With --strict: why a row was not taken. Nothing after it was taken either."""
+    refused: str = ""
+    """Why nothing more of the arm is to be run; empty where nothing speaks against it."""
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether what the worker does from here on is of no use."""
+        return bool(self.invalid or self.refused)
+
+    def end(self, ended: tuple[str, str] | None, targets: int) -> None:
+        """
+        Args:
+            ended: how the process ended, as `WorkerProcess.wait` tells it.
+            targets: objects that it had to run.
+        """
+        # What the worker said of itself is more than its exit status tells.
+        self.death = self.death or ended
+        if self.death is None and self.finished < targets:
+            self.death = "error", "the worker ended before its work was done; see the log"
 
 
 class Supervisor:
-    """Runs planned arms over targets into a run folder."""
+    """Runs planned arms over targets into a run folder; `_run_all` is for its kinds to say."""
 
     def __init__(
         self,
@@ -123,9 +203,15 @@ class Supervisor:
         progress: Progress,
         argv: Sequence[str],
         board: BoardWatch,
+        finisher: FinisherProcess,
     ) -> None:
+        """
+        Args:
+            config: with `out_dir` the folder of the run, absolute.
+        """
         self._board = board
-        self._config = dataclasses.replace(config, out_dir=folder.path.absolute())
+        self._finisher = finisher
+        self._config = config
         self._folder = folder
         self._split_name = split_name
         self._targets = targets
@@ -140,11 +226,11 @@ class Supervisor:
         self._write_environment()
         before = {number: signal.signal(number, self._request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            for plan in planned:
-                self._run_arm(plan)
+            self._run_all(_sharing(planned) if self._config.share_prompts else [[plan] for plan in planned])
         except StopRequestedError:
             return True
         finally:
+            self._keep_finished(wait=True)
             for number, handler in before.items():
                 signal.signal(number, handler)
             self._progress.close()
@@ -153,98 +239,123 @@ class Supervisor:
     def _request_stop(self, number: int, _: FrameType | None) -> None:
         self._stop = True
 
-    def _run_arm(self, plan: PlannedArm) -> None:
-        arm = plan.arm
-        job = Job(
+    def _run_all(self, together: Sequence[Sequence[PlannedArm]]) -> None:
+        """
+        Args:
+            together: the arms in their order, those that share sessions put together.
+
+        Raises:
+            StopRequestedError: the user ended the run.
+        """
+        raise NotImplementedError
+
+    def _job_of(self, plans: Sequence[PlannedArm]) -> Job:
+        """The job of one arm, or of arms that share their sessions, with no target yet."""
+        plan = plans[0]
+        return Job(
             config=self._config,
-            arm=arm,
+            arm=plan.arm,
             targets=(),
             split_name=self._split_name,
             run_id=self._folder.run_id,
             benchmark_version=self._version,
             weights=plan.weights,
             source_dir=plan.source_dir,
+            companions=tuple(plan.arm for plan in plans[1:]),
+            objects_in_arm=len(self._targets),
         )
-        done = [row for row in self._folder.done.values() if row.arm_id == arm.arm_id]
-        self._progress.begin_arm(arm, len(self._targets), done)
-        pending = [target for target in self._targets if (arm.arm_id, target.video, target.object) not in self._folder.done]
+
+    def _pending(self, job: Job) -> list[tuple[str, str]]:
+        """The (video, object) that have no row yet; those that cannot be run get theirs here."""
+        pending = [target for target in self._targets if self._missing(job, (target.video, target.object))]
         for target in pending:
             if target.defect is not None:
                 self._fail(job, (target.video, target.object), {}, "error", target.defect)
-        keys = [(target.video, target.object) for target in pending if target.defect is None]
-        alike: list[str] = []
-        while keys:
-            shift = self._work(dataclasses.replace(job, targets=tuple(keys)))
-            keys = keys[shift.finished :]
-            if shift.death is None:
-                continue
-            status, reason = shift.death
-            if not shift.about_model:
-                # Without a model no object can run; the next one would only fail the same way.
-                self._fail_all(job, keys, shift, status, f"the model could not be built: {reason}")
-                return
-            self._fail(job, shift.current or keys[0], shift.about_model, status, reason)
-            keys = keys[1:]
-            alike = [*alike, reason] if shift.finished == 0 and reason in alike else [reason]
-            if len(alike) >= SAME_FAILURE_LIMIT:
-                self._fail_all(job, keys, shift, "skipped", f"given up after {len(alike)} objects in a row failed with: {reason}")
-                return
+        return [(target.video, target.object) for target in pending if target.defect is None]
 
-    def _work(self, job: Job) -> _Shift:
-        """One worker process from its start to its end, whatever that is."""
-        shift = _Shift()
-        self._board.measure_idle(job.arm.arm_id, lambda: self._stop)
-        worker = WorkerProcess(job, self._folder.path / "logs" / f"{job.arm.arm_id}.log")
-        try:
-            for event in worker.events(self._config.timeout_s, lambda: self._stop):
-                self._take(event, job, shift)
-            ended = worker.wait()
-            # What the worker said of itself is more than its exit status tells.
-            shift.death = shift.death or ended
-            if shift.death is None and shift.finished < len(job.targets):
-                shift.death = "error", "the worker ended before its work was done; see the log"
-        except WorkerTimeoutError:
-            worker.kill(dump_stack=True)
-            shift.death = "timeout", f"no progress for {self._config.timeout_s:g} s (--timeout); the log has the stack where it hung"
-        finally:
-            worker.close()
-        return shift
+    def _missing(self, job: Job, key: tuple[str, str]) -> list[Arm]:
+        """Arms of the job under which the object has no row."""
+        return [arm for arm in job.arms if (arm.arm_id, *key) not in self._folder.done]
 
-    def _take(self, event: dict[str, Any], job: Job, shift: _Shift) -> None:
+    def _take(self, event: dict[str, Any], job: Job, shift: Shift) -> None:
         name = event["event"]
         if name == "built":
             shift.about_model = event["about_model"]
-            if event["environment"]:
-                self._invocation.setdefault("workers", {})[job.arm.arm_id] = event["environment"]
-                self._write_environment()
+            self._remember_worker(job.arm.arm_id, event["environment"])
         elif name == "begun":
-            shift.current = (event["video"], event["object"])
-            self._progress.begin_object(*shift.current)
+            shift.current, shift.frame = [(video, name) for video, name in event["targets"]], None
+            self._progress.begin_object(*shift.current[0])
         elif name == "progress":
+            shift.frame = event["frame"]
             self._progress.advance(event["done"], event["total"])
         elif name == "phase":
-            self._board.mark(event["phase"], event["t_s"], job.arm.arm_id, *(shift.current or ("", "")))
+            self._board.mark(event["phase"], event["t_s"], job.arm.arm_id, *(shift.current[0] if shift.current else ("", "")))
         elif name == "row":
-            row, frames, spans = rows_of(event)
-            if row.status == "ok":
-                self._board.add_to(row, spans)
-            self._keep(row, frames)
-            shift.finished += 1
-            shift.current = None
+            self._take_row(event, job, shift)
+        elif name == "done":
+            shift.finished += event["targets"]
+            shift.current, shift.frame = [], None
+        elif name == "refused":
+            shift.refused = event["error"]
+            shift.about_model = {**shift.about_model, **event["columns"]}
         elif name == "failed":
             shift.death = event["status"], event["error"]
+        self._keep_finished()
+
+    def _take_row(self, event: dict[str, Any], job: Job, shift: Shift) -> None:
+        delivery = Delivery.from_event(event)
+        row = delivery.row
+        # a shared session that was cut off after this row runs again, and so does everything with --sustained
+        is_new = row.key not in self._folder.done
+        if row.status != "ok":
+            if is_new:
+                self._keep_finished(wait=True)  # rows stay in the order in which the objects ran
+                self._keep(row, delivery.frames)
+            return
+        self._board.add_to(row, delivery.spans, idle_of=job.arm.arm_id)
+        if self._is_wanted(delivery, shift) and is_new:
+            self._finisher.submit(next(arm for arm in job.arms if arm.arm_id == row.arm_id), delivery, event)
+
+    def _is_wanted(self, delivery: Delivery, shift: Shift) -> bool:
+        """Whether a row that is ok is to be scored and kept."""
+        return True
+
+    def _keep_finished(self, *, wait: bool = False) -> None:
+        """Keep the rows that have been scored; with `wait` all that are on their way."""
+        for finished in self._finisher.collect(wait=wait):
+            row = finished.row
+            self._keep(without_figures(row, "error", finished.error) if finished.error else row, finished.frames, finished.streaming)
 
     def _fail(self, job: Job, key: tuple[str, str], about_model: dict[str, Any], status: str, reason: str) -> None:
-        self._keep(dataclasses.replace(job.blank_row(*key), **about_model, status=status, error=reason), [])
+        # of a shared session some rows may have come, and be on their way
+        self._keep_finished(wait=True)
+        for arm in self._missing(job, key):
+            self._keep(dataclasses.replace(job.blank_row(arm, *key), **about_model, status=status, error=reason), [])
 
-    def _fail_all(self, job: Job, keys: list[tuple[str, str]], shift: _Shift, status: str, reason: str) -> None:
+    def _fail_all(self, job: Job, keys: Sequence[tuple[str, str]], shift: Shift, status: str, reason: str) -> None:
+        if status == "oom":
+            reason = f"{reason}; {self._memory_hint(job)}"
         for key in keys:
-            self._fail(job, key, shift.about_model, status, reason)
+            at = {"failed_at_frame": shift.frame} if key in shift.current else {}
+            self._fail(job, key, {**shift.about_model, **at}, status, reason)
 
-    def _keep(self, row: SummaryRow, frames: list[FrameRow]) -> None:
+    def _memory_hint(self, job: Job, *, grows: bool = False) -> str:
+        return memory_hint(dtype=job.arm.autocast_dtype, has_size=job.arm.imgsz is not None, joint=job.config.joint_objects, grows=grows)
+
+    def _keep(self, row: SummaryRow, frames: list[FrameRow], streaming: Sequence[StreamingRow] = ()) -> None:
         """Make a finished row durable, then show it."""
-        self._folder.append(row, frames)
+        self._folder.append(row, frames, streaming)
+        self._tell(row)
+
+    def _tell(self, row: SummaryRow) -> None:
         self._progress.end_object(row)
+
+    def _remember_worker(self, key: str, about: dict[str, Any]) -> None:
+        """Put what a worker process says of its torch and its GPU into environment.json."""
+        workers = self._invocation.setdefault("workers", {})
+        if about and workers.get(key) != about:
+            workers[key] = about
+            self._write_environment()
 
     def _write_environment(self) -> None:
         self._folder.write_environment({"run_id": self._folder.run_id, "invocations": self._invocations})

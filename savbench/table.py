@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from savbench.latency import LatencySamples
@@ -22,18 +23,28 @@ def closing_table(arms: Sequence[Arm], rows: Sequence[SummaryRow], latency_ms: M
     """Lines of text, one per arm in the order of the arms.
 
     FPS and percentiles are taken over all frames of the arm's objects with status ok; J and F are means over objects and J&F is their
-    mean, as the official evaluator takes them. Peak memory is that of the whole board where CPU and GPU share it, else torch's
-    allocated GPU memory, or on a CPU the resident memory.
+    mean, as the official evaluator takes them. Streaming J&F, where there is any, is the mean over objects. Peak memory is that of the
+    whole board where CPU and GPU share it, else torch's allocated GPU memory, or on a CPU the resident memory.
 
     Args:
         latency_ms: latencies of the timed frames by arm id.
     """
     lines = [_line(arm, [row for row in rows if row.arm_id == arm.arm_id], latency_ms.get(arm.arm_id, ())) for arm in arms]
-    widths = [max(len(line[i]) for line in [HEADER, *lines]) for i in range(len(HEADER))]
-    text = [_aligned(HEADER, widths), "  ".join("-" * width for width in widths), *(_aligned(line, widths) for line in lines)]
+    header: tuple[str, ...] = HEADER
+    if any(row.streaming_JandF is not None for row in rows):
+        streamed = [_streaming([row for row in rows if row.arm_id == arm.arm_id]) for arm in arms]
+        header = (*HEADER[:-1], "streaming", HEADER[-1])
+        lines = [(*line[:-1], score, line[-1]) for line, score in zip(lines, streamed, strict=True)]
+    text = aligned_table(header, lines)
     if any(line[-1] == RANDOM for line in lines):
-        text.append("random: untrained weights. Time and memory are real, J and F say nothing about the model.")
-    return "\n".join(text)
+        text += "\nrandom: untrained weights. Time and memory are real, J and F say nothing about the model."
+    return text
+
+
+def aligned_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Header, rule and lines, in columns as wide as they need to be."""
+    widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
+    return "\n".join([_aligned(header, widths), "  ".join("-" * width for width in widths), *(_aligned(line, widths) for line in lines)])
 
 
 def _line(arm: Arm, rows: Sequence[SummaryRow], latency_ms: Sequence[float]) -> tuple[str, ...]:
@@ -61,6 +72,13 @@ def _line(arm: Arm, rows: Sequence[SummaryRow], latency_ms: Sequence[float]) -> 
         *scored,
         ",".join(sorted(weights)),
     )
+
+
+def _streaming(rows: Sequence[SummaryRow]) -> str:
+    """Streaming J&F and the rate of the camera, `0.512 @24`."""
+    scores = [row.streaming_JandF for row in rows if row.status == "ok" and row.streaming_JandF is not None]
+    rates = sorted({row.camera_fps for row in rows if row.camera_fps is not None})
+    return f"{fmean(scores):.3f} @{','.join(f'{rate:g}' for rate in rates)}" if scores else ""
 
 
 def _objects(rows: Sequence[SummaryRow]) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from runners.base import STAGES
 from savbench.compare.csv_file import CsvFile, InputError, read_csv
 from savbench.compare.load import number_columns, to_numbers
 from savbench.results import STATUSES, FrameRow, SummaryRow, columns
@@ -35,12 +36,14 @@ SCORES = ("J", "F", "JandF")
 PERCENTILES = (("latency_p50_ms", 50), ("latency_p90_ms", 90), ("latency_p95_ms", 95), ("latency_p99_ms", 99))
 RISING = ("latency_min_ms", *(name for name, _ in PERCENTILES), "latency_max_ms")
 PARTS = ("preprocess_ms", "model_ms", "output_ms")
+STAGE_PARTS = tuple(f"stage_{stage}_ms" for stage in STAGES)
+FORECAST_PARTS = tuple(f"forecast_{part}_MiB" for part in ("weights", "workspace", "frames", "state"))
 FIGURES = ("frames", "fps", "latency_ms", *RISING)
 """What a row has if, and only if, its status is ok."""
 
 RELATIVE = 1e-9
 PARTS_RELATIVE, PARTS_ABSOLUTE_MS = 0.03, 0.05
-"""Parts of the latency sum up to it but for the calls between them, which count where a frame takes microseconds."""
+"""Parts and stages of the latency sum up to it but for the calls between them, which count where a frame takes microseconds."""
 
 _SHOWN = 3
 
@@ -123,6 +126,12 @@ def validate(run: Path, split_dir: Path | None = None, *, with_masks: bool = Tru
     report.checked.append(f"{len(rows.lines)} rows of {SUMMARY}, {int(ok.sum())} of them ok")
     _check_frames(folder, rows, ok, report)
     _check_overlays(folder, rows, report)
+    # these build on this module
+    from savbench.validate_streaming import check_streaming
+    from savbench.validate_sustained import check_sustained
+
+    check_streaming(folder, rows, ok, report)
+    check_sustained(folder, rows, report)
     if with_masks:
         # reads images, which the other checks do without
         from savbench.validate_masks import check_masks
@@ -202,20 +211,51 @@ def _check_sums(rows: Table, ok: Flags, report: Report) -> None:
         "fps": (fps, "1000 / latency_ms"),
         "setup_ms": (n["init_ms"] + n["first_frame_ms"], "init_ms + first_frame_ms"),
         "JandF": ((n["J"] + n["F"]) / 2, "(J + F) / 2"),
+        "forecast_MiB": (np.sum([n[name] for name in FORECAST_PARTS], axis=0), " + ".join(FORECAST_PARTS)),
     }
     for name, (values, formula) in expected.items():
         rows.tell(
-            report, ok & ~_close(n[name], values),
+            report, ok & ~close(n[name], values),
             lambda row, name=name, values=values, formula=formula: f"{name} {n[name][row]:g} is not {formula} = {values[row]:g}",  # type: ignore[misc]
         )  # fmt: skip
     _check_energy(rows, ok, report)
-    parts = np.sum([n[name] for name in PARTS], axis=0)
-    allowed = np.maximum(PARTS_RELATIVE * n["latency_ms"], PARTS_ABSOLUTE_MS)
+    parts, call = np.sum([n[name] for name in PARTS], axis=0), _call_ms(n)
     rows.tell(
         report,
-        ok & (np.abs(parts - n["latency_ms"]) > allowed),
-        lambda row: f"{' + '.join(PARTS)} = {parts[row]:.3f}, latency_ms is {n['latency_ms'][row]:.3f}",
+        ok & ~_add_up(parts, call),
+        lambda row: f"{' + '.join(PARTS)} = {parts[row]:.3f}, {_call_name(n, row)} is {call[row]:.3f}",
     )
+    _check_stages(rows, ok, report)
+    rows.tell(
+        report, ok & (n["latency_ms"] > n["session_latency_ms"] * (1 + RELATIVE)),
+        lambda row: f"latency_ms {n['latency_ms'][row]:g} is above session_latency_ms {n['session_latency_ms'][row]:g}",
+    )  # fmt: skip
+
+
+def _check_stages(rows: Table, ok: Flags, report: Report) -> None:
+    """With --stages. Means alone: of one frame, a process that came in between may be more than a part of it."""
+    n = rows.numbers
+    stages, call = np.array([n[name] for name in STAGE_PARTS]), _call_ms(n)
+    total = np.nansum(stages, axis=0)
+    rows.tell(
+        report,
+        ok & ~np.isnan(stages).all(axis=0) & ~_add_up(total, call),
+        lambda row: f"the stages sum to {total[row]:.3f} ms, {_call_name(n, row)} is {call[row]:.3f}",
+    )
+
+
+def _add_up(parts: Numbers, call: Numbers) -> Flags:
+    """Whether parts of a call, which follow each other, sum to it. True where one is missing."""
+    return ~(np.abs(parts - call) > np.maximum(PARTS_RELATIVE * call, PARTS_ABSOLUTE_MS))
+
+
+def _call_ms(numbers: dict[str, Numbers]) -> Numbers:
+    """What a call of the runner took: the latency, or that of a shared session."""
+    return np.where(np.isnan(numbers["session_latency_ms"]), numbers["latency_ms"], numbers["session_latency_ms"])
+
+
+def _call_name(numbers: dict[str, Numbers], row: int) -> str:
+    return "latency_ms" if np.isnan(numbers["session_latency_ms"][row]) else "session_latency_ms"
 
 
 def _check_energy(rows: Table, ok: Flags, report: Report) -> None:
@@ -223,7 +263,7 @@ def _check_energy(rows: Table, ok: Flags, report: Report) -> None:
     n = rows.numbers
     if "energy_gross_j_per_frame" not in n:
         return
-    gross, seconds = n["energy_gross_j_per_frame"], n["latency_ms"] / 1e3
+    gross, seconds = n["energy_gross_j_per_frame"], _call_ms(n) / 1e3
     with np.errstate(divide="ignore"):
         expected = {
             "energy_gross_j_per_frame": (n["power_mean_w"] * seconds, "power_mean_w * latency_ms / 1000"),
@@ -247,10 +287,13 @@ def _check_counts(rows: Table, ok: Flags, report: Report) -> None:
     n = rows.numbers
     stride = np.where(np.isnan(n["frame_stride"]), 1, n["frame_stride"])
     # the frames fed are those in step with the prompted one; it is not timed
-    expected = np.floor((n["clip_frames"] - 1 - n["prompt_frame"]) / stride)
+    passes = np.where(np.isnan(n["passes"]), 1, n["passes"])
+    expected = passes * np.floor((n["clip_frames"] - 1 - n["prompt_frame"]) / stride)
+    # of a shared session, frames on which another object is prompted are not timed
+    is_shared = ~np.isnan(n["session_tracks"])
     rows.tell(
         report,
-        ok & (n["frames"] != expected),
+        ok & (n["frames"] != expected) & ~(is_shared & (n["frames"] < expected)),
         lambda row: f"{n['frames'][row]:g} timed frames, its clip has {expected[row]:g} after the prompt",
     )
     rows.tell(
@@ -279,11 +322,11 @@ def _check_frames(folder: Path, rows: Table, ok: Flags, report: Report) -> None:
             raise
         report.notes.append(f"{FRAMES} has no rows, as no object is ok")
         return
-    frames.tell(report, frames.twice((*KEY, "frame")), lambda row: f"frame {frames.text['frame'][row]} is there twice")
+    frames.tell(report, frames.twice((*KEY, "frame", "repeat")), lambda row: f"frame {frames.text['frame'][row]} is there twice")
     for name, values in frames.numbers.items():
         frames.tell(report, values < 0, lambda row, name=name: f"{name} is negative")  # type: ignore[misc]
-    inside = _positions_by_key(frames)
-    keys = _keys(rows)
+    inside = positions_by_key(frames)
+    keys = keys_of(rows)
     orphans = [key for key in inside if key not in set(keys)]
     if orphans:
         report.problems.append(f"{FRAMES}: frames of {len(orphans)} objects without a row in {SUMMARY}, the first {'/'.join(orphans[0])}")
@@ -295,7 +338,7 @@ def _check_frames(folder: Path, rows: Table, ok: Flags, report: Report) -> None:
             differing.setdefault(name, np.full(len(rows.lines), np.nan))[row] = value
     for name, values in differing.items():
         rows.tell(
-            report, ok & ~_close(rows.numbers[name], values),
+            report, ok & ~close(rows.numbers[name], values),
             lambda row, name=name, values=values: f"{name} {rows.numbers[name][row]:g}, {FRAMES} gives {values[row]:g}",  # type: ignore[misc]
         )  # fmt: skip
     for name in ("J", "F"):
@@ -303,13 +346,13 @@ def _check_frames(folder: Path, rows: Table, ok: Flags, report: Report) -> None:
     report.checked.append(f"{len(frames.lines)} frames of {FRAMES}")
 
 
-def _keys(table: Table) -> list[tuple[str, str, str]]:
+def keys_of(table: Table) -> list[tuple[str, str, str]]:
     return list(zip(*(table.text[name] for name in KEY), strict=True))
 
 
-def _positions_by_key(frames: Table) -> dict[tuple[str, str, str], Positions]:
+def positions_by_key(frames: Table) -> dict[tuple[str, str, str], Positions]:
     positions: dict[tuple[str, str, str], list[int]] = {}
-    for position, key in enumerate(_keys(frames)):
+    for position, key in enumerate(keys_of(frames)):
         positions.setdefault(key, []).append(position)
     return {key: np.array(listed) for key, listed in positions.items()}
 
@@ -322,7 +365,7 @@ def _from_frames(frames: Table, of: Positions) -> dict[str, float]:
         return found
     found |= {"latency_ms": float(np.mean(latency)), "latency_min_ms": float(latency.min()), "latency_max_ms": float(latency.max())}
     found |= {name: float(np.percentile(latency, percent)) for name, percent in PERCENTILES}
-    for name in (*PARTS, "decode_ms"):
+    for name in (*PARTS, *STAGE_PARTS, "decode_ms"):
         values = frames.numbers[name][of]
         found[name] = float(np.mean(values[~np.isnan(values)])) if not np.isnan(values).all() else np.nan
     return found
@@ -355,7 +398,7 @@ def _check_overlays(folder: Path, rows: Table, report: Report) -> None:
     rows.tell(report, gone, lambda row: f"overlay {rows.text['overlay'][row]} is not there")
 
 
-def _close(one: Numbers, other: Numbers) -> Flags:
+def close(one: Numbers, other: Numbers) -> Flags:
     """Equal but for rounding, or both missing."""
     return np.isclose(one, other, rtol=RELATIVE, atol=1e-12, equal_nan=True)
 

@@ -9,11 +9,22 @@ if TYPE_CHECKING:
 
 MAX_START_C = 70.0
 """A board that begins hotter than this may reach its throttling point (about 95 to 99 C on Orin modules) within the clip."""
+MAX_BACKGROUND_CPUS = 0.5
+"""Other programs that keep half a CPU busy take time from the thread that feeds the GPU now and then, and memory bandwidth and power on a
+board. A quiet desktop together with the jtop service stays below; a build, a browser at work or a second run does not."""
+MAX_BACKGROUND_GPU_PCT = 5.0
+"""A desktop that is looked at takes a few percent of a GPU; a second program that computes on it takes its share of every frame."""
+CLOCKS_NOT_LOCKED = "clocks not locked (sudo scripts/lock_clocks.sh)"
 OK = "ok"
 
 
-def judge(went_through: PowerSummary) -> str:
-    """`ok`, or everything that was wrong, separated by `; `. Empty where the source of telemetry tells nothing of clocks or heat.
+def is_valid(validity: str) -> bool:
+    """Whether nothing speaks against a row, as far as was read."""
+    return validity in ("", OK)
+
+
+def judge(went_through: PowerSummary, background_cpus: float | None = None) -> str:
+    """`ok`, or everything that was wrong, separated by `; `. Empty where nothing was read of clocks or heat, and nothing else is wrong.
 
     Only what was read is judged: a source without a power mode does not make a row invalid.
     """
@@ -23,17 +34,21 @@ def judge(went_through: PowerSummary) -> str:
         went_through.nvpmodel or None,
         went_through.jetson_clocks or None,
     )
-    if all(value is None for value in known):
-        return ""
     wrong = []
     if went_through.throttle_events:
         wrong.append(f"throttled ({went_through.throttle_reasons})")
     if "off" in went_through.jetson_clocks.split(" > "):
-        wrong.append("clocks not locked (sudo scripts/lock_clocks.sh)")
+        wrong.append(CLOCKS_NOT_LOCKED)
     if " > " in went_through.nvpmodel:
         wrong.append(f"power mode changed ({went_through.nvpmodel})")
     if went_through.swap_io_mib:
         wrong.append(f"swap touched ({went_through.swap_io_mib:.1f} MiB)")
     if went_through.temperature_start_c is not None and went_through.temperature_start_c > MAX_START_C:
         wrong.append(f"hot at the start ({went_through.temperature_start_c:.0f} C)")
+    if background_cpus is not None and background_cpus > MAX_BACKGROUND_CPUS:
+        wrong.append(f"background load ({background_cpus:.1f} CPUs)")
+    if went_through.background_gpu_pct is not None and went_through.background_gpu_pct > MAX_BACKGROUND_GPU_PCT:
+        wrong.append(f"background load ({went_through.background_gpu_pct:.0f}% of the GPU)")
+    if not wrong and all(value is None for value in known):
+        return ""
     return "; ".join(wrong) or OK

@@ -7,6 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+from runners import SHIPPED_WEIGHTS
 from savbench.config import ConfigError
 
 if TYPE_CHECKING:
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def find_weights(file_name: str, model: str, folders: Sequence[Path]) -> Path:
-    """The weights file in the first folder that has it.
+    """The weights file in the first folder that has it; weights that come with the benchmark are found last.
 
     Raises:
         ConfigError: none has it; names the file and the script that fetches it.
     """
-    for folder in folders:
+    for folder in (*folders, SHIPPED_WEIGHTS):
         if (folder / file_name).is_file():
             return folder / file_name
     looked = ", ".join(str(folder) for folder in folders)

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from savbench.cgroup import OomKills
 from savbench.failures import status_of_exit
-from savbench.memory import oom_kill_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 WORKER_COMMAND = [sys.executable, "-m", "savbench.worker"]
 POLL_S = 0.2
+OOM_SCORE_ADJ = 500
+"""Added to the worker's points when the kernel chooses whom to kill, where 1000 are all of the memory; see `man 5 proc`."""
 DUMP_S = 2.0
 """How long a hanging worker gets to write its stack into the log."""
 
 
 class WorkerTimeoutError(Exception):
     """The worker gave no sign of progress for too long."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"no progress for {timeout_s:g} s (--timeout); the log has the stack where it hung")
 
 
 class StopRequestedError(Exception):
@@ -70,11 +75,19 @@ def start_child(command: Sequence[str], log: IO[bytes], *, own_group: bool) -> t
 class WorkerProcess:
     """A child that runs one job. It leads its own process group, so that Ctrl-C on the terminal reaches the supervisor alone."""
 
-    def __init__(self, job: Job, log_path: Path) -> None:
+    def __init__(self, job: Job, log_path: Path, command: Sequence[str] | None = None) -> None:
+        """
+        Args:
+            log_path: what the worker prints is appended there.
+            command: of the worker, without its `--events`; None takes `WORKER_COMMAND`.
+        """
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._oom_kills_before = oom_kill_count()
+        self._oom_kills = OomKills()
         with log_path.open("ab") as log:
-            self._child, reading = start_child(WORKER_COMMAND, log, own_group=True)
+            self._child, reading = start_child(command or WORKER_COMMAND, log, own_group=True)
+        with contextlib.suppress(OSError):
+            # where memory runs out the kernel is to take the worker, which costs an object, and not the supervisor or the desktop
+            Path(f"/proc/{self._child.pid}/oom_score_adj").write_text(str(OOM_SCORE_ADJ), encoding="ascii")
         self._events = os.fdopen(reading, "rb", buffering=0)
         with contextlib.suppress(BrokenPipeError):  # a child that died at once is noticed by its missing events
             assert self._child.stdin is not None
@@ -97,7 +110,7 @@ class WorkerProcess:
                     raise StopRequestedError
                 if not selector.select(POLL_S):
                     if time.monotonic() - last > timeout_s:
-                        raise WorkerTimeoutError
+                        raise WorkerTimeoutError(timeout_s)
                     continue
                 data = os.read(self._events.fileno(), 1 << 16)
                 if not data:
@@ -111,8 +124,7 @@ class WorkerProcess:
         return_code = self._child.wait()
         if return_code == 0:
             return None
-        before, after = self._oom_kills_before, oom_kill_count()
-        return status_of_exit(return_code, after - before if before is not None and after is not None else 0)
+        return status_of_exit(return_code, self._oom_kills.risen())
 
     def kill(self, *, dump_stack: bool = False) -> None:
         """End the worker now; with `dump_stack` it first writes where it hangs into the log."""

@@ -10,11 +10,13 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from runners.base import BuildOptions, Clip, Frame, Masks, Prompt, RunnerError
 from runners.edgetam import build
@@ -107,6 +109,33 @@ def lively_weights(model: Any) -> dict[str, Any]:
     return state
 
 
+def memory_modes_agree(options: BuildOptions, folder: Path) -> dict[str, bool]:
+    """Whether masks in bounded memory are those of upstream's own loader with everything kept, by case."""
+    files = []
+    for index, frame_hwc in enumerate(make_frames(MANY + 1)):
+        files.append(folder / f"{index:05d}.jpg")
+        Image.fromarray(frame_hwc).save(files[-1], quality=95)
+    frames = [np.asarray(Image.open(path).convert("RGB")) for path in files]
+    runners: list[Any] = [build(options), build(replace(options, memory="upstream"))]
+    cases = {
+        "one frame": ([make_prompt("points")], 0, 1, 1),
+        "prompt in mid-clip": ([make_prompt("bbox")], 3, 8, 1),
+        "two objects": ([make_prompt("mask"), other_mask(2)], 0, 9, 1),
+        "longer than the memory": ([make_prompt("mask")], 0, MANY + 1, 1),
+        "stride": ([make_prompt("points")], 1, MANY, 2),
+    }
+    agree = {}
+    for name, (prompts, start, count, stride) in cases.items():
+        masks = []
+        for runner in runners:
+            runner._predictor.memory_temporal_stride_for_eval = stride
+            runner.open(Clip("square", count, HEIGHT, WIDTH, tuple(files[:count])), frames[0])
+            masks.append([runner.prompt(start, frames[start], prompts), *(runner.track(i, frames[i]) for i in range(start + 1, count))])
+            runner.close()
+        agree[name] = all(np.array_equal(a, b) for a, b in zip(*masks, strict=True)) and any(mask.any() for mask in masks[0])
+    return agree
+
+
 def checkout() -> Path | None:
     """Checkout of facebookresearch/EdgeTAM, or None: $EDGETAM_DIR, then ./EdgeTAM."""
     for path in (os.environ.get("EDGETAM_DIR"), str(ROOT / "EdgeTAM")):
@@ -148,6 +177,7 @@ def official_main(source_dir: str, out_dir: str) -> None:
             arrays[dtype] = np.stack(logits)
             report[f"finite_{dtype}"] = all(finite)
     report["warnings"] = [str(warning.message) for warning in caught]
+    report["memory_modes_agree"] = memory_modes_agree(options, out)
     frames = make_frames(4)
     runner.open(Clip("square", 4, HEIGHT, WIDTH), frames[0])
     runner.prompt(0, frames[0], [make_prompt("bbox")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -37,13 +38,17 @@ class ScriptedRunner:
             raise RunnerError("this model cannot be built; do something else")
         if fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        self.builds = 1
+        self._opened = 0
+        self._kept: list[bytearray] = []
         self._clip = Clip("", 0, 0, 0)
         self._masks: Masks = np.zeros((0, 0, 0), np.bool_)
         self._finite = True
 
     def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
         self._clip = clip
+        self._opened += 1
+        if clip.name.startswith("wear") and self._opened > 4:
+            raise ZeroDivisionError("worn out")
 
     def prompt(self, frame_index: int, frame_hwc: Frame, prompts: Sequence[Prompt]) -> Masks:
         self._masks = np.stack([p.mask_hw for p in prompts if p.mask_hw is not None])
@@ -51,11 +56,19 @@ class ScriptedRunner:
 
     def track(self, frame_index: int, frame_hwc: Frame) -> Masks:
         self._finite = True
+        if self._clip.name.startswith("eat") and frame_index >= FAULT_FRAME:
+            self._keep(64)
+        if self._clip.name.startswith("grow"):
+            self._keep(2)
         if frame_index == FAULT_FRAME:
             self._do(self._clip.name.split("_")[0])
         elif self._clip.name.startswith("slow"):
             time.sleep(0.05)
         return self._masks
+
+    def _keep(self, mib: int) -> None:
+        """Take memory and touch every page of it."""
+        self._kept.append(bytearray(b"1") * (mib << 20))
 
     def _do(self, fault: str) -> None:
         if fault == "raise":
@@ -64,6 +77,10 @@ class ScriptedRunner:
             raise RunnerError("the model cannot do this; do something else")
         if fault == "oom":
             raise MemoryError("cannot allocate")
+        if fault == "limit":
+            resource.setrlimit(resource.RLIMIT_AS, (int(Path("/proc/self/statm").read_text().split()[0]) * 4096 + (100 << 20),) * 2)
+            for _ in range(100):
+                self._keep(16)
         if fault == "nvmap":
             raise RuntimeError("NvMapMemAllocInternalTagged: 1075072515 error 12")
         if fault == "kill":
@@ -78,6 +95,8 @@ class ScriptedRunner:
             self._finite = False
         if fault == "transpose":
             self._masks = self._masks.transpose(0, 2, 1)
+        if fault == "tell":
+            warnings.warn(Path("/proc/self/oom_score_adj").read_text(encoding="ascii").strip(), stacklevel=1)
         if fault == "warn":
             warnings.warn("first line\nsecond line", stacklevel=1)
             warnings.warn("first line\nother second line", stacklevel=1)
@@ -87,11 +106,12 @@ class ScriptedRunner:
 
     def close(self) -> None:
         self._masks = np.zeros((0, 0, 0), np.bool_)
+        self._kept.clear()
 
 
 if __name__ == "__main__":
     sys.modules["scripted_worker"] = sys.modules["__main__"]
-    RUNNERS["scripted"] = SPEC
+    RUNNERS.update(scripted=SPEC, other=SPEC)
     from savbench.worker import main
 
     sys.exit(main())

@@ -22,7 +22,7 @@ from edgetam_clip import ROOT, checkout  # noqa: E402
 from attention.choice import chosen  # noqa: E402
 from runners import RUNNERS  # noqa: E402
 from runners.base import BuildOptions, Clip, Masks, Prompt  # noqa: E402
-from savbench.dataset import first_prompt, open_split, read_frame  # noqa: E402
+from savbench.dataset import first_prompt, open_split  # noqa: E402
 from savbench.metrics import score_frame  # noqa: E402
 
 CALLS = {"sam2_tiny": 27, "edgetam": 19}
@@ -96,7 +96,8 @@ def test_manual_masks_of_a_real_clip_equal_native_ones(davis_sav: Path) -> None:
     video = open_split(davis_sav, None).video("blackswan")
     size_hw = video.read_size()
     start, mask_hw = first_prompt(video.object(next(iter(video.object_names))), size_hw)
-    frames = [read_frame(path, size_hw) for path in video.frame_paths[start : start + 4]]
+    reader = video.frames.reader(size_hw)
+    frames = [reader.read(index) for index in range(start, start + 4)]
 
     def track(choice: str) -> list[tuple[Masks, Any]]:
         results = []

@@ -13,7 +13,7 @@ import pytest
 from runners import RUNNERS
 from runners.base import BuildOptions, Clip, Frame, Masks, Prompt, RunnerError, VideoRunner
 from runners.baselines import FlowRunner, StaticRunner
-from savbench.dataset import open_split, read_frame, read_mask
+from savbench.dataset import open_split, read_mask
 from savbench.metrics import ObjectScorer, frames_to_score
 
 DAVIS = Path(__file__).parents[2] / "shared/data/davis_sav"
@@ -355,11 +355,12 @@ def test_real_clips_score_as_known(name: str, video_name: str, at_least: tuple[f
     video = open_split(DAVIS).video(video_name)
     annotations = dict(video.object("000").annotations)
     runner = RUNNERS[name].build(BuildOptions())
-    first = read_frame(video.frame_paths[0])
-    _open(runner, first, video_name, len(video.frame_paths))
+    reader = video.frames.reader()
+    first = reader.read(0)
+    _open(runner, first, video_name, len(video.frames))
     predicted = {0: runner.prompt(0, first, [_mask_prompt(read_mask(annotations[0]))])[0]}
-    for index, path in enumerate(video.frame_paths[1:], 1):
-        predicted[index] = runner.track(index, read_frame(path))[0]
+    for index in range(1, len(video.frames)):
+        predicted[index] = runner.track(index, reader.read(index))[0]
     scorer = ObjectScorer()
     for index in frames_to_score(sorted(annotations)):
         scorer.feed_frame(predicted[index], read_mask(annotations[index]))

@@ -11,9 +11,11 @@ import pytest
 import scripted_worker
 from orin import jtop_service
 from test_supervisor import config, make_split
+from tiny_split import TinySplit, rectangle
+from watched_board import TellingProgress
 
 from runners import RUNNERS
-from savbench import board, supervisor, worker_process
+from savbench import board, cooling, supervisor, validity, worker_process
 from savbench.power.base import PowerError, Reading, Scope
 from savbench.power.choose import Choice
 from savbench.power.telemetry import TelemetryRow
@@ -27,6 +29,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_process, "WORKER_COMMAND", [sys.executable, scripted_worker.__file__])
     monkeypatch.setattr(board, "SETTLE_S", 0.1)
     monkeypatch.setattr(board, "IDLE_S", 0.6)
+    # the machine that the tests run on may be busy
+    monkeypatch.setattr(validity, "MAX_BACKGROUND_CPUS", float("inf"))
 
 
 class Steady:
@@ -137,3 +141,42 @@ def test_a_run_beside_the_real_jtop_service(tmp_path: Path) -> None:
     assert row.idle_w == pytest.approx(20.0, rel=0.02)
     phases = {reading.phase for reading in read_rows(TelemetryRow, tmp_path / "run" / "telemetry.csv")}
     assert {"idle", "timed"} <= phases
+
+
+def test_strict_on_an_emulated_orin_waits_until_it_is_cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cooling, "STEP_S", 0.1)
+    settings = config(make_split(tmp_path, ["slow"]), tmp_path / "run", power="jtop", strict=True, cooldown_c=50.0)
+    said = io.StringIO()
+    with jtop_service() as service:
+        with pytest.raises(PowerError, match=r"clocks not locked \(sudo scripts/lock_clocks.sh\)"):
+            supervisor.run(settings, [], Progress(said, said))
+
+        def cool(text: str) -> None:
+            service.files.set_zone("tj-thermal", 48_000)
+
+        service.files.set_gpu_limits(1_300_500_000, 1_300_500_000)
+        service.files.set_zone("tj-thermal", 63_000)
+        time.sleep(1.0)  # the service sees it a moment later
+        supervisor.run(settings, [], TellingProgress(said, lambda text: None, cool, lambda done: None))
+    (row,) = read_rows(SummaryRow, tmp_path / "run" / "summary.csv")
+    assert (row.status, row.validity, row.jetson_clocks, row.nvpmodel) == ("ok", "ok", "on", "MAXN")
+    assert row.temperature_start_c == pytest.approx(48.0)
+    assert "cooling: 63.0 C, waiting for 50 C" in said.getvalue()
+
+
+def test_a_power_mode_that_changes_on_an_emulated_orin_makes_the_row_invalid(tmp_path: Path) -> None:
+    split = TinySplit(tmp_path / "split")
+    split.write_video("slow", 120, {"000": [rectangle(4, 2 + step, 8, 8) for step in range(3)]})
+    (split.root / "val.txt").write_text("slow\n")
+    said = io.StringIO()
+    with jtop_service() as service:
+
+        def change(done: int) -> None:
+            if done > 10:
+                service.files.write("nvpmodel_now", "MODE_30W")
+
+        progress = TellingProgress(said, lambda text: None, lambda text: None, change)
+        supervisor.run(config(split.root, tmp_path / "run", power="jtop"), [], progress)
+    (row,) = read_rows(SummaryRow, tmp_path / "run" / "summary.csv")
+    assert (row.status, row.nvpmodel) == ("ok", "MAXN > MODE_30W")
+    assert "power mode changed (MAXN > MODE_30W)" in row.validity

@@ -42,10 +42,33 @@ def test_arm_id_changes_with_what_changes_a_measurement(changed: dict[str, objec
 
 @pytest.mark.parametrize(
     "changed",
-    [{"out_dir": Path("/elsewhere")}, {"timeout_s": 5.0}, {"limit_videos": 3}, {"save_masks": True}, {"split_dir": Path("/moved")}],
+    [
+        {"out_dir": Path("/elsewhere")},
+        {"timeout_s": 5.0},
+        {"limit_videos": 3},
+        {"save_masks": True},
+        {"strict": True},
+        {"memory_budget": "auto"},
+        {"order": "interleaved"},
+        {"split_dir": Path("/moved")},
+    ],
 )
 def test_arm_id_stays_with_what_does_not(changed: dict[str, object]) -> None:
     assert plan_arms(config(), "sav_val")[0].arm_id == plan_arms(config(**changed), "sav_val")[0].arm_id
+
+
+@pytest.mark.parametrize("changed", [{"min_seconds": 600.0}, {"min_frames": 1024}])
+def test_arm_id_changes_with_how_long_is_measured_and_is_what_it_was_without(changed: dict[str, object]) -> None:
+    assert plan_arms(config(), "sav_val")[0].arm_id == plan_arms(config(min_seconds=0.0, min_frames=0), "sav_val")[0].arm_id
+    assert plan_arms(config(), "sav_val")[0].arm_id != plan_arms(config(**changed), "sav_val")[0].arm_id
+
+
+def test_a_preset_raises_what_is_below_it() -> None:
+    measured = config(min_seconds=5.0, min_frames=5000).with_preset("mlperf")
+    assert (measured.min_seconds, measured.min_frames) == (600.0, 5000)
+    assert plan_arms(config().with_preset("mlperf"), "s") == plan_arms(config(min_seconds=600.0, min_frames=1024), "s")
+    with pytest.raises(ConfigError, match="--preset fast: use mlperf"):
+        config().with_preset("fast")
 
 
 def test_clicks_concern_points_prompts_only() -> None:
@@ -86,6 +109,18 @@ def test_longest_model_name_wins() -> None:
         ({"autocast_dtypes": ("float8",)}, "--autocast_dtype float8"),
         ({"autocast_dtypes": ()}, "--autocast_dtype"),
         ({"imgsz": (512, -512)}, "--imgsz -512"),
+        ({"min_seconds": -1.0}, "--min_seconds -1"),
+        ({"min_seconds": float("nan")}, "--min_seconds nan"),
+        ({"min_frames": -1}, "--min_frames -1"),
+        ({"order": "random"}, "--order random"),
+        ({"cooldown_c": 400.0}, "--cooldown_c 400"),
+        ({"strict": True, "power": "none"}, "--strict"),
+        ({"sustained_minutes": 0.0}, "--sustained 0"),
+        ({"sustained_minutes": 10.0, "strict": True}, "--sustained"),
+        ({"sustained_minutes": 10.0, "order": "interleaved"}, "--sustained"),
+        ({"sustained_minutes": 10.0, "share_prompts": True}, "--sustained"),
+        ({"memory_budget": 0.0}, "--memory_budget 0"),
+        ({"memory_budget": "all"}, "--memory_budget all"),
     ],
 )
 def test_values_that_cannot_run_are_refused(changed: dict[str, object], message: str) -> None:

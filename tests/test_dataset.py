@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tiny_split import TinySplit, rectangle
+from video_files import picture, write_video
 
 from savbench import dataset
-from savbench.dataset import ClipError, DatasetError, NothingToTrackError, Target, first_prompt, open_split, read_frame, read_mask
+from savbench.dataset import DatasetError, NothingToTrackError, Target, first_prompt, open_split, read_mask
+from savbench.frames import ClipError, read_frame
 
 SIZE = (24, 32)
 
@@ -103,7 +106,7 @@ def test_an_empty_or_binary_list_is_refused(tiny_split: TinySplit, content: byte
 
 def test_a_video_is_listed_as_it_is(tiny_split: TinySplit) -> None:
     video = open_split(tiny_split.root).video("alpha")
-    assert [path.name for path in video.frame_paths] == [f"{index:05d}.jpg" for index in range(13)]
+    assert [path.name for path in video.frames.files or ()] == [f"{index:05d}.jpg" for index in range(13)]
     assert video.object_names == ["000", "001"]
     assert [(index, path.name) for index, path in video.object("001").annotations] == [
         (0, "00000.png"),
@@ -130,7 +133,7 @@ def test_frames_are_ordered_by_number_not_by_name(tiny_split: TinySplit) -> None
     for index in range(13):
         tiny_split.frame("alpha", index).rename(tiny_split.frames_dir("alpha") / f"{index}.JPEG")
     video = open_split(tiny_split.root).video("alpha")
-    assert [path.stem for path in video.frame_paths] == [str(index) for index in range(13)]
+    assert [path.stem for path in video.frames.files or ()] == [str(index) for index in range(13)]
     assert [index for index, _ in video.object("000").annotations] == [0, 4, 8, 12]
 
 
@@ -153,7 +156,7 @@ def test_hidden_and_other_files_are_passed_over(tiny_split: TinySplit) -> None:
     tiny_split.mask("alpha", "000", 0).with_name(".DS_Store").write_bytes(b"")
     tiny_split.masks_dir("alpha", ".ipynb_checkpoints").mkdir()
     video = open_split(tiny_split.root).video("alpha")
-    assert (len(video.frame_paths), video.object_names, dict(video.defects)) == (13, ["000", "001"], {})
+    assert (len(video.frames), video.object_names, dict(video.defects)) == (13, ["000", "001"], {})
 
 
 def single_defect(split: TinySplit, video: str) -> str:
@@ -243,6 +246,54 @@ def test_a_folder_that_may_not_be_listed(tiny_split: TinySplit) -> None:
         tiny_split.frames_dir("beta").chmod(0o755)
 
 
+# ---- videos in one file
+
+
+def put_into_file(split: TinySplit, name: str, frames: int) -> Path:
+    """Replace a video's folder by a file with so many frames."""
+    pytest.importorskip("av", reason="needs PyAV")
+    shutil.rmtree(split.frames_dir(name))
+    return write_video(split.frames_dir(name).with_suffix(".mp4"), frames, size_hw=SIZE)
+
+
+def test_a_video_file_takes_the_place_of_the_folder(tiny_split: TinySplit) -> None:
+    in_folder = open_split(tiny_split.root).video("alpha")
+    path = put_into_file(tiny_split, "alpha", 13)
+    split = open_split(tiny_split.root)
+    video = split.video("alpha")
+    assert (video.objects, video.defects) == (in_folder.objects, in_folder.defects)
+    assert (len(video.frames), video.frames.location, video.frames.files, video.read_size()) == (13, path, None, SIZE)
+    assert split.select() == [Target("alpha", "000"), Target("alpha", "001"), Target("beta", "000")]
+    with video.frames.reader(SIZE) as reader:
+        assert np.abs(reader.read(12).astype(int) - picture(12, *SIZE)).mean() < 8
+    cut = video.take(6)
+    assert (len(cut.frames), cut.object("000").left_out) == (6, 2)
+
+
+def test_a_video_both_in_a_folder_and_in_a_file_is_refused(tiny_split: TinySplit) -> None:
+    path = tiny_split.frames_dir("beta").with_suffix(".mp4")
+    path.touch()
+    assert f"{tiny_split.frames_dir('beta')} and {path}: the frames of one video more than once" in single_defect(tiny_split, "beta")
+
+
+def test_a_video_in_two_files_is_refused(tiny_split: TinySplit) -> None:
+    path = put_into_file(tiny_split, "beta", 5)
+    path.with_suffix(".mkv").touch()
+    assert f"{path} and {path.with_suffix('.mkv')}: the frames of one video more than once" in single_defect(tiny_split, "beta")
+
+
+def test_a_file_that_is_no_video_spares_the_others(tiny_split: TinySplit) -> None:
+    path = put_into_file(tiny_split, "beta", 5)
+    path.write_bytes(path.read_bytes()[:100])
+    assert f"{path}: " in single_defect(tiny_split, "beta")
+
+
+def test_a_mask_after_the_end_of_a_video_file(tiny_split: TinySplit) -> None:
+    put_into_file(tiny_split, "alpha", 12)
+    video = open_split(tiny_split.root).video("alpha")
+    assert "00012.png: no frame of this number among the video's" in video.defects["001"]
+
+
 # ---- choosing
 
 
@@ -295,7 +346,7 @@ def test_limits_below_one_are_refused(tiny_split: TinySplit, limits: dict[str, i
 
 def test_max_frames_drops_later_annotations(tiny_split: TinySplit) -> None:
     video = open_split(tiny_split.root).video("alpha").take(max_frames=6)
-    assert len(video.frame_paths) == 6
+    assert len(video.frames) == 6
     assert [index for index, _ in video.object("000").annotations] == [0, 4]
     assert video.object("000").left_out == 2
 
@@ -485,7 +536,7 @@ def test_real_clips(davis_sav: Path) -> None:
         (name, "000", None) for name in ("blackswan", "car-shadow", "dog", "libby", "motocross-jump")
     ]
     video = split.video("dog")
-    assert (len(video.frame_paths), video.read_size()) == (60, (480, 854))
+    assert (len(video.frames), video.read_size()) == (60, (480, 854))
     index, mask_hw = first_prompt(video.object("000"), video.read_size())
     assert (index, mask_hw.shape, int(mask_hw.sum())) == (0, (480, 854), 43977)
-    assert read_frame(video.frame_paths[-1], video.read_size()).shape == (480, 854, 3)
+    assert video.frames.reader(video.read_size()).read(59).shape == (480, 854, 3)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from savbench import demo_data
-from savbench.dataset import DatasetError, SplitVideo, first_prompt, open_split, read_frame, read_mask
+from savbench.dataset import DatasetError, SplitVideo, first_prompt, open_split, read_mask
 from savbench.demo.motion import ROLES, Role, monotone_cubic
 from savbench.demo.planning import plan_scene
 from savbench.demo.scene import DemoScene
@@ -282,12 +282,12 @@ def test_the_demo_split_reads_as_any_other(demo: Path) -> None:
     assert all(target.defect is None for target in targets)
     for name in split.videos:
         video = split.video(name)
-        assert len(video.frame_paths) == 48
+        assert len(video.frames) == 48
         assert video.read_size() == (240, 428)
         assert video.object_names == ["000", "001", "002", "003"]
         for obj in video.objects:
             assert [index for index, _ in obj.annotations] == list(range(0, 48, 4))
-        assert read_frame(video.frame_paths[-1], (240, 428)).shape == (240, 428, 3)
+        assert video.frames.reader((240, 428)).read(47).shape == (240, 428, 3)
 
 
 def test_the_demo_split_has_what_it_promises(demo: Path) -> None:
@@ -313,7 +313,7 @@ def test_frames_on_disk_are_the_clip(demo: Path) -> None:
     clip = make_clip((demo_data.DEMO_SEED, 1), roles=DEMO_ROLES, distractors=1)
     video = open_split(demo).video("demo_001")
     np.testing.assert_array_equal(ground_truth(video), clip.masks_nthw[:, ::4])
-    error = read_frame(video.frame_paths[9]).astype(int) - clip.frames_thwc[9]
+    error = video.frames.reader().read(9).astype(int) - clip.frames_thwc[9]
     assert np.abs(error).mean() < 4, "JPEG at quality 92 is close to what was drawn"
 
 

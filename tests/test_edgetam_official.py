@@ -95,6 +95,11 @@ def test_official_objects_in_one_session_equal_sessions_of_their_own(official_lo
     assert np.abs(official_logits["both"] - alone).max() < 1e-5
 
 
+def test_official_forgets_nothing_that_it_reads(report: dict[str, Any]) -> None:
+    assert len(report["memory_modes_agree"]) == 5
+    assert all(report["memory_modes_agree"].values()), report["memory_modes_agree"]
+
+
 def test_official_takes_no_object_while_it_tracks(report: dict[str, Any]) -> None:
     assert "give object 9 a clip of its own" in report["late_object"]
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from savbench.failures import status_of, status_of_exit
+from savbench.failures import memory_hint, status_of, status_of_exit
 
 
 class OutOfMemoryError(RuntimeError):
@@ -38,7 +38,7 @@ def test_anything_else_is_an_error(error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("return_code", "oom_kills", "status", "message"),
     [
-        (-signal.SIGKILL, 1, "oom", "--imgsz"),
+        (-signal.SIGKILL, 1, "oom", "for want of memory"),
         (-signal.SIGKILL, 0, "killed", "SIGKILL"),
         (-signal.SIGSEGV, 1, "killed", "SIGSEGV"),
         (-signal.SIGBUS, 0, "killed", "SIGBUS"),
@@ -49,3 +49,11 @@ def test_anything_else_is_an_error(error: BaseException) -> None:
 def test_how_a_worker_died(return_code: int, oom_kills: int, status: str, message: str) -> None:
     assert status_of_exit(return_code, oom_kills)[0] == status
     assert message in status_of_exit(return_code, oom_kills)[1]
+
+
+def test_a_hint_names_what_the_arm_leaves_open() -> None:
+    assert memory_hint(dtype="float32", joint=True) == (
+        "use a smaller --imgsz, --autocast_dtype float16, fewer objects at a time (without --joint_objects), or end other programs"
+    )
+    assert memory_hint(dtype="bfloat16", grows=True) == "use a smaller --imgsz, shorter clips (--max_frames), or end other programs"
+    assert memory_hint(dtype="none", has_size=False) == "end other programs"

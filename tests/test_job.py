@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
 
+import numpy as np
+
 from savbench.config import RunConfig, plan_arms
-from savbench.job import EventWriter, Job, rows_of
+from savbench.job import Delivery, EventWriter, Job
+from savbench.masks import PackedMask
 from savbench.results import FrameRow, SummaryRow
 
 
@@ -21,6 +25,8 @@ def make_job() -> Job:
         benchmark_version="abc+",
         weights=Path("/weights/edgetam.pt"),
         source_dir=Path("/EdgeTAM"),
+        companions=(dataclasses.replace(arm, prompt="mask"),),
+        objects_in_arm=5,
     )
 
 
@@ -31,7 +37,7 @@ def test_a_job_survives_the_pipe() -> None:
 
 
 def test_a_blank_row_says_who_and_what_and_measures_nothing() -> None:
-    row = make_job().blank_row("a", "000")
+    row = make_job().blank_row(make_job().arm, "a", "000")
     assert (row.video, row.object, row.model, row.prompt, row.autocast_dtype, row.imgsz) == (
         "a",
         "000",
@@ -47,7 +53,11 @@ def test_a_blank_row_says_who_and_what_and_measures_nothing() -> None:
 
 def test_rows_survive_the_pipe_to_the_last_bit() -> None:
     pipe = io.StringIO()
-    row, frames = SummaryRow(video="ä", latency_ms=0.1 + 0.2, J=None), [FrameRow(frame=1, latency_ms=1 / 3)]
-    spans = [(0.1, 0.1 + 0.2), (1 / 3, 2 / 3)]
-    EventWriter(pipe).send_row(row, frames, spans)
-    assert rows_of(json.loads(pipe.getvalue())) == (row, frames, spans)
+    mask_hw = np.random.default_rng(0).random((5, 7)) < 0.5
+    row = SummaryRow(video="ä", latency_ms=0.1 + 0.2, J=None, video_height=5, video_width=7)
+    frames, spans = [FrameRow(frame=1, latency_ms=1 / 3)], [(0.1, 0.1 + 0.2), (1 / 3, 2 / 3)]
+    EventWriter(pipe).send_row(row, frames, spans, {4: PackedMask(mask_hw)})
+    delivery = Delivery.from_event(json.loads(pipe.getvalue()))
+    assert (delivery.row, delivery.frames, delivery.spans) == (row, frames, spans)
+    assert list(delivery.masks) == [4]
+    np.testing.assert_array_equal(delivery.masks[4].unpack(), mask_hw)

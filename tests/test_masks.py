@@ -18,7 +18,7 @@ from PIL import Image
 
 from savbench import masks as masks_module
 from savbench.dataset import read_mask
-from savbench.masks import BoolMask, PackedMask, save_object_masks
+from savbench.masks import BoolMask, CompressedMask, PackedMask, save_object_masks
 from savbench.metrics import ObjectScorer, dataset_means, frames_to_score
 
 EVALUATE = """
@@ -62,6 +62,20 @@ def test_a_view_into_a_larger_array_packs_as_it_looks() -> None:
     np.testing.assert_array_equal(PackedMask(masks_nhw[1, ::2, ::-1]).unpack(), masks_nhw[1, ::2, ::-1])
 
 
+@given(st.integers(1, 19), st.integers(1, 19), st.integers(0, 2**32 - 1))
+def test_a_compressed_mask_survives_as_text(height: int, width: int, seed: int) -> None:
+    mask_hw = np.random.default_rng(seed).random((height, width)) < 0.5
+
+    for compressed in (CompressedMask.of(mask_hw), CompressedMask.of(PackedMask(mask_hw))):
+        np.testing.assert_array_equal(CompressedMask.from_text(compressed.to_text(), (height, width)).unpack(), mask_hw)
+
+
+def test_a_compressed_mask_of_another_size_is_refused() -> None:
+    text = CompressedMask.of(np.ones((8, 8), np.bool_)).to_text()
+    with pytest.raises(ValueError, match="8 bytes are not a mask of 9x8 pixels"):
+        CompressedMask.from_text(text, (8, 9)).unpack()
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((1, 4, 4), np.bool_)])
 def test_what_is_no_mask_is_refused(wrong: npt.NDArray[np.bool_]) -> None:
     with pytest.raises(ValueError, match="boolean \\(height, width\\) array"):
@@ -71,7 +85,9 @@ def test_what_is_no_mask_is_refused(wrong: npt.NDArray[np.bool_]) -> None:
 def test_masks_are_written_as_one_bit_png_in_sav_layout(tmp_path: Path) -> None:
     square, nothing = _square(3, 5), np.zeros((24, 31), np.bool_)
 
-    folder = save_object_masks(tmp_path, "static_mask", "sav_1", "002", {"00000": PackedMask(nothing), "00004": PackedMask(square)})
+    folder = save_object_masks(
+        tmp_path, "static_mask", "sav_1", "002", {"00000": CompressedMask.of(nothing), "00004": CompressedMask.of(square)}
+    )
 
     assert folder == tmp_path / "static_mask/sav_1/002"
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == [
@@ -88,7 +104,7 @@ def test_masks_are_written_as_one_bit_png_in_sav_layout(tmp_path: Path) -> None:
 
 
 def test_another_run_of_the_object_replaces_all_of_its_masks(tmp_path: Path) -> None:
-    old, new = PackedMask(_square(0, 0)), PackedMask(_square(9, 9))
+    old, new = CompressedMask.of(_square(0, 0)), CompressedMask.of(_square(9, 9))
     save_object_masks(tmp_path, "arm", "video", "000", {"00000": old, "00004": old})
     save_object_masks(tmp_path, "arm", "video", "001", {"00000": old})
 
@@ -100,7 +116,7 @@ def test_another_run_of_the_object_replaces_all_of_its_masks(tmp_path: Path) -> 
 
 
 def test_a_run_that_dies_half_way_leaves_the_old_masks_and_the_next_one_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old, new = PackedMask(_square(0, 0)), PackedMask(_square(9, 9))
+    old, new = CompressedMask.of(_square(0, 0)), CompressedMask.of(_square(9, 9))
     folder = save_object_masks(tmp_path, "arm", "video", "000", {"00000": old, "00004": old})
     write = masks_module._png
     written: list[BoolMask] = []
@@ -133,7 +149,7 @@ def test_nothing_is_ever_half_there_under_the_final_name(tmp_path: Path, monkeyp
         return write(mask_hw)
 
     monkeypatch.setattr(masks_module, "_png", looks)
-    save_object_masks(tmp_path, "arm", "video", "000", {f"{i:05d}": PackedMask(_square(1, 1)) for i in range(3)})
+    save_object_masks(tmp_path, "arm", "video", "000", {f"{i:05d}": CompressedMask.of(_square(1, 1)) for i in range(3)})
 
     assert seen == [False, False, False]
 
@@ -144,7 +160,7 @@ def test_nothing_is_ever_half_there_under_the_final_name(tmp_path: Path, monkeyp
 )
 def test_a_name_that_would_leave_the_folder_is_refused(tmp_path: Path, arm: str, video: str, object_id: str, frame: str) -> None:
     with pytest.raises(ValueError, match="cannot be the name"):
-        save_object_masks(tmp_path, arm, video, object_id, {frame: PackedMask(_square(1, 1))})
+        save_object_masks(tmp_path, arm, video, object_id, {frame: CompressedMask.of(_square(1, 1))})
     assert not any(tmp_path.iterdir())
 
 
@@ -181,7 +197,7 @@ def test_the_official_evaluator_reads_the_masks_and_agrees_with_our_scores(tmp_p
     scores = {}
     for (video, object_id), frames in objects.items():
         save_object_masks(
-            tmp_path / "masks", "arm", video, object_id, {name: PackedMask(prediction) for name, (_, prediction) in frames.items()}
+            tmp_path / "masks", "arm", video, object_id, {name: CompressedMask.of(prediction) for name, (_, prediction) in frames.items()}
         )
         scorer = ObjectScorer()
         for name in frames_to_score(sorted(frames)):

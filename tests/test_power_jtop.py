@@ -22,7 +22,7 @@ from savbench.power.jtop import JtopSampler
 from savbench.power.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[1]
 
@@ -118,11 +118,12 @@ class FakeClient:
 
 
 @pytest.fixture
-def listening(tmp_path: Path) -> Path:
+def listening(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "jtop.sock"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
-    return path
+        server.listen()
+        yield path
 
 
 def _open(listening: Path, behave: Callable[[], None] = lambda: None) -> tuple[JtopSampler, FakeClient]:
@@ -133,7 +134,7 @@ def _open(listening: Path, behave: Callable[[], None] = lambda: None) -> tuple[J
         return clients[-1]
 
     module = SimpleNamespace(jtop=connect, JtopException=JtopException)
-    sampler = JtopSampler(0.1, module, socket=listening, root=listening.parent)
+    sampler = JtopSampler(0.1, module, socket_path=listening, root=listening.parent)
     return sampler, clients[-1]
 
 
@@ -198,6 +199,13 @@ def test_no_socket_elsewhere_means_no_jetson(tmp_path: Path) -> None:
         _open(tmp_path / "jtop.sock")
 
 
+def test_a_socket_that_a_dead_service_left_behind_is_named(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "jtop.sock"))
+    with pytest.raises(PowerError, match=r"does not answer on .*\(Connection refused\); sudo systemctl restart jtop.service$"):
+        _open(tmp_path / "jtop.sock")
+
+
 def test_a_socket_of_another_group_names_the_group(listening: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # root may open everything, so the answer has to be made up
     monkeypatch.setattr("os.access", lambda path, mode: False)
@@ -227,7 +235,7 @@ print(multiprocessing.get_start_method())
 def test_an_interval_of_zero_never_reaches_the_client(listening: Path) -> None:
     module = SimpleNamespace(jtop=lambda interval_s: pytest.fail("was asked"), JtopException=JtopException)
     with pytest.raises(PowerError, match="--power_interval"):
-        JtopSampler(0.0, module, socket=listening)
+        JtopSampler(0.0, module, socket_path=listening)
 
 
 def test_the_state_from_before_and_repeated_ones_are_no_readings(listening: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ class FakeNvml:
         self.reasons = 0
         self.is_open = 0
         self.instant_return = 0
+        self.used: list[tuple[int, int, int]] = []
+        """Process, use of the GPU in percent, time stamp."""
 
     def _check(self, name: str) -> None:
         if name in self.lacking:
@@ -76,6 +79,12 @@ class FakeNvml:
 
     def nvmlDeviceGetTemperature(self, gpu: int, sensor: int) -> int:  # noqa: N802
         return 54
+
+    def nvmlDeviceGetProcessUtilization(self, gpu: int, after_us: int) -> list[SimpleNamespace]:  # noqa: N802
+        new = [SimpleNamespace(pid=pid, smUtil=pct, timeStamp=at_us) for pid, pct, at_us in self.used if at_us > after_us]
+        if not new:
+            raise NVMLError("Not Found")
+        return new
 
     def nvmlDeviceGetFanSpeed(self, gpu: int) -> int:  # noqa: N802
         self._check("nvmlDeviceGetFanSpeed")
@@ -200,3 +209,17 @@ def test_the_real_package_has_these_names() -> None:
     assert pynvml.NVML_FI_DEV_POWER_INSTANT == FakeNvml.NVML_FI_DEV_POWER_INSTANT
     field = pynvml.c_nvmlFieldValue_t()
     assert (field.nvmlReturn, field.value.uiVal) == (0, 0)
+
+
+def test_use_by_others_is_told_from_the_benchmarks_own() -> None:
+    nvml = FakeNvml()
+    sampler = NvmlSampler(0.1, "auto", nvml, {})
+    parent, own = os.getppid(), os.getpid()
+    nvml.used = [(own, 60, 10), (parent, 10, 10), (parent, 30, 20), (4_000_000, 5, 20)]
+    assert sampler.read()[0].gpu_others_pct == 25.0
+    assert sampler.read()[0].gpu_others_pct is None
+    # numbers of another namespace: the benchmark's own process is not among them
+    nvml.used = [(4_000_000, 90, 30)]
+    assert sampler.read()[0].gpu_others_pct is None
+    nvml.used = [(own, 90, 40)]
+    assert sampler.read()[0].gpu_others_pct == 0.0

@@ -7,6 +7,7 @@ import pytest
 
 from savbench.power.telemetry import TelemetryRow
 from savbench.results import FrameRow, ResultsError, SummaryRow, columns, dictionary, header_line, read_rows, row_line, with_dictionary
+from savbench.sustained import SustainedRow
 
 README = Path(__file__).parents[1] / "results" / "README.md"
 
@@ -65,7 +66,12 @@ def test_what_cannot_be_read_is_named_with_its_line(tmp_path: Path, text: str, w
 
 def test_readme_holds_the_dictionary_of_every_column() -> None:
     text = README.read_text(encoding="utf-8")
-    tables = {"summary.csv": dictionary(SummaryRow), "frames.csv": dictionary(FrameRow), "telemetry.csv": dictionary(TelemetryRow)}
+    tables = {
+        "summary.csv": dictionary(SummaryRow),
+        "frames.csv": dictionary(FrameRow),
+        "sustained.csv": dictionary(SustainedRow),
+        "telemetry.csv": dictionary(TelemetryRow),
+    }
     for title, table in tables.items():
         assert f"## {title}\n\n{table}\n" in text, "bring it into step with: python -m savbench.results"
 

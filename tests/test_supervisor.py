@@ -19,7 +19,7 @@ import scripted_worker
 from tiny_split import TinySplit, rectangle
 
 from runners import RUNNERS
-from savbench import supervisor, worker_process
+from savbench import cgroup, supervisor, worker_process
 from savbench.config import ConfigError, RunConfig
 from savbench.progress import Progress
 from savbench.results import FrameRow, SummaryRow, read_rows
@@ -110,16 +110,16 @@ def test_a_hang_is_ended_and_its_stack_is_in_the_log(tmp_path: Path) -> None:
     _, rows, _ = run(config(make_split(tmp_path, ["hang", "after"]), tmp_path / "run", timeout_s=2.0))
     assert (rows["hang"].status, rows["after"].status) == ("timeout", "ok")
     assert "--timeout" in rows["hang"].error
-    (log,) = (tmp_path / "run" / "logs").iterdir()
+    (log,) = (tmp_path / "run" / "logs").glob("scripted*.log")
     assert "_do" in log.read_text()
 
 
 def test_a_death_is_an_out_of_memory_kill_where_the_kernel_counted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter(range(100))
-    monkeypatch.setattr(worker_process, "oom_kill_count", lambda: next(counts))
+    monkeypatch.setattr(cgroup, "oom_kill_count", lambda root: next(counts))
     _, rows, _ = run(config(make_split(tmp_path, ["kill"]), tmp_path / "run"))
     assert rows["kill"].status == "oom"
-    assert "--imgsz" in rows["kill"].error
+    assert rows["kill"].error == "the kernel killed the worker for want of memory; end other programs"
 
 
 @pytest.mark.parametrize(("fault", "status"), [("runner_error", "error"), ("kill", "killed")])

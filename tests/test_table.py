@@ -50,6 +50,20 @@ def test_a_line_per_arm_with_means_over_objects_and_rates_over_frames() -> None:
     assert note[0].startswith("random: untrained weights")
 
 
+def test_streaming_scores_have_a_column_where_there_are_any() -> None:
+    static, sam2 = arms()
+    rows = [
+        row(static, "a", streaming_JandF=0.5, camera_fps=24.0),
+        row(static, "b", streaming_JandF=0.25, camera_fps=24.0),
+        row(static, "c", status="error", streaming_JandF=1.0, camera_fps=24.0),
+        row(sam2, "a", status="oom", camera_fps=24.0),
+    ]
+    header, _, first, second = cells(closing_table([static, sam2], rows, {}))
+    assert header[-2:] == ["streaming", "weights"]
+    assert first[-2:] == ["0.375 @24", "none"]
+    assert "@" not in "".join(second)
+
+
 def test_an_arm_without_rows_has_no_figures() -> None:
     (static, _) = arms()
     assert [cell.strip() for cell in cells(closing_table([static], [], {}))[2]] == ["static_mask", "0"]

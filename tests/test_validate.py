@@ -17,7 +17,7 @@ from savbench.compare.csv_file import InputError
 from savbench.config import RunConfig
 from savbench.dataset import open_split, read_mask
 from savbench.latency import LatencySamples
-from savbench.masks import PackedMask, save_object_masks
+from savbench.masks import CompressedMask, save_object_masks
 from savbench.results import FrameRow, SummaryRow
 from savbench.run_folder import RunFolder
 from savbench.validate import validate
@@ -33,7 +33,7 @@ def run(tiny_split: TinySplit, tmp_path: Path) -> Path:
     obj = open_split(tiny_split.root).video("alpha").object("000")
     folder = tmp_path / "run"
     with RunFolder(folder, config, "sav_tiny") as opened:
-        copied = PackedMask(read_mask(obj.annotations[0][1]))
+        copied = CompressedMask.of(read_mask(obj.annotations[0][1]))
         save_object_masks(folder / "masks", ARM, "alpha", "000", {path.stem: copied for _, path in obj.annotations})
         score = score_masks(folder / "masks" / ARM / "alpha" / "000", obj)
         assert score is not None
@@ -48,7 +48,7 @@ def run(tiny_split: TinySplit, tmp_path: Path) -> Path:
         )  # fmt: skip
         frames = [
             FrameRow(
-                ARM, "alpha", "000", frame + 1, latency, preprocess_ms=1.0, model_ms=latency - 2, output_ms=1.0, decode_ms=3.0,
+                ARM, "alpha", "000", frame + 1, repeat=0, latency_ms=latency, preprocess_ms=1.0, model_ms=latency - 2, output_ms=1.0, decode_ms=3.0,
                 J=J.get(frame + 1), F=None,
             )
             for J in [_frame_scores(folder, obj.annotations)]

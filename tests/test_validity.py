@@ -24,6 +24,7 @@ def test_a_calm_board_is_ok() -> None:
         ({"nvpmodel": "MAXN > 15W"}, "power mode changed (MAXN > 15W)"),
         ({"swap_io_mib": 12.34}, "swap touched (12.3 MiB)"),
         ({"temperature_start_c": 85.4}, "hot at the start (85 C)"),
+        ({"background_gpu_pct": 23.4}, "background load (23% of the GPU)"),
         ({"swap_io_mib": 1.0, "temperature_start_c": 71.0}, "swap touched (1.0 MiB); hot at the start (71 C)"),
     ],
 )
@@ -34,3 +35,10 @@ def test_everything_that_was_wrong_is_named(changed: dict[str, object], wrong: s
 def test_what_was_not_read_is_not_judged() -> None:
     assert judge(went_through(jetson_clocks="", nvpmodel="", swap_io_mib=None)) == "ok"
     assert judge(PowerSummary()) == ""
+
+
+def test_background_load_is_judged_also_where_nothing_else_was_read() -> None:
+    assert judge(PowerSummary(), 0.51) == "background load (0.5 CPUs)"
+    assert judge(PowerSummary(), 0.5) == ""
+    assert judge(went_through(background_gpu_pct=5.0), 0.5) == "ok"
+    assert judge(went_through(background_gpu_pct=None), None) == "ok"

@@ -9,18 +9,29 @@ given mask is reported as it is, and the model is not run for it. Lost objects: 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
+from runners.compiling import Compiler
 from runners.sam1.model import ENCODERS, Sam1
 from runners.sam1.motion import Motion
 from runners.sam1.preprocessing import InputFrame
 from runners.sam1.prompt_encoder import POSITIVE
 from runners.sam1.tracked_object import BoolMask, ModelPrompt, TrackedObject
-from runners.torch_common import PartClock, count_parameters, load_strictly, read_checkpoint, resolve_device, synchronize
+from runners.stages import StageHook, Stages
+from runners.torch_common import (
+    PartClock,
+    count_parameters,
+    load_strictly,
+    masks_to_host,
+    read_checkpoint,
+    resolve_device,
+    synchronize,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,6 +72,11 @@ class Sam1Runner:
         if options.weights is not None:
             load_strictly(self._model, read_checkpoint(options.weights, nested_in=None), str(options.weights))
         self._model.to(self._device).eval()
+        self._compiler = Compiler(options, self._device)
+        if options.compile != "off":
+            self._compiler.compile_forward(self._model.image_encoder)
+        if options.compile == "full":
+            self._compiler.compile_forward(self._model.prompt_encoder, self._model.mask_decoder)
         self._imgsz = imgsz
         self._moves = options.move_with_flow
         self._clock = PartClock(self._device)
@@ -76,6 +92,18 @@ class Sam1Runner:
             weights="random" if options.weights is None else "file",
             parameters=count_parameters(self._model),
             notes=tuple(notes),
+        )
+        self._stages = Stages(
+            self,
+            self._device,
+            [
+                StageHook(self, "_to_input", "resize_copy"),
+                StageHook(self._model.image_encoder, "forward", "image_encoder"),
+                StageHook(self, "_ask", "mask_decoder"),
+                StageHook(self, "_at_video_resolution", "resize_copy"),
+                StageHook(sys.modules[__name__], "masks_to_host", "resize_copy"),
+            ],
+            timed=options.stages,
         )
         self._clip: Clip | None = None
         self._motion: Motion | None = None
@@ -125,7 +153,12 @@ class Sam1Runner:
             return self._advance(frame_index, frame_hwc, {})
 
     def inspect(self) -> FrameReport:
-        return FrameReport(parts_ms=self._clock.parts_ms(), finite=all(bool(tensor.isfinite().all()) for tensor in self._outputs))
+        return FrameReport(
+            parts_ms=self._clock.parts_ms(),
+            finite=all(bool(tensor.isfinite().all()) for tensor in self._outputs),
+            stages_ms=self._stages.stages_ms(),
+            compiled=self._compiler.report(),
+        )
 
     def close(self) -> None:
         self._clip = None
@@ -142,7 +175,7 @@ class Sam1Runner:
     def _advance(self, frame_index: int, frame_hwc: Frame, prompts: Mapping[int, Prompt]) -> Masks:
         self._check_order(frame_index, frame_hwc)
         self._clock.start()
-        image_13hw = self._where.image(frame_hwc, self._device)
+        image_13hw = self._to_input(frame_hwc)
         self._clock.mark("preprocess_ms")
         self._objects.update((object_id, TrackedObject(_asked(prompt))) for object_id, prompt in prompts.items())
         given = {object_id: prompt.mask_hw for object_id, prompt in prompts.items() if prompt.mask_hw is not None}
@@ -153,12 +186,12 @@ class Sam1Runner:
         self._move([object_id for object_id in asked if object_id not in prompts], frame_hwc)
         if embedding_1chw is not None:
             logits_n1hw, iou_n = self._ask(embedding_1chw, [self._objects[object_id].next_prompt() for object_id in asked])
-            masks_n1hw = self._where.enlarge(logits_n1hw) > 0
+            enlarged_n1hw = self._at_video_resolution(logits_n1hw)
             self._outputs = [embedding_1chw, logits_n1hw, iou_n]
         self._clock.mark("model_ms")
         reported: dict[int, BoolMask] = {}
         if embedding_1chw is not None:
-            masks_nhw: Masks = masks_n1hw[:, 0].cpu().numpy()
+            masks_nhw = masks_to_host(enlarged_n1hw)
             for object_id, mask_hw, logits_1hw, iou in zip(asked, masks_nhw, logits_n1hw, iou_n.tolist(), strict=True):
                 reported[object_id] = self._objects[object_id].see(mask_hw, logits_1hw, iou)
         for object_id, mask_hw in given.items():
@@ -168,6 +201,12 @@ class Sam1Runner:
         synchronize(self._device)
         self._next_index = frame_index + 1
         return np.stack([reported[object_id] for object_id in self._objects])
+
+    def _to_input(self, frame_hwc: Frame) -> torch.Tensor:
+        return self._where.image(frame_hwc, self._device)
+
+    def _at_video_resolution(self, logits_n1hw: torch.Tensor) -> torch.Tensor:
+        return self._where.enlarge(logits_n1hw)
 
     def _check_order(self, frame_index: int, frame_hwc: Frame) -> None:
         clip = self._opened()

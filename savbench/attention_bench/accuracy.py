@@ -12,7 +12,7 @@ import numpy as np
 from attention import refusal
 from runners.base import Clip, PromptKind, RunnerError
 from savbench.attention_bench.rows import AccuracyRow
-from savbench.dataset import ClipError, first_prompt, open_split, read_frame
+from savbench.dataset import ClipError, first_prompt, open_split
 from savbench.failures import status_of
 from savbench.masks import PackedMask
 from savbench.metrics import score_frame
@@ -84,15 +84,15 @@ def _track(
     size_hw = video.read_size()
     start, mask_hw = first_prompt(obj, size_hw)
     prompt = make_prompt(cast("PromptKind", prompt_kind), mask_hw, object_id=1)
-    count = len(video.frame_paths)
+    count = len(video.frames)
     masks: dict[int, PackedMask] = {}
     try:
-        with warnings.catch_warnings(), device.attention(choice), device.autocast(dtype):
+        with video.frames.reader(size_hw) as frames, warnings.catch_warnings(), device.attention(choice), device.autocast(dtype):
             warnings.simplefilter("ignore")
-            runner.open(Clip(video.name, count, *size_hw), read_frame(video.frame_paths[0], size_hw))
-            runner.prompt(start, read_frame(video.frame_paths[start], size_hw), [prompt])
+            runner.open(Clip(video.name, count, *size_hw), frames.read(0))
+            runner.prompt(start, frames.read(start), [prompt])
             for frame in range(start + 1, count):
-                masks[frame] = PackedMask(runner.track(frame, read_frame(video.frame_paths[frame], size_hw))[0])
+                masks[frame] = PackedMask(runner.track(frame, frames.read(frame))[0])
                 if not runner.inspect().finite:
                     raise RunnerError(f"NaN or infinite output on frame {frame} under {dtype}; use another --autocast_dtype")
     finally:

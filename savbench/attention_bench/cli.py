@@ -135,10 +135,10 @@ def _measure(jobs: Sequence[AttentionJob], csv_file: _CsvFile, top: int) -> int:
 
 def _run(job: AttentionJob, schema: type[Any]) -> Iterator[Any]:
     """Rows of one child process; one that ends badly leaves a row that says so."""
-    from savbench.failures import status_of_exit
-    from savbench.memory import oom_kill_count
+    from savbench.cgroup import OomKills
+    from savbench.failures import memory_hint, status_of_exit
 
-    kills_before = oom_kill_count()
+    kills = OomKills()
     with tempfile.TemporaryFile() as log:
         child, events = _start(job, log)
         try:
@@ -157,9 +157,9 @@ def _run(job: AttentionJob, schema: type[Any]) -> Iterator[Any]:
                 with contextlib.suppress(BrokenPipeError):
                     child.stdin.close()
         if return_code:
-            kills_after = oom_kill_count()
-            kills = kills_after - kills_before if kills_after is not None and kills_before is not None else 0
-            status, error = status_of_exit(return_code, kills)
+            status, error = status_of_exit(return_code, kills.risen())
+            if status == "oom":
+                error = f"{error}; {memory_hint()}"
             log.seek(0)
             tail = log.read().decode(errors="replace").splitlines()[-LOG_LINES:]
             print("\n".join([f"{job.model}: {error}", *tail]), file=sys.stderr)

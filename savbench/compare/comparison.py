@@ -90,7 +90,7 @@ class _Computation:
         figures = {}
         for index, measure in enumerate(MEASURES):
             column = numbers[:, index][~np.isnan(numbers[:, index])]
-            if measure.kind == "ratio" and column.size:
+            if measure.column not in SCORES and column.size:
                 figures[measure.column] = self._center(measure, column)
         gpu, rss = (numbers[:, _index(name)] for name in ("gpu_peak_alloc_MiB", "cpu_peak_rss_MiB"))
         peak, kind = next(((column, name) for column, name in ((gpu, "GPU"), (rss, "RSS")) if not np.isnan(column).all()), (None, ""))
@@ -98,6 +98,7 @@ class _Computation:
         scored = ~(np.isnan(J) | np.isnan(F) | np.isnan(JandF))
         scores = [ObjectScore(J=j, F=f, JandF=jf, frames_scored=0) for j, f, jf in zip(J[scored], F[scored], JandF[scored], strict=True)]
         means = dataset_means(scores) if scores else None
+        devices = set(self._text["streaming_device"][usable]) - {UNKNOWN}
         return ArmSummary(
             arm=arm,
             is_baseline=is_baseline,
@@ -109,6 +110,7 @@ class _Computation:
             means=means,
             random=self._is_random(usable),
             reference=self._reference(usable[scored], means),
+            streaming_device=next(iter(devices)) if len(devices) == 1 else "",
         )
 
     def _is_random(self, usable: Positions) -> bool:
@@ -259,7 +261,7 @@ def _index(column: str) -> int:
 
 
 def _verdict(measure: Measure, values: Floats, low: float, high: float, is_random: bool) -> Verdict:
-    if is_random and measure.kind == "difference":
+    if is_random and measure.is_score:
         return "meaningless"
     if (values == 0).all():
         return "="

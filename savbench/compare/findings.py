@@ -113,6 +113,7 @@ class ArmSummary:
         peak_MiB: the largest of any object, of the GPU where there is one, else resident memory.
         means: of the scores, as the official evaluator takes them; None without scores.
         random: the weights are untrained, so that scores mean nothing.
+        streaming_device: what the streaming latencies were measured on; empty where nothing was streamed, or on several.
     """
 
     arm: str
@@ -125,6 +126,7 @@ class ArmSummary:
     means: ObjectMeans | None
     random: bool
     reference: ReferenceLine | None
+    streaming_device: str = ""
 
 
 @dataclass(frozen=True)

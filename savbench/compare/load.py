@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from savbench.compare.csv_file import CsvFile, InputError, read_csv
-from savbench.compare.measures import MEASURES, SCORES
+from savbench.compare.measures import BY_COLUMN, MEASURES
 from savbench.results import SummaryRow
 from savbench.run_folder import ENVIRONMENT, SUMMARY
 
@@ -32,10 +32,13 @@ ARM = ("model", "prompt", "imgsz", "autocast_dtype", "attention")
 """What an arm is made of."""
 CIRCUMSTANCES = (
     "num_points", "num_maskmem", "max_frames", "frame_stride", "split", "weights", "nvpmodel", "device", "device_name", "jetson_clocks",
-    "seed", "warmup_frames", "implementation", "torch_version", "postprocess", "benchmark_version",
+    "seed", "warmup_frames", "implementation", "torch_version", "postprocess", "benchmark_version", "camera_fps", "streaming_clock",
+    "streaming_device",
 )  # fmt: skip
 """What else a measurement depends on."""
 SETTINGS = (*ARM, *CIRCUMSTANCES)
+SHARED = "tracked"
+"""Whether a row's object was tracked alone or in a shared session; within one arm both are found, a video may have a single object."""
 
 UNKNOWN = "?"
 """A setting that the file does not tell."""
@@ -45,7 +48,7 @@ NOT_APPLICABLE = "none"
 _MEANING_OF_EMPTY = {"imgsz": NOT_APPLICABLE, "max_frames": "all", "num_points": NOT_APPLICABLE, "num_maskmem": "own"}
 _KNOWN_ONCE_BUILT = (
     "weights", "device", "device_name", "num_points", "imgsz", "implementation", "torch_version", "warmup_frames", "nvpmodel",
-    "jetson_clocks", "postprocess",
+    "jetson_clocks", "postprocess", "streaming_clock", "streaming_device",
 )  # fmt: skip
 """Settings that a row which failed before its model was built does not have; the arm's other rows tell."""
 
@@ -166,6 +169,8 @@ def _rows_of(csv_file: CsvFile, label: str, is_legacy: bool, notes: list[str]) -
         if measure.column not in data:
             data[measure.column] = np.full(size, np.nan)
         _require_range(csv_file, measure.column, data[measure.column])
+    alone = columns.get("shared")
+    data[SHARED] = [UNKNOWN] * size if alone is None else _mapped(alone, lambda text: "in a shared session" if text else "alone")
     data["status"], data["failure"] = _statuses(csv_file, data)
     data["invalid"] = _mapped(columns.get("validity", [""] * size), lambda text: "" if text in ("", "ok") else text)
     # a dict of everything and one DataFrame: columns added one by one fragment it
@@ -243,11 +248,12 @@ def _statuses(csv_file: CsvFile, data: dict[str, Any]) -> tuple[list[str], list[
 
 
 def _require_range(csv_file: CsvFile, column: str, numbers: npt.NDArray[np.float64]) -> None:
-    high = 1.0 if column in SCORES else math.inf
+    is_share = BY_COLUMN[column].kind == "difference"
+    high = 1.0 if is_share else math.inf
     # energy with the idle power taken off may come out below nothing
     low = -math.inf if column == "energy_j_per_frame" else 0.0
     for index in np.flatnonzero((numbers < low) | (numbers > high)):
-        bounds = "0 to 1; divide percentages by 100" if column in SCORES else "0 or more"
+        bounds = "0 to 1; divide percentages by 100" if is_share else "0 or more"
         raise InputError(f"{csv_file.path}:{csv_file.lines[index]}: column {column}: {numbers[index]:g} is not in its range, {bounds}")
 
 

@@ -24,14 +24,23 @@ class Measure:
     higher_is_better: bool
     is_time: bool = False
     """Summarised by the median with --center median."""
+    is_score: bool = False
+    """Of masks against ground truth: means nothing with untrained weights."""
 
 
 SCORES = ("J", "F", "JandF")
 
 MEASURES = (
-    Measure("J", "J", "difference", True),
-    Measure("F", "F", "difference", True),
-    Measure("JandF", "J&F", "difference", True),
+    Measure("J", "J", "difference", True, is_score=True),
+    Measure("F", "F", "difference", True, is_score=True),
+    Measure("JandF", "J&F", "difference", True, is_score=True),
+    Measure("streaming_J", "streaming J", "difference", True, is_score=True),
+    Measure("streaming_F", "streaming F", "difference", True, is_score=True),
+    Measure("streaming_JandF", "streaming J&F", "difference", True, is_score=True),
+    Measure("streaming_fps", "streaming FPS", "ratio", True),
+    Measure("deadline_met", "deadlines met", "difference", True),
+    Measure("mask_age_p50_ms", "mask age p50 ms", "ratio", False, is_time=True),
+    Measure("mask_age_p90_ms", "mask age p90 ms", "ratio", False, is_time=True),
     Measure("fps", "FPS", "ratio", True, is_time=True),
     Measure("latency_ms", "mean ms", "ratio", False, is_time=True),
     Measure("latency_p50_ms", "p50 ms", "ratio", False, is_time=True),

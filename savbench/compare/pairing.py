@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from savbench.compare.csv_file import InputError
-from savbench.compare.load import ARM, CIRCUMSTANCES, KEY, NOT_APPLICABLE, SETTINGS, UNKNOWN, Results
+from savbench.compare.load import ARM, CIRCUMSTANCES, KEY, NOT_APPLICABLE, SETTINGS, SHARED, UNKNOWN, Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,11 +29,14 @@ Setting = tuple[str, ...]
 """Values of the columns that rows are paired by."""
 
 FILE = "file"
-MUST_AGREE = ("num_points", "num_maskmem", "max_frames", "frame_stride", "split", "weights", "nvpmodel")
+MUST_AGREE = ("num_points", "num_maskmem", "max_frames", "frame_stride", "split", "weights", "nvpmodel", "camera_fps", SHARED)
 """Circumstances under which results cannot be compared where they differ; the others are what a comparison of boards is about."""
 SAY_WHAT_VARIES = ("model", "autocast_dtype", "attention")
 """What may differ between two files, or go along with what varies in one, without being asked for: it is then what is compared."""
-_TELL_APART = ("device", "device_name", "nvpmodel", "seed", "jetson_clocks", "warmup_frames", "implementation", "torch_version")
+_TELL_APART = (
+    "device", "device_name", "nvpmodel", "seed", "jetson_clocks", "warmup_frames", "implementation", "torch_version", "camera_fps",
+    "streaming_device", "streaming_clock",
+)  # fmt: skip
 _INFER_FROM = tuple(dict.fromkeys((*ARM, "device_name", "device", "nvpmodel", *CIRCUMSTANCES)))
 _SHOWN = {"nvpmodel": "power mode", "weights": "weights (sha256)", "imgsz": "input size"}
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from savbench.compare.camera_rates import RateTable, rate_tables
 from savbench.compare.load import UNKNOWN
 from savbench.compare.measures import BY_COLUMN, Measure
 from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOST_RESAMPLES
@@ -22,8 +23,10 @@ _LABEL_LEAST = 16
 _LABEL_WIDTH = 28
 _SIDE_WIDTH = 18
 _UNTRAINED = "*"
-_ARM_FIGURES = ("fps", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "energy_j_per_frame", "fps_per_w")
-_SHOWN_NAMES = {"autocast_dtype": "dtype", "nvpmodel": "power mode"}
+_ARM_FIGURES = (
+    "streaming_JandF", "streaming_fps", "fps", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "energy_j_per_frame", "fps_per_w",
+)  # fmt: skip
+_SHOWN_NAMES = {"autocast_dtype": "dtype", "nvpmodel": "power mode", "camera_fps": "camera FPS", "streaming_clock": "clock"}
 
 
 @dataclass
@@ -79,6 +82,7 @@ def sections(comparison: Comparison) -> list[Section]:
     alone = [block for block in comparison.blocks if shown and not block.comparisons]
     if alone:
         found.append(Section("not compared, nothing of the baseline to set them against", after=[_alone(block) for block in alone]))
+    found += [_rates_section(table) for table in rate_tables(shown or comparison.blocks)]
     found.append(Section("how to read this", after=_legend(comparison, shown)))
     return found
 
@@ -107,7 +111,7 @@ def _arms_section(block: BlockComparison, center: str) -> Section:
         if has_scores:
             mark = _UNTRAINED if arm.random else ""
             row += [f"{v:.4f}{mark}" for v in (arm.means.J, arm.means.F, arm.means.JandF)] if arm.means else ["", "", ""]
-        row += [_number(arm.figures.get(name)) for name in figures]
+        row += [_figure(arm, name) for name in figures]
         if kinds:
             row.append("" if arm.peak_MiB is None else f"{arm.peak_MiB:.0f}" + (f" {arm.peak_kind}" if len(kinds) > 1 else ""))
         rows.append(row)
@@ -117,6 +121,23 @@ def _arms_section(block: BlockComparison, center: str) -> Section:
     if any(arm.random for arm in block.arms):
         after.append(f"{_UNTRAINED} untrained weights: times and memory are real, J, F and J&F are meaningless.")
     return Section(describe(block.setting), grid=Grid(header, rows), after=after)
+
+
+def _figure(arm: ArmSummary, name: str) -> str:
+    shown = _number(arm.figures.get(name))
+    return shown + _UNTRAINED if shown and arm.random and BY_COLUMN[name].is_score else shown
+
+
+def _rates_section(table: RateTable) -> Section:
+    """Offline and streaming J&F of every arm, and the arm that is ahead at each camera rate."""
+    rows = [[_shorten(curve.arm, _LABEL_WIDTH), _number(curve.offline), *map(_number, curve.streaming)] for curve in table.curves]
+    rows.append(["highest", *(_some(list(names)) or "?" for names in table.highest)])
+    on = f", at the pace of {table.device}" if table.device else ""
+    section = Section(f"streaming J&F by camera rate{on}: {describe(table.setting)}")
+    section.grid = Grid(["arm", "offline", *(f"{rate} FPS" for rate in table.rates)], rows)
+    if any("?" in row for row in rows):
+        section.after.append("?: the arms are untrained, or have not the same objects there, so that none can be said to be ahead.")
+    return section
 
 
 def _pair_section(pair: PairComparison) -> Section:
@@ -161,6 +182,8 @@ def _legend(comparison: Comparison, shown: Sequence[BlockComparison]) -> list[st
         f"FPS, ms, J/frame, FPS/W: {center} over objects of each object's own figure.",
         "MiB: largest of any object in the arms' table, geometric mean over objects in changes.",
     ]
+    if any("streaming_JandF" in arm.figures for block in comparison.blocks for arm in block.arms):
+        lines.append("streaming J&F: at each annotated frame's time the newest finished mask counts; offline J&F waits for every frame.")
     if shown:
         draws = comparison.options.resamples or f"{FEWEST_RESAMPLES} to {MOST_RESAMPLES}"
         changes = [change for block in shown for pair in block.comparisons for change in pair.changes]

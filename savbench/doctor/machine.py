@@ -6,13 +6,13 @@ import importlib.metadata
 import platform
 import re
 import shutil
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from savbench import environment
 from savbench.doctor.check import Check, Subject, made_environment, may_use, python_command, set_up_again, short_path
+from savbench.power.jtop import JOIN_GROUP, RESTART, SOCKET, UPDATE, socket_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,23 +153,13 @@ def check_jtop(subject: Subject) -> Check:
         version = importlib.metadata.version("jetson-stats")
     except importlib.metadata.PackageNotFoundError:
         detail = "jetson-stats is not installed; power and temperature are read from the kernel instead"
-        return Check(TOPIC, "jtop", "warning", detail, "sudo pip3 install -U jetson-stats && sudo systemctl restart jtop.service")
-    path = subject.root / "run/jtop.sock"
+        return Check(TOPIC, "jtop", "warning", detail, f"{UPDATE} && {RESTART}")
     facts = {"version": version}
-    restart = "sudo systemctl restart jtop.service"
-    if not path.exists():
-        return Check(TOPIC, "jtop", "warning", f"jetson-stats {version}: its service is not running", restart, facts)
-    if not may_use(path):
-        detail = f"jetson-stats {version}: no permission for its service; join its group and log in again"
-        return Check(TOPIC, "jtop", "warning", detail, "sudo usermod -aG jtop $USER", facts)
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(2)
-            client.connect(str(path))
-    except OSError as error:
-        return Check(
-            TOPIC, "jtop", "warning", f"jetson-stats {version}: its service does not answer ({error.strerror or error})", restart, facts
-        )
+    problem = socket_problem(subject.root / SOCKET.relative_to("/"))
+    if problem is not None:
+        what, remedy = problem
+        hint = "; log in again afterwards" if remedy == JOIN_GROUP else ""
+        return Check(TOPIC, "jtop", "warning", f"jetson-stats {version}: {what}{hint}", remedy, facts)
     return Check(TOPIC, "jtop", "ok", f"jetson-stats {version}, service listening", facts=facts)
 
 

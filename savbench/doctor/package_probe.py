@@ -76,7 +76,7 @@ def _dataset(split_dir: Path) -> dict[str, Any]:
             continue
         defects.extend(video.defects.values())
         counts["objects"] += len(video.objects)
-        counts["frames"] += len(video.frame_paths)
+        counts["frames"] += len(video.frames)
         counts["annotations"] += sum(len(obj.annotations) for obj in video.objects)
     return {"split": split.name, **counts, "defects": defects}
 

@@ -34,6 +34,8 @@ class Reading:
     rails_mw: Mapping[str, float] = field(default_factory=dict)
     """Power by rail, without the one that is the total."""
     gpu_load_pct: float | None = None
+    gpu_others_pct: float | None = None
+    """The part of a GPU's time that other processes than the benchmark's used lately."""
     gpu_clock_khz: float | None = None
     emc_pct: float | None = None
     """Use of the memory controller."""

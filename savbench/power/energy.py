@@ -70,6 +70,10 @@ class PowerSummary:
         "a rail over its limit, a thermal throttle, or the GPU driver's reason.",
         default="",
     )
+    background_gpu_pct: float | None = column(
+        "Part of the GPU's time in percent that other processes used while the frames were timed, with nvml, mean. Empty where the driver "
+        "does not tell, as on Jetson, or not for whom, as in most containers."
+    )
     swap_io_mib: float | None = column("Swapped in and out by the whole machine in that time. 0: swap was not touched.")
 
 
@@ -184,6 +188,9 @@ def summarise(
     beneath = _beneath(readings, frames)
     clocks_mhz = [reading.gpu_clock_khz / 1e3 for reading in beneath if reading.gpu_clock_khz is not None]
     summary.gpu_clock_min_mhz, summary.gpu_clock_max_mhz = min(clocks_mhz, default=None), max(clocks_mhz, default=None)
+    others_pct = [reading.gpu_others_pct for reading in window if reading.gpu_others_pct is not None]
+    if others_pct:
+        summary.background_gpu_pct = sum(others_pct) / len(others_pct)
     joules = integrate(readings, frames, max_gap_s=gap_s)
     if joules is None:
         summary.power_note = died or _why_unknown(readings, window)

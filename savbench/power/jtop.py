@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import socket
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ NO_STATE_YET = "Error connection"
 """The client's message where the service has not published anything."""
 
 RESTART = "sudo systemctl restart jtop.service"
+JOIN_GROUP = "sudo usermod -aG jtop $USER"
+CONNECT_S = 2.0
 UPDATE = "sudo pip3 install -U jetson-stats"
 
 
@@ -44,7 +47,7 @@ class JtopSampler:
     Args:
         interval_s: seconds between readings; what the service really does is in `interval_s` afterwards.
         module: stands for the package `jtop`.
-        socket: where the service listens.
+        socket_path: where the service listens.
         root: the file system to look at for what the service does not tell.
 
     Raises:
@@ -54,7 +57,7 @@ class JtopSampler:
     name = "jtop"
     scope: Scope = "module"
 
-    def __init__(self, interval_s: float, module: Any = None, socket: Path = SOCKET, root: Path = Path("/")) -> None:
+    def __init__(self, interval_s: float, module: Any = None, socket_path: Path = SOCKET, root: Path = Path("/")) -> None:
         check_interval(interval_s)
         self._jtop = _import() if module is None else module
         self._root = root
@@ -64,7 +67,7 @@ class JtopSampler:
         """Uptime of the machine at which the service took the newest reading."""
         self._started = False
         self.interval_s = interval_s
-        _check_socket(socket, root)
+        _check_socket(socket_path, root)
         self._client = self._connect(interval_s)
         self._heard_s, self._heard_of = Stamp.now().t_s, self._published
 
@@ -190,22 +193,33 @@ def _import() -> Any:
     return module
 
 
-def _check_socket(socket: Path, root: Path) -> None:
+def _check_socket(path: Path, root: Path) -> None:
     """
     Raises:
         PowerError: the service does not listen, or not to this user.
     """
-    try:
-        socket.stat()
-    except OSError as error:
-        if unified_memory(root):
-            raise PowerError(f"jtop: the service is not running ({socket}: {error.strerror}); {RESTART}") from error
+    if not path.exists() and not unified_memory(root):
         raise PowerError(
-            f"jtop: this is no Jetson and {socket} does not exist; use --power nvml for a GPU, or --power none "
-            f"(in a container mount {socket})"
-        ) from error
-    if not os.access(socket, os.R_OK | os.W_OK):
-        raise PowerError(f"jtop: this user may not open {socket}; sudo usermod -aG jtop $USER, then log in again")
+            f"jtop: this is no Jetson and {path} does not exist; use --power nvml for a GPU, or --power none (in a container mount {path})"
+        )
+    if (problem := socket_problem(path)) is not None:
+        what, remedy = problem
+        raise PowerError(f"jtop: {what}; {remedy}" + (", then log in again" if remedy == JOIN_GROUP else ""))
+
+
+def socket_problem(path: Path) -> tuple[str, str] | None:
+    """What is wrong with the service's socket and the command that mends it, or None where the service listens and lets this user in."""
+    if not path.exists():
+        return f"the service is not running (no {path})", RESTART
+    if not os.access(path, os.R_OK | os.W_OK):
+        return f"this user may not open {path}", JOIN_GROUP
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(CONNECT_S)
+            client.connect(str(path))
+    except OSError as error:
+        return f"the service does not answer on {path} ({error.strerror or error})", RESTART
+    return None
 
 
 def _remedy(error: BaseException) -> str:
@@ -213,7 +227,7 @@ def _remedy(error: BaseException) -> str:
     if "mismatch" in message.lower():
         return f"jtop: {message}; {UPDATE} && {RESTART}, with the version of this Python: pip install -U jetson-stats"
     if isinstance(error, PermissionError) or "access" in message:
-        return f"jtop: {message}; sudo usermod -aG jtop $USER, then log in again"
+        return f"jtop: {message}; {JOIN_GROUP}, then log in again"
     return f"jtop: {message}; {RESTART}"
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from savbench.background import is_of_family
 from savbench.memory import swap_io_mib, system_memory
 from savbench.power.base import PowerError, Reading, Scope, Stamp, check_interval
 
@@ -64,6 +65,8 @@ class NvmlSampler:
             raise PowerError(f"nvml: the driver does not answer ({error}); check `nvidia-smi`, or use --power none") from error
         self._open = True
         self._failures = 0
+        self._seen_us = 0
+        """Time stamp of the newest sample of use by process; the driver hands out those after it."""
         try:
             self._gpu = _find_gpu(self._nvml, device, environ)
             self._instant = self._instant_mw() is not None
@@ -101,6 +104,7 @@ class NvmlSampler:
                 total_mw=power_mw,
                 total_of="GPU" if self._instant else "GPU (averaged by the driver)",
                 gpu_load_pct=None if used is None else float(used.gpu),
+                gpu_others_pct=self._others_pct(),
                 gpu_clock_khz=None if clock_mhz is None else clock_mhz * 1e3,
                 emc_pct=None if used is None else float(used.memory),
                 emc_khz=None if memory_mhz is None else memory_mhz * 1e3,
@@ -126,6 +130,23 @@ class NvmlSampler:
             return None
         answer = self._nvml.nvmlDeviceGetFieldValues(self._gpu, [field])[0]
         return float(answer.value.uiVal) if answer.nvmlReturn == self._nvml.NVML_SUCCESS else None
+
+    def _others_pct(self) -> float | None:
+        """Use of the GPU by processes that are not of this one's family, since the last call.
+
+        None where the driver does not tell, or names none of the family: inside a container its numbers are often the host's.
+        """
+        samples = self._ask(lambda: self._nvml.nvmlDeviceGetProcessUtilization(self._gpu, self._seen_us))
+        if not samples:
+            return None
+        self._seen_us = max(int(sample.timeStamp) for sample in samples)
+        used_pct: dict[int, list[float]] = {}
+        for sample in samples:
+            used_pct.setdefault(int(sample.pid), []).append(float(sample.smUtil))
+        others = [values for pid, values in used_pct.items() if not is_of_family(pid, self._root)]
+        if len(others) == len(used_pct):
+            return None
+        return sum(sum(values) / len(values) for values in others)
 
     def _ask(self, question: Callable[[], Value]) -> Value | None:
         """The answer; None from a GPU that lacks what was asked for, as passively cooled ones lack fans."""

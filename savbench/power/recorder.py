@@ -70,6 +70,11 @@ class Recorder:
             first = max(0, bisect.bisect_left(times, start_s) - 1)
             return self._readings[first : bisect.bisect_right(times, end_s) + 1]
 
+    def newest(self) -> Reading | None:
+        """The last reading; None before the first."""
+        with self._news:
+            return self._readings[-1] if self._readings else None
+
     def wait_past(self, t_s: float, timeout_s: float) -> bool:
         """Wait until there is a reading later than `t_s`. False where none came within `timeout_s` seconds or the source has died."""
         with self._news:

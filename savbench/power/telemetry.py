@@ -24,7 +24,7 @@ SETTLE_S = 1.0
 """Readings are written once they are so much older than the newest: word of a new phase comes from another process, a little late."""
 SYNC_S = 10.0
 
-Phase = Literal["idle", "warm-up", "timed", ""]
+Phase = Literal["cooling", "idle", "warm-up", "timed", ""]
 
 
 @dataclass
@@ -33,12 +33,12 @@ class TelemetryRow:
 
     time: str = column("When, UTC, ISO 8601.", default="")
     t_s: float | None = column("The same in seconds on a clock that runs evenly from the machine's start.")
-    arm_id: str = column("As in summary.csv; the arm that was about to begin where the phase is idle.", default="")
+    arm_id: str = column("As in summary.csv; the arm that was about to begin where the phase is idle or cooling.", default="")
     video: str = column("As in summary.csv; empty outside of an object.", default="")
     object: str = column("As in summary.csv; empty outside of an object.", default="")
     phase: str = column(
-        "`idle` (before the arm, no model loaded), `warm-up`, `timed` (first timed frame to last, decoding included); empty in between: "
-        "building, prompting, scoring.",
+        "`cooling` (waiting, with --strict and --sustained), `idle` (before the arm, no model loaded), `warm-up`, `timed` (first timed "
+        "frame to last, decoding included); empty in between: building, prompting.",
         default="",
     )
     source: str = column("`jtop`, `sysfs` or `nvml`.", default="")

@@ -1,0 +1,1 @@
+"""What the benchmark's own parts cost."""

@@ -1,0 +1,189 @@
+"""`torch.compile` on the parts of a model: by upstream's own switches where it has them, with what came of it counted.
+
+Only `forward` of a module is ever compiled, as upstream does it, so that parameters keep their names and checkpoints load. What stays
+outside: choosing memories, filling holes, upscaling, copying.
+
+Attention goes with it: what `attention.choice` puts in place is one operator to the compiler, and compiled code computes as chosen.
+
+A part that cannot be compiled, for want of Triton or of a C++ compiler, or since the compiler gives up, runs as it is, and the report
+says which and why. It is no error: a board without a compiler can still say what the rest brings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch.utils import _pytree as pytree
+
+from attention.fallback import MEMORY_TEXTS
+from runners.base import CompileReport, RunnerError
+from runners.torch_common import replaced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from runners.base import BuildOptions
+
+BACKEND = "inductor"
+"""What compiles the graphs. Tests put dynamo's `eager` or `aot_eager` here, which trace as this does and take no time to generate code."""
+
+CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
+"""Modes under which the results of a call are overwritten by a later one."""
+
+
+class _Part:
+    """One module's `forward`, compiled when it is first needed."""
+
+    def __init__(self, forward: Callable[..., Any], compiled: Callable[..., Any], clone: bool) -> None:
+        self.name = type(getattr(forward, "__self__", forward)).__name__
+        self.graphs = self.recompilations = self.graph_breaks = 0
+        self.compile_s = 0.0
+        self.fallback = ""
+        self._forward = forward
+        self._compiled = compiled
+        self._clone = clone
+        self._has_run = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # The first call fills tables that modules keep for later ones (position encodings). Were it compiled, the tables would be results
+        # of compiled code, which CUDA graphs overwrite, and every part would be compiled twice.
+        if not self._has_run or self.fallback:
+            self._has_run = True
+            return self._forward(*args, **kwargs)
+        counters = _dynamo().utils.counters
+        graphs, breaks = counters["stats"]["unique_graphs"], counters["graph_break"].total()
+        begun = time.perf_counter()
+        try:
+            result = self._compiled(*args, **kwargs)
+        except _compiler_errors() as error:
+            if any(text in str(error).lower() for text in MEMORY_TEXTS):
+                raise
+            self.fallback = _first_line(error)
+            return self._forward(*args, **kwargs)
+        finally:
+            found = counters["stats"]["unique_graphs"] - graphs
+            if found:
+                self.compile_s += time.perf_counter() - begun
+                self.graph_breaks += counters["graph_break"].total() - breaks
+                self.recompilations += found if self.graphs else 0
+                self.graphs += found
+        return pytree.tree_map_only(torch.Tensor, torch.clone, result) if self._clone else result
+
+
+class Compiler:
+    """What is compiled of one model."""
+
+    def __init__(self, options: BuildOptions, device: torch.device) -> None:
+        """
+        Raises:
+            RunnerError: this torch knows no such mode.
+        """
+        self.scope = options.compile
+        self._mode = options.compile_mode
+        self._device = device
+        self._parts: list[_Part] = []
+        self._modes: set[str] = set()
+        self._overruled: set[str] = set()
+        if self.scope == "off":
+            return
+        known = sorted(torch._inductor.list_mode_options())
+        if self._mode is not None and self._mode not in known:
+            raise RunnerError(f"--compile_mode {self._mode}: torch {torch.__version__} knows no such mode; use {', '.join(known)}")
+        # Left as it is, the compiler goes on uncompiled when it has compiled a part too often, and says so in its log alone. The two
+        # belong to the process, which serves one model.
+        config = _dynamo().config
+        config.suppress_errors = False
+        if hasattr(config, "fail_on_recompile_limit_hit"):
+            config.fail_on_recompile_limit_hit = True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Adjustments to upstream, in words."""
+        return tuple(f"compiled with mode {self._mode} instead of upstream's {mode}" for mode in sorted(self._overruled))
+
+    def compile_forward(self, *modules: Any, dynamic: bool | None = None) -> None:
+        """Compile modules that upstream has no switch for.
+
+        Args:
+            dynamic: whether to compile for any sizes at once; None lets torch find out, at the price of a recompilation.
+        """
+        mode = self._mode or "default"
+        for module in modules:
+            clone = mode in CUDA_GRAPH_MODES and self._device.type == "cuda"
+            module.forward = self._part(module.forward, mode, clone, dynamic=dynamic)
+
+    @contextlib.contextmanager
+    def upstreams_own(self) -> Iterator[None]:
+        """Count and guard what upstream compiles itself in the block, where it builds a model, and give it the mode that was asked for.
+
+        Raises:
+            RunnerError: it was to compile and did not.
+        """
+        if self.scope == "off":
+            yield
+            return
+        original = torch.compile
+
+        def compile_(function: Any = None, *args: Any, mode: str | None = None, **kwargs: Any) -> Any:
+            if not isinstance(getattr(function, "__self__", None), torch.nn.Module):
+                return original(function, *args, mode=mode, **kwargs)  # a library's own, imported on the way
+            if self._mode not in (None, mode):
+                self._overruled.add(mode or "default")
+            return self._part(function, self._mode or mode or "default", False, **kwargs)
+
+        # Upstream writes the mode into its calls and has no argument for it, nor says what came of them.
+        with replaced(torch, "compile", compile_):
+            yield
+        if not self._parts:
+            raise RunnerError(f"--compile {self.scope}: this version of the model's package compiles nothing; update it, or leave it out")
+
+    def report(self) -> CompileReport | None:
+        """What has been compiled so far; None where nothing was to be."""
+        if self.scope == "off":
+            return None
+        fallbacks = [f"{part.name}: {part.fallback}" for part in self._parts if part.fallback]
+        if _dynamo().config.disable or os.environ.get("TORCHDYNAMO_DISABLE") == "1":
+            fallbacks.append("torch.compile is switched off by TORCH_COMPILE_DISABLE or TORCHDYNAMO_DISABLE in the environment; unset it")
+        return CompileReport(
+            mode=" ".join(sorted(self._modes)),
+            graphs=sum(part.graphs for part in self._parts),
+            recompilations=sum(part.recompilations for part in self._parts),
+            compile_ms=sum(part.compile_s for part in self._parts) * 1e3,
+            graph_breaks=sum(part.graph_breaks for part in self._parts),
+            fallback=" | ".join(dict.fromkeys(fallbacks)),
+        )
+
+    def _part(self, forward: Callable[..., Any], mode: str, clone: bool, **kwargs: Any) -> _Part:
+        self._modes.add(mode)
+        part = _Part(forward, _torch_compile(forward, mode=mode, backend=BACKEND, **kwargs), clone)
+        self._parts.append(part)
+        return part
+
+
+_torch_compile = torch.compile
+"""As torch has it, also while it is replaced."""
+
+
+def _dynamo() -> Any:
+    # Imported by torch when something is compiled, which takes a second that others need not spend.
+    import torch._dynamo
+
+    return torch._dynamo
+
+
+def _compiler_errors() -> tuple[type[Exception], ...]:
+    """What the compiler raises where it cannot compile; anything else is the model's own."""
+    errors = _dynamo().exc
+    limit = getattr(errors, "FailOnRecompileLimitHit", None)
+    return cast("tuple[type[Exception], ...]", (errors.TorchDynamoException, *([limit] if limit else ())))
+
+
+def _first_line(error: BaseException) -> str:
+    """The kind of error and what tells most of its message: the cause where one is named, otherwise the first line."""
+    cause = getattr(error, "inner_exception", None) or error
+    lines = [" ".join(line.split()) for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"

@@ -1,0 +1,229 @@
+"""Arms of a report: which rows belong together, what they are called, and their figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from savbench.compare.comparison import RANDOM, compare
+from savbench.compare.findings import Options
+from savbench.compare.load import ARM, NOT_APPLICABLE, UNKNOWN, Results
+from savbench.compare.load import SHARED as TRACKED
+from savbench.compare.pairing import MUST_AGREE, Positions
+from savbench.compare.statistics import Floats, estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from savbench.compare.findings import ArmSummary
+
+FILE = "file"
+UNTRAINED, DOUBTFUL, SHARED = "*", "†", "‡"
+"""Marks behind the name of an arm whose figures need a word of warning."""
+
+_EXTRA = ("compile", "camera_fps")
+_MUST_AGREE = tuple(name for name in MUST_AGREE if name != TRACKED)
+"""Objects tracked alone and in shared sessions stay in one arm: its scores are over all of them, and its times are marked."""
+_SPLIT_BY = (
+    *ARM, *_MUST_AGREE, *_EXTRA, "device", "device_name", "jetson_clocks", "seed", "warmup_frames", "implementation", "torch_version",
+)  # fmt: skip
+_NAMED_BY = ("autocast_dtype", "attention", "imgsz", *_EXTRA, *_MUST_AGREE, "device_name")
+_SHOWN = {
+    "num_maskmem": "maskmem", "num_points": "points", "max_frames": "frames", "frame_stride": "stride", "nvpmodel": "mode",
+    "camera_fps": "camera", "compile": "compile",
+}  # fmt: skip
+_WEIGHTS_SHOWN = 8
+_UNTOLD = {UNKNOWN, NOT_APPLICABLE, ""}
+_USUAL = {("attention", "auto"), ("compile", "off"), ("num_maskmem", "own"), ("max_frames", "all"), ("frame_stride", "1")}
+"""Settings that go without saying in a name: upstream's own choice."""
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Rows of one file that measure the same thing.
+
+    Attributes:
+        number: from 0 in the order of the report; decides colour and symbol.
+        label: unique within the report; names what tells the arms apart.
+        run: label of the file.
+        settings: what all rows have in common, by column.
+        rows: positions of all rows in `Results.rows`.
+        usable: of those with figures that count. Rows marked invalid are among them if it was forced, or if all rows are.
+        is_doubtful: all rows with figures are marked invalid.
+        shared: what the sessions tracked together, where not all rows are those of one object alone.
+        intervals: 95% intervals of the mean of JandF and of the geometric mean of fps, where there are videos enough.
+    """
+
+    number: int
+    label: str
+    run: str
+    arm_id: str
+    settings: Mapping[str, str]
+    rows: Positions
+    usable: Positions
+    is_doubtful: bool
+    shared: tuple[str, ...]
+    summary: ArmSummary
+    intervals: Mapping[str, Interval]
+
+    @property
+    def is_random(self) -> bool:
+        return self.summary.random
+
+    @property
+    def is_floor(self) -> bool:
+        """A baseline without weights, which a learned model must beat."""
+        return self.settings["weights"] == NOT_APPLICABLE
+
+    @property
+    def shown(self) -> str:
+        """The label with its marks."""
+        marks = ((self.is_random, UNTRAINED), (self.is_doubtful, DOUBTFUL), (bool(self.shared), SHARED))
+        return self.label + "".join(mark for holds, mark in marks if holds)
+
+    @property
+    def JandF(self) -> float | None:  # noqa: N802 - the field's notation
+        return None if self.summary.means is None else self.summary.means.JandF
+
+    def figure(self, column: str) -> float | None:
+        """A column of `compare.measures.MEASURES` that is a ratio, over the usable rows."""
+        return self.summary.figures.get(column)
+
+
+def find_arms(results: Results, *, force: bool = False, center: str = "mean") -> list[Arm]:
+    """The arms of all files, in the order of their first rows.
+
+    Args:
+        force: count rows marked invalid.
+        center: of times over objects, as for `compare`.
+
+    Raises:
+        InputError: an object is in one arm twice.
+    """
+    groups = _groups(results.rows)
+    labels = _labels(results.rows, groups)
+    return [_arm(results, number, label, rows, force, center) for number, (label, rows) in enumerate(zip(labels, groups, strict=True))]
+
+
+def numbers(rows: pd.DataFrame, column: str) -> Floats:
+    """A column as float64; NaN where it is missing, empty or not a number."""
+    if column not in rows:
+        return np.full(len(rows), np.nan)
+    return pd.to_numeric(rows[column], errors="coerce").to_numpy(np.float64)
+
+
+def texts(rows: pd.DataFrame, column: str) -> list[str]:
+    """A column as text, `24` for 24.0; empty where it is missing."""
+    if column not in rows:
+        return [""] * len(rows)
+    values = rows[column]
+    if values.dtype.kind == "f":
+        return ["" if np.isnan(value) else f"{value:g}" for value in values]
+    return [str(value) for value in values]
+
+
+def _groups(rows: pd.DataFrame) -> list[Positions]:
+    arm_id = rows["arm_id"] if "arm_id" in rows else pd.Series("", index=rows.index, dtype=object)
+    key = pd.DataFrame({FILE: rows[FILE], "arm_id": arm_id, **{name: texts(rows, name) for name in _SPLIT_BY}})
+    number, _ = pd.factorize(pd.Series(list(key.itertuples(index=False, name=None)), dtype=object))
+    groups = [np.flatnonzero(number == code) for code in range(int(number.max()) + 1)]
+    failed = (rows["failure"] != "").to_numpy()
+    whole = [group for group in groups if not failed[group].all()]
+    for group in groups:
+        if not failed[group].all():
+            continue
+        # rows that failed before the model was built lack settings of it
+        names = (FILE, "arm_id", *ARM)
+        home = next((i for i, other in enumerate(whole) if _agree(key, int(group[0]), int(other[0]), names)), None)
+        if home is None:
+            whole.append(group)
+        else:
+            whole[home] = np.sort(np.concatenate([whole[home], group]))
+    return sorted(whole, key=lambda group: int(group[0]))
+
+
+def _agree(key: pd.DataFrame, one: int, other: int, names: Sequence[str]) -> bool:
+    pairs = ((str(key[name].iloc[one]), str(key[name].iloc[other])) for name in names)
+    return all(a == b or a in _UNTOLD for a, b in pairs)
+
+
+def _labels(rows: pd.DataFrame, groups: Sequence[Positions]) -> list[str]:
+    """Model and prompt, then every setting that varies among the arms of one model and prompt, then the file where that is not enough."""
+    firsts = [{name: texts(rows.iloc[group[:1]], name)[0] for name in _NAMED_BY} for group in groups]
+    tags = []
+    for group in groups:
+        model, prompt = (str(rows[name].iloc[group[0]]) for name in ("model", "prompt"))
+        tags.append(model if prompt == UNKNOWN else f"{model}_{prompt}")
+    named = [name for name in _NAMED_BY if any(len(_told(firsts, tags, tag, name)) > 1 for tag in set(tags))]
+    labels = []
+    for tag, first in zip(tags, firsts, strict=True):
+        values = {name: first[name] for name in named if first[name] not in _UNTOLD and (name, first[name]) not in _USUAL}
+        labels.append(" ".join([tag, *(_shown(name, value) for name, value in values.items())]))
+    files = [str(rows[FILE].iloc[group[0]]) for group in groups]
+    labels = [f"{label} ({file})" if labels.count(label) > 1 else label for label, file in zip(labels, files, strict=True)]
+    return [f"{label} #{labels[:i].count(label) + 1}" if labels.count(label) > 1 else label for i, label in enumerate(labels)]
+
+
+def _told(firsts: Sequence[Mapping[str, str]], tags: Sequence[str], tag: str, name: str) -> set[str]:
+    return {first[name] for first, other in zip(firsts, tags, strict=True) if other == tag} - _UNTOLD
+
+
+def _shown(name: str, value: str) -> str:
+    if name == "imgsz":
+        return f"{value}px"
+    if name == "weights":
+        return value if value == RANDOM else value[:_WEIGHTS_SHOWN]
+    return f"{_SHOWN[name]} {value}" if name in _SHOWN else value
+
+
+def _arm(results: Results, number: int, label: str, positions: Positions, force: bool, center: str) -> Arm:
+    rows = whole_arm(results.rows.iloc[positions])
+    has_figures = (rows["failure"] == "").to_numpy()
+    is_invalid = has_figures & (rows["invalid"] != "").to_numpy()
+    is_doubtful = bool(is_invalid.any() and (is_invalid == has_figures).all())
+    usable = has_figures & (~is_invalid | (force or is_doubtful))
+    file = str(rows[FILE].iloc[0])
+    options = Options(by=(FILE,), force=force or is_doubtful, center="median" if center == "median" else "mean")
+    comparison = compare(Results(rows, [file], results.legacy & {file}), options)
+    shared = rows["shared"] if "shared" in rows else pd.Series(dtype=object)
+    settings = {}
+    for name in (*_SPLIT_BY, "postprocess", "benchmark_version", "split"):
+        values = dict.fromkeys(text for text in texts(rows, name) if text not in (UNKNOWN, ""))
+        settings[name] = " and ".join(values) or UNKNOWN
+    return Arm(
+        number=number,
+        label=label,
+        run=file,
+        arm_id=str(rows["arm_id"].iloc[0]) if "arm_id" in rows else "",
+        settings=settings,
+        rows=positions,
+        usable=positions[usable],
+        is_doubtful=is_doubtful,
+        shared=tuple(dict.fromkeys(str(text) for text in shared if text)),
+        summary=comparison.blocks[0].arms[0],
+        intervals=_intervals(rows[usable]),
+    )
+
+
+def whole_arm(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows for `compare` to take as one arm, whether their objects were tracked alone or together."""
+    return rows.assign(**{TRACKED: UNKNOWN}).reset_index(drop=True)
+
+
+def _intervals(rows: pd.DataFrame) -> dict[str, Interval]:
+    fps = numbers(rows, "fps")
+    values = np.column_stack([numbers(rows, "JandF"), np.log(np.where(fps > 0, fps, np.nan))])
+    if not len(rows):
+        return {}
+    found = estimate(values, pd.factorize(rows["video"])[0].astype(np.int64), resamples=2000)
+    intervals = {}
+    for index, name in enumerate(("JandF", "fps")):
+        low, high = float(found.low[index]), float(found.high[index])
+        if not np.isnan(low):
+            intervals[name] = (low, high) if name == "JandF" else (float(np.exp(low)), float(np.exp(high)))
+    return intervals

@@ -1,0 +1,201 @@
+"""Differences between dtypes, attentions, sizes, models and runs, as `compare` finds them, with their intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from savbench.compare.comparison import compare
+from savbench.compare.csv_file import InputError
+from savbench.compare.findings import Options
+from savbench.compare.load import NOT_APPLICABLE, UNKNOWN, Results
+from savbench.compare.tables import Grid, describe
+from savbench.report.arms import FILE
+from savbench.report.charts import Axis, Change, Figure, Forest, Missing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from savbench.compare.findings import Change as Found
+    from savbench.compare.findings import Comparison, PairComparison
+
+    Pair = tuple[str, PairComparison]
+
+NAMES = {"autocast_dtype": "dtype", "attention": "attention", "imgsz": "input size", "model": "model", FILE: "run"}
+REMEDIES = {
+    "autocast_dtype": "--autocast_dtype float32,float16,bfloat16 runs several.",
+    "attention": "--attention auto,flash,math runs several.",
+}
+"""What to run for a comparison that is always asked for."""
+RATIOS = (
+    "fps",
+    "latency_p50_ms",
+    "latency_p90_ms",
+    "unified_peak_used_MiB",
+    "gpu_peak_alloc_MiB",
+    "cpu_peak_rss_MiB",
+    "energy_j_per_frame",
+)
+"""Measures drawn, of all that are compared; the tables have the others too."""
+PEAKS = ("unified_peak_used_MiB", "gpu_peak_alloc_MiB", "cpu_peak_rss_MiB")
+_OF_THE_MODEL = ("implementation", "postprocess", "weights")
+MOST_GROUPS, MOST_CHANGES = 12, 30
+ALL_ROWS = describe({})
+HOW_TO_READ = (
+    "Lines are 95% intervals of a bootstrap over videos; they cover the choice of videos, not drift between two runs. Filled: the interval "
+    "excludes no difference; hollow: it spans it, or there is none."
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One column's values set against each other within one file, or the files against each other.
+
+    Attributes:
+        column: of `NAMES`.
+        run: label of the file; empty where the files are compared.
+        refusal: why there is nothing; empty where there is.
+    """
+
+    column: str
+    run: str
+    comparison: Comparison | None = None
+    refusal: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"Between {NAMES[self.column]}s" + (f", {self.run}" if self.run else "")
+
+
+def compare_all(results: Results, options: Options) -> list[Compared]:
+    """Every comparison that the rows allow: dtype and attention always, or why not; model and size where they vary; files if several."""
+    found = []
+    several = len(results.labels) > 1
+    for label in results.labels:
+        run = label if several else ""
+        rows = results.rows[results.rows[FILE] == label].reset_index(drop=True)
+        for column in NAMES:
+            if column == FILE:
+                continue
+            # a model without dtype or attention has no part in comparing them
+            chosen = _learned_or_floors(rows) if column == "model" else rows[~rows[column].isin([UNKNOWN, NOT_APPLICABLE])]
+            chosen = chosen.reset_index(drop=True)
+            values = set(chosen.loc[chosen["failure"] == "", column]) - {UNKNOWN, NOT_APPLICABLE}
+            if len(values) > 1:
+                part = Results(chosen, [label], results.legacy & {label})
+                found.append(_compare(part, column, run, Options(**{**vars(options), "by": (column,)})))
+            elif column in REMEDIES:
+                what = f"only {values.pop()} was run" if values else "no row with figures tells one"
+                found.append(Compared(column, run, refusal=f"Nothing to compare: {what}. {REMEDIES[column]}"))
+    if several:
+        found.append(_compare(results, FILE, "", Options(**{**vars(options), "by": ()})))
+    return found
+
+
+def _learned_or_floors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Learned models where there are several; a baseline without weights would only stretch the axes."""
+    learned = rows[rows["weights"] != NOT_APPLICABLE]
+    return learned if len(set(learned["model"])) > 1 else rows[rows["weights"] == NOT_APPLICABLE]
+
+
+def _compare(results: Results, column: str, run: str, options: Options) -> Compared:
+    try:
+        return Compared(column, run, compare(results, options))
+    except InputError as error:
+        return Compared(column, run, refusal=f"{str(error)[:1].upper()}{str(error)[1:]}.")
+
+
+def change_figures(compared: Compared, number: int) -> list[Figure | Missing]:
+    """Forest plots of a comparison: differences of J&F, and ratios of the others.
+
+    Args:
+        number: makes the keys of the figures unique.
+    """
+    key = f"changes-{compared.column.replace('autocast_', '')}-{number}"
+    if compared.comparison is None:
+        return [Missing(key, compared.title, compared.refusal)]
+    blocks = [block for block in compared.comparison.blocks if any(pair.changes for pair in block.comparisons)]
+    if not blocks:
+        return [Missing(key, compared.title, "No object has figures on both sides.")]
+    first = blocks[0].setting
+    common = {name: value for name, value in first.items() if all(block.setting.get(name) == value for block in blocks)}
+    pairs = []
+    for block in blocks:
+        own = describe({name: value for name, value in block.setting.items() if name not in common})
+        named = "" if own == ALL_ROWS else f" ({own})"
+        pairs += [(f"{pair.arm} against {pair.baseline}{named}", pair) for pair in block.comparisons if pair.changes]
+    within = describe(common)
+    where = "" if within == ALL_ROWS else f" In all of them: {within}."
+    is_median = compared.comparison.options.center == "median"
+    return [_scores(f"{key}-scores", compared.title, pairs, where), _ratios(f"{key}-ratios", compared.title, pairs, where, is_median)]
+
+
+def _scores(key: str, title: str, pairs: list[Pair], where: str) -> Figure | Missing:
+    title = f"{title}: difference in J&F"
+    found = [(name, change) for name, pair in pairs for change in pair.changes if change.measure.column == "JandF"]
+    kept = [_shown(name, change) for name, change in found if change.verdict != "meaningless"]
+    if not kept:
+        why = "The weights are untrained: differences of their J&F are meaningless." if found else "No object has J&F on both sides."
+        return Missing(key, title, why)
+    forest = Forest(Axis("difference in J&F"), (("", tuple(kept[:MOST_CHANGES])),), 0.0)
+    says = f"Paired object by object; right is better.{where} {HOW_TO_READ}"
+    return Figure(key, title, says, forest, _grid(pairs, ("J", "F", "JandF")), _cut(len(kept), MOST_CHANGES))
+
+
+def _ratios(key: str, title: str, pairs: list[Pair], where: str, is_median: bool) -> Figure | Missing:
+    title = f"{title}: speed, memory, energy"
+    groups = []
+    for name, pair in pairs:
+        there = {change.measure.column: change for change in pair.changes}
+        peak = next((column for column in PEAKS if column in there), "")
+        drawn = [column for column in RATIOS if column in there and (column not in PEAKS or column == peak)]
+        if drawn:
+            groups.append((name, tuple(_shown(there[column].measure.label, there[column]) for column in drawn)))
+    if not groups:
+        return Missing(key, title, "No object has times, memory or energy on both sides.")
+    forest = Forest(Axis("ratio to the baseline", is_log=True), tuple(groups[:MOST_GROUPS]), 1.0)
+    columns = tuple(dict.fromkeys(change.measure.column for _, pair in pairs for change in pair.changes if change.measure.kind == "ratio"))
+    how = "Medians of the objects' ratios" if is_median else "Ratios of geometric means, paired object by object"
+    says = f"{how}: 1.10 is 10% more. Of FPS more is better, of the others less.{where} {HOW_TO_READ}"
+    return Figure(key, title, says, forest, _grid(pairs, columns), _cut(len(groups), MOST_GROUPS))
+
+
+def _shown(label: str, change: Found) -> Change:
+    interval = None if change.low is None or change.high is None else (change.low, change.high)
+    return Change(label, change.change, interval, change.verdict)
+
+
+def _grid(pairs: list[Pair], columns: tuple[str, ...]) -> Grid:
+    rows = []
+    for name, pair in pairs:
+        for change in pair.changes:
+            if change.measure.column not in columns:
+                continue
+            sign = "{:+.4f}" if change.measure.kind == "difference" else "x{:.3f}"
+            shown = [sign.format(value) for value in (change.change, change.low, change.high) if value is not None]
+            interval = f"{shown[1]} to {shown[2]}" if len(shown) == 3 else ""
+            counts = [str(count) for count in (change.pairs, change.better, change.worse)]
+            rows.append([name, change.measure.label, shown[0], interval, *counts, change.verdict])
+    return Grid(["what", "measure", "change", "95% interval", "objects", "better", "worse", "verdict"], rows, left=1)
+
+
+def _cut(count: int, most: int) -> tuple[str, ...]:
+    return () if count <= most else (f"The first {most} of {count} comparisons are drawn; the table has all.",)
+
+
+def losses(compared: Compared) -> list[str]:
+    """What was left out of a comparison or forced into it, one line each."""
+    if compared.comparison is None:
+        return []
+    lines = [*compared.comparison.forced]
+    for block in compared.comparison.blocks:
+        for pair in block.comparisons:
+            for unpaired in pair.unpaired:
+                names = ", ".join(unpaired.objects[:5]) + (f" and {len(unpaired.objects) - 5} more" if len(unpaired.objects) > 5 else "")
+                lines.append(f"{pair.arm} against {pair.baseline}: {len(unpaired.objects)} not compared, {unpaired.reason}: {names}")
+            lines += [
+                f"{pair.arm} and {pair.baseline} differ too in {name}: {b} and {a}"
+                for name, (a, b) in pair.differs.items()
+                if not (compared.column == "model" and name in _OF_THE_MODEL)
+            ]
+    return lines

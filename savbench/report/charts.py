@@ -1,0 +1,274 @@
+"""Figures as plain data: what is drawn, in which units, and what is said beside it. Two renderers draw them, for the page and papers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from savbench.compare.tables import Grid
+    from savbench.report.arms import Arm
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8733F0", "#F0004A")
+"""Four of Okabe and Ito's and two more: with 3:1 of contrast on the light page and on the dark one, and apart from each other for the
+common kinds of colour blindness (simulated after Machado, Oliveira and Fernandes, 2009)."""
+NEUTRAL = "#808080"
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "triangle-down")
+DASHES = ("solid", "dash", "dot", "dashdot")
+LOG_FROM_RATIO = 20.0
+"""An axis is logarithmic where its values lie this far apart."""
+WIDE_FROM_RATIO = 300.0
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a series looks. Colour is never all that tells two apart: symbol, dash and name do too."""
+
+    colour: str
+    symbol: str = "circle"
+    dash: str = "solid"
+
+
+def style_of(number: int) -> Style:
+    """Colours, symbols and dashes take turns at different paces, so that 84 arms look different."""
+    return Style(COLOURS[number % len(COLOURS)], SYMBOLS[number % len(SYMBOLS)], DASHES[number // len(COLOURS) % len(DASHES)])
+
+
+NEUTRAL_STYLE = Style(NEUTRAL)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """
+    Attributes:
+        title: with the unit.
+        low, high: of the range; None lets the values decide.
+        is_wide: logarithmic over so many decades that only powers of ten fit below it.
+    """
+
+    title: str
+    is_log: bool = False
+    is_wide: bool = False
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """
+    Attributes:
+        label: beside the point and in the legend.
+        hover: lines of more detail.
+        is_hollow: the value counts for nothing, as that of an untrained model does.
+        on_front: of the Pareto front; named in the drawing however many points there are.
+    """
+
+    label: str
+    style: Style
+    x: float
+    y: float
+    x_interval: Interval | None = None
+    y_interval: Interval | None = None
+    hover: tuple[str, ...] = ()
+    is_hollow: bool = False
+    on_front: bool = False
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Points, with the Pareto front as steps and floors as horizontal lines with a label."""
+
+    x: Axis
+    y: Axis
+    points: tuple[Point, ...]
+    front: tuple[tuple[float, float], ...] = ()
+    floors: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Box:
+    """Percentiles of a sample: whiskers at the 1st and the 99th."""
+
+    label: str
+    style: Style
+    p1: float
+    p25: float
+    p50: float
+    p75: float
+    p99: float
+    mean: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Boxes:
+    x: Axis
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line, broken where y is NaN, with a band where low and high are given."""
+
+    label: str
+    style: Style
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lines:
+    """
+    Attributes:
+        marks: x, y and text of single events.
+    """
+
+    x: Axis
+    y: Axis
+    lines: tuple[Line, ...]
+    marks: tuple[tuple[float, float, str], ...] = ()
+    has_symbols: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """One value per category, NaN where there is none."""
+
+    label: str
+    values: tuple[float, ...]
+    hover: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars, beside or on top of each other."""
+
+    x: Axis
+    categories: tuple[str, ...]
+    parts: tuple[Part, ...]
+    is_stacked: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """An estimate with its interval and what is concluded from it."""
+
+    label: str
+    value: float
+    interval: Interval | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Changes below each other, in groups, with a line where nothing changes. A group without a name has no heading."""
+
+    x: Axis
+    groups: tuple[tuple[str, tuple[Change, ...]], ...]
+    no_change: float
+
+
+Drawing = Scatter | Boxes | Lines | Bars | Forest
+
+
+@dataclass(frozen=True)
+class Figure:
+    """
+    Attributes:
+        key: part of file names and of the page's anchors.
+        says: what is to be seen, in a sentence or two.
+        notes: what limits it.
+        table: the same figures as text, for those who cannot see or want to copy them.
+    """
+
+    key: str
+    title: str
+    says: str
+    drawing: Drawing
+    table: Grid
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A figure for which there are no data, and what would record them."""
+
+    key: str
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Chapter:
+    key: str
+    title: str
+    items: tuple[Figure | Missing, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def axis(title: str, values: Iterable[float], *, from_zero: bool = True) -> Axis:
+    """An axis for these values: logarithmic where they are far apart, else from zero."""
+    finite = [value for value in values if math.isfinite(value)]
+    if finite and min(finite) > 0 and max(finite) / min(finite) >= LOG_FROM_RATIO:
+        return Axis(title, is_log=True, is_wide=max(finite) / min(finite) >= WIDE_FROM_RATIO)
+    return Axis(title, low=0.0 if from_zero and finite and min(finite) >= 0 else None)
+
+
+RATIO_TICKS = (
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0,
+    200.0, 500.0, 1000.0,
+)  # fmt: skip
+_MOST_TICKS = 7
+
+
+def ratio_ticks(low: float, high: float) -> list[float]:
+    """Round ratios between two bounds, 1 always among them, far enough apart for a phone."""
+    apart = math.log(high / low) / _MOST_TICKS
+    chosen = [1.0]
+    for tick in sorted((tick for tick in RATIO_TICKS if low <= tick <= high), key=lambda tick: abs(math.log(tick))):
+        if all(abs(math.log(tick / other)) >= apart for other in chosen):
+            chosen.append(tick)
+    return sorted(chosen)
+
+
+def bounds(forest: Forest) -> Interval:
+    """Lowest and highest value of a forest, intervals and the line of no change included, with a margin."""
+    values = [forest.no_change]
+    for _, changes in forest.groups:
+        for change in changes:
+            values += [change.value, *(change.interval or ())]
+    low, high = min(values), max(values)
+    if forest.x.is_log:
+        margin = max((high / low) ** 0.08, 1.02)
+        return low / margin, high * margin
+    margin = 0.08 * (high - low) or 0.01
+    return low - margin, high + margin
+
+
+def number(value: float | None) -> str:
+    """Four significant digits at most, without an exponent."""
+    if value is None or math.isnan(value):
+        return ""
+    size = abs(value)
+    digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 1 else 4
+    return f"{value:.{digits}f}"
+
+
+def notes_of(arms: Iterable[Arm], *, of_scores: bool = False) -> tuple[str, ...]:
+    """What the marks behind the names of these arms mean; the chapter of the answer says more."""
+    listed = list(arms)
+    notes = []
+    if of_scores and any(arm.is_random for arm in listed):
+        notes.append("* untrained weights: this J&F is meaningless; time, memory and power are real.")
+    if any(arm.is_doubtful for arm in listed):
+        notes.append("† every row is marked invalid: not fit to be compared with others.")
+    if any(arm.shared for arm in listed):
+        notes.append("‡ tracked in a session shared with others: not the latency of a single object.")
+    return tuple(notes)

@@ -1,0 +1,169 @@
+"""A report as data: everything that the page, the markdown and the figures for papers show."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from savbench.compare.findings import Options
+from savbench.compare.load import load_results
+from savbench.compare.tables import Grid
+from savbench.report.arms import UNTRAINED, find_arms
+from savbench.report.changes import change_figures, compare_all, losses
+from savbench.report.charts import Chapter, Figure, notes_of, number
+from savbench.report.gallery import Gallery, make_gallery
+from savbench.report.headline import answer
+from savbench.report.memory import peak_memory, peak_to_quote
+from savbench.report.provenance import Provenance, provenance, why_no_power
+from savbench.report.rows_table import RowsTable, make_rows_table
+from savbench.report.runs import read_runs
+from savbench.report.streaming import streaming
+from savbench.report.telemetry import power_and_temperature
+from savbench.report.timing import frames_of, latency_distributions, latency_over_frames, stage_shares, sustained_speed
+from savbench.report.tradeoffs import accuracy_against_energy, accuracy_against_speed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from savbench.report.arms import Arm
+
+_ARM_FIGURES = {
+    "fps": "FPS", "latency_p50_ms": "p50 ms", "latency_p90_ms": "p90 ms", "latency_p99_ms": "p99 ms", "energy_j_per_frame": "J/frame",
+    "fps_per_w": "FPS/W",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to report.
+
+    Attributes:
+        title: of the report; empty makes one from the names of the runs.
+        split_dir: where the split is, for pictures; None takes the path of each run.
+        objects: how many of the best and of the worst objects to show.
+        force: count rows marked invalid, and compare what differs in other settings.
+    """
+
+    title: str = ""
+    split_dir: Path | None = None
+    objects: int = 3
+    force: bool = False
+    center: Literal["mean", "median"] = "mean"
+    resamples: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    title: str
+    made_at: str
+    answer: tuple[str, ...]
+    arms: Grid
+    arms_notes: tuple[str, ...]
+    references: Grid | None
+    chapters: tuple[Chapter, ...]
+    gallery: Gallery
+    rows: RowsTable
+    provenance: Provenance
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All that can be drawn, in order."""
+        return [item for chapter in self.chapters for item in chapter.items if isinstance(item, Figure)]
+
+
+def make_report(paths: Sequence[Path], settings: Settings, command: Sequence[str]) -> Report:
+    """Read results and work everything out.
+
+    Args:
+        paths: CSV files, or folders that hold a summary.csv.
+        command: the command line, for the page to show.
+
+    Raises:
+        InputError: a file cannot be used; names it and the line.
+    """
+    results = load_results(paths)
+    runs = read_runs(paths, results)
+    rows = results.rows
+    arms = find_arms(results, force=settings.force, center=settings.center)
+    options = Options(force=settings.force, center=settings.center, resamples=settings.resamples, seed=settings.seed)
+    compared = compare_all(results, options)
+    frames = frames_of(arms, runs, rows)
+    why = why_no_power(rows)
+    left_out = [f"{found.title}: {line}" for found in compared for line in losses(found)]
+    chapters = (
+        Chapter("accuracy", "Accuracy, speed and energy", (accuracy_against_speed(arms), accuracy_against_energy(arms, why))),
+        Chapter("streaming", "At the camera's pace", tuple(streaming(arms, rows))),
+        Chapter(
+            "time",
+            "Latency",
+            (
+                latency_distributions(arms, frames),
+                latency_over_frames(arms, frames),
+                stage_shares(arms, rows),
+                *sustained_speed(arms, runs),
+            ),
+        ),
+        Chapter("memory", "Memory", (peak_memory(arms, rows),)),
+        Chapter("power", "Power and temperature", tuple(power_and_temperature(arms, runs, why))),
+        Chapter(
+            "differences",
+            "Differences and how sure they are",
+            tuple(item for index, found in enumerate(compared) for item in change_figures(found, index + 1)),
+            tuple(left_out),
+        ),
+    )
+    names = ", ".join(results.labels)
+    return Report(
+        title=settings.title or f"Video segmentation benchmark: {names if len(names) <= 60 else f'{len(results.labels)} runs'}",
+        made_at=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        answer=tuple(answer(arms, results, compared, options)),
+        arms=_arms_table(arms, rows),
+        arms_notes=notes_of(arms, of_scores=True),
+        references=_references(arms),
+        chapters=chapters,
+        gallery=make_gallery(arms, rows, runs, settings.split_dir, settings.objects),
+        rows=make_rows_table(rows, arms),
+        provenance=provenance(results, arms, runs, command),
+    )
+
+
+def _arms_table(arms: Sequence[Arm], rows: pd.DataFrame) -> Grid:
+    has_scores = any(arm.JandF is not None for arm in arms)
+    figures = {name: label for name, label in _ARM_FIGURES.items() if any(arm.figure(name) is not None for arm in arms)}
+    peaks = {arm.number: peak_to_quote(arm, rows) for arm in arms}
+    kinds = {peak[1] for peak in peaks.values() if peak}
+    peak_header = f"{next(iter(kinds))} MiB" if len(kinds) == 1 else "peak MiB"
+    header = ["arm", "objects", *(["J", "F", "J&F"] if has_scores else []), *figures.values(), *([peak_header] if kinds else [])]
+    lines = []
+    for arm in arms:
+        summary = arm.summary
+        others = [f"{count} {status}" for status, count in sorted(summary.counts.items()) if status != "ok"]
+        line = [arm.shown, " + ".join([str(summary.counts.get("ok", 0)), *others])]
+        if has_scores:
+            means, mark = summary.means, UNTRAINED if arm.is_random else ""
+            line += ["", "", ""] if means is None else [f"{value:.3f}{mark}" for value in (means.J, means.F, means.JandF)]
+        line += [number(arm.figure(name)) for name in figures]
+        if kinds:
+            peak = peaks[arm.number]
+            line.append("" if peak is None else f"{peak[0]:.0f}" + (f" {peak[1]}" if len(kinds) > 1 else ""))
+        lines.append(line)
+    return Grid(header, lines)
+
+
+def _references(arms: Sequence[Arm]) -> Grid | None:
+    """Published scores beside those of arms that measured about the same."""
+    rows = []
+    for arm in arms:
+        line = arm.summary.reference
+        if line is None:
+            continue
+        said = ["more than a point apart: check weights file, prompt and size"] if line.is_suspect else []
+        said += [f"not the same experiment: {', '.join(line.departures)}"] if line.departures else []
+        figures = [f"{line.reference.JandF_percent:.1f}", f"{line.JandF_percent:.1f}", f"{line.difference:+.1f}"]
+        rows.append([arm.shown, *figures, "; ".join(said) or "the same experiment", line.reference.source])
+    return Grid(["arm", "published J&F", "here", "difference", "remarks", "source"], rows, left=2) if rows else None

@@ -1,0 +1,264 @@
+"""The best and the worst objects in pictures: from saved masks and the split, else from overlays."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from savbench.compare.tables import Grid
+from savbench.dataset import ClipError, DatasetError, Split, SplitObject, open_split, read_mask
+from savbench.overlay import draw_masks
+from savbench.report.arms import numbers
+from savbench.saving import MASKS_DIR
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from runners.base import Frame
+    from savbench.report.arms import Arm
+    from savbench.report.runs import Run
+
+MOST_ARMS = 4
+WIDTH_PX = 360
+JPEG_QUALITY = 80
+ASPECT = 4 / 3
+SURROUNDINGS = 0.5
+"""Of the object's size, shown on each side of it."""
+SMALLEST_PX = 120
+"""Width below which a cut-out of the frame would only show blocks."""
+REMEDY = "Run with --save_masks (pictures are then drawn from the masks and the split) or --save_overlays."
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An object under an arm.
+
+    Attributes:
+        data_uri: a JPEG; empty where there is none.
+        alt: what is to be seen, in words.
+        score: J&F of the object, empty where it has none.
+        says: about the picture, or why there is none.
+    """
+
+    arm: str
+    data_uri: str
+    alt: str
+    score: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An object, with one picture per arm."""
+
+    object: str
+    says: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """
+    Attributes:
+        ranked_by: label of the arm whose scores decide.
+        reason: why there are no pictures; empty where there are.
+    """
+
+    ranked_by: str
+    best: tuple[Shown, ...]
+    worst: tuple[Shown, ...]
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def scores(shown: Sequence[Shown]) -> Grid:
+        """Without pictures: J&F of objects under each arm."""
+        header = ["object", *(picture.arm for picture in shown[0].pictures)]
+        return Grid(header, [[entry.object, *(picture.score for picture in entry.pictures)] for entry in shown])
+
+
+def make_gallery(arms: Sequence[Arm], rows: pd.DataFrame, runs: Sequence[Run], split_dir: Path | None, count: int) -> Gallery:
+    """Choose the objects by the scores of the most accurate trained arm, else of the first with scores, and draw them.
+
+    Args:
+        split_dir: where the split is; None takes the path of each run.
+        count: how many of the best, and of the worst.
+    """
+    scored = sorted((arm for arm in arms if arm.JandF is not None), key=lambda arm: (arm.is_random, arm.is_floor, -(arm.JandF or 0.0)))
+    if not scored:
+        return Gallery("", (), (), "No row has J&F, so that there are no best and worst objects.")
+    first = scored[0]
+    own = rows.iloc[first.usable]
+    own = own[np.isfinite(numbers(own, "JandF"))]
+    order = own.assign(score=numbers(own, "JandF")).sort_values(["score", "video", "object"], kind="stable")
+    # of a single object there is no worst one
+    count = min(count, len(order) // 2)
+    chosen = [*order.head(count).itertuples(), *list(order.tail(max(count, 1)).itertuples())[::-1]]
+    artist = _Artist({run.label: run for run in runs}, rows, split_dir)
+    shown = [artist.show(str(row.video), str(row.object), float(row.score), scored[:MOST_ARMS], first) for row in chosen]
+    worst, best = tuple(shown[:count]), tuple(shown[count:])
+    has_pictures = any(picture.data_uri for entry in shown for picture in entry.pictures)
+    notes = [*dict.fromkeys(artist.notes)]
+    if len(scored) > MOST_ARMS:
+        notes.append(f"Shown are {MOST_ARMS} of {len(scored)} arms, the most accurate ones.")
+    return Gallery(first.shown, best, worst, "" if has_pictures else f"There are no pictures. {REMEDY}", tuple(notes))
+
+
+class _Artist:
+    def __init__(self, runs: dict[str, Run], rows: pd.DataFrame, split_dir: Path | None) -> None:
+        self._runs = runs
+        self._rows = rows
+        self._split_dir = split_dir
+        self._splits: dict[tuple[str, str], Split | None] = {}
+        self.notes: list[str] = []
+
+    def show(self, video: str, name: str, score: float, arms: Sequence[Arm], ranking: Arm) -> Shown:
+        frame = self._typical_frame(ranking, video, name)
+        pictures = tuple(self._picture(arm, video, name, frame) for arm in arms)
+        return Shown(f"{video}/{name}", f"J&F {score:.3f} under {ranking.shown}", pictures)
+
+    def _typical_frame(self, arm: Arm, video: str, name: str) -> int | None:
+        """The scored frame whose J is the median of the object's: neither the best nor the worst moment."""
+        frames = self._runs[arm.run].frames
+        if not len(frames):
+            return None
+        mine = frames[(frames["arm_id"] == arm.arm_id) & (frames["video"] == video) & (frames["object"] == name) & frames["J"].notna()]
+        if not len(mine):
+            return None
+        ordered = mine.sort_values("J", kind="stable")
+        return int(ordered["frame"].iloc[(len(ordered) - 1) // 2])
+
+    def _picture(self, arm: Arm, video: str, name: str, frame: int | None) -> Picture:
+        own = self._rows.iloc[arm.usable]
+        own = own[(own["video"] == video) & (own["object"] == name)]
+        if not len(own):
+            return Picture(arm.shown, "", "", "", "no figures of this object")
+        row = own.iloc[0]
+        JandF = float(numbers(own, "JandF")[0])
+        score = f"{JandF:.3f}" if np.isfinite(JandF) else ""
+        said = f"J&F {score}" if score else "not scored"
+        drawn = self._from_masks(arm, video, name, frame, row) or self._from_overlay(arm, frame, row)
+        if drawn is None:
+            return Picture(arm.shown, "", "", score, f"{said}; neither masks nor an overlay are there")
+        picture, index = drawn
+        where = f", frame {index}"
+        alt = f"{video}/{name} under {arm.shown}{where}: ground truth outlined in blue, prediction filled in orange; {said}"
+        return Picture(arm.shown, _jpeg(picture), alt, score, f"{said}{where}")
+
+    def _from_masks(self, arm: Arm, video: str, name: str, frame: int | None, row: Any) -> tuple[Frame, int] | None:
+        folder = self._runs[arm.run].folder
+        if any(Path(part).name != part for part in (arm.arm_id, video, name)):
+            # names come from a file that anyone may have written
+            return None
+        if folder is None or not (masks := folder / MASKS_DIR / arm.arm_id / video / name).is_dir():
+            return None
+        split = self._split(arm.run)
+        if split is None:
+            return None
+        max_frames = row.get("max_frames", "")
+        try:
+            clip = split.video(video).take(int(max_frames) if str(max_frames).isdecimal() else None)
+            obj = clip.object(name)
+            index, truth_path = _annotation(obj, frame)
+            truth_hw = read_mask(truth_path)
+            prediction_hw = read_mask(masks / truth_path.name, (truth_hw.shape[0], truth_hw.shape[1]))
+            with clip.frames.reader((truth_hw.shape[0], truth_hw.shape[1])) as frames:
+                picture = frames.read(index)
+        except ClipError as error:
+            self.notes.append(str(error))
+            return None
+        return cut_out(picture, prediction_hw, truth_hw), index
+
+    def _split(self, label: str) -> Split | None:
+        about = self._runs[label].about
+        path = self._split_dir or Path(str(about.get("split_dir", "")))
+        name = str(about.get("split_name", ""))
+        if (str(path), name) not in self._splits:
+            try:
+                self._splits[str(path), name] = open_split(path, name or None)
+            except DatasetError as error:
+                self._splits[str(path), name] = None
+                self.notes.append(f"The split of {label} cannot be used ({error}); say where it is with --split_dir.")
+        return self._splits[str(path), name]
+
+    def _from_overlay(self, arm: Arm, frame: int | None, row: Any) -> tuple[Frame, int] | None:
+        folder, relative = self._runs[arm.run].folder, str(row.get("overlay", ""))
+        if folder is None or not relative or Path(relative).is_absolute() or ".." in Path(relative).parts:
+            return None
+        path = folder / relative
+        if not path.is_file():
+            return None
+        try:
+            import av
+        except ImportError as error:
+            self.notes.append(f"Overlays cannot be read without the Python package av: pip install av ({error})")
+            return None
+        try:
+            with av.open(str(path)) as container:
+                wanted = frame if frame is not None else container.streams.video[0].frames // 2
+                for index, decoded in enumerate(container.decode(video=0)):
+                    if index == wanted:
+                        return _scaled(np.asarray(decoded.to_ndarray(format="rgb24"), np.uint8), WIDTH_PX), index
+        except (av.error.FFmpegError, IndexError) as error:
+            self.notes.append(f"{path}: cannot be read ({error})")
+        return None
+
+
+def cut_out(picture: Frame, prediction_hw: npt.NDArray[np.bool_], truth_hw: npt.NDArray[np.bool_]) -> Frame:
+    """The part of a frame around both masks, scaled to `WIDTH_PX` and 4:3, with the masks drawn in.
+
+    Args:
+        picture: (height, width, 3), RGB, uint8; not changed.
+        prediction_hw, truth_hw: (height, width), bool.
+
+    Returns:
+        (height, WIDTH_PX, 3), RGB, uint8.
+    """
+    top, bottom, left, right = _window(prediction_hw | truth_hw)
+    window = np.s_[top:bottom, left:right]
+    scaled = _scaled(picture[window], WIDTH_PX)
+    size = (scaled.shape[1], scaled.shape[0])
+    masks = [cv2.resize(mask[window].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in (prediction_hw, truth_hw)]
+    draw_masks(scaled, masks[0], masks[1], 1)
+    return scaled
+
+
+def _window(mask_hw: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """top, bottom, left, right of the part to show; everything where there is no mask."""
+    height, width = mask_hw.shape
+    if not mask_hw.any():
+        return 0, height, 0, width
+    x, y, w, h = cv2.boundingRect(mask_hw.astype(np.uint8))
+    wide = max(w * (1 + 2 * SURROUNDINGS), h * (1 + 2 * SURROUNDINGS) * ASPECT, SMALLEST_PX)
+    wide = min(wide, width)
+    high = min(wide / ASPECT, height)
+    left = min(max(x + w / 2 - wide / 2, 0), width - wide)
+    top = min(max(y + h / 2 - high / 2, 0), height - high)
+    return int(top), int(top + high), int(left), int(left + wide)
+
+
+def _annotation(obj: SplitObject, frame: int | None) -> tuple[int, Path]:
+    """The annotation at a frame, or the one in the middle."""
+    middle = obj.annotations[len(obj.annotations) // 2]
+    return next(((index, path) for index, path in obj.annotations if index == frame), middle)
+
+
+def _scaled(picture: Frame, width: int) -> Frame:
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    how = cv2.INTER_AREA if width < picture.shape[1] else cv2.INTER_CUBIC
+    return np.ascontiguousarray(cv2.resize(picture, (width, height), interpolation=how), np.uint8)
+
+
+def _jpeg(picture: Frame) -> str:
+    encoded, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not encoded:
+        raise OSError(f"OpenCV {cv2.__version__} cannot write a JPEG")
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -1,0 +1,213 @@
+"""The answer in words: what to choose, by how much, and what speaks against trusting it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from savbench.compare.comparison import compare
+from savbench.compare.csv_file import InputError
+from savbench.compare.findings import Options
+from savbench.compare.load import Results
+from savbench.report.arms import FILE, whole_arm
+from savbench.report.charts import number
+from savbench.report.streaming import winners
+from savbench.report.tradeoffs import JOULES, SPEED, contenders, pareto_front
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from savbench.compare.findings import Change, PairComparison
+    from savbench.report.arms import Arm
+    from savbench.report.changes import Compared
+
+CAMERA_FPS = 24.0
+"""Of SA-V's videos."""
+ARM = "arm"
+MOST_LISTED = 5
+
+
+def answer(arms: Sequence[Arm], results: Results, compared: Sequence[Compared], options: Options) -> list[str]:
+    """Sentences, the most important first."""
+    chosen = contenders(arms)
+    timed = [arm for arm in arms if arm.figure("fps") is not None and not arm.is_floor] or [
+        arm for arm in arms if arm.figure("fps") is not None
+    ]
+    if not chosen and not timed:
+        return ["No row has figures: nothing can be said about speed or accuracy. The reasons are under Circumstances."]
+    sentences = _accuracy(chosen, results, options) if chosen else [_no_scores(arms)]
+    sentences += _speed(chosen, timed)
+    sentences += _front(chosen)
+    sentences += _energy([arm for arm in (chosen or timed) if arm.figure(JOULES.column) is not None])
+    sentences += _floors(arms, chosen)
+    sentences += _camera(arms, results, chosen or timed)
+    for found in compared:
+        if found.column in ("autocast_dtype", "attention"):
+            sentences += _differences(found)
+    return sentences
+
+
+def _no_scores(arms: Sequence[Arm]) -> str:
+    if any(arm.is_random for arm in arms):
+        return (
+            "Which model is most accurate cannot be told: the weights are untrained and their J&F is meaningless. Time and memory are real."
+        )
+    return "Which model is most accurate cannot be told: no row has J&F."
+
+
+def _accuracy(chosen: Sequence[Arm], results: Results, options: Options) -> list[str]:
+    ranked = sorted(chosen, key=lambda arm: -(arm.JandF or 0.0))
+    best = ranked[0]
+    interval = best.intervals.get("JandF")
+    within = f" (95% interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    sentences = [f"Most accurate: {best.shown}, J&F {best.JandF:.3f}{within}{_at_speed(best)}."]
+    if len(ranked) > 1:
+        sentences.append(_runner_up(best, ranked[1], results, options))
+    return sentences
+
+
+def _at_speed(arm: Arm) -> str:
+    fps = arm.figure("fps")
+    return "" if fps is None else f", at {number(fps)} FPS"
+
+
+def _runner_up(best: Arm, second: Arm, results: Results, options: Options) -> str:
+    change = _between(second, best, results, options)
+    said = f"The next, {second.shown}, has {second.JandF:.3f}{_at_speed(second)}"
+    if change is None:
+        return f"{said}; they have no objects in common to compare them on."
+    if change.low is None or change.high is None:
+        return f"{said}; with {_plural(change.videos, 'video')} in common there is no interval, so that this may be chance."
+    bounds = f"95% interval {change.low:+.3f} to {change.high:+.3f}"
+    if change.verdict not in ("~", "="):
+        return f"{said}: the lead of {change.change:+.3f} is more than chance ({bounds}, {_plural(change.pairs, 'object')})."
+    faster = (second.figure("fps") or 0.0) / (best.figure("fps") or math.inf)
+    tail = f", and it is {faster:.1f} times as fast" if faster > 1.05 else ""
+    return f"{said}: over the {_plural(change.pairs, 'object')} that both have, the data do not tell them apart ({bounds}){tail}."
+
+
+def _between(baseline: Arm, arm: Arm, results: Results, options: Options) -> Change | None:
+    """The change in J&F between two arms, over the objects that both have."""
+    positions = [*baseline.rows, *arm.rows]
+    rows = whole_arm(results.rows.iloc[positions])
+    rows[ARM] = [baseline.label] * len(baseline.rows) + [arm.label] * len(arm.rows)
+    # what else differs between the two is what the arms are, not an obstacle
+    chosen = Options(**{**vars(options), "by": (ARM,), "baseline": baseline.label, "force": True})
+    try:
+        found = compare(Results(rows, sorted(set(rows[FILE])), results.legacy), chosen)
+    except InputError:
+        return None
+    pairs = [pair for block in found.blocks for pair in block.comparisons]
+    return next((change for pair in pairs for change in pair.changes if change.measure.column == "JandF"), None)
+
+
+def _speed(chosen: Sequence[Arm], timed: Sequence[Arm]) -> list[str]:
+    if not timed:
+        return []
+    pool = [arm for arm in chosen if arm.figure("fps") is not None] or timed
+    fastest = max(pool, key=lambda arm: arm.figure("fps") or 0.0)
+    p90 = fastest.figure("latency_p90_ms")
+    tail = "" if p90 is None else f" (90% of its frames within {number(p90)} ms)"
+    score = "" if fastest.JandF is None or fastest.is_random else f", J&F {fastest.JandF:.3f}"
+    return [f"Fastest: {fastest.shown}, {number(fastest.figure('fps'))} FPS{tail}{score}."]
+
+
+def _front(chosen: Sequence[Arm]) -> list[str]:
+    placed = [arm for arm in chosen if arm.figure("fps") is not None]
+    if len(placed) < 3:
+        return []
+    front = pareto_front(placed, SPEED)
+    beaten = [arm for arm in placed if arm not in front]
+    if not beaten:
+        return ["Every arm is a choice: none is both slower and less accurate than another."]
+    return [f"Worth choosing between, from accurate to fast: {_listed(front)}. Another one is at least as good in both: {_listed(beaten)}."]
+
+
+def _energy(measured: Sequence[Arm]) -> list[str]:
+    if len(measured) < 2:
+        return []
+    least = min(measured, key=lambda arm: arm.figure(JOULES.column) or 0.0)
+    per_w = least.figure("fps_per_w")
+    tail = "" if per_w is None else f", {number(per_w)} frames per joule with idle power counted"
+    return [f"Least energy: {least.shown}, {number(least.figure(JOULES.column))} J per frame beyond idling{tail}."]
+
+
+def _floors(arms: Sequence[Arm], chosen: Sequence[Arm]) -> list[str]:
+    floors = [arm for arm in arms if arm.is_floor and arm.JandF is not None]
+    learned = [arm for arm in chosen if not arm.is_floor]
+    if not floors or not learned:
+        return []
+    highest = max(floors, key=lambda arm: arm.JandF or 0.0)
+    below = [arm for arm in learned if (arm.JandF or 0.0) <= (highest.JandF or 0.0)]
+    if below:
+        return [
+            f"Below the floor: {_listed(below)} at or under {highest.label}, which learns nothing and has J&F {highest.JandF:.3f}. "
+            "A wrong weights file, prompt or size is the usual cause."
+        ]
+    return [f"The floor is {highest.label} with J&F {highest.JandF:.3f}; every learned model is above it."]
+
+
+def _camera(arms: Sequence[Arm], results: Results, pool: Sequence[Arm]) -> list[str]:
+    best = winners(arms, results.rows)
+    if best:
+        listed = "; ".join(f"{arm.shown} at {rate:g} FPS (streaming J&F {score:.3f})" for rate, arm, score in best)
+        return [f"In a live loop, best at the camera's rate: {listed}."]
+    timed = [(arm, value) for arm in pool if (value := arm.figure("latency_p90_ms")) is not None and not arm.shared]
+    if not timed:
+        return []
+    limit = 1000 / CAMERA_FPS
+    keeps_up = [arm for arm, value in timed if value <= limit]
+    if not keeps_up:
+        return [f"None keeps up with a camera of {CAMERA_FPS:g} FPS: every one has a 90th percentile above {limit:.1f} ms."]
+    if len(keeps_up) == len(timed):
+        return [f"All keep up with a camera of {CAMERA_FPS:g} FPS at the 90th percentile of their latency."]
+    return [f"Keeping up with a camera of {CAMERA_FPS:g} FPS at the 90th percentile of the latency: {_listed(keeps_up)}."]
+
+
+def _differences(compared: Compared) -> list[str]:
+    """One sentence per pair of values: what a dtype or an attention changes, over all models that have both."""
+    if compared.comparison is None:
+        return []
+    found: dict[tuple[str, str], list[tuple[str, PairComparison]]] = {}
+    for block in compared.comparison.blocks:
+        of = " ".join(value for name, value in block.setting.items() if name in ("model", "prompt"))
+        for pair in block.comparisons:
+            found.setdefault((pair.arm, pair.baseline), []).append((of, pair))
+    sentences = []
+    for (arm, baseline), pairs in found.items():
+        speeds, scores, same = [], [], []
+        for of, pair in pairs:
+            there = {change.measure.column: change for change in pair.changes}
+            if "fps" in there:
+                speeds.append(f"{_ratio(there['fps'])} for {of}")
+            score = there.get("JandF")
+            if score and score.verdict in ("~", "="):
+                same.append(of)
+            elif score and score.verdict != "meaningless":
+                scores.append(f"{score.change:+.4f} for {of}{'' if score.low is not None else ' (too few videos for an interval)'}")
+        parts = [f"FPS {_cut(speeds)}"] if speeds else []
+        if scores or same:
+            parts.append(
+                "J&F " + "; ".join([*([_cut(scores)] if scores else []), *([f"no difference shown for {_cut(same)}"] if same else [])])
+            )
+        if parts:
+            sentences.append(f"{arm} against {baseline}: {'. '.join(parts)}.")
+    return sentences
+
+
+def _ratio(change: Change) -> str:
+    if change.verdict in ("~", "="):
+        return "without a difference"
+    return f"x{change.change:.2f}" + ("" if change.low is not None else " (too few videos for an interval)")
+
+
+def _cut(parts: Sequence[str]) -> str:
+    return ", ".join(parts[:MOST_LISTED]) + (f" and {len(parts) - MOST_LISTED} more" if len(parts) > MOST_LISTED else "")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _listed(arms: Sequence[Arm]) -> str:
+    return ", ".join(arm.shown for arm in arms)

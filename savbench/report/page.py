@@ -1,0 +1,86 @@
+"""The report as one HTML file that needs nothing else: scripts, styles, data and pictures are inside, a policy forbids every request."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from savbench.report.charts import Figure
+from savbench.report.figures_plotly import to_plotly
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from savbench.report.content import Report
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class ReportError(RuntimeError):
+    """The report cannot be made; the message says what to do."""
+
+
+def require(module: str, package: str, what: str) -> ModuleType:
+    """Import a package that only a report needs.
+
+    Raises:
+        ReportError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ReportError(f"{what} needs the Python package {package.split('>')[0]}: pip install '{package}' ({error})") from error
+
+
+def render_html(report: Report) -> str:
+    """The whole page.
+
+    Raises:
+        ReportError: a package is missing.
+    """
+    jinja2 = require("jinja2", "jinja2>=3.1", "--format html")
+    plotly = require("plotly.offline", "plotly>=6", "--format html")
+    options = require("itables.options", "itables>=2.5", "--format html")
+    bundle = Path(options.dt_bundle)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    plotly_js = _inline(plotly.get_plotlyjs())
+    table_js = f"data:text/javascript;base64,{base64.b64encode(bundle.read_bytes()).decode()}"
+    page_js = _inline((TEMPLATES / "report.js").read_text(encoding="utf-8"))
+    table_css = _inline(bundle.with_suffix(".css").read_text(encoding="utf-8"))
+    page_css = _inline((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    # `data:` lets the module of the table be imported; scripts that come with data have no hash and do not run
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; font-src data:; style-src 'unsafe-inline'; "
+        f"script-src {_hash(plotly_js)} {_hash(page_js)} data:"
+    )
+    text: str = environment.get_template("report.html.j2").render(
+        report=report,
+        is_figure=lambda item: isinstance(item, Figure),
+        data={"figures": {figure.key: to_plotly(figure) for figure in report.figures}, "rows": _rows(report), "table": table_js},
+        policy=policy,
+        # these four are ours and the packages', not the data's
+        plotly_js=jinja2.utils.markupsafe.Markup(plotly_js),
+        page_js=jinja2.utils.markupsafe.Markup(page_js),
+        table_css=jinja2.utils.markupsafe.Markup(table_css),
+        page_css=jinja2.utils.markupsafe.Markup(page_css),
+    )
+    return text
+
+
+def _rows(report: Report) -> dict[str, Any]:
+    columns = [{"name": column.name, "number": column.is_number, "shown": column.at_first} for column in report.rows.columns]
+    return {"columns": columns, "cells": report.rows.cells}
+
+
+def _inline(text: str) -> str:
+    """Script or style that cannot end its element before its time."""
+    return text.replace("</script", "<\\/script").replace("</style", "<\\/style").replace("<!--", "<\\!--")
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -1,0 +1,181 @@
+"""Where the time goes: latency per arm, over the frames of a clip, and by stage."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from savbench.compare.tables import Grid
+from savbench.report.arms import numbers
+from savbench.report.charts import Axis, Bars, Box, Boxes, Figure, Line, Lines, Missing, Part, axis, notes_of, number, style_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from savbench.report.arms import Arm
+    from savbench.report.runs import Run
+
+PERCENTILES = (1, 25, 50, 75, 90, 99)
+MOST_BINS = 60
+"""Points of a line over the frames of a clip."""
+MOST_BANDS = 4
+"""More bands than these hide each other."""
+
+STAGES = {
+    "stage_image_encoder_ms": "image encoder",
+    "stage_memory_attention_ms": "memory attention",
+    "stage_mask_decoder_ms": "mask decoder",
+    "stage_memory_encoder_ms": "memory encoder",
+    "stage_resize_copy_ms": "resize and copy",
+    "stage_hole_filling_ms": "hole filling",
+    "stage_other_ms": "other",
+}
+"""Columns of --stages and what they hold. Waiting for a frame to be decoded is no part of the latency."""
+PARTS = {"preprocess_ms": "preprocessing", "model_ms": "model", "output_ms": "threshold and copy out"}
+"""The coarser parts that every row has."""
+
+NO_FRAMES = "There is no frames.csv with latencies beside the results. Every run writes one; give the run's folder instead of a lone CSV."
+
+
+def frames_of(arms: Sequence[Arm], runs: Sequence[Run], rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """Timed frames of each arm's usable rows, by the number of the arm; columns as in `Run.frames`. Arms without any are left out."""
+    tables = {run.label: run.frames for run in runs if len(run.frames)}
+    found = {}
+    for arm in arms:
+        table = tables.get(arm.run)
+        if table is None or not arm.arm_id:
+            continue
+        table = table[(table["arm_id"] == arm.arm_id) & table["latency_ms"].notna()]
+        key = pd.MultiIndex.from_frame(rows.iloc[arm.usable][["video", "object"]].astype(str))
+        # as `load_results` writes the names of objects
+        names = table["object"].astype(str).str.removesuffix(".0")
+        names = names.where(~names.str.isdecimal(), names.str.zfill(3))
+        here = pd.MultiIndex.from_arrays([table["video"].astype(str), names])
+        table = table.assign(object=names)[here.isin(key)]
+        if len(table):
+            found[arm.number] = table
+    return found
+
+
+def latency_distributions(arms: Sequence[Arm], frames: dict[int, pd.DataFrame]) -> Figure | Missing:
+    """Percentiles of all frames of each arm."""
+    key, title = "latency", "Latency of a frame"
+    drawn = [arm for arm in arms if arm.number in frames]
+    if not drawn:
+        return Missing(key, title, NO_FRAMES)
+    boxes, lines = [], []
+    for arm in drawn:
+        samples = frames[arm.number]["latency_ms"].to_numpy(np.float64)
+        p1, p25, p50, p75, p90, p99 = (float(value) for value in np.percentile(samples, PERCENTILES))
+        mean = float(samples.mean())
+        boxes.append(Box(arm.shown, style_of(arm.number), p1, p25, p50, p75, p99, mean, samples.size))
+        lines.append([arm.shown, f"{samples.size}", *(number(value) for value in (mean, p1, p25, p50, p75, p90, p99))])
+    x = axis("latency, ms", [value for box in boxes for value in (box.p1, box.p99)])
+    header = ["arm", "frames", "mean ms", "p1", "p25", "p50", "p75", "p90", "p99"]
+    says = "All timed frames of each arm: boxes from the 25th to the 75th percentile with the median, whiskers at the 1st and the 99th."
+    return Figure(key, title, says, Boxes(x, tuple(boxes)), Grid(header, lines), notes_of(drawn))
+
+
+def latency_over_frames(arms: Sequence[Arm], frames: dict[int, pd.DataFrame]) -> Figure | Missing:
+    """Median latency by position in the clip: a rise is a leak, growing memory or heat."""
+    key, title = "latency-frames", "Latency over the frames of a clip"
+    there = [arm for arm in arms if arm.number in frames and frames[arm.number]["frame"].notna().any()]
+    # a baseline that takes a microsecond would press the models' lines together
+    drawn = [arm for arm in there if not arm.is_floor] or there
+    if not drawn:
+        return Missing(key, title, NO_FRAMES)
+    last = max(float(frames[arm.number]["frame"].max()) for arm in drawn)
+    width = max(1, math.ceil((last + 1) / MOST_BINS))
+    has_bands = len(drawn) <= MOST_BANDS
+    lines, rows = [], []
+    shown: list[float] = []
+    for arm in drawn:
+        table = frames[arm.number]
+        grouped = table.groupby((table["frame"] // width) * width + (width - 1) / 2)["latency_ms"]
+        quantiles = pd.DataFrame({q: grouped.quantile(q) for q in (0.1, 0.5, 0.9)})
+        x, low, middle, high = (tuple(map(float, column)) for column in (quantiles.index, *(quantiles[q] for q in (0.1, 0.5, 0.9))))
+        lines.append(Line(arm.shown, style_of(arm.number), x, middle, low if has_bands else (), high if has_bands else ()))
+        shown += [*low, *high] if has_bands else middle
+        fifth = max(1, len(middle) // 5)
+        first, final = float(np.median(middle[:fifth])), float(np.median(middle[-fifth:]))
+        rows.append([arm.shown, number(first), number(final), f"x{final / first:.2f}" if first > 0 else ""])
+    says = "Median over objects" + (", with the band from the 10th to the 90th percentile." if has_bands else ".")
+    says += " A line that rises is growing memory or heat."
+    if width > 1:
+        says += f" A point is {width} frames."
+    if len(drawn) < len(there):
+        says += " Baselines without weights are left out."
+    header = ["arm", "first fifth, median ms", "last fifth, median ms", "last over first"]
+    drawing = Lines(Axis("frame of the clip", low=0), axis("latency, ms", shown), tuple(lines))
+    return Figure(key, title, says, drawing, Grid(header, rows), notes_of(drawn))
+
+
+def stage_shares(arms: Sequence[Arm], rows: pd.DataFrame) -> Figure | Missing:
+    """Shares of the latency by stage where --stages recorded them, else by the parts that every row has."""
+    key, title = "stages", "Where a frame's time goes"
+    remedy = "--stages records image encoder, memory attention, decoder and the rest."
+    for columns, is_fine in ((STAGES, True), (PARTS, False)):
+        means = {arm.number: _means(arm, rows, columns) for arm in arms}
+        drawn = [arm for arm in arms if sum(value for value in means[arm.number].values() if not math.isnan(value)) > 0]
+        if not drawn:
+            continue
+        labels = {name: label for name, label in columns.items() if any(means[arm.number][name] > 0 for arm in drawn)}
+        totals = {arm.number: sum(v for v in means[arm.number].values() if not math.isnan(v)) for arm in drawn}
+        parts = tuple(
+            Part(
+                label,
+                tuple(100 * means[arm.number][name] / totals[arm.number] for arm in drawn),
+                tuple(f"{number(means[arm.number][name])} ms" for arm in drawn),
+            )
+            for name, label in labels.items()
+        )
+        lines = [[arm.shown, *(number(means[arm.number][name]) for name in labels), number(totals[arm.number])] for arm in drawn]
+        grid = Grid(["arm", *(f"{label}, ms" for label in labels.values()), "sum, ms"], lines)
+        notes = list(notes_of(drawn))
+        if not is_fine:
+            notes.insert(0, f"Finer stages were not recorded: {remedy}")
+        elif len(drawn) < len(arms):
+            notes.insert(0, f"Not recorded for {', '.join(arm.label for arm in arms if arm not in drawn)}: {remedy}")
+        bars = Bars(Axis("share of the latency, %", low=0, high=100), tuple(arm.shown for arm in drawn), parts, is_stacked=True)
+        return Figure(key, title, "Mean over objects of each part's time, as a share of their sum.", bars, grid, tuple(notes))
+    return Missing(key, title, f"No row has parts of its latency. {remedy}")
+
+
+def sustained_speed(arms: Sequence[Arm], runs: Sequence[Run]) -> list[Figure]:
+    """FPS over the minutes of --sustained, in units of each object's own first run. Nothing where no run has it."""
+    tables = {run.label: run.sustained for run in runs if len(run.sustained)}
+    lines, rows = [], []
+    for arm in arms:
+        table = tables.get(arm.run, pd.DataFrame())
+        if not len(table) or not arm.arm_id:
+            continue
+        table = table[(table["arm_id"] == arm.arm_id) & (table["fps"] > 0) & table["minutes"].notna()].sort_values("minutes", kind="stable")
+        if not len(table):
+            continue
+        speed = table["fps"] / table.groupby(["video", "object"])["fps"].transform("first")
+        width = max(float(table["minutes"].max()) / MOST_BINS, 1e-9)
+        grouped = pd.DataFrame({"minutes": table["minutes"], "speed": speed}).groupby((table["minutes"] / width).astype(int))
+        middle = grouped.median()
+        lines.append(Line(arm.shown, style_of(arm.number), tuple(map(float, middle["minutes"])), tuple(map(float, middle["speed"]))))
+        heat = table["temperature_peak_c"].dropna()
+        last = f"{heat.iloc[-1]:.1f}" if len(heat) else ""
+        rows.append([arm.shown, number(float(table["minutes"].max())), f"x{middle['speed'].iloc[-1]:.3f}", last])
+    if not lines:
+        return []
+    drawing = Lines(Axis("minutes of the course", low=0), Axis("FPS, in units of the first run", low=0), tuple(lines))
+    says = "Median over the objects run in each stretch of time: 1 is the speed of a board that has just begun to work."
+    grid = Grid(["arm", "minutes", "FPS at the end, over the first", "last peak, °C"], rows)
+    return [Figure("sustained", "Speed under sustained load", says, drawing, grid)]
+
+
+def _means(arm: Arm, rows: pd.DataFrame, columns: dict[str, str]) -> dict[str, float]:
+    usable = rows.iloc[arm.usable]
+    means = {}
+    for name in columns:
+        values = numbers(usable, name)
+        values = values[~np.isnan(values)]
+        means[name] = float(values.mean()) if values.size else math.nan
+    return means

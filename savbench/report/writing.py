@@ -1,0 +1,64 @@
+"""Writing a report in each of its formats. Files are written beside their place and take it when they are whole."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from savbench.report.figures_paper import save_pdf, save_png
+from savbench.report.markdown import render_markdown
+from savbench.report.page import ReportError, render_html
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from savbench.report.content import Report
+
+FORMATS = ("html", "md", "png", "pdf")
+
+
+def write_report(report: Report, kind: str, output: Path) -> list[Path]:
+    """Write a report.
+
+    Args:
+        kind: of `FORMATS`.
+        output: the file. With png one file for each figure is written, `NAME-FIGURE.png`; with md these are in `NAME_figures/`.
+
+    Returns:
+        The files, the main one first.
+
+    Raises:
+        ReportError: a package is missing, or there is no figure to draw.
+        OSError: a file cannot be written.
+    """
+    if kind == "html":
+        return [_write(output, partial(_save_text, render_html(report)))]
+    if kind == "md":
+        folder = output.with_name(f"{output.stem}_figures")
+        pictures = {figure.key: folder / f"{figure.key}.png" for figure in report.figures}
+        drawn = [_write(pictures[figure.key], partial(save_png, figure)) for figure in report.figures]
+        relative = {key: f"{folder.name}/{path.name}" for key, path in pictures.items()}
+        return [_write(output, partial(_save_text, render_markdown(report, relative))), *drawn]
+    if not report.figures:
+        raise ReportError("there is no figure to draw: no row has figures; --format html says why for each")
+    if kind == "pdf":
+        return [_write(output, partial(save_pdf, report.figures))]
+    stem = output.with_suffix("") if output.suffix.lower() == ".png" else output
+    return [_write(stem.with_name(f"{stem.name}-{figure.key}.png"), partial(save_png, figure)) for figure in report.figures]
+
+
+def _write(path: Path, write: Callable[[Path], None]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _save_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Train `sam2_nano`, the small model that the repository ships, and export its checkpoint.
+
+Everything follows from --seed and the recipe. Interrupt it when you like: the same command goes on from the last checkpoint in --out_dir.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python finds scripts/ alone
+
+from nano.recipe import RECIPE, parse_recipe
+
+if TYPE_CHECKING:
+    from nano.loop import TrainConfig
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse(argv)
+    import torch.multiprocessing
+    from nano.export import export
+    from nano.loop import latest, pools_drawn, train
+
+    config = config_of(arguments)
+    config.out_dir.mkdir(parents=True, exist_ok=True)
+    if not arguments.export_only:
+        pools_drawn(config, workers=arguments.processes)
+        (config.out_dir / "rendezvous").unlink(missing_ok=True)
+        if config.processes == 1:
+            train(0, config)
+        else:
+            torch.multiprocessing.spawn(train, args=(config,), nprocs=config.processes, daemon=True)
+    digest, size = export(latest(config.out_dir), arguments.export)
+    print(f"{arguments.export}: {size} bytes, sha256 {digest}")
+    return 0
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--out_dir", type=Path, required=True,
+        help="pools of clips (about 4 MiB a clip) and checkpoints; training goes on from what is there",
+    )  # fmt: skip
+    parser.add_argument("--export", type=Path, required=True, help="file to write the averaged weights to, in float16")
+    parser.add_argument("--export_only", action="store_true", help="write that file from the last checkpoint, without training")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default 0); the scenes of the pool have their own")
+    parser.add_argument(
+        "--processes", type=int, default=2, metavar="N", help="processes that share each step; on a CPU one for each core (default 2)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda with --processes 1 (default cpu)")
+    parser.add_argument("--scenes", type=int, default=1800, metavar="N", help="synthetic clips in the pool (default 1800)")
+    parser.add_argument("--real_split", type=Path, help="split in SA-V layout whose videos are mixed in (default none)")
+    parser.add_argument("--real_videos", default="", metavar="LIST", help="names of its videos to use, separated by commas")
+    parser.add_argument("--real_clips", type=int, default=160, metavar="N", help="clips to cut from them (default 160)")
+    parser.add_argument("--peak_lr", type=float, default=1.5e-3, help="highest learning rate (default 0.0015)")
+    parser.add_argument(
+        "--recipe", type=parse_recipe, default=RECIPE,
+        help="stages, each STEPS:SIDE:FRAMES:CLIPS:SINGLE_FRAMES:SINGLE_SHARE[:discs], separated by commas (default: that of the card)",
+    )  # fmt: skip
+    arguments = parser.parse_args(argv)
+    if (arguments.real_split is None) != (not arguments.real_videos):
+        parser.error("--real_split and --real_videos go together: name the videos, so that others stay for validation")
+    if arguments.processes < 1:
+        parser.error(f"--processes {arguments.processes}: 1 or more")
+    if arguments.device != "cpu" and arguments.processes != 1:
+        parser.error(f"--device {arguments.device}: one process trains there; give --processes 1")
+    return arguments
+
+
+def config_of(arguments: argparse.Namespace) -> TrainConfig:
+    from nano.loop import TrainConfig
+    from nano.pool import PoolConfig
+
+    if arguments.real_split is None:
+        pool = PoolConfig("train", arguments.scenes)
+    else:
+        videos = tuple(arguments.real_videos.split(","))
+        pool = PoolConfig("train", arguments.scenes, arguments.real_clips, str(arguments.real_split), videos)
+    return TrainConfig(
+        out_dir=arguments.out_dir,
+        pool=pool,
+        recipe=arguments.recipe,
+        seed=arguments.seed,
+        processes=arguments.processes,
+        device=arguments.device,
+        peak_lr=arguments.peak_lr,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Every benchmark of the benchmark's own parts runs to its end and prints a table."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import run_all
+
+NEEDS_NO_TORCH = ["append", "harness", "metrics", "startup"]
+QUICK_WITH_TORCH = ["attention", "relative_position", "sessions", "stages"]
+
+
+def quick_run(name: str, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    """Cells of the rows of the table that a quick run prints."""
+    module = importlib.import_module(f"benchmarks.bench_{name}")
+    assert module.main(["--quick"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    head, rule, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    assert all(re.fullmatch(r"-+:?", cell) for cell in rule)
+    assert rows
+    assert all(len(row) == len(head) for row in rows)
+    return rows
+
+
+@pytest.mark.parametrize("name", NEEDS_NO_TORCH)
+def test_a_quick_run_prints_a_table(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick_run(name, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", QUICK_WITH_TORCH)
+def test_a_quick_run_with_torch_prints_a_table(name: str, one_torch_thread: None, capsys: pytest.CaptureFixture[str]) -> None:
+    if name in ("sessions", "stages"):
+        pytest.importorskip("sam2", reason="needs sam2")
+    quick_run(name, capsys)
+
+
+def test_every_benchmark_of_the_folder_is_among_all() -> None:
+    folder = Path(run_all.__file__).parent
+    assert {path.name for path in folder.glob("bench_*.py")} == {benchmark.script for benchmark in run_all.BENCHMARKS}
+
+
+def test_what_is_run_is_written_with_its_command_and_a_failure_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "RESULTS.md"
+    missing = run_all.Benchmark("No such", "bench_missing.py", "Fails.", needs_torch=False)
+    monkeypatch.setattr(run_all, "BENCHMARKS", (*run_all.BENCHMARKS, missing))
+    assert run_all.main(["--quick", "--only", "append,missing", "-o", str(out)]) == 1
+    written = out.read_text(encoding="utf-8")
+    assert "A quick run: the numbers mean nothing." in written
+    assert "`python benchmarks/bench_append.py --quick`\n\n" in written
+    assert "`python benchmarks/bench_missing.py --quick` failed with exit status 2: " in written
+    assert written.index("## Writing results") < written.index("## No such")
+
+
+def test_calls_take_turns_and_their_ratio_is_taken_within_a_round() -> None:
+    common = importlib.import_module("benchmarks.common")
+    order: list[str] = []
+    load = iter([1.0, 1.0, 10.0, 10.0, 1.0, 1.0])
+
+    def call(name: str, ms: float) -> float:
+        order.append(name)
+        return ms * next(load)
+
+    samples = common.take_turns({"slow": lambda: call("slow", 3.0), "fast": lambda: call("fast", 2.0)}, 3)
+    assert order == ["slow", "fast", "fast", "slow", "slow", "fast"]
+    assert common.ratio(samples, "slow", "fast") == 1.5
