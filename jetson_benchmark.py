@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from attention import CHOICES
+from savbench.arms import all_tags
 from savbench.config import (
     AUTOCAST_DTYPES,
     CAMERA_FPS,
@@ -24,7 +25,6 @@ from savbench.config import (
     PRESETS,
     ConfigError,
     RunConfig,
-    all_tags,
 )
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import traceback
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from savbench.config import Arm, RunConfig
+from savbench.arms import Arm
+from savbench.config import RunConfig
 from savbench.dataset import ClipError, open_split
 from savbench.feed import PromptMaker
 from savbench.job import Delivery

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from savbench.config import Arm, RunConfig
+    from savbench.arms import Arm
+    from savbench.config import RunConfig
     from savbench.job import Delivery
 
 FINISHER_COMMAND = (sys.executable, "-m", "savbench.finisher")

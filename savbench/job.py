@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from runners import RUNNERS
-from savbench.config import NOT_APPLICABLE, Arm, RunConfig
+from savbench.arms import Arm
+from savbench.config import NOT_APPLICABLE, RunConfig
 from savbench.masks import CompressedMask
 from savbench.memory_budget import Extent
 from savbench.results import FrameRow, StreamingRow, SummaryRow

@@ -11,7 +11,7 @@ from tqdm import tqdm
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savbench.config import Arm
+    from savbench.arms import Arm
     from savbench.results import SummaryRow
 
 WAITING_LINE_S = 30.0

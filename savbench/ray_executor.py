@@ -37,6 +37,7 @@ POLL_S = 0.2
 GRACE_S = 60.0
 """How long beyond the worker's own timeout a node may be silent: its task tells of a worker that hangs, unless the node itself is gone."""
 LOG_TAIL_BYTES = 1 << 16
+CONNECT_S = 10.0
 
 
 class ExecutorError(RuntimeError):
@@ -101,6 +102,12 @@ class Cluster:
         """Tasks by the generator of their events."""
 
     def __enter__(self) -> Cluster:
+        """
+        Raises:
+            ExecutorError: there is no cluster, or it cannot be joined.
+        """
+        if self._address is not None:
+            _require_reachable(self._address)
         # What a benchmark does is its user's own; a cluster that someone else started keeps its own setting.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         with tempfile.TemporaryDirectory() as staged:
@@ -227,6 +234,19 @@ class Cluster:
     def _nodes(self) -> list[dict[str, float]]:
         """Resources of every node that is alive."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+
+def _require_reachable(address: str) -> None:
+    """Ray itself tries for minutes before it gives up."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # `auto` and the like
+    try:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ExecutorError(
+            f"--ray_address {address}: nothing answers there ({error}); `ray status` on a node tells the address"
+        ) from error
 
 
 def run_job(job: Job, command: Sequence[str], root: Path) -> Iterator[dict[str, Any]]:

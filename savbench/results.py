@@ -154,7 +154,9 @@ class _ObjectColumns:
     )
     streaming_F: float | None = column("F, likewise.")
     streaming_JandF: float | None = column("(streaming_J + streaming_F) / 2.")
-    streaming_fps: float | None = column("Masks finished per second, from the prompt until the last of them; at most the rate at which frames arrive.")
+    streaming_fps: float | None = column(
+        "Masks finished per second, from the prompt until the last of them; at most the rate at which frames arrive."
+    )
     frames_processed: int | None = column("Frames after the prompted one whose masks were finished before the clip was over.")
     frames_dropped: int | None = column(
         "The other frames that arrived after the prompted one: never seen, or under way when the clip was over."
@@ -190,8 +192,8 @@ class _ObjectColumns:
     attention_fallbacks: int | None = column("With --attention fallback: calls that no native kernel could serve, prompt and tracking.")
     attention_fallback_reasons: str = column("Why, with the number of calls, separated by ` | `.", default="")
     compile: str = column(
-        "--compile: what `torch.compile` was to be applied to, `encoder`, `full` or `off`; `none` is a model without torch. What it was not "
-        "applied to is in compile_fallback.",
+        "--compile: what `torch.compile` was to be applied to, `encoder`, `full` or `off`; `none` is a model without torch. What it was "
+        "not applied to is in compile_fallback.",
         default="",
     )
     compile_mode: str = column("Mode it was applied with, upstream's own or that of --compile_mode.", default="")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runners.base import PromptKind
-    from savbench.config import Arm
+    from savbench.arms import Arm
     from savbench.dataset import SplitObject, SplitVideo
     from savbench.scoring import TruthMasks
 

@@ -383,10 +383,12 @@ def _tracked(plan: _Plan, number: int, row: SummaryRow, timed: _Timed) -> Tracke
             preprocess_ms=frame.report.parts_ms.get("preprocess_ms"),
             model_ms=frame.report.parts_ms.get("model_ms"),
             output_ms=frame.report.parts_ms.get("output_ms"),
-            **{STAGE_COLUMNS[stage]: ms for stage, ms in frame.report.stages_ms.items()},
         )
         for frame in own
     ]
+    for frame_row, frame in zip(frames, own, strict=True):
+        for stage, ms in frame.report.stages_ms.items():
+            setattr(frame_row, STAGE_COLUMNS[stage], ms)
     masks = {frame: timed.masks[number][feed.position_at(frame)] for frame in plan.wanted[number]}
     if row.status == "ok":
         _put_times(row, number, own, timed)

@@ -8,16 +8,17 @@ frames, where it bounds how many object pointers are kept. With no frame dropped
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from runners.base import RunnerError
-from savbench.config import latencies_for
+from savbench.arms import latencies_for
 from savbench.feed import Feed
 from savbench.masks import PackedMask
-from savbench.results import StreamingRow
+from savbench.results import StreamingRow, without_figures
+from savbench.session import nonfinite_message
 from savbench.streaming import Camera, LiveClock, SimulatedClock, Timeline, stream
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runners.base import Masks, VideoRunner
-    from savbench.config import Arm, RunConfig
+    from savbench.arms import Arm
+    from savbench.config import RunConfig
     from savbench.dataset import SplitVideo
     from savbench.devices import Device
     from savbench.feed import Track
@@ -35,22 +37,59 @@ if TYPE_CHECKING:
     from savbench.streaming import Clock, Processed
 
 
+@dataclass(frozen=True)
+class Pace:
+    """At what rate an arm's frames arrive, and by which clock."""
+
+    fps: float
+    latencies: ArmLatencies | None = None
+    """What a simulated clock goes by; None is a live one."""
+    file: Path | None = None
+    """Where they came from."""
+
+    @classmethod
+    def of(cls, config: RunConfig, arm: Arm) -> Pace | None:
+        """What --realtime and --realtime_from ask for; None without them.
+
+        Raises:
+            ConfigError: the file has no latencies of the arm.
+        """
+        return None if config.realtime_fps is None else cls(config.realtime_fps, latencies_for(config, arm), config.realtime_from)
+
+    def clock(self, track: Track) -> Clock:
+        """A clock at 0 for an object."""
+        return LiveClock() if self.latencies is None else SimulatedClock(self.latencies.draw(track.obj.video, track.obj.object))
+
+
 @dataclass
 class Streamed:
     """What came of an object's stream."""
 
+    pace: Pace
     timeline: Timeline
-    known: dict[int, PackedMask]
+    autocast_dtype: str
+    known: dict[int, PackedMask] = field(default_factory=dict)
     """The newest finished mask at the moment of each annotated frame, by frame of the clip, from the prompted frame on."""
     nonfinite: int = 0
     """Frames on which the model put out NaN or infinite numbers."""
 
-    def put_figures(self, row: SummaryRow) -> None:
-        """Put everything but the scores into the object's row."""
+    def completed(self, row: SummaryRow, device_name: str) -> SummaryRow:
+        """The row of the offline pass with everything of this one but the scores; an error without figures where there was NaN.
+
+        Args:
+            device_name: of the device here.
+        """
+        row = replace(row, camera_fps=self.pace.fps, streaming_clock="live", streaming_device=device_name)
+        if self.pace.latencies is not None:
+            row.streaming_clock, row.streaming_device = f"simulated {self.pace.file}", self.pace.latencies.device_name
+        if self.nonfinite:
+            reason = nonfinite_message(self.nonfinite, len(self.timeline.processed), self.autocast_dtype)
+            return without_figures(row, "error", f"at the camera's pace, {reason}")
         timeline, ages = self.timeline, self.timeline.mask_ages_ms
         row.streaming_fps, row.deadline_met = timeline.fps, timeline.deadline_met
         row.frames_processed, row.frames_dropped = len(timeline.tracked), timeline.dropped
         row.mask_age_p50_ms, row.mask_age_p90_ms = ages.p50, ages.p90
+        return row
 
     def rows(self, key: tuple[str, str, str]) -> list[StreamingRow]:
         """One for every frame of the camera, without scores.
@@ -95,57 +134,19 @@ class _Known:
         return self.settled
 
 
-@dataclass(frozen=True)
-class Pace:
-    """At what rate an arm's frames arrive, and by which clock."""
-
-    fps: float
-    latencies: ArmLatencies | None = None
-    """What a simulated clock goes by; None is a live one."""
-    file: Path | None = None
-    """Where they came from."""
-
-    @classmethod
-    def of(cls, config: RunConfig, arm: Arm) -> Pace | None:
-        """What --realtime and --realtime_from ask for; None without them.
-
-        Raises:
-            ConfigError: the file has no latencies of the arm.
-        """
-        return None if config.realtime_fps is None else cls(config.realtime_fps, latencies_for(config, arm), config.realtime_from)
-
-    def clock(self, track: Track) -> Clock:
-        """A clock at 0 for an object."""
-        return LiveClock() if self.latencies is None else SimulatedClock(self.latencies.draw(track.obj.video, track.obj.object))
-
-    def put_circumstances(self, row: SummaryRow, device_name: str) -> None:
-        """
-        Args:
-            device_name: of the device here.
-        """
-        row.camera_fps = self.fps
-        if self.latencies is None:
-            row.streaming_clock, row.streaming_device = "live", device_name
-        else:
-            row.streaming_clock, row.streaming_device = f"simulated {self.file}", self.latencies.device_name
-
-
 def stream_object(
     runner: VideoRunner,
     device: Device,
     video: SplitVideo,
     track: Track,
     settings: SessionSettings,
-    fps: float,
-    clock: Clock,
+    pace: Pace,
     on_frame: Callable[[int, int, int], None] = lambda done, total, frame: None,
 ) -> Streamed:
     """Track one object at the camera's pace, from its prompt on. The offline pass before it is the warm-up.
 
     Args:
         video: the clip, already cut to `settings.max_frames`.
-        fps: frames of the clip per second.
-        clock: at 0.
         on_frame: called off the clock after every frame that was tracked, with the number of frames that have arrived and that will, and
             the frame of the clip.
 
@@ -154,14 +155,14 @@ def stream_object(
         RunnerError: the model cannot do what is asked.
     """
     feed = Feed(video, [track], settings.frame_stride)
-    camera = Camera([feed.frame_at(feed.start + index) for index in range(1 + feed.to_track)], fps)
+    camera = Camera([feed.frame_at(feed.start + index) for index in range(1 + feed.to_track)], pace.fps)
     given = track.prompt.mask_hw
     known = _Known(
         camera,
         deque(frame for frame, _ in track.obj.annotations if frame >= track.prompt_frame),
         PackedMask(np.zeros(feed.size_hw, np.bool_) if given is None else given),
     )
-    streamed = Streamed(Timeline(camera, ()), {})
+    streamed = Streamed(pace, Timeline(camera, ()), settings.autocast_dtype)
     position = feed.start
 
     def take(index: int) -> Callable[[], Masks]:
@@ -185,7 +186,7 @@ def stream_object(
     try:
         with device.attention(settings.attention), device.autocast(settings.autocast_dtype):
             runner.open(feed.clip, feed.read(0))
-            streamed.timeline = stream(camera, clock, take, keep)
+            streamed.timeline = stream(camera, pace.clock(track), take, keep)
     finally:
         runner.close()
     streamed.known = known.settle()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from runners import RUNNERS
 from savbench import environment
+from savbench.arms import Arm, plan_arms
 from savbench.board import BoardWatch
-from savbench.config import Arm, RunConfig, plan_arms
+from savbench.config import RunConfig
 from savbench.dataset import open_split
 from savbench.failures import memory_hint
 from savbench.finisher_process import FinisherProcess

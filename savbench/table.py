@@ -12,7 +12,7 @@ from savbench.metrics import ObjectScore, dataset_means
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from savbench.config import Arm
+    from savbench.arms import Arm
     from savbench.results import SummaryRow
 
 HEADER = ("arm", "objects", "FPS", "p50 ms", "p90 ms", "peak MiB", "J", "F", "J&F", "weights")

@@ -365,7 +365,7 @@ def _from_frames(frames: Table, of: Positions) -> dict[str, float]:
         return found
     found |= {"latency_ms": float(np.mean(latency)), "latency_min_ms": float(latency.min()), "latency_max_ms": float(latency.max())}
     found |= {name: float(np.percentile(latency, percent)) for name, percent in PERCENTILES}
-    for name in (*PARTS, *STAGE_PARTS, "decode_ms"):
+    for name in (*PARTS, *STAGE_PARTS, "decode_ms", "stage_wait_ms"):
         values = frames.numbers[name][of]
         found[name] = float(np.mean(values[~np.isnan(values)])) if not np.isnan(values).all() else np.nan
     return found

@@ -11,7 +11,8 @@ MAX_START_C = 70.0
 """A board that begins hotter than this may reach its throttling point (about 95 to 99 C on Orin modules) within the clip."""
 MAX_BACKGROUND_CPUS = 0.5
 """Other programs that keep half a CPU busy take time from the thread that feeds the GPU now and then, and memory bandwidth and power on a
-board. A quiet desktop together with the jtop service stays below; a build, a browser at work or a second run does not."""
+board. The jtop service stays below with ten readings a second (0.14 of a desktop's CPU were measured), and leaves room for a quiet desktop;
+a build, a browser at work or a second run goes beyond."""
 MAX_BACKGROUND_GPU_PCT = 5.0
 """A desktop that is looked at takes a few percent of a GPU; a second program that computes on it takes its share of every frame."""
 CLOCKS_NOT_LOCKED = "clocks not locked (sudo scripts/lock_clocks.sh)"

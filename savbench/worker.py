@@ -28,8 +28,7 @@ from savbench.failures import status_of
 from savbench.feed import PromptMaker, sessions_of
 from savbench.job import EventWriter, Job
 from savbench.memory_budget import Extent, MemoryBudgetError, MemoryMeter
-from savbench.results import without_figures
-from savbench.session import SessionSettings, Tracked, nonfinite_message, observe_kernels, track_together
+from savbench.session import SessionSettings, Tracked, observe_kernels, track_together
 from savbench.streaming_session import Pace, stream_object
 from savbench.weights import sha256_of
 
@@ -229,17 +228,11 @@ class _Worker:
         Raises:
             ClipError, RunnerError: as `stream_object`.
         """
-        pace, row = self._pace, tracked.row
-        if pace is None or row.status != "ok":
+        if self._pace is None or tracked.row.status != "ok":
             return None
-        streamed = stream_object(runner, device, video, track, settings, pace.fps, pace.clock(track), _Progress(self._events))
-        pace.put_circumstances(row, self._about_model["device_name"])
-        if streamed.nonfinite:
-            reason = nonfinite_message(streamed.nonfinite, len(streamed.timeline.processed), settings.autocast_dtype)
-            tracked.row = without_figures(row, "error", f"streaming: {reason}")
-            return None
-        streamed.put_figures(row)
-        return streamed
+        streamed = stream_object(runner, device, video, track, settings, self._pace, _Progress(self._events))
+        tracked.row = streamed.completed(tracked.row, self._about_model["device_name"])
+        return streamed if tracked.row.status == "ok" else None
 
     def _begun_meter(self, video: SplitVideo, session: Sequence[Track]) -> MemoryMeter | None:
         """The meter of the forecast, told of a session that begins."""

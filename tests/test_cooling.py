@@ -24,7 +24,7 @@ class Board:
             lambda: self.now_s >= self.stop_at_s,
             now_s=lambda: self.now_s,
             sleep=self._sleep,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
 
     def _sleep(self, seconds: float) -> None:

@@ -15,7 +15,8 @@ import pytest
 from tiny_split import TinySplit, rectangle
 
 from savbench import scoring
-from savbench.config import Arm, RunConfig, plan_arms
+from savbench.arms import Arm, plan_arms
+from savbench.config import RunConfig
 from savbench.dataset import ClipError, open_split, read_mask
 from savbench.finisher import Finisher
 from savbench.finisher_process import FinisherProcess

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from savbench.config import RunConfig, plan_arms
+from savbench.arms import plan_arms
+from savbench.config import RunConfig
 from savbench.job import Delivery, EventWriter, Job
 from savbench.masks import PackedMask
 from savbench.results import FrameRow, SummaryRow

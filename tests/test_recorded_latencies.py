@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from savbench.config import ConfigError, RunConfig, plan_arms
+from savbench.arms import plan_arms
+from savbench.config import ConfigError, RunConfig
 from savbench.recorded_latencies import RecordedLatencies, RecordedLatenciesError
 from savbench.results import FrameRow, SummaryRow, header_line, row_line
 

@@ -57,7 +57,7 @@ class CountingRunner:
 
 def session(split: TinySplit, video_name: str, requests: Sequence[tuple[str, str]], **changed: object) -> tuple[list[Tracked], list[str]]:
     """Track (object, prompt kind) together; also returns the calls of the timed passes."""
-    settings = SessionSettings(**{**vars(SETTINGS), **changed})  # type: ignore[arg-type]
+    settings = SessionSettings(**{**vars(SETTINGS), **changed})
     video = open_split(split.root).video(video_name)
     maker = PromptMaker(video, settings.num_points, settings.frame_stride)
     tracks = [maker.track(video.object(name), kind) for name, kind in requests]  # type: ignore[arg-type]

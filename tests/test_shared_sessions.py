@@ -14,7 +14,8 @@ from tiny_split import TinySplit, rectangle
 
 from runners import RUNNERS
 from savbench import supervisor, worker_process
-from savbench.config import RunConfig, plan_arms
+from savbench.arms import plan_arms
+from savbench.config import RunConfig
 from savbench.progress import Progress
 from savbench.results import SummaryRow, read_rows
 

@@ -119,9 +119,12 @@ class HookedRunner:
 
     def prompt(self, frame_index: int, objects: list[int]) -> list[int]:
         self.stages.watch_objects(len(objects))
-        return self.track(frame_index, objects)
+        return self._advance(objects)
 
     def track(self, frame_index: int, objects: list[int]) -> list[int]:
+        return self._advance(objects)
+
+    def _advance(self, objects: list[int]) -> list[int]:
         self.model.encode()
         return [self.model.decode(index) for index in objects]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from savbench.masks import CompressedMask, PackedMask
 from savbench.results import SummaryRow
 from savbench.scoring import TruthMasks, score_object
 from savbench.session import SessionSettings, track_together
-from savbench.streaming import SimulatedClock
-from savbench.streaming_session import Streamed, stream_object
+from savbench.streaming import Clock, SimulatedClock
+from savbench.streaming_session import Pace, Streamed, stream_object
 
 SIZE = (24, 32)
 BoolMask = npt.NDArray[np.bool_]
@@ -85,6 +86,16 @@ def alpha(tiny_split: TinySplit) -> SplitVideo:
     return open_split(tiny_split.root).video("alpha")
 
 
+@dataclass(frozen=True)
+class ScriptedPace(Pace):
+    """Latencies that are not those of a file."""
+
+    latencies_ms: Iterable[float] = ()
+
+    def clock(self, track: Track) -> Clock:
+        return SimulatedClock(self.latencies_ms)
+
+
 def track_of(video: SplitVideo, name: str = "000", kind: PromptKind = "mask", stride: int = 1) -> Track:
     return PromptMaker(video, num_points=1, stride=stride).track(video.object(name), kind)
 
@@ -93,7 +104,7 @@ def follow(
     runner: VideoRunner, video: SplitVideo, latencies_ms: Iterable[float], name: str = "000", kind: PromptKind = "mask", stride: int = 1
 ) -> Streamed:
     track = track_of(video, name, kind, stride)
-    return stream_object(runner, PlainCpu(), video, track, settings(frame_stride=stride), 25.0, SimulatedClock(latencies_ms))
+    return stream_object(runner, PlainCpu(), video, track, settings(frame_stride=stride), ScriptedPace(25.0, latencies_ms=latencies_ms))
 
 
 def shown(streamed: Streamed) -> dict[int, int | None]:
@@ -120,8 +131,8 @@ def test_the_newest_finished_mask_is_known_and_frames_in_between_are_never_seen(
     assert shown(streamed) == {0: 0, 4: 1, 8: 5, 12: 8}
     # an upper bound: all frames of the clip
     assert runner.told == [13]
-    row = SummaryRow()
-    streamed.put_figures(row)
+    row = streamed.completed(SummaryRow(J=0.5), "Orin")
+    assert (row.J, row.camera_fps, row.streaming_clock, row.streaming_device) == (0.5, 25.0, "live", "Orin")
     assert (row.frames_processed, row.frames_dropped, row.deadline_met) == (5, 7, 0.0)
     assert row.streaming_fps == pytest.approx(1000 * 5 / 500)
 
@@ -188,7 +199,9 @@ def test_the_score_falls_as_worked_out_by_hand(alpha: SplitVideo) -> None:
 def test_infinite_numbers_and_wrong_shapes_do_not_pass(alpha: SplitVideo) -> None:
     runner = SeeingRunner(alpha)
     runner.nonfinite_from = 10
-    assert follow(runner, alpha, itertools.repeat(10.0)).nonfinite == 3
+    row = follow(runner, alpha, itertools.repeat(10.0)).completed(SummaryRow(J=0.5, frames=12), "Orin")
+    assert (row.status, row.J, row.frames, row.camera_fps, row.streaming_fps) == ("error", None, None, 25.0, None)
+    assert row.error.startswith("at the camera's pace, NaN or infinite output on 3 of 13 frames")
     runner = SquareRunner(alpha)
     with pytest.raises(RunnerError, match=r"bool masks of shape \(24, 32\), not bool \(1, 24, 32\)"):
         follow(runner, alpha, itertools.repeat(10.0))

@@ -3,7 +3,8 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from savbench.config import Arm, RunConfig, plan_arms
+from savbench.arms import Arm, plan_arms
+from savbench.config import RunConfig
 from savbench.progress import Progress
 from savbench.results import SummaryRow
 from savbench.table import closing_table

@@ -48,8 +48,8 @@ def run(tiny_split: TinySplit, tmp_path: Path) -> Path:
         )  # fmt: skip
         frames = [
             FrameRow(
-                ARM, "alpha", "000", frame + 1, repeat=0, latency_ms=latency, preprocess_ms=1.0, model_ms=latency - 2, output_ms=1.0, decode_ms=3.0,
-                J=J.get(frame + 1), F=None,
+                ARM, "alpha", "000", frame + 1, repeat=0, latency_ms=latency, preprocess_ms=1.0, model_ms=latency - 2, output_ms=1.0,
+                decode_ms=3.0, J=J.get(frame + 1), F=None,
             )
             for J in [_frame_scores(folder, obj.annotations)]
             for frame, latency in enumerate(latency_ms.samples_ms)
@@ -118,6 +118,22 @@ def test_every_figure_is_checked_against_others(run: Path, column: str, text: st
     found = validate(run).problems
     assert any(problem in line for line in found), found
     assert any("summary.csv:2" in line for line in found)
+
+
+def test_stages_sum_to_the_latency(run: Path) -> None:
+    """Those that the model does not have are empty; 3% may be missing."""
+    summary, frames = run / "summary.csv", run / "frames.csv"
+    for path, lines in ((summary, [2]), (frames, range(2, 14))):
+        for line in lines:
+            change_cell(path, line, "stage_resize_copy_ms", "5.0")
+            change_cell(path, line, "stage_other_ms", "10.1")
+    assert validate(run).problems == []
+    for path, lines in ((summary, [2]), (frames, range(2, 14))):
+        for line in lines:
+            change_cell(path, line, "stage_other_ms", "10.0")
+    assert any("the stages sum to 15.000 ms, latency_ms is 15.500" in problem for problem in validate(run).problems)
+    change_cell(frames, 2, "stage_other_ms", "22.0")
+    assert any("stage_other_ms 10, frames.csv gives 11" in problem for problem in validate(run).problems)
 
 
 def test_a_failed_row_has_no_figures(run: Path) -> None:

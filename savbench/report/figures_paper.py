@@ -128,7 +128,8 @@ def _scatter(axes: Any, drawing: Scatter) -> None:
         axes.errorbar(
             [point.x], [point.y], xerr=errors[0], yerr=errors[1], color=point.style.colour,
             marker=MARKERS[point.style.symbol], markersize=7,
-            markerfacecolor="white" if point.is_hollow else point.style.colour, linestyle="none", elinewidth=0.9, capsize=2, label=point.label,
+            markerfacecolor="white" if point.is_hollow else point.style.colour, linestyle="none", elinewidth=0.9, capsize=2,
+            label=point.label,
         )  # fmt: skip
     _apply(axes, drawing.x, "x")
     _apply(axes, drawing.y, "y")

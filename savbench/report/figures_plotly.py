@@ -121,7 +121,8 @@ def _boxes(drawing: Boxes) -> tuple[list[Json], Json]:
         {
             "type": "box", "orientation": "h", "name": _plain(box.label), "y": [_wrapped(box.label)], "lowerfence": [box.p1],
             "q1": [box.p25], "median": [box.p50], "q3": [box.p75], "upperfence": [box.p99], "mean": [box.mean],
-            "boxmean": True, "boxpoints": False, "line": {"color": box.style.colour, "width": 2}, "fillcolor": _faint(box.style.colour), "width": 0.6,
+            "boxmean": True, "boxpoints": False, "line": {"color": box.style.colour, "width": 2}, "fillcolor": _faint(box.style.colour),
+            "width": 0.6,
         }
         for box in drawing.boxes
     ]  # fmt: skip

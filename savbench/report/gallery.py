@@ -98,12 +98,13 @@ def make_gallery(arms: Sequence[Arm], rows: pd.DataFrame, runs: Sequence[Run], s
     first = scored[0]
     own = rows.iloc[first.usable]
     own = own[np.isfinite(numbers(own, "JandF"))]
-    order = own.assign(score=numbers(own, "JandF")).sort_values(["score", "video", "object"], kind="stable")
+    scores = zip(numbers(own, "JandF").tolist(), own["video"].astype(str), own["object"].astype(str), strict=True)
+    order = sorted(scores)
     # of a single object there is no worst one
     count = min(count, len(order) // 2)
-    chosen = [*order.head(count).itertuples(), *list(order.tail(max(count, 1)).itertuples())[::-1]]
+    chosen = [*order[:count], *order[::-1][: max(count, 1)]]
     artist = _Artist({run.label: run for run in runs}, rows, split_dir)
-    shown = [artist.show(str(row.video), str(row.object), float(row.score), scored[:MOST_ARMS], first) for row in chosen]
+    shown = [artist.show(video, name, score, scored[:MOST_ARMS], first) for score, video, name in chosen]
     worst, best = tuple(shown[:count]), tuple(shown[count:])
     has_pictures = any(picture.data_uri for entry in shown for picture in entry.pictures)
     notes = [*dict.fromkeys(artist.notes)]

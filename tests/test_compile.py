@@ -1,0 +1,209 @@
+"""What is compiled, counted, and flagged where it is not. Graphs are traced as for real, and run by dynamo's eager backend."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+
+from attention.choice import chosen  # noqa: E402
+from runners import RUNNERS, compiling  # noqa: E402
+from runners.base import BuildOptions, Clip, CompileReport, Masks, Prompt, RunnerError, VideoRunner  # noqa: E402
+from runners.compiling import Compiler  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+CPU = torch.device("cpu")
+HEIGHT, WIDTH, FRAMES = 64, 96, 4
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing compiled before, and the compiler's settings as they were after."""
+    config = torch._dynamo.config
+    monkeypatch.setattr(compiling, "BACKEND", "eager")
+    torch._dynamo.reset()
+    with config.patch(suppress_errors=False, fail_on_recompile_limit_hit=False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    torch._dynamo.reset()
+
+
+class Double(torch.nn.Module):  # type: ignore[misc, name-defined]
+    def forward(self, x_n: Any) -> Any:
+        return x_n * 2 + 1
+
+
+def compiled(options: BuildOptions | None = None, **how: Any) -> tuple[Compiler, Double]:
+    compiler, module = Compiler(options or BuildOptions(compile="full"), CPU), Double()
+    compiler.compile_forward(module, **how)
+    return compiler, module
+
+
+def report_of(compiler: Compiler) -> CompileReport:
+    report = compiler.report()
+    assert report is not None
+    return report
+
+
+def call(module: Double, size: int) -> None:
+    with torch.inference_mode():
+        assert torch.equal(module(torch.arange(float(size))), torch.arange(float(size)) * 2 + 1)
+
+
+def test_graphs_and_recompilations_are_counted() -> None:
+    compiler, module = compiled(dynamic=False)
+    call(module, 3)
+    assert report_of(compiler).graphs == 0  # the first call fills tables
+    call(module, 3)
+    call(module, 3)
+    first = report_of(compiler)
+    assert (first.mode, first.graphs, first.recompilations, first.graph_breaks, first.fallback) == ("default", 1, 0, 0, "")
+    assert first.compile_ms > 0
+    call(module, 4)
+    again = report_of(compiler)
+    assert (again.graphs, again.recompilations) == (2, 1)
+    assert again.compile_ms > first.compile_ms
+
+
+def test_nothing_is_compiled_unless_asked() -> None:
+    assert Compiler(BuildOptions(), CPU).report() is None
+
+
+def test_a_graph_break_is_counted() -> None:
+    class Breaks(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def forward(self, x_n: Any) -> Any:
+            x_n = x_n * 2
+            torch._dynamo.graph_break()
+            return x_n + 1
+
+    compiler, module = Compiler(BuildOptions(compile="full"), CPU), Breaks()
+    compiler.compile_forward(module)
+    call(module, 3)
+    call(module, 3)
+    assert (report_of(compiler).graphs, report_of(compiler).graph_breaks) == (2, 1)
+
+
+def test_a_compiler_that_fails_is_flagged_and_the_part_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(graph: object, inputs: object, **_: object) -> Any:
+        raise RuntimeError("no C++ compiler was found\nand more")
+
+    monkeypatch.setattr(compiling, "BACKEND", no_compiler)
+    compiler, module = compiled()
+    for _ in range(3):
+        call(module, 3)
+    assert report_of(compiler).fallback == "Double: RuntimeError: no C++ compiler was found"
+
+
+def test_a_lack_of_memory_is_no_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(graph: object, inputs: object, **_: object) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(compiling, "BACKEND", no_memory)
+    compiler, module = compiled()
+    call(module, 3)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        call(module, 3)
+    assert report_of(compiler).fallback == ""
+
+
+def test_compiling_too_often_is_flagged() -> None:
+    compiler, module = compiled(dynamic=False)
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for size in range(3, 8):
+            call(module, size)
+    assert "FailOnRecompileLimitHit" in report_of(compiler).fallback
+
+
+def test_switched_off_from_outside_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "1")
+    compiler, module = compiled()
+    call(module, 3)
+    call(module, 3)
+    assert "unset it" in report_of(compiler).fallback
+
+
+def test_an_unknown_mode_names_those_that_exist() -> None:
+    with pytest.raises(RunnerError, match=r"fastest: torch .* knows no such mode; use .*max-autotune"):
+        Compiler(BuildOptions(compile="full", compile_mode="fastest"), CPU)
+
+
+def test_a_package_that_compiles_nothing_is_an_error() -> None:
+    compiler = Compiler(BuildOptions(compile="full"), CPU)
+    with pytest.raises(RunnerError, match="compiles nothing"), compiler.upstreams_own():
+        pass
+    assert torch.compile.__module__ == "torch"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_compiled_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "BACKEND", "inductor")
+    compiler, module = compiled()
+    call(module, 64)
+    call(module, 64)
+    assert (report_of(compiler).graphs, report_of(compiler).fallback) == (1, "")
+
+
+# the families ---------------------------------------------------------------------------------------------------------------------------
+
+
+def run(runner: VideoRunner) -> tuple[list[Masks], CompileReport | None]:
+    rng = np.random.default_rng(0)
+    background = rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    frames = [np.roll(background, 2 * index, axis=1) for index in range(FRAMES)]
+    runner.open(Clip("clip", FRAMES, HEIGHT, WIDTH), frames[0])
+    masks = [runner.prompt(0, frames[0], [Prompt(1, "bbox", box_4=np.array([10, 20, 40, 50], np.float32))])]
+    masks += [runner.track(index, frames[index]) for index in range(1, FRAMES)]
+    compiled = runner.inspect().compiled
+    runner.close()
+    return masks, compiled
+
+
+def build(model: str, imgsz: int, **options: Any) -> VideoRunner:
+    return RUNNERS[model].build(BuildOptions(imgsz=imgsz, config=RUNNERS[model].config, **options))
+
+
+def agree(one: list[Masks], other: list[Masks]) -> bool:
+    """IoU of 0.99 and more on every frame, and masks that are not all alike."""
+    ious = [(a & b).sum() / max((a | b).sum(), 1) if (a | b).any() else 1.0 for a, b in zip(one, other, strict=True)]
+    return min(ious) > 0.99 and any(mask.any() for mask in one)
+
+
+@pytest.mark.parametrize(
+    ("model", "imgsz", "needs", "scope", "parts", "mode"),
+    [
+        ("sam2_tiny", 64, "sam2", "full", 5, "max-autotune"),
+        ("sam1_base", 64, "torch", "full", 3, "default"),
+        ("edgetam", 256, "timm", "encoder", 1, "default"),
+    ],
+)
+def test_compiled_masks_are_those_of_the_model(model: str, imgsz: int, needs: str, scope: str, parts: int, mode: str) -> None:
+    pytest.importorskip(needs, reason=f"needs {needs}")
+    plain, runner = build(model, imgsz), build(model, imgsz, compile=scope)
+    masks, nothing = run(plain)
+    assert nothing is None
+    masks_compiled, report = run(runner)
+    assert report is not None
+    assert agree(masks_compiled, masks)
+    assert (report.mode, report.graphs, report.graph_breaks, report.fallback) == (mode, parts, 0, "")
+
+
+def test_attention_is_computed_as_chosen_in_compiled_code() -> None:
+    pytest.importorskip("sam2", reason="needs sam2")
+    plain, runner = build("sam2_tiny", 64), build("sam2_tiny", 64, compile="encoder", compile_mode="default")
+    assert "compiled with mode default instead of upstream's max-autotune" in runner.applied.notes
+    with chosen("manual", CPU) as eager:
+        masks, _ = run(plain)
+    with chosen("manual", CPU) as in_compiled:
+        masks_compiled, report = run(runner)
+    assert report is not None
+    assert (report.mode, report.graphs) == ("default", 1)
+    assert agree(masks_compiled, masks)
+    assert in_compiled.calls == eager.calls
+    assert eager.calls
