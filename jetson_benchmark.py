@@ -18,8 +18,8 @@ from savbench.config import (
     CAMERA_FPS,
     COMPILE_MODES,
     COMPILE_SCOPES,
-    DEFAULT_PREFETCH,
     EXECUTORS,
+    GPU_PREFETCH,
     MEMORY_MODES,
     ORDERS,
     PRESETS,
@@ -161,8 +161,8 @@ def run_parser() -> argparse.ArgumentParser:
     data.add_argument("--max_frames", type=int, metavar="N", help="cut clips after N frames; J&F is then not the published one")
     data.add_argument("--frame_stride", type=int, default=1, metavar="N", help="track every Nth frame, hold masks in between (default 1)")
     data.add_argument(
-        "--prefetch", type=int, default=DEFAULT_PREFETCH, metavar="N",
-        help=f"decode N frames ahead in a thread; 0: between the model's calls, for CPUs with no core free (default {DEFAULT_PREFETCH})",
+        "--prefetch", type=int, metavar="N",
+        help=f"decode N frames ahead in a thread; 0: between the model's calls (default {GPU_PREFETCH} on a GPU, 0 on a CPU)",
     )  # fmt: skip
     data.add_argument("--shuffle_videos", action="store_true", help="take the videos in an order drawn from --seed")
     data.add_argument(

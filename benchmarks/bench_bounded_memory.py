@@ -3,9 +3,9 @@
     python benchmarks/bench_bounded_memory.py
     python benchmarks/bench_bounded_memory.py --model sam2_base --imgsz 1024 --device cuda
 
-Every clip is tracked in a process of its own, from JPEGs on disk, with frames decoded ahead as in a run. The peak is the process's resident
-memory from opening the clip to its last frame, sampled every 20 ms; on a GPU that of torch's allocator is beside it. The model has random
-weights: neither its time nor its memory depends on them. The long clip repeats the pictures of the short one.
+Every clip is tracked in a process of its own, from JPEGs on disk, with frames decoded ahead as in a run on a GPU. The peak is the process's
+resident memory from opening the clip to its last frame, sampled every 20 ms; on a GPU that of torch's allocator is beside it. The model has
+random weights: neither its time nor its memory depends on them. The long clip repeats the pictures of the short one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from PIL import Image
 from benchmarks.common import machine, table
 from runners import RUNNERS
 from runners.base import BuildOptions, Clip, MemoryMode
-from savbench.config import DEFAULT_PREFETCH, MEMORY_MODES
+from savbench.config import GPU_PREFETCH, MEMORY_MODES
 from savbench.dataset import read_mask
 from savbench.demo_data import make_clip
 from savbench.frames import JpegFrames, ReadAhead
@@ -77,7 +77,7 @@ def measure(model: str, imgsz: int | None, device: str, memory: MemoryMode, fold
         begun = time.perf_counter()
         runner.open(Clip("clip", frames, HEIGHT, WIDTH, source.files), first)
         init_ms = (time.perf_counter() - begun) * 1e3
-        with ReadAhead(source, range(frames), DEFAULT_PREFETCH, (HEIGHT, WIDTH)) as decoded:
+        with ReadAhead(source, range(frames), GPU_PREFETCH, (HEIGHT, WIDTH)) as decoded:
             for frame in decoded:
                 begun = time.perf_counter()
                 if frame.index == 0:

@@ -12,6 +12,7 @@ The sessions take turns; the encoder's share is from a session of one track with
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ import torch
 from benchmarks.common import machine, ratio, table, take_turns
 from benchmarks.passes import GeneratedClip, build, of_device
 from runners import PROMPT_KINDS
-from runners.base import STAGES
+from runners.base import STAGES, Prompt
 from runners.torch_common import resolve_device
 
 OBJECTS = 3
@@ -32,23 +33,24 @@ OBJECTS = 3
 
 def encoder_share(model: str, imgsz: int | None, device: torch.device, clip: GeneratedClip) -> float:
     """Share of the image encoder in a frame of one track, 0 to 1."""
-    _, reports = clip.track(build(model, imgsz, device, stages=True), clip.prompts(["points"], 1))
-    return statistics.median(report.stages_ms[STAGES[0]] / sum(report.stages_ms.values()) for report in reports)
+    calls = clip.track(build(model, imgsz, device, stages=True), clip.prompts(["points"], 1))
+    return statistics.median(call.report.stages_ms[STAGES[0]] / call.wall_ms for call in calls)
 
 
 def measure(model: str, imgsz: int | None, device: torch.device, clip: GeneratedClip, rounds: int) -> list[list[str]]:
     runner = build(model, imgsz, device)
     share = encoder_share(model, imgsz, device, clip)
     rows = []
+
+    def session_ms(sessions: list[list[Prompt]]) -> float:
+        return sum(call.ms for prompts in sessions for call in clip.track(runner, prompts))
+
     together = {
         f"{OBJECTS} objects": clip.prompts(["points"], OBJECTS),
         f"1 object, {len(PROMPT_KINDS)} prompts": clip.prompts(["points", "bbox", "mask"], 1),
     }
     for what, prompts in together.items():
-        calls = {
-            "joint": lambda prompts=prompts: sum(clip.track(runner, prompts)[0]),
-            "separate": lambda prompts=prompts: sum(sum(clip.track(runner, [prompt])[0]) for prompt in prompts),
-        }
+        calls = {"joint": functools.partial(session_ms, [prompts]), "separate": functools.partial(session_ms, [[one] for one in prompts])}
         calls["joint"]()  # warms up
         samples = take_turns(calls, rounds)
         frames = clip.clip.num_frames - 1

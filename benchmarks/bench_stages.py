@@ -9,6 +9,7 @@ what noise alone makes of it.
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import sys
 from collections.abc import Sequence
@@ -30,14 +31,14 @@ def measure(model: str, imgsz: int | None, device: torch.device, clip: Generated
     shares: list[float] = []
 
     def median_ms(name: str) -> float:
-        times_ms, reports = clip.track(runners[name], prompts)
+        calls = clip.track(runners[name], prompts)
         if name == "on":
-            shares.extend(sum(report.stages_ms[stage] for stage in STAGES) / ms for ms, report in zip(times_ms, reports, strict=True))
-        return statistics.median(times_ms)
+            shares.extend(sum(call.report.stages_ms[stage] for stage in STAGES) / call.wall_ms for call in calls)
+        return statistics.median(call.ms for call in calls)
 
-    calls = {name: lambda name=name: median_ms(name) for name in runners}
+    calls = {name: functools.partial(median_ms, name) for name in runners}
     for call in calls.values():
-        call()  # type: ignore[no-untyped-call]  # warms up
+        call()  # warms up
     shares.clear()
     samples = take_turns(calls, rounds)
     ms = [f"{statistics.median(samples[name]):.1f}" for name in ("off", "on")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,6 +42,17 @@ def of_device(device: torch.device) -> Iterator[str]:
         torch.set_num_threads(before)
 
 
+@dataclass(frozen=True)
+class Call:
+    """A call of a runner's `track`."""
+
+    ms: float
+    """On the device's `clock`."""
+    wall_ms: float
+    """On the wall's, which the runner's own report goes by."""
+    report: FrameReport
+
+
 class GeneratedClip:
     """Frames in memory with objects that are there from the first one to the last."""
 
@@ -56,20 +68,20 @@ class GeneratedClip:
         pairs = [(kind, mask_hw) for mask_hw in self._masks_nhw[:objects] for kind in kinds]
         return [make_prompt(kind, mask_hw, object_id=number, num_points=1) for number, (kind, mask_hw) in enumerate(pairs, start=1)]
 
-    def track(self, runner: VideoRunner, prompts: Sequence[Prompt]) -> tuple[list[float], list[FrameReport]]:
-        """Track the clip in one session. Returns milliseconds and report of every frame after the prompted one."""
-        times_ms, reports = [], []
+    def track(self, runner: VideoRunner, prompts: Sequence[Prompt]) -> list[Call]:
+        """Track the clip in one session. Returns a call for every frame after the prompted one."""
+        calls = []
         try:
             runner.open(self.clip, self._frames_thwc[0])
             runner.prompt(0, self._frames_thwc[0], prompts)
             for index in range(1, self.clip.num_frames):
-                begun = self._now()
+                begun, wall = self._now(), time.perf_counter()
                 runner.track(index, self._frames_thwc[index])
-                times_ms.append((self._now() - begun) * 1e3)
-                reports.append(runner.inspect())
+                done, wall_done = self._now(), time.perf_counter()
+                calls.append(Call((done - begun) * 1e3, (wall_done - wall) * 1e3, runner.inspect()))
         finally:
             runner.close()
-        return times_ms, reports
+        return calls
 
 
 def build(model: str, imgsz: int | None, device: torch.device, *, stages: bool = False) -> VideoRunner:

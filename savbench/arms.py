@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attention import CHOICES, RELATIVE_CHOICES, refusal
 from runners import PROMPT_KINDS, RUNNERS
-from savbench.config import DEFAULT_PREFETCH, NOT_APPLICABLE, ConfigError, RunConfig
+from savbench.config import NOT_APPLICABLE, ConfigError, RunConfig
 from savbench.recorded_latencies import ArmLatencies, RecordedLatencies, RecordedLatenciesError
 
 
@@ -167,7 +167,7 @@ def _arm_id(config: RunConfig, split_name: str, arm: Arm, latencies: ArmLatencie
         **({"joint_objects": True} if config.joint_objects else {}),
         **({"shared_prompts": shared} if len(shared := _shared_prompts(config, model)) > 1 else {}),
         **({"memory": config.memory} if config.memory != "bounded" else {}),
-        **({"prefetch": config.prefetch} if config.prefetch != DEFAULT_PREFETCH else {}),
+        **({"prefetch": config.prefetch} if config.prefetch is not None else {}),
         **({"compile": arm.compile} if arm.compile != "off" else {}),
         **({"stages": True} if config.stages else {}),
         **({"sam1_flow": True} if config.sam1_flow and RUNNERS[model].family == "sam1" else {}),

@@ -16,7 +16,8 @@ CAMERA_FPS = 24.0
 """Frames per second of SA-V."""
 ORDERS = ("sequential", "interleaved")
 """Of the arms: one after the other, or in turn, video by video."""
-DEFAULT_PREFETCH = 2
+GPU_PREFETCH = 2
+"""Frames decoded ahead where the model is on a GPU. On a CPU the decoder would take its time from the model, and is in line by default."""
 MEMORY_MODES = ("bounded", "upstream")
 """What is kept of a clip, see `runners.base.BuildOptions.memory`."""
 COMPILE_SCOPES = ("off", "encoder", "full")
@@ -71,8 +72,8 @@ class RunConfig:
     limit_objects: int | None = None
     max_frames: int | None = None
     frame_stride: int = 1
-    prefetch: int = DEFAULT_PREFETCH
-    """Frames that are decoded ahead of the tracker; 0 decodes between its calls."""
+    prefetch: int | None = None
+    """Frames that are decoded ahead of the tracker; 0 decodes between its calls; None is `GPU_PREFETCH` on a GPU and 0 on a CPU."""
     realtime_fps: float | None = None
     """Track every object once more at the camera's pace, so many frames of the clip per second; None does not."""
     realtime_from: Path | None = None
@@ -121,7 +122,7 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name} {value}: must be 1 or more")
-        if self.prefetch < 0:
+        if self.prefetch is not None and self.prefetch < 0:
             raise ConfigError(f"--prefetch {self.prefetch}: must be 0 or more")
         if self.memory not in MEMORY_MODES:
             raise ConfigError(f"--memory {self.memory}: use {' or '.join(MEMORY_MODES)}")
@@ -131,6 +132,8 @@ class RunConfig:
             raise ConfigError(f"--compile {self.compile}: use {', '.join(COMPILE_SCOPES[:-1])} or {COMPILE_SCOPES[-1]}")
         if self.compile_mode is not None and self.compile_mode not in COMPILE_MODES:
             raise ConfigError(f"--compile_mode {self.compile_mode}: there is no such mode; use one of {', '.join(COMPILE_MODES)}")
+        if self.compile != "off" and self.warmup_frames == 0:
+            raise ConfigError("--warmup_frames 0: what --compile compiles would be timed; leave the warm-up in")
         if self.compile_mode is not None and self.compile == "off":
             raise ConfigError(f"--compile_mode {self.compile_mode}: nothing is compiled; add --compile encoder or full")
         if self.warmup_frames < 0:

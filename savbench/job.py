@@ -90,7 +90,6 @@ class Job:
             attention=arm.attention,
             max_frames=self.config.max_frames,
             frame_stride=self.config.frame_stride,
-            prefetch=self.config.prefetch,
             camera_fps=self.config.realtime_fps,
             num_maskmem=self.config.num_maskmem if RUNNERS[arm.model].is_learned else None,
             compile=self.config.compile if RUNNERS[arm.model].is_learned else NOT_APPLICABLE,

@@ -177,7 +177,7 @@ class _ObjectColumns:
     video_width: int | None = column("Width of the video in pixels.")
     max_frames: int | None = column("--max_frames: the clip was cut after so many frames. Empty: whole clips, as published scores need.")
     frame_stride: int | None = column("--frame_stride: every so many frames are tracked, masks are held in between. 1: every frame.")
-    prefetch: int | None = column("--prefetch: frames decoded ahead of the tracker. 0: decoded between its calls.")
+    prefetch: int | None = column("Frames decoded ahead of the tracker, --prefetch. 0: decoded between its calls.")
     frames_from: str = column("How the video's frames are stored: `jpg`, or the ending of a video file, such as `mp4`.", default="")
     num_points: int | None = column("Clicks given with a points prompt.")
     nonfinite_frames: int | None = column("Frames on which the model put out NaN or infinite numbers. Such a row is an error.")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attention import RELATIVE_CHOICES
 from runners import RUNNERS
 from runners.base import BuildOptions, CompileScope, MemoryMode, PromptKind, RunnerError
+from savbench.config import GPU_PREFETCH
 from savbench.dataset import ClipError, NothingToTrackError, open_split
 from savbench.devices import Device, PlainCpu, TorchDevice, check_attention
 from savbench.environment import collect_torch
@@ -96,6 +97,12 @@ class _Worker:
         attention = self._job.arm.attention
         return "auto" if attention in RELATIVE_CHOICES else attention
 
+    def _prefetch(self, device: str) -> int:
+        """Frames to decode ahead of a model on this device."""
+        if self._job.config.prefetch is not None:
+            return self._job.config.prefetch
+        return 0 if device == "cpu" else GPU_PREFETCH
+
     def run(self) -> None:
         runner, device = self._build()
         targets = self._job.targets
@@ -152,6 +159,7 @@ class _Worker:
             "imgsz": applied.imgsz,
             "device": applied.device,
             "device_name": device.name,
+            "prefetch": self._prefetch(applied.device),
             "implementation": applied.implementation,
             "postprocess": applied.postprocess,
             "notes": " | ".join(applied.notes),
@@ -191,7 +199,7 @@ class _Worker:
                 num_points=config.num_points,
                 max_frames=config.max_frames,
                 frame_stride=config.frame_stride,
-                prefetch=config.prefetch,
+                prefetch=self._about_model["prefetch"],
                 warmup_frames=config.warmup_frames,
                 min_frames=math.ceil(config.min_frames * share),
                 min_seconds=config.min_seconds * share,

@@ -147,9 +147,9 @@ def test_attention_multiplies_into_arms() -> None:
 
 def test_settings_of_frames_and_memory_change_an_arm_where_they_are_not_the_default() -> None:
     [usual] = plan_arms(config(), "sav_val")
-    assert plan_arms(config(prefetch=2, memory="bounded"), "sav_val") == [usual]
-    others = [plan_arms(config(**changed), "sav_val")[0].arm_id for changed in ({"prefetch": 0}, {"memory": "upstream"})]
-    assert len({usual.arm_id, *others}) == 3
+    assert plan_arms(config(prefetch=None, memory="bounded"), "sav_val") == [usual]
+    others = [plan_arms(config(**changed), "sav_val")[0].arm_id for changed in ({"prefetch": 0}, {"prefetch": 2}, {"memory": "upstream"})]
+    assert len({usual.arm_id, *others}) == 4
 
 
 @pytest.mark.parametrize(

@@ -67,13 +67,13 @@ def test_prompts_of_a_model_share_sessions_and_masks_stay_the_same(
     pytest.importorskip("sam2", reason="needs the sam2 package")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     settings: dict[str, Any] = {
-        "models": ("static_mask", "sam2_tiny_points", "sam2_tiny_bbox", "sam2_tiny_mask"), "imgsz": (64,), "random_weights": True,
+        "models": ("static_mask", "sam2_nano_points", "sam2_nano_bbox", "sam2_nano_mask"),
         "autocast_dtypes": ("float32",), "device": "cpu", "save_masks": True, "limit_videos": 1, "max_frames": 9,
     }  # fmt: skip
     status, shared = run(tiny_split, tmp_path / "shared", share_prompts=True, joint_objects=True, **settings)
     assert status == 0
     _, alone = run(tiny_split, tmp_path / "alone", **settings)
-    together = [row for row in shared if row.model == "sam2_tiny"]
+    together = [row for row in shared if row.model == "sam2_nano"]
     assert {row.shared for row in together} == {"2 objects x 3 prompts in one session, the image encoder once for all"}
     assert len(together) == 6
     arm_of = {(row.model, row.prompt): row.arm_id for row in alone}

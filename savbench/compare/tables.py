@@ -91,7 +91,7 @@ def describe(setting: dict[str, str]) -> str:
     """`model sam2_tiny, prompt mask, ...` without what is unknown or does not apply."""
     parts = []
     for name, value in setting.items():
-        if value in (UNKNOWN, "none", "all") or (name, value) in (("frame_stride", "1"), ("attention", "auto")):
+        if value in (UNKNOWN, "none", "all") or (name, value) in (("frame_stride", "1"), ("attention", "auto"), ("compile", "off")):
             continue
         value = f"{value} px" if name == "imgsz" else value[:8] if name == "weights" else value
         parts.append(value if name == "imgsz" else f"{_SHOWN_NAMES.get(name, name)} {value}")

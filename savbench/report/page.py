@@ -43,7 +43,7 @@ def render_html(report: Report) -> str:
     """
     jinja2 = require("jinja2", "jinja2>=3.1", "--format html")
     plotly = require("plotly.offline", "plotly>=6", "--format html")
-    options = require("itables.options", "itables>=2.5", "--format html")
+    options = require("itables.options", "itables>=2.6", "--format html")
     bundle = Path(options.dt_bundle)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
