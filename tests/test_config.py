@@ -18,6 +18,7 @@ def config(**settings: object) -> RunConfig:
         ({"compile": "everything"}, "use off, encoder or full"),
         ({"compile": "full", "compile_mode": "fastest"}, "use one of default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs"),
         ({"compile_mode": "default"}, "nothing is compiled; add --compile encoder or full"),
+        ({"compile": "full", "warmup_frames": 0}, "leave the warm-up in"),
     ],
 )
 def test_what_cannot_be_compiled_is_refused(changed: dict[str, object], problem: str) -> None:

@@ -196,7 +196,7 @@ def test_rows_are_filtered_by_words(desktop: Opened) -> None:
     page = desktop.page
     filter_by(page, "edgetam v3", "1")
     assert column(page, "video") == ["v3"]
-    assert column(page, "arm") == ["edgetam_mask*"]
+    assert column(page, "arm") == ["edgetam_mask bfloat16*"]
     filter_by(page, "went wrong", "1")
     assert column(page, "status") == ["error"]
     assert column(page, "error") == [f"went wrong: {HOSTILE}"]

@@ -33,7 +33,7 @@ ARM = ("model", "prompt", "imgsz", "autocast_dtype", "attention")
 CIRCUMSTANCES = (
     "num_points", "num_maskmem", "max_frames", "frame_stride", "split", "weights", "nvpmodel", "device", "device_name", "jetson_clocks",
     "seed", "warmup_frames", "implementation", "torch_version", "postprocess", "benchmark_version", "camera_fps", "streaming_clock",
-    "streaming_device", "compile", "compile_mode",
+    "streaming_device", "compile", "compile_mode", "memory", "prefetch",
 )  # fmt: skip
 """What else a measurement depends on."""
 SETTINGS = (*ARM, *CIRCUMSTANCES)

@@ -35,7 +35,7 @@ SAY_WHAT_VARIES = ("model", "autocast_dtype", "attention")
 """What may differ between two files, or go along with what varies in one, without being asked for: it is then what is compared."""
 _TELL_APART = (
     "device", "device_name", "nvpmodel", "seed", "jetson_clocks", "warmup_frames", "implementation", "torch_version", "camera_fps",
-    "streaming_device", "streaming_clock", "compile", "compile_mode",
+    "streaming_device", "streaming_clock", "compile", "compile_mode", "memory", "prefetch",
 )  # fmt: skip
 _INFER_FROM = tuple(dict.fromkeys((*ARM, "device_name", "device", "nvpmodel", *CIRCUMSTANCES)))
 _SHOWN = {"nvpmodel": "power mode", "weights": "weights (sha256)", "imgsz": "input size"}
