@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from savbench.latency import LatencySamples
 from savbench.metrics import ObjectScore, dataset_means
+from savbench.validity import OK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,3 +97,13 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     """The first and the last column to the left, numbers to the right."""
     last = len(cells) - 1
     return "  ".join(c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))).rstrip()
+
+
+def unfit_to_compare(rows: Sequence[SummaryRow]) -> str:
+    """One line on the rows whose times were taken under circumstances that forbid comparing them; empty where there are none."""
+    reasons = [row.validity.split("; ") for row in rows if row.status == "ok" and row.validity not in ("", OK)]
+    if not reasons:
+        return ""
+    counts = Counter(reason.partition(" (")[0] for of_row in reasons for reason in of_row)
+    told = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+    return f"times of {len(reasons)} of {len(rows)} rows cannot be compared with others' (column validity): {told}"

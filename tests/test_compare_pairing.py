@@ -189,3 +189,18 @@ def test_options_that_name_nothing(tmp_path: Path, options: dict[str, Any], mess
 def test_rows_that_never_meet(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no rows of A and B pair up"):
         plan(tmp_path, rows(2) + rows(2, model="n", imgsz=512), rows(2, imgsz=512) + rows(2, model="n"))
+
+
+def test_what_was_forced_apart_does_not_come_back_to_tell_rows_apart(tmp_path: Path) -> None:
+    """Two boards under one size and a third under another: with --by imgsz --force this went on without end."""
+    listed = [*rows(2, device="cuda:0"), *rows(2, device="cuda:1"), *rows(2, imgsz=512, device="cpu")]
+    with pytest.raises(InputError, match="two rows for v0/000 under the same arm; compare them with --by device"):
+        plan(tmp_path, listed, by=("imgsz",), force=True)
+
+
+def test_a_row_that_does_not_tell_a_setting_is_no_second_row_of_its_object(tmp_path: Path) -> None:
+    """It agrees with the arm's other row in all that it tells; such a file made the pairing fail with an IndexError."""
+    told = rows(2, autocast_dtype="float32") + rows(2)
+    untold = row("v0", "000", autocast_dtype="float32", nvpmodel="")
+    with pytest.raises(InputError, match=r"A\.csv:2 and .*A\.csv:10: two rows for v0/000"):
+        plan(tmp_path, [*(dataclasses.replace(made, nvpmodel="MAXN") for made in told), untold], by=("autocast_dtype",))

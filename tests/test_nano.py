@@ -58,7 +58,7 @@ def scores(runner: Sam2Runner, split_dir: Path) -> Mapping[str, float]:
     """J&F of the model by prompt, and of both baselines."""
     kinds: tuple[PromptKind, ...] = ("points", "bbox", "mask")
     with torch.inference_mode():
-        by_prompt = {prompt: score_split(runner, split_dir, prompt) for prompt in kinds}
+        by_prompt: dict[str, float] = {prompt: score_split(runner, split_dir, prompt) for prompt in kinds}
     baselines = {name: score_split(RUNNERS[name].build(BuildOptions()), split_dir, "mask") for name in ("static", "flow")}
     return {**by_prompt, **baselines}
 

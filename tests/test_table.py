@@ -7,7 +7,7 @@ from savbench.arms import Arm, plan_arms
 from savbench.config import RunConfig
 from savbench.progress import Progress
 from savbench.results import SummaryRow
-from savbench.table import closing_table
+from savbench.table import closing_table, unfit_to_compare
 
 
 def arms() -> list[Arm]:
@@ -106,3 +106,13 @@ def test_a_terminal_gets_a_bar_with_the_running_means() -> None:
     said = stream.getvalue()
     assert "b/001 3/9, 100.00 FPS, J&F 0.250" in said
     assert "b/000: error: broken file" in said
+
+
+def test_rows_that_are_not_valid_are_counted_by_reason() -> None:
+    arm = arms()[0]
+    rows = [row(arm, "a", validity="ok"), row(arm, "b"), row(arm, "c", validity="x", status="error")]
+    assert unfit_to_compare(rows) == ""
+    rows += [row(arm, "d", validity="throttled (sw_thermal); hot at the start (71 C)"), row(arm, "e", validity="hot at the start (80 C)")]
+    assert unfit_to_compare(rows) == (
+        "times of 2 of 5 rows cannot be compared with others' (column validity): hot at the start 2, throttled 1"
+    )

@@ -102,6 +102,7 @@ def plan_comparison(results: Results, *, by: Sequence[str] = (), baseline: str |
         arms.sort(key=lambda arm: arm != baseline)
     pairer = _Pairer(rows, arm_of_row, arms, list(compared), notes, force)
     pairer.free_lonely_arms(baseline, is_inferred)
+    pairer.require_one_row_per_object()
     pairer.require_agreement()
     also = [name for name in pairer.compared if name not in compared]
     if also:
@@ -163,6 +164,7 @@ class _Pairer:
         self._live = np.ones(len(rows), np.bool_)
         self._arm_codes = _codes_of(arm_of_row)
         self._codes: dict[str, Positions] = {}
+        self._freed: set[str] = set()
         paired_by = [name for name in ARM if name not in compared]
         paired_by += [name for name in MUST_AGREE if name not in compared and self._varies_within(name, paired_by)]
         self._paired_by = paired_by
@@ -182,10 +184,26 @@ class _Pairer:
             self._refuse_or_force(partner, lonely, {name: values for name, values in apart.items() if name not in allowed})
             self.compared += allowed
             self._paired_by = [name for name in self._paired_by if name not in apart]
+            # what rows are no longer paired by must not come back to tell them apart: the arm would be lonely again, without end
+            self._freed |= set(apart)
             if not apart:
                 accepted.add(lonely)
             self._tell_rows_apart()
             self.blocks = self._form_blocks()
+
+    def require_one_row_per_object(self) -> None:
+        """Rows that do not tell a setting join every block that they agree with, where another row may stand for the same object.
+
+        Raises:
+            InputError: an arm of a block has an object twice.
+        """
+        keys = _combined([self._code(name) for name in KEY])
+        for block in self.blocks:
+            for positions in block.arms.values():
+                _, first, counts = np.unique(keys[positions], return_index=True, return_counts=True)
+                if (counts > 1).any():
+                    key = keys[positions[first[int((counts > 1).argmax())]]]
+                    self._refuse_twice(self._rows.iloc[positions[keys[positions] == key]])
 
     def require_agreement(self) -> None:
         """Refuse or force what differs within a block without being compared or paired by."""
@@ -275,7 +293,8 @@ class _Pairer:
         """
         twice = self._duplicated()
         for name in _TELL_APART if twice.any() else ():
-            if name not in self._paired_by and name not in self.compared and len(set(self._rows.loc[twice, name])) > 1:
+            taken = name in self._paired_by or name in self.compared or name in self._freed
+            if not taken and len(set(self._rows.loc[twice, name])) > 1:
                 self._paired_by.append(name)
                 twice = self._duplicated()
         if twice.any() and FILE not in self.compared and self._rows.loc[twice, "device_name"].eq(UNKNOWN).all():
@@ -284,7 +303,17 @@ class _Pairer:
         if not twice.any():
             return
         measurement = self._measurement()
-        same = self._rows[twice & (measurement == measurement[twice.argmax()])]
+        self._refuse_twice(self._rows[twice & (measurement == measurement[twice.argmax()])])
+
+    @staticmethod
+    def _refuse_twice(same: pd.DataFrame) -> None:
+        """
+        Args:
+            same: rows that stand for the same measurement.
+
+        Raises:
+            InputError: always; names the lines.
+        """
         first = same.iloc[0]
         where = " and ".join(f"{row.path}:{row.line}" for row in same.head(2).itertuples())
         varying = [name for name in (*ARM, *CIRCUMSTANCES, "run_id", FILE) if name in same and len(set(same[name])) > 1]
