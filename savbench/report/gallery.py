@@ -131,7 +131,8 @@ class _Artist:
         frames = self._runs[arm.run].frames
         if not len(frames):
             return None
-        mine = frames[(frames["arm_id"] == arm.arm_id) & (frames["video"] == video) & (frames["object"] == name) & frames["J"].notna()]
+        mine = frames[(frames["arm_id"] == arm.arm_id) & (frames["video"] == video) & (frames["object"] == name)]
+        mine = mine[mine["J"].notna() & mine["frame"].notna()]
         if not len(mine):
             return None
         ordered = mine.sort_values("J", kind="stable")
