@@ -183,11 +183,15 @@ class TorchDevice:
 
     @contextlib.contextmanager
     def warming_up(self) -> Iterator[None]:
-        """torch gives many of its warnings once per process; in the warm-up it repeats them, so that every object's row has its own."""
+        """A range in an Nsight Systems profile; and torch, which gives many of its warnings once per process, repeats them in it, so that
+        every object's row has its own."""
+        from runners.nvtx import nvtx_range
+
         before = self._torch.is_warn_always_enabled()
         self._torch.set_warn_always(True)
         try:
-            yield
+            with nvtx_range("warm-up"):
+                yield
         finally:
             self._torch.set_warn_always(before)
 

@@ -106,6 +106,7 @@ def _row(arm: ArmOfRun, video: str, object_name: str, number: int, frames: int, 
         "weights": f"{len(arm.model):064x}" if learned else "none", "split": "sav_val", "frame_stride": 1, "seed": 0, "warmup_frames": 5,
         "device": "cuda:0" if learned else "cpu", "device_name": "Orin Nano", "torch_version": "2.5.0a0" if learned else "",
         "implementation": f"{arm.model} 1.1.0", "benchmark_version": "0123456789ab", "arm_id": arm.arm_id, "run_id": "r1",
+        "compile": "off" if learned else "none", "memory": "bounded" if learned else "",
     }  # fmt: skip
     failing = arm.failing.get(f"{video}/{object_name}")
     if failing:

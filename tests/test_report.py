@@ -46,10 +46,14 @@ def streamed(score: float, rate: float) -> dict[str, float]:
 
 class TestArms:
     def test_names_have_what_tells_arms_of_a_model_apart(self, tmp_path: Path) -> None:
-        run = [ArmOfRun(dtype="float32"), ArmOfRun(), ArmOfRun(attention="math"), ArmOfRun("edgetam"), ArmOfRun("static")]
+        run = [
+            ArmOfRun(dtype="float32"), ArmOfRun(), ArmOfRun(attention="math"), ArmOfRun(row={"compile": "full", "arm_id": "compiled"}),
+            ArmOfRun("edgetam"), ArmOfRun("static"),
+        ]  # fmt: skip
         labels = [arm.label for arm in arms_of(write_run(tmp_path / "run", run))]
         assert labels == [
-            "sam2_tiny_mask float32", "sam2_tiny_mask bfloat16", "sam2_tiny_mask bfloat16 math", "edgetam_mask bfloat16", "static_mask",
+            "sam2_tiny_mask float32", "sam2_tiny_mask bfloat16", "sam2_tiny_mask bfloat16 math", "sam2_tiny_mask bfloat16 compile full",
+            "edgetam_mask bfloat16", "static_mask",
         ]  # fmt: skip
 
     def test_the_file_is_named_only_where_nothing_else_differs(self, tmp_path: Path) -> None:
@@ -396,6 +400,11 @@ class TestAnswer:
         assert "the data do not tell them apart" in answer
         assert "bfloat16 against float32: FPS x2.00 for sam2_tiny mask. J&F no difference shown for sam2_tiny mask." in answer
 
+    def test_arms_that_are_equal_to_the_last_bit(self, tmp_path: Path) -> None:
+        run = [ArmOfRun(latency_ms=100.0), ArmOfRun(latency_ms=50.0, attention="math")]
+        answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
+        assert "the same on each of the 16 objects that both have, and it is 2.0 times as fast." in answer
+
     def test_untrained_models_win_nothing(self, tmp_path: Path) -> None:
         report = report_of(write_run(tmp_path / "run", [ArmOfRun(row={"weights": "random"}), ArmOfRun("flow")]))
         assert report.answer[0].startswith("Which model is most accurate cannot be told: the weights are untrained")
@@ -485,6 +494,8 @@ class TestProvenance:
             ),
             ([ArmOfRun(), ArmOfRun(row={"weights": "b" * 64})], "sam2_tiny ran with 2 different weights."),
             ([ArmOfRun(row={"warnings": 2, "warning_lines": "slow path | old API"})], "32 Python warnings were raised"),
+            ([ArmOfRun(row={"timed_compilations": 1})], "16 graphs were compiled during timed frames"),
+            ([ArmOfRun(row={"compile_fallback": "encoder: no compiler"})], "ran uncompiled: encoder: no compiler."),
             ([ArmOfRun(row={"benchmark_version": "0123+"})], "The benchmark's code had changes that were not committed."),
         ],
     )

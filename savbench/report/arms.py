@@ -24,7 +24,7 @@ FILE = "file"
 UNTRAINED, DOUBTFUL, SHARED = "*", "†", "‡"
 """Marks behind the name of an arm whose figures need a word of warning."""
 
-_EXTRA = ("compile", "camera_fps")
+_EXTRA = ("streaming_clock", "streaming_device", "compile", "compile_mode", "memory", "prefetch")
 _MUST_AGREE = tuple(name for name in MUST_AGREE if name != TRACKED)
 """Objects tracked alone and in shared sessions stay in one arm: its scores are over all of them, and its times are marked."""
 _SPLIT_BY = (
@@ -33,11 +33,14 @@ _SPLIT_BY = (
 _NAMED_BY = ("autocast_dtype", "attention", "imgsz", *_EXTRA, *_MUST_AGREE, "device_name")
 _SHOWN = {
     "num_maskmem": "maskmem", "num_points": "points", "max_frames": "frames", "frame_stride": "stride", "nvpmodel": "mode",
-    "camera_fps": "camera", "compile": "compile",
+    "camera_fps": "camera", "streaming_clock": "clock", "streaming_device": "as on", "compile": "compile", "memory": "memory",
+    "prefetch": "prefetch",
 }  # fmt: skip
 _WEIGHTS_SHOWN = 8
 _UNTOLD = {UNKNOWN, NOT_APPLICABLE, ""}
-_USUAL = {("attention", "auto"), ("compile", "off"), ("num_maskmem", "own"), ("max_frames", "all"), ("frame_stride", "1")}
+_USUAL = {
+    ("attention", "auto"), ("compile", "off"), ("memory", "bounded"), ("num_maskmem", "own"), ("max_frames", "all"), ("frame_stride", "1"),
+}  # fmt: skip
 """Settings that go without saying in a name: upstream's own choice."""
 
 Interval = tuple[float, float]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CAMERA_FPS = 24.0
 """Of SA-V's videos."""
 ARM = "arm"
-MOST_LISTED = 5
+MOST_LISTED = 6
 
 
 def answer(arms: Sequence[Arm], results: Results, compared: Sequence[Compared], options: Options) -> list[str]:
@@ -78,12 +78,18 @@ def _runner_up(best: Arm, second: Arm, results: Results, options: Options) -> st
         return f"{said}; they have no objects in common to compare them on."
     if change.low is None or change.high is None:
         return f"{said}; with {_plural(change.videos, 'video')} in common there is no interval, so that this may be chance."
+    if change.verdict == "=":
+        return f"{said}: the same on each of the {_plural(change.pairs, 'object')} that both have{_faster(best, second)}."
     bounds = f"95% interval {change.low:+.3f} to {change.high:+.3f}"
-    if change.verdict not in ("~", "="):
+    if change.verdict != "~":
         return f"{said}: the lead of {change.change:+.3f} is more than chance ({bounds}, {_plural(change.pairs, 'object')})."
-    faster = (second.figure("fps") or 0.0) / (best.figure("fps") or math.inf)
-    tail = f", and it is {faster:.1f} times as fast" if faster > 1.05 else ""
-    return f"{said}: over the {_plural(change.pairs, 'object')} that both have, the data do not tell them apart ({bounds}){tail}."
+    both = f"over the {_plural(change.pairs, 'object')} that both have"
+    return f"{said}: {both}, the data do not tell them apart ({bounds}){_faster(best, second)}."
+
+
+def _faster(best: Arm, second: Arm) -> str:
+    ratio = (second.figure("fps") or 0.0) / (best.figure("fps") or math.inf)
+    return f", and it is {ratio:.1f} times as fast" if ratio > 1.05 else ""
 
 
 def _between(baseline: Arm, arm: Arm, results: Results, options: Options) -> Change | None:
@@ -210,4 +216,4 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _listed(arms: Sequence[Arm]) -> str:
-    return ", ".join(arm.shown for arm in arms)
+    return _cut([arm.shown for arm in arms])

@@ -107,6 +107,12 @@ def _warnings(rows: pd.DataFrame, arms: Sequence[Arm]) -> list[str]:
             f"{fallbacks:.0f} attention calls fell back from the kernel that was asked for: "
             f"{_some(_distinct(rows, 'attention_fallback_reasons'))}."
         )
+    compiling = np.nansum(numbers(rows, "timed_compilations"))
+    if compiling > 0:
+        found.append(f"{compiling:.0f} graphs were compiled during timed frames: the largest latencies hold compiling.")
+    uncompiled = _parts(rows, "compile_fallback")
+    if uncompiled:
+        found.append(f"Parts that were to be compiled ran uncompiled: {_some(uncompiled)}.")
     raised = np.nansum(numbers(rows, "warnings"))
     if raised > 0:
         found.append(f"{raised:.0f} Python warnings were raised inside the models: {_some(_parts(rows, 'warning_lines'))}.")

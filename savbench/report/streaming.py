@@ -53,7 +53,11 @@ def streaming(arms: Sequence[Arm], rows: pd.DataFrame) -> list[Figure | Missing]
         for arm in drawn
     ]  # fmt: skip
     says = "Offline a tracker has all the time it wants; streaming, the mask that is finished when a frame arrives is what counts."
-    found: list[Figure | Missing] = [Figure(key, title, says, bars, Grid(header, lines), notes_of(drawn, of_scores=True))]
+    notes = notes_of(drawn, of_scores=True)
+    simulated = sorted({clock for arm in drawn if (clock := arm.settings["streaming_clock"]).startswith("simulated")})
+    if simulated:
+        notes = (*notes, f"Not in real time but with recorded latencies ({'; '.join(simulated)}).")
+    found: list[Figure | Missing] = [Figure(key, title, says, bars, Grid(header, lines), notes)]
     by_rate = _over_rates(drawn, rows, means)
     return [*found, by_rate] if by_rate else found
 
