@@ -28,7 +28,7 @@ from savbench.results import without_figures
 from savbench.run_folder import RunFolder, choose_out_dir
 from savbench.sharding import take_shard
 from savbench.sustained import SUSTAINED, course_table, statement
-from savbench.table import closing_table, unfit_to_compare
+from savbench.table import closing_table, told_of_sharing, unfit_to_compare
 from savbench.weights import find_weights
 from savbench.worker_process import StopRequestedError
 
@@ -109,8 +109,8 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
         wanted = len(planned) * len(targets)
         folder.mark(complete=len(rows) >= wanted)
         progress.say(closing_table([plan.arm for plan in planned], rows, folder.latencies()))
-        if warning := unfit_to_compare(rows):
-            progress.say(warning)
+        for remark in filter(None, (told_of_sharing(rows), unfit_to_compare(rows))):
+            progress.say(remark)
         progress.say(f"{len(rows)} of {wanted} rows in {out_dir / 'summary.csv'}")
         if config.sustained_minutes is not None:
             _show_courses(planned, folder, progress)

@@ -107,3 +107,15 @@ def unfit_to_compare(rows: Sequence[SummaryRow]) -> str:
     counts = Counter(reason.partition(" (")[0] for of_row in reasons for reason in of_row)
     told = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
     return f"times of {len(reasons)} of {len(rows)} rows cannot be compared with others' (column validity): {told}"
+
+
+def told_of_sharing(rows: Sequence[SummaryRow]) -> str:
+    """One line on rows of shared sessions, whose times the table gives as an object's own; empty where there are none."""
+    shared = [row for row in rows if row.session_latency_ms is not None]
+    if not shared:
+        return ""
+    call_ms = fmean(row.session_latency_ms or 0 for row in shared)
+    return (
+        f"{len(shared)} of {len(rows)} rows come of shared sessions: FPS and latencies above are an object's own, a call for all of a "
+        f"session's tracks takes {call_ms:.1f} ms on average (column session_latency_ms)"
+    )

@@ -7,7 +7,7 @@ from savbench.arms import Arm, plan_arms
 from savbench.config import RunConfig
 from savbench.progress import Progress
 from savbench.results import SummaryRow
-from savbench.table import closing_table, unfit_to_compare
+from savbench.table import closing_table, told_of_sharing, unfit_to_compare
 
 
 def arms() -> list[Arm]:
@@ -116,3 +116,11 @@ def test_rows_that_are_not_valid_are_counted_by_reason() -> None:
     assert unfit_to_compare(rows) == (
         "times of 2 of 5 rows cannot be compared with others' (column validity): hot at the start 2, throttled 1"
     )
+
+
+def test_shared_sessions_are_told() -> None:
+    arm = arms()[0]
+    assert told_of_sharing([row(arm, "a")]) == ""
+    told = told_of_sharing([row(arm, "a"), row(arm, "b", session_latency_ms=30.0), row(arm, "c", session_latency_ms=50.0)])
+    assert told.startswith("2 of 3 rows come of shared sessions")
+    assert "takes 40.0 ms on average" in told
