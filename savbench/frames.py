@@ -72,11 +72,6 @@ class FrameSource(ABC):
 
     @property
     @abstractmethod
-    def location(self) -> Path:
-        """The folder or the file, for messages."""
-
-    @property
-    @abstractmethod
     def format(self) -> str:
         """How the frames are stored, as the ending of a file's name: `jpg`, `mp4`, ..."""
 
@@ -117,10 +112,6 @@ class JpegFrames(FrameSource):
 
     paths: tuple[Path, ...]
     """In order; never empty."""
-
-    @property
-    def location(self) -> Path:
-        return self.paths[0].parent
 
     @property
     def format(self) -> str:

@@ -37,11 +37,6 @@ class PackedMask:
         self.shape: tuple[int, int] = (mask_hw.shape[0], mask_hw.shape[1])
         self.bits: npt.NDArray[np.uint8] = np.packbits(mask_hw)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the pixels take."""
-        return self.bits.nbytes
-
     def unpack(self) -> BoolMask:
         """The mask, (height, width), bool, in an array of its own."""
         height, width = self.shape

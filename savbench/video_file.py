@@ -54,10 +54,6 @@ class VideoFile(FrameSource):
     """Frames that the file says it has; None where its container does not tell."""
 
     @property
-    def location(self) -> Path:
-        return self.path
-
-    @property
     def format(self) -> str:
         return self.path.suffix[1:].lower()
 

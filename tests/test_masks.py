@@ -52,7 +52,7 @@ def test_a_packed_mask_takes_an_eighth_of_the_memory_and_is_a_copy() -> None:
     mask_hw[:] = False
 
     assert packed.shape == (480, 854)
-    assert packed.nbytes == 480 * 854 // 8
+    assert packed.bits.nbytes == 480 * 854 // 8
     assert packed.unpack().all()
 
 
