@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from attention import CHOICES
-from savbench.arms import all_tags
-from savbench.config import (
+from savbench.plan.arms import all_tags
+from savbench.plan.config import (
     AUTOCAST_DTYPES,
     CAMERA_FPS,
     COMPILE_MODES,
@@ -58,14 +58,14 @@ def run_command(argv: list[str]) -> int:
     """The main job."""
     args = run_parser().parse_args(argv)
     # What is imported here costs more time than --help may take.
-    from savbench.dataset import DatasetError
-    from savbench.overlay import OverlayError
-    from savbench.power.base import PowerError
-    from savbench.progress import Progress
-    from savbench.ray_executor import ExecutorError
-    from savbench.results import ResultsError
-    from savbench.run_folder import RunFolderError
-    from savbench.supervisor import run
+    from savbench.board.power.base import PowerError
+    from savbench.data.dataset import DatasetError
+    from savbench.finish.overlay import OverlayError
+    from savbench.results.csv_rows import ResultsError
+    from savbench.results.run_folder import RunFolderError
+    from savbench.supervise.progress import Progress
+    from savbench.supervise.ray_executor import ExecutorError
+    from savbench.supervise.run import run
 
     try:
         return run(config_of(args), [sys.argv[0], *argv], Progress(), retry_failed=args.retry_failed)
@@ -86,8 +86,8 @@ def demo_data_command(argv: list[str]) -> int:
     parser.add_argument("--height", type=int, default=240, help="pixels (default %(default)s)")
     parser.add_argument("--width", type=int, default=428, help="pixels (default %(default)s)")
     args = parser.parse_args(argv)
-    from savbench.dataset import DatasetError
-    from savbench.demo_data import generate_demo_split
+    from savbench.data.dataset import DatasetError
+    from savbench.data.demo.split import generate_demo_split
 
     try:
         split_dir = generate_demo_split(
@@ -123,7 +123,7 @@ def report_command(argv: list[str]) -> int:
 
 def validate_command(argv: list[str]) -> int:
     """Check the files of a run."""
-    from savbench.validate import main as validate
+    from savbench.validate.run import main as validate
 
     return validate(argv)
 

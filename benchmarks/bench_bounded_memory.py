@@ -29,12 +29,12 @@ from PIL import Image
 from benchmarks.common import machine, table
 from runners import RUNNERS
 from runners.base import BuildOptions, Clip, MemoryMode
-from savbench.config import GPU_PREFETCH, MEMORY_MODES
-from savbench.dataset import read_mask
-from savbench.demo_data import make_clip
-from savbench.frames import JpegFrames, ReadAhead
-from savbench.memory import RssSampler
-from savbench.prompts import make_prompt
+from savbench.data.dataset import read_mask
+from savbench.data.demo.split import make_clip
+from savbench.data.frames import JpegFrames, ReadAhead
+from savbench.data.prompts import make_prompt
+from savbench.measure.memory import RssSampler
+from savbench.plan.config import GPU_PREFETCH, MEMORY_MODES
 
 HEIGHT, WIDTH = 480, 848
 SHORT = 8

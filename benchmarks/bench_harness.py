@@ -28,12 +28,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import machine, table, take_turns
 from runners.base import Applied, Clip, Frame, FrameReport, Masks, Prompt
-from savbench.config import NOT_APPLICABLE
-from savbench.dataset import open_split
-from savbench.demo_data import MIN_DEMO_FRAMES, generate_demo_split
-from savbench.devices import PlainCpu
-from savbench.feed import PromptMaker
-from savbench.session import SessionSettings, track_together
+from savbench.data.dataset import open_split
+from savbench.data.demo.split import MIN_DEMO_FRAMES, generate_demo_split
+from savbench.data.feed import PromptMaker
+from savbench.measure.devices import PlainCpu
+from savbench.measure.session import SessionSettings, track_together
+from savbench.plan.config import NOT_APPLICABLE
 
 SIZES = {"480x848": (480, 848), "1080x1920": (1080, 1920)}
 PUBLISHED_FPS = 91.2

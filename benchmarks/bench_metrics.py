@@ -25,7 +25,7 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import machine
-from savbench.metrics import boundary_radius, score_frame
+from savbench.finish.metrics import boundary_radius, score_frame
 
 Mask = npt.NDArray[np.bool_]
 Scorer = Callable[[Mask, Mask], tuple[float, float]]

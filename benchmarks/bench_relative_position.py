@@ -38,7 +38,7 @@ from attention.relative_position import METHODS, auto_method, relative_position_
 from runners.sam1.image_encoder import EncoderConfig, ImageEncoder
 from runners.sam1.model import ENCODERS
 from runners.torch_common import resolve_device, synchronize
-from savbench.memory import rss_mib
+from savbench.measure.memory import rss_mib
 
 MIB = 2**20
 WAYS = [method for method in METHODS if method != "auto"]

@@ -21,7 +21,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import ROOT, machine, table, take_turns, timed
-from savbench.results import SummaryRow, header_line, row_line
+from savbench.results.csv_rows import header_line, row_line
+from savbench.results.rows import SummaryRow
 
 VIDEOS, OBJECTS = 155, 293
 """Of SA-V val."""
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         commands = {
             "`python -c pass`": ["-c", "pass"],
             "`jetson_benchmark.py --help`": [entry, "--help"],
-            "`import savbench.supervisor`": ["-c", "import savbench.supervisor"],
+            "`import savbench.supervise.supervisor`": ["-c", "import savbench.supervise.supervisor"],
             f"`jetson_benchmark.py compare` of two files of {OBJECTS} objects": [entry, "compare", *map(str, files)],
         }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from savbench.environment import cpu_name
+from savbench.results.environment import cpu_name
 
 ROOT = Path(__file__).resolve().parents[1]
 

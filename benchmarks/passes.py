@@ -12,9 +12,9 @@ import torch
 
 from runners import RUNNERS
 from runners.base import BuildOptions, Clip, FrameReport, PromptKind
-from savbench.demo.motion import Role
-from savbench.demo_data import make_clip
-from savbench.prompts import make_prompt
+from savbench.data.demo.motion import Role
+from savbench.data.demo.split import make_clip
+from savbench.data.prompts import make_prompt
 
 if TYPE_CHECKING:
     from runners.base import Prompt, VideoRunner

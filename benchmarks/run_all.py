@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import ROOT, machine
-from savbench.environment import benchmark_version
+from savbench.results.environment import benchmark_version
 
 
 @dataclass(frozen=True)

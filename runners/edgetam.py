@@ -1,36 +1,14 @@
-"""EdgeTAM (Zhou et al. 2025, "EdgeTAM: On-Device Track Anything Model"): the official checkout, or transformers where there is none.
-
-The official repository, facebookresearch/EdgeTAM, installs a package that is called `sam2` like SAM 2's own, so it is run from its
-checkout in a process of its own and is never installed. `runners.edgetam_hf` holds the other implementation.
-"""
+"""EdgeTAM (Zhou et al. 2025, "EdgeTAM: On-Device Track Anything Model"): the official checkout, or transformers where there is none."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch.overrides import TorchFunctionMode
-
-from runners.base import BuildOptions, Prompt, RunnerError
-from runners.official import OfficialPredictorRunner
-from runners.sam2 import commit_of, import_sam2
-from runners.torch_common import replaced
+from runners.base import BuildOptions, RunnerError
+from runners.edgetam_sizes import check_size
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from runners.base import VideoRunner
-    from runners.stages import ObjectHook
-
-SIZES = (256, 512, 768, 1024)
-"""Sides of the model's input that it can run: the perceiver cuts the feature grid of imgsz / 16 into 16 x 16 equal windows."""
-
-STRIDE = 16
-"""Pixels of the input per cell of the feature grid that the memory attention works on."""
 
 
 def build(options: BuildOptions) -> VideoRunner:
@@ -41,6 +19,8 @@ def build(options: BuildOptions) -> VideoRunner:
     """
     check_size(1024 if options.imgsz is None else options.imgsz)
     if options.source_dir is not None:
+        from runners.edgetam_official import EdgeTamRunner
+
         return EdgeTamRunner(options)
     if options.memory != "bounded":
         raise RunnerError(
@@ -55,129 +35,3 @@ def build(options: BuildOptions) -> VideoRunner:
             "clone https://github.com/facebookresearch/EdgeTAM and name it with --edgetam_dir"
         ) from error
     return EdgeTamHfRunner(options)
-
-
-def check_size(imgsz: int) -> None:
-    """Refuse a size before anything is loaded.
-
-    Raises:
-        RunnerError: names the sizes that work.
-    """
-    if imgsz not in SIZES:
-        *most, last = SIZES
-        raise RunnerError(f"edgetam: {imgsz} is not a size it can run; use {', '.join(map(str, most))} or {last}")
-
-
-class EdgeTamRunner(OfficialPredictorRunner):
-    """The official predictor from the checkout `options.source_dir`, unedited; `applied.notes` lists what is set at run time."""
-
-    name = "edgetam"
-
-    def _check_size(self, imgsz: int) -> None:
-        check_size(imgsz)
-
-    def _build(self, options: BuildOptions, imgsz: int) -> Any:
-        if options.source_dir is None:
-            raise RunnerError("edgetam: name the checkout of facebookresearch/EdgeTAM with --edgetam_dir")
-        self._source_dir = options.source_dir
-        import_sam2(options.source_dir)
-        if importlib.util.find_spec("sam2.modeling.perceiver") is None:
-            raise RunnerError(f"{options.source_dir}: holds SAM 2, not EdgeTAM; clone https://github.com/facebookresearch/EdgeTAM")
-
-        from sam2.build_sam import build_sam2_video_predictor
-        from sam2.modeling.backbones import timm as backbone
-        from sam2.modeling.sam import transformer
-
-        # Upstream allows flash alone around each attention call, which has no float32 kernel, and flips this flag itself for the rest of
-        # the process once a call has failed. Set from the start, the kernel is PyTorch's choice in every dtype and from the first frame.
-        transformer.ALLOW_ALL_KERNELS = True
-
-        grid = imgsz // STRIDE
-        overrides = [
-            f"++model.image_size={imgsz}",
-            # The rotary tables of the memory attention are sized by the configuration and not by image_size. Its keys are the
-            # perceiver's 16 x 16 latents at every size.
-            f"++model.memory_attention.layer.self_attention.feat_sizes=[{grid},{grid}]",
-            f"++model.memory_attention.layer.cross_attention.q_sizes=[{grid},{grid}]",
-        ]
-        if options.compile != "off":
-            overrides.append("++model.compile_image_encoder=true")
-        # Upstream asks timm for ImageNet weights, a download that the checkpoint then overwrites: an offline board could not build it.
-        # It also prints its progress, and standard output is the caller's.
-        with (
-            replaced(backbone, "create_model", _without_download(backbone.create_model)),
-            contextlib.redirect_stdout(io.StringIO()),
-            self._compiler.upstreams_own(),
-        ):
-            predictor = build_sam2_video_predictor(options.config or "configs/edgetam.yaml", device="cpu", hydra_overrides_extra=overrides)
-        _check_rotary_sizes(predictor, grid)
-        predictor.spatial_perceiver.forward_2d = _with_reshape(predictor.spatial_perceiver.forward_2d)
-        if options.compile == "full":
-            self._compiler.compile_forward(
-                predictor.memory_encoder, predictor.spatial_perceiver, predictor.sam_prompt_encoder, predictor.sam_mask_decoder
-            )
-            self._compiler.compile_forward(predictor.memory_attention, dynamic=True)
-        return predictor
-
-    def _loader_module(self) -> ModuleType:
-        import sam2.sam2_video_predictor as module
-
-        return module  # type: ignore[no-any-return]
-
-    def _implementation(self) -> str:
-        return f"EdgeTAM checkout ({commit_of(self._source_dir)})"
-
-    def _notes(self) -> tuple[str, ...]:
-        return (
-            *super()._notes(),
-            "rotary tables of the memory attention sized to imgsz / 16 by configuration",
-            "timm built without its ImageNet weights",
-            "attention kernels left to PyTorch's choice (upstream tries flash alone first)",
-            "perceiver.forward_2d reshapes where it views when a session has several objects",
-        )
-
-    def _object_hook(self) -> ObjectHook | None:
-        return None
-
-    def _add(self, state: dict[str, Any], frame_index: int, prompt: Prompt) -> None:
-        if state["tracking_has_started"] and prompt.object_id not in state["obj_id_to_idx"]:
-            raise RunnerError(
-                f"edgetam: the official predictor takes no new object once it tracks; give object {prompt.object_id} a clip of its own"
-            )
-        super()._add(state, frame_index, prompt)
-
-
-def _without_download(create_model: Callable[..., Any]) -> Callable[..., Any]:
-    def create(*args: Any, **kwargs: Any) -> Any:
-        return create_model(*args, **{**kwargs, "pretrained": False})
-
-    return create
-
-
-def _check_rotary_sizes(predictor: Any, grid: int) -> None:
-    for layer in predictor.memory_attention.layers:
-        lengths = (len(layer.self_attn.freqs_cis), len(layer.cross_attn_image.freqs_cis_q), len(layer.cross_attn_image.freqs_cis_k))
-        if lengths != (grid * grid, grid * grid, predictor.spatial_perceiver.num_latents_2d):
-            raise RunnerError(
-                f"edgetam: the rotary tables have {lengths} positions for a grid of {grid} x {grid}; this checkout's configuration has "
-                "changed its names, use the commit that README.md names"
-            )
-
-
-class _ReshapeForView(TorchFunctionMode):  # type: ignore[misc]
-    """Turns `Tensor.view` into `Tensor.reshape`: the same tensor wherever a view is possible, a copy where it is not."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return (torch.Tensor.reshape if func is torch.Tensor.view else func)(*args, **(kwargs or {}))
-
-
-def _with_reshape(forward_2d: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
-    """Upstream views an expanded tensor, which PyTorch refuses for more than one object; a single object never needs the detour."""
-
-    def forward(features_nchw: torch.Tensor) -> Any:
-        if len(features_nchw) == 1:
-            return forward_2d(features_nchw)
-        with _ReshapeForView():
-            return forward_2d(features_nchw)
-
-    return forward

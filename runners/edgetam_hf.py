@@ -34,7 +34,7 @@ from transformers import EdgeTamVideoConfig, EdgeTamVideoInferenceSession, EdgeT
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
 from runners.compiling import Compiler
 from runners.components import fill_holes
-from runners.edgetam import STRIDE, check_size
+from runners.edgetam_sizes import STRIDE, check_size
 from runners.edgetam_weights import convert
 from runners.stages import ObjectHook, StageHook, Stages
 from runners.torch_common import (

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from savbench.compare.findings import Options
-from savbench.results import SummaryRow, header_line, row_line
+from savbench.results.csv_rows import header_line, row_line
+from savbench.results.rows import SummaryRow
 
 LEGACY_WITH_PRECISION = (
     "video,object,model,imgsz,precision,frames,processed_end_frame,fps,latency_ms,gpu_peak_alloc_MiB,gpu_peak_reserved_MiB,"

@@ -9,12 +9,14 @@ from typing import Any
 
 from tiny_split import TinySplit, rectangle
 
-from savbench import supervisor, worker_process
-from savbench.config import RunConfig
-from savbench.job import Job
-from savbench.progress import Progress
-from savbench.ray_executor import Cluster, Need, Task, run_job
-from savbench.results import SummaryRow, read_rows
+from savbench.plan.config import RunConfig
+from savbench.plan.job import Job
+from savbench.results.csv_rows import read_rows
+from savbench.results.rows import SummaryRow
+from savbench.supervise import run as runs
+from savbench.supervise import worker_process
+from savbench.supervise.progress import Progress
+from savbench.supervise.ray_executor import Cluster, Need, Task, run_job
 
 Event = dict[str, Any]
 
@@ -37,7 +39,7 @@ def config(split_dir: Path, out_dir: Path, **settings: object) -> RunConfig:
 def run(settings: RunConfig) -> tuple[int, dict[tuple[str, str, str], SummaryRow], str]:
     """Exit status, rows by (model, video, object), and what was said."""
     said = io.StringIO()
-    status = supervisor.run(settings, ["jetson_benchmark.py"], Progress(said, said))
+    status = runs.run(settings, ["jetson_benchmark.py"], Progress(said, said))
     assert settings.out_dir is not None
     rows = read_rows(SummaryRow, settings.out_dir / "summary.csv")
     assert len({row.key for row in rows}) == len(rows)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from savbench.metrics import FrameScore
+from savbench.finish.metrics import FrameScore
 
 Mask = npt.NDArray[np.bool_]
 REAL_MASKS = Path(__file__).parents[2] / "shared" / "data" / "sav_000001_manual.json"

@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from runners.base import Clip, Frame, PromptKind, VideoRunner
-from savbench.dataset import FRAMES_DIR, MASKS_DIR
-from savbench.metrics import ObjectScore, ObjectScorer, dataset_means, frames_to_score
-from savbench.prompts import make_prompt
+from savbench.data.dataset import FRAMES_DIR, MASKS_DIR
+from savbench.data.prompts import make_prompt
+from savbench.finish.metrics import ObjectScorer, frames_to_score
+from savbench.results.scores import ObjectScore, dataset_means
 
 
 def score_split(runner: VideoRunner, split_dir: Path, kind: PromptKind) -> float:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from savbench.power.telemetry import TelemetryRow
-from savbench.results import FrameRow, SummaryRow
+from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.telemetry import TelemetryRow
 
 STAGE_SHARES = {
     "stage_image_encoder_ms": 0.42, "stage_memory_attention_ms": 0.4, "stage_mask_decoder_ms": 0.06, "stage_memory_encoder_ms": 0.07,

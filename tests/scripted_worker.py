@@ -112,6 +112,6 @@ class ScriptedRunner:
 if __name__ == "__main__":
     sys.modules["scripted_worker"] = sys.modules["__main__"]
     RUNNERS.update(scripted=SPEC, other=SPEC)
-    from savbench.worker import main
+    from savbench.measure.worker import main
 
     sys.exit(main())

@@ -14,7 +14,8 @@ import pytest
 from tiny_split import TinySplit
 
 import jetson_benchmark
-from savbench.results import FrameRow, SummaryRow, read_rows
+from savbench.results.csv_rows import read_rows
+from savbench.results.rows import FrameRow, SummaryRow
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

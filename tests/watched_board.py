@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from savbench.power.base import PowerError, Reading, Scope
-from savbench.progress import Progress
+from savbench.board.power.base import PowerError, Reading, Scope
+from savbench.supervise.progress import Progress
 
 if TYPE_CHECKING:
     import io

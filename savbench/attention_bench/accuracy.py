@@ -12,18 +12,18 @@ import numpy as np
 from attention import refusal
 from runners.base import Clip, PromptKind, RunnerError
 from savbench.attention_bench.rows import AccuracyRow
-from savbench.dataset import ClipError, first_prompt, open_split
-from savbench.failures import status_of
-from savbench.masks import PackedMask
-from savbench.metrics import score_frame
-from savbench.prompts import make_prompt
+from savbench.data.dataset import ClipError, first_prompt, open_split
+from savbench.data.masks import PackedMask
+from savbench.data.prompts import make_prompt
+from savbench.finish.metrics import score_frame
+from savbench.measure.failures import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from runners.base import VideoRunner
-    from savbench.dataset import SplitObject, SplitVideo
-    from savbench.devices import Device
+    from savbench.data.dataset import SplitObject, SplitVideo
+    from savbench.measure.devices import Device
 
 REFERENCE = ("float32", "auto")
 """dtype and choice of attention that the others are compared with."""

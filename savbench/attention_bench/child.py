@@ -29,10 +29,10 @@ from savbench.attention_bench.clip import FullMemoryClip, model_of
 from savbench.attention_bench.measure import CallUnderTest, Effort, sample_wall_ms
 from savbench.attention_bench.recording import RecordedCall, arguments_text, dtypes_text, record_calls, shape_text
 from savbench.attention_bench.rows import AccuracyRow, CallRow
-from savbench.devices import TorchDevice
-from savbench.failures import status_of
-from savbench.latency import LatencySamples
-from savbench.weights import sha256_of
+from savbench.measure.devices import TorchDevice
+from savbench.measure.failures import status_of
+from savbench.plan.weights import sha256_of
+from savbench.results.latency import LatencySamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,8 +18,8 @@ from attention import CHOICES
 from runners import PROMPT_KINDS, RUNNERS
 from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import accuracy_tables, call_tables
-from savbench.config import AUTOCAST_DTYPES, MAX_MASKMEM, ConfigError
-from savbench.worker_process import start_child
+from savbench.plan.config import AUTOCAST_DTYPES, MAX_MASKMEM, ConfigError
+from savbench.supervise.worker_process import start_child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,7 +104,7 @@ def main(argv: Sequence[str], bases: Sequence[Path] = (Path(),)) -> int:
     """
     args = parser().parse_args(argv)
     # Both read data sets and JSON of child processes with what --help has no time to load.
-    from savbench.dataset import DatasetError
+    from savbench.data.dataset import DatasetError
 
     try:
         jobs = _jobs(args, bases)
@@ -135,8 +135,8 @@ def _measure(jobs: Sequence[AttentionJob], csv_file: _CsvFile, top: int) -> int:
 
 def _run(job: AttentionJob, schema: type[Any]) -> Iterator[Any]:
     """Rows of one child process; one that ends badly leaves a row that says so."""
-    from savbench.cgroup import OomKills
-    from savbench.failures import memory_hint, status_of_exit
+    from savbench.board.cgroup import OomKills
+    from savbench.measure.failures import memory_hint, status_of_exit
 
     kills = OomKills()
     with tempfile.TemporaryFile() as log:
@@ -183,7 +183,7 @@ class _CsvFile:
     wanted: Path | None
 
     def __enter__(self) -> _CsvFile:
-        from savbench.results import header_line
+        from savbench.results.csv_rows import header_line
 
         name = f"attention_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}.csv"
         self.path = Path("results") / name if self.wanted is None else self.wanted
@@ -198,7 +198,7 @@ class _CsvFile:
         return self
 
     def append(self, row: Any) -> None:
-        from savbench.results import row_line
+        from savbench.results.csv_rows import row_line
 
         self._file.write(row_line(row))
         self._file.flush()
@@ -215,9 +215,9 @@ def _jobs(args: argparse.Namespace, bases: Sequence[Path]) -> list[AttentionJob]
     """
     from savbench.attention_bench.accuracy import AccuracyJob
     from savbench.attention_bench.child import AttentionJob
-    from savbench.dataset import open_split
-    from savbench.environment import benchmark_version
-    from savbench.weights import find_weights
+    from savbench.data.dataset import open_split
+    from savbench.plan.weights import find_weights
+    from savbench.results.environment import benchmark_version
 
     dtypes = args.autocast_dtype or (("bfloat16",) if args.accuracy is None else ("float32", "bfloat16"))
     _check("models", args.models, LEARNED)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from savbench.latency import LatencySamples
-from savbench.memory import MIB
+from savbench.board.memory import MIB
+from savbench.results.latency import LatencySamples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from savbench.attention_bench.recording import RecordedCall
-    from savbench.devices import Device
+    from savbench.measure.devices import Device
 
 MIN_SAMPLES = 3
 """Repetitions that even a slow call gets, unless fewer were asked for."""

@@ -1,10 +1,10 @@
-"""The schemas of the CSVs that `jetson_benchmark.py attention` writes. As in `savbench.results`, the dataclasses are the schema."""
+"""The schemas of the CSVs that `jetson_benchmark.py attention` writes. As in `savbench.results.rows`, the dataclasses are the schema."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from savbench.schema import column
+from savbench.results.schema import column
 
 
 @dataclass

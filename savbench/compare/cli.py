@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 from savbench.compare.comparison import compare
-from savbench.compare.csv_file import InputError
 from savbench.compare.exports import render_csv, render_json
 from savbench.compare.findings import Options
-from savbench.compare.load import load_results
 from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES
 from savbench.compare.tables import render_latex, render_markdown, render_table
 from savbench.compare.verdicts import judge, parse_condition
+from savbench.data.csv_file import InputError
+from savbench.results.foreign import load_results
 
 EXIT_OK, EXIT_CONDITION_HELD, EXIT_BAD_INPUT = 0, 1, 2
 

@@ -19,12 +19,12 @@ from savbench.compare.findings import (
     Unpaired,
     Verdict,
 )
-from savbench.compare.load import NOT_APPLICABLE, SETTINGS, UNKNOWN, Results
-from savbench.compare.measures import MEASURES, SCORES, Measure
 from savbench.compare.pairing import MUST_AGREE, Block, Plan, Positions, RefusedError, plan_comparison
 from savbench.compare.references import ReferenceLine, reference_line
 from savbench.compare.statistics import Estimates, Floats, estimate
-from savbench.metrics import ObjectMeans, ObjectScore, dataset_means
+from savbench.results.foreign import NOT_APPLICABLE, SETTINGS, UNKNOWN, Results
+from savbench.results.measures import MEASURES, SCORES, Measure
+from savbench.results.scores import ObjectMeans, ObjectScore, dataset_means
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

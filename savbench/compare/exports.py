@@ -8,7 +8,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from savbench.compare.measures import MEASURES, SCORES, Measure
+from savbench.results.measures import MEASURES, SCORES, Measure
 
 if TYPE_CHECKING:
     from savbench.compare.findings import ArmSummary, Change, Comparison

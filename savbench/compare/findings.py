@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from savbench.compare.measures import Measure
     from savbench.compare.references import ReferenceLine
-    from savbench.metrics import ObjectMeans
+    from savbench.results.measures import Measure
+    from savbench.results.scores import ObjectMeans
 
 Verdict = Literal["better", "worse", "~", "=", "?", "meaningless"]
 """`~`: the interval spans no difference; `=`: all pairs are equal; `?`: no interval, too few videos; `meaningless`: untrained weights."""

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from savbench.compare.csv_file import InputError
-from savbench.compare.load import ARM, CIRCUMSTANCES, KEY, NOT_APPLICABLE, SETTINGS, SHARED, UNKNOWN, Results
+from savbench.data.csv_file import InputError
+from savbench.results.foreign import ARM, CIRCUMSTANCES, KEY, NOT_APPLICABLE, SETTINGS, SHARED, UNKNOWN, Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

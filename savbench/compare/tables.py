@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from savbench.compare.camera_rates import RateTable, rate_tables
-from savbench.compare.load import UNKNOWN
-from savbench.compare.measures import BY_COLUMN, Measure
 from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOST_RESAMPLES
+from savbench.results.foreign import UNKNOWN
+from savbench.results.measures import BY_COLUMN, Measure
 
 if TYPE_CHECKING:
     from savbench.compare.findings import ArmSummary, BlockComparison, Change, Comparison, PairComparison

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from savbench.compare.csv_file import InputError
-from savbench.compare.measures import BY_COLUMN
+from savbench.data.csv_file import InputError
+from savbench.results.measures import BY_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

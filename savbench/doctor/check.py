@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from savbench.environment import CHECKOUT, ROOT, board
+from savbench.results.environment import CHECKOUT, ROOT, board
 
 State = Literal["ok", "warning", "failure"]
 

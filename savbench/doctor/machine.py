@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from savbench import environment
+from savbench.board.power.jtop import JOIN_GROUP, RESTART, SOCKET, UPDATE, socket_problem
 from savbench.doctor.check import Check, Subject, made_environment, may_use, python_command, set_up_again, short_path
-from savbench.power.jtop import JOIN_GROUP, RESTART, SOCKET, UPDATE, socket_problem
+from savbench.results import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

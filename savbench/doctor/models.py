@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners import RUNNERS
-from savbench.config import ConfigError
 from savbench.doctor.check import Check, Subject, pip, set_up_again, short_path
-from savbench.environment import git_state
-from savbench.weights import find_weights
+from savbench.plan.config import ConfigError
+from savbench.plan.weights import find_weights
+from savbench.results.environment import git_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

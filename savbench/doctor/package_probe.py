@@ -57,13 +57,13 @@ def _pyav() -> dict[str, Any]:
 
 
 def _sam2() -> dict[str, Any]:
-    from savbench.environment import package_origin
+    from savbench.results.environment import package_origin
 
     return {"origin": package_origin("sam2")}
 
 
 def _dataset(split_dir: Path) -> dict[str, Any]:
-    from savbench.dataset import ClipError, open_split
+    from savbench.data.dataset import ClipError, open_split
 
     split = open_split(split_dir)
     counts = {"videos": len(split.videos), "objects": 0, "frames": 0, "annotations": 0}

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from savbench.environment import CHECKOUT
+from savbench.results.environment import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,10 +10,10 @@ import pandas as pd
 
 from savbench.compare.comparison import RANDOM, compare
 from savbench.compare.findings import Options
-from savbench.compare.load import ARM, NOT_APPLICABLE, UNKNOWN, Results
-from savbench.compare.load import SHARED as TRACKED
 from savbench.compare.pairing import MUST_AGREE, Positions
 from savbench.compare.statistics import Floats, estimate
+from savbench.results.foreign import ARM, NOT_APPLICABLE, UNKNOWN, Results
+from savbench.results.foreign import SHARED as TRACKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from savbench.compare.comparison import compare
-from savbench.compare.csv_file import InputError
 from savbench.compare.findings import Options
-from savbench.compare.load import NOT_APPLICABLE, UNKNOWN, Results
 from savbench.compare.tables import Grid, describe
+from savbench.data.csv_file import InputError
 from savbench.report.arms import FILE
 from savbench.report.charts import Axis, Change, Figure, Forest, Missing
+from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from savbench.compare.csv_file import InputError
 from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES
+from savbench.data.csv_file import InputError
 from savbench.report.content import Settings, make_report
 from savbench.report.page import ReportError
 from savbench.report.writing import FORMATS, write_report

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from savbench.compare.findings import Options
-from savbench.compare.load import load_results
 from savbench.compare.tables import Grid
 from savbench.report.arms import UNTRAINED, find_arms
 from savbench.report.changes import change_figures, compare_all, losses
@@ -22,6 +21,7 @@ from savbench.report.streaming import streaming
 from savbench.report.telemetry import power_and_temperature
 from savbench.report.timing import frames_of, latency_distributions, latency_over_frames, stage_shares, sustained_speed
 from savbench.report.tradeoffs import accuracy_against_energy, accuracy_against_speed
+from savbench.results.foreign import load_results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

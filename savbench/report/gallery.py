@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from savbench.compare.tables import Grid
-from savbench.dataset import ClipError, DatasetError, Split, SplitObject, open_split, read_mask
-from savbench.overlay import draw_masks
+from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split, read_mask
+from savbench.finish.overlay import draw_masks
+from savbench.finish.saving import MASKS_DIR
 from savbench.report.arms import numbers
-from savbench.saving import MASKS_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

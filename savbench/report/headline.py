@@ -6,13 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from savbench.compare.comparison import compare
-from savbench.compare.csv_file import InputError
 from savbench.compare.findings import Options
-from savbench.compare.load import Results
+from savbench.data.csv_file import InputError
 from savbench.report.arms import FILE, whole_arm
 from savbench.report.charts import number
 from savbench.report.streaming import winners
 from savbench.report.tradeoffs import JOULES, SPEED, contenders, pareto_front
+from savbench.results.foreign import Results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

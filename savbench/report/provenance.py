@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from savbench.compare.load import UNKNOWN
 from savbench.compare.tables import Grid
 from savbench.report.arms import numbers, texts
+from savbench.results.foreign import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
 
-    from savbench.compare.load import Results
     from savbench.report.arms import Arm
     from savbench.report.runs import Run
+    from savbench.results.foreign import Results
 
 MOST_NAMES = 5
 MOST_LINES = 12

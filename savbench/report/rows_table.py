@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from savbench.compare.load import number_columns
 from savbench.report.arms import numbers, texts
-from savbench.results import SummaryRow
+from savbench.results.rows import SummaryRow
+from savbench.results.schema import number_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from savbench.power.telemetry import TELEMETRY
-from savbench.run_folder import ENVIRONMENT, FRAMES, RUN, SUMMARY
-from savbench.sustained import SUSTAINED
+from savbench.results.run_folder import ENVIRONMENT, FRAMES, RUN, SUMMARY
+from savbench.results.sustained import SUSTAINED
+from savbench.results.telemetry import TELEMETRY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from savbench.compare.load import Results
+    from savbench.results.foreign import Results
 
 _FRAME_TEXT = ("arm_id", "video", "object")
 _FRAME_NUMBERS = ("frame", "latency_ms", "J", "F")

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from savbench.dataset import FRAMES_DIR, MASKS_DIR
-from savbench.demo.planning import plan_scene
-from savbench.demo_data import DEMO_HEIGHT, DEMO_ROLES, DEMO_WIDTH
+from savbench.data.dataset import FRAMES_DIR, MASKS_DIR
+from savbench.data.demo.planning import plan_scene
+from savbench.data.demo.split import DEMO_HEIGHT, DEMO_ROLES, DEMO_WIDTH
 
 SCENE_FRAMES = 48
 """Length of a planned scene, 2 s."""

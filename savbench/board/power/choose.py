@@ -1,0 +1,83 @@
+"""From --power to a source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from savbench.board.power.base import SOURCES, PowerError, Sampler, check_interval
+from savbench.board.power.jtop import JtopSampler
+from savbench.board.power.nvml import NvmlSampler
+from savbench.board.power.sysfs import SysfsSampler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The source that will be read, or none, and the reason in words."""
+
+    sampler: Sampler | None
+    why: str
+    """One line for people: which source, and why not those before it."""
+
+
+def open_source(
+    choice: str,
+    interval_s: float,
+    device: str = "auto",
+    *,
+    root: Path = Path("/"),
+    openers: Mapping[str, Callable[[], Sampler]] | None = None,
+) -> Choice:
+    """Open the source that --power names. `auto` takes the first of jtop, sysfs and NVML that answers, and none where none does.
+
+    Args:
+        choice: one of `SOURCES`.
+        interval_s: --power_interval, seconds between readings.
+        device: --device; NVML measures the GPU that it means.
+        root: the file system to look at.
+        openers: stand for the sources, by name and in order.
+
+    Raises:
+        PowerError: the source that was named cannot be read; the message has the command that mends it.
+    """
+    if choice not in SOURCES:
+        raise PowerError(f"--power {choice}: use one of {', '.join(SOURCES)}")
+    check_interval(interval_s)
+    if choice == "none":
+        return Choice(None, "power: none, as asked")
+    if openers is None:
+        openers = {
+            "jtop": lambda: JtopSampler(interval_s, root=root),
+            "sysfs": lambda: SysfsSampler(interval_s, root),
+            "nvml": lambda: NvmlSampler(interval_s, device, root=root),
+        }
+    if choice != "auto":
+        sampler = openers[choice]()
+        return Choice(sampler, _describe(sampler, interval_s))
+    refused: list[str] = []
+    for opener in openers.values():
+        found = _try(opener)
+        if not isinstance(found, str):
+            return Choice(found, "; ".join([_describe(found, interval_s), *(f"not {reason}" for reason in refused)]))
+        # the remedies are for those who ask for this source by name
+        refused.append(found.partition(";")[0].partition(" (")[0])
+    return Choice(None, "; ".join(["power: none", *refused]))
+
+
+def _try(opener: Callable[[], Sampler]) -> Sampler | str:
+    """The source, or the reason why it cannot be read."""
+    try:
+        return opener()
+    except PowerError as error:
+        return str(error)
+
+
+def _describe(sampler: Sampler, asked_s: float) -> str:
+    text = f"power: {sampler.name} every {sampler.interval_s:g} s"
+    if sampler.interval_s != asked_s:
+        text += f" (another client of the service set that; {asked_s:g} s was asked for)"
+    return text

@@ -1,0 +1,249 @@
+"""The board as the jtop service tells it (jetson-stats, for Jetson). The service runs as root, so that more is known than under /sys.
+
+jetson-stats is under the AGPL: it is imported where the user has it, never bundled. Names of the API, units and behaviour were read in
+releases 4.3 and 7.2.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Mapping
+from multiprocessing.managers import RemoteError
+from pathlib import Path
+from typing import Any
+
+from savbench.board.memory import swap_io_mib, system_memory, unified_memory
+from savbench.board.power.base import PowerError, Reading, Scope, Stamp, check_interval
+from savbench.board.power.events import ThrottleWatch
+from savbench.board.power.files import read_text
+from savbench.board.power.sysfs import sum_name
+
+SOCKET = Path("/run/jtop.sock")
+START_S = 10.0
+"""How long the service gets to answer; the client itself would wait for ever."""
+CLOSE_S = 3.0
+STALE_S = 3.0
+"""The service counts as dead when it has published nothing new for so long, or for `STALE_INTERVALS`."""
+STALE_INTERVALS = 10
+OFFLINE_C = -256
+"""Temperature of a sensor that is off."""
+NO_STATE_YET = "Error connection"
+"""The client's message where the service has not published anything."""
+
+RESTART = "sudo systemctl restart jtop.service"
+JOIN_GROUP = "sudo usermod -aG jtop $USER"
+CONNECT_S = 2.0
+UPDATE = "sudo pip3 install -U jetson-stats"
+
+
+class JtopSampler:
+    """A client of the service. Readings come by themselves at the service's interval, which its first client decides for all.
+
+    Args:
+        interval_s: seconds between readings; what the service really does is in `interval_s` afterwards.
+        module: stands for the package `jtop`.
+        socket_path: where the service listens.
+        root: the file system to look at for what the service does not tell.
+
+    Raises:
+        PowerError: there is no service, or it does not let this user or this version in; names the command that mends it.
+    """
+
+    name = "jtop"
+    scope: Scope = "module"
+
+    def __init__(self, interval_s: float, module: Any = None, socket_path: Path = SOCKET, root: Path = Path("/")) -> None:
+        check_interval(interval_s)
+        self._jtop = _import() if module is None else module
+        self._root = root
+        self._throttle = ThrottleWatch(root)
+        self._readings: deque[Reading] = deque()
+        self._published = -1.0
+        """Uptime of the machine at which the service took the newest reading."""
+        self._started = False
+        self.interval_s = interval_s
+        _check_socket(socket_path, root)
+        self._client = self._connect(interval_s)
+        self._heard_s, self._heard_of = Stamp.now().t_s, self._published
+
+    def read(self) -> list[Reading]:
+        try:
+            alive = self._client.ok(spin=True)
+        except (self._jtop.JtopException, RemoteError, EOFError, OSError) as error:
+            raise PowerError(f"jtop: lost the service ({_line(error)}); {RESTART}") from error
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            # what the client's thread met while it took a state apart
+            raise PowerError(f"jtop: the service sent what is not understood here ({error!r}); {UPDATE} && {RESTART}") from error
+        if not alive:
+            raise PowerError(f"jtop: lost the service; {RESTART}")
+        now_s = Stamp.now().t_s
+        if self._published != self._heard_of:
+            self._heard_s, self._heard_of = now_s, self._published
+        silent_s = now_s - self._heard_s
+        if silent_s > max(STALE_S, STALE_INTERVALS * self.interval_s):
+            raise PowerError(f"jtop: the service has published nothing for {silent_s:.0f} s; {RESTART}")
+        return [self._readings.popleft() for _ in range(len(self._readings))]
+
+    def close(self) -> None:
+        # joins a thread that looks for installed libraries and may take its time
+        _within(CLOSE_S, self._client.close)
+
+    def _connect(self, interval_s: float) -> Any:
+        """
+        Raises:
+            PowerError: the service refused, or does not answer.
+        """
+        deadline_s = Stamp.now().t_s + START_S
+        while True:
+            client = self._jtop.jtop(interval_s)
+            client.attach(self._take)
+            error = self._start(client, deadline_s)
+            if error is None:
+                self.interval_s = float(client.interval)
+                self._started = True
+                return client
+            _within(CLOSE_S, client.close)
+            # the client waits three intervals for a first state, which a service that has just woken up may need longer for
+            if _line(error) != NO_STATE_YET or Stamp.now().t_s > deadline_s:
+                raise PowerError(_remedy(error)) from error
+
+    def _start(self, client: Any, deadline_s: float) -> BaseException | None:
+        """
+        Raises:
+            PowerError: the service does not answer in time.
+        """
+        errors: list[BaseException] = []
+
+        def start() -> None:
+            try:
+                client.start()
+            except (self._jtop.JtopException, RemoteError, EOFError, OSError) as error:
+                errors.append(error)
+
+        if not _within(max(1.0, deadline_s - Stamp.now().t_s), start):
+            raise PowerError(f"jtop: the service did not answer within {START_S:g} s; {RESTART}")
+        return errors[0] if errors else None
+
+    def _take(self, client: Any) -> None:
+        """Called by the client's thread for every state it gets.
+
+        It gets some twice, where it asks more often than the service publishes, and on connecting one that may be hours old.
+        """
+        published = float(client.uptime.total_seconds())
+        if published != self._published:
+            self._published = published
+            if self._started:
+                self._readings.append(self._reading(client, published))
+
+    def _reading(self, client: Any, published: float) -> Reading:
+        power, memory = client.power, client.memory
+        rails_mw = {name: float(rail["power"]) for name, rail in power.get("rail", {}).items()}
+        total = power.get("tot", {})
+        gpu: Mapping[str, Any] = next(iter(client.gpu.values()), {})
+        fans: Mapping[str, Any] = next(iter(client.fan.values()), {})
+        emc = memory.get("EMC", {})
+        use = system_memory(self._root)
+        # the service looks at the uptime first, at the power late, then publishes: on average half way between then and now
+        stamp = Stamp.now().earlier(self._age_s(published) / 2)
+        return Reading(
+            t_s=stamp.t_s,
+            unix_s=stamp.unix_s,
+            total_mw=_number(total.get("power")),
+            total_of=(total.get("name") or sum_name(rails_mw)) if total else "",
+            rails_mw=rails_mw,
+            gpu_load_pct=_number(gpu.get("status", {}).get("load")),
+            gpu_clock_khz=_number(gpu.get("freq", {}).get("cur")),
+            emc_pct=_number(emc.get("val")),
+            emc_khz=_number(emc.get("cur")),
+            temperatures_c={name.lower(): float(zone["temp"]) for name, zone in client.temperature.items() if zone["temp"] != OFFLINE_C},
+            ram_used_mib=use.used_mib,
+            swap_used_mib=use.swap_used_mib,
+            swap_io_mib=swap_io_mib(self._root),
+            fan_pct=_number(next(iter(fans.get("speed", [])), None)),
+            nvpmodel=None if client.nvpmodel is None else str(client.nvpmodel),
+            jetson_clocks=None if client.jetson_clocks is None else bool(client.jetson_clocks),
+            alarms=self._throttle.alarms(),
+            events=self._throttle.events(),
+        )
+
+    def _age_s(self, published: float) -> float:
+        """How long ago the service began a reading, which it stamps with the uptime. A container may show another one, hence the bounds."""
+        uptime = (read_text(self._root / "proc/uptime") or "").split()
+        age = float(uptime[0]) - published if uptime else 0.0
+        return min(max(age, 0.0), self.interval_s)
+
+
+def _import() -> Any:
+    """
+    Raises:
+        PowerError: jetson-stats is not installed for this Python.
+    """
+    before = multiprocessing.get_start_method(allow_none=True)
+    try:
+        module = importlib.import_module("jtop")
+    except ImportError as error:
+        raise PowerError(f"jtop: jetson-stats is not installed for this Python ({error}); pip install jetson-stats") from error
+    # 7.2 sets the start method of the whole process to fork when it is imported, which only its service needs
+    multiprocessing.set_start_method(before, force=True)
+    return module
+
+
+def _check_socket(path: Path, root: Path) -> None:
+    """
+    Raises:
+        PowerError: the service does not listen, or not to this user.
+    """
+    if not path.exists() and not unified_memory(root):
+        raise PowerError(
+            f"jtop: this is no Jetson and {path} does not exist; use --power nvml for a GPU, or --power none (in a container mount {path})"
+        )
+    if (problem := socket_problem(path)) is not None:
+        what, remedy = problem
+        raise PowerError(f"jtop: {what}; {remedy}" + (", then log in again" if remedy == JOIN_GROUP else ""))
+
+
+def socket_problem(path: Path) -> tuple[str, str] | None:
+    """What is wrong with the service's socket and the command that mends it, or None where the service listens and lets this user in."""
+    if not path.exists():
+        return f"the service is not running (no {path})", RESTART
+    if not os.access(path, os.R_OK | os.W_OK):
+        return f"this user may not open {path}", JOIN_GROUP
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(CONNECT_S)
+            client.connect(str(path))
+    except OSError as error:
+        return f"the service does not answer on {path} ({error.strerror or error})", RESTART
+    return None
+
+
+def _remedy(error: BaseException) -> str:
+    message = _line(error)
+    if "mismatch" in message.lower():
+        return f"jtop: {message}; {UPDATE} && {RESTART}, with the version of this Python: pip install -U jetson-stats"
+    if isinstance(error, PermissionError) or "access" in message:
+        return f"jtop: {message}; {JOIN_GROUP}, then log in again"
+    return f"jtop: {message}; {RESTART}"
+
+
+def _line(error: BaseException) -> str:
+    """The message in one line, without the command that it recommends itself, which does more than is needed."""
+    message = str(error).partition("Please")[0]
+    return " ".join(message.split()).rstrip(". ") or type(error).__name__
+
+
+def _within(seconds: float, action: Any) -> bool:
+    """Run an action that may never return in a thread of its own. False where it has not returned in time."""
+    thread = threading.Thread(target=action, name="jtop-client", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

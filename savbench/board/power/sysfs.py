@@ -1,0 +1,236 @@
+"""The board as the kernel shows it under /sys: INA3221 power monitors, thermal zones, clocks, fan. No service and no root needed.
+
+Names and units of the files: Linux' Documentation/hwmon/ina3221.rst, Documentation/driver-api/thermal/sysfs-api.rst and NVIDIA's Jetson
+Linux Developer Guide, "Platform Power and Performance". What only root may read, the memory controller's clock and use, is left out
+for others.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from savbench.board.memory import swap_io_mib, system_memory, unified_memory
+from savbench.board.power.base import PowerError, Reading, Scope, Stamp, check_interval
+from savbench.board.power.events import ThrottleWatch
+from savbench.board.power.files import read_number, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TOTAL_RAILS = ("VDD_IN", "POM_5V_IN")
+"""Rails that everything else is behind, on Orin NX and Nano, Xavier NX and on Nano. Where there is none, as on AGX Orin, rails add up."""
+
+FAILURES_IN_A_ROW = 10
+"""After so many the source counts as gone; fewer are passed over, since a busy I2C bus now and then refuses one read."""
+
+GPU_NAMES = re.compile(r"gpu|g[avp]1[01]b")
+"""Names of a Jetson's GPU among the devfreq devices: `gpu` or `ga10b` on Orin, `gv11b` and `gp10b` before it."""
+
+
+@dataclass(frozen=True)
+class Rail:
+    """One channel of an INA3221."""
+
+    name: str
+    volt: Path
+    """File with mV."""
+    current: Path
+    """File with mA."""
+
+    def read_mw(self) -> float:
+        """
+        Raises:
+            OSError: the monitor does not answer. ValueError: it answered with no number.
+        """
+        return int(self.volt.read_bytes()) * int(self.current.read_bytes()) / 1000
+
+
+class SysfsSampler:
+    """Reads the files once per call.
+
+    Args:
+        interval_s: seconds between readings, which the caller keeps.
+        root: the file system to look at.
+
+    Raises:
+        PowerError: there is no power monitor, or it may not be read.
+    """
+
+    name = "sysfs"
+    scope: Scope = "module"
+
+    def __init__(self, interval_s: float, root: Path = Path("/")) -> None:
+        check_interval(interval_s)
+        self.interval_s = interval_s
+        self._root = root
+        self._rails = find_rails(root)
+        if not self._rails:
+            raise PowerError(_no_rails(root))
+        try:
+            for rail in self._rails:
+                rail.read_mw()
+        except (OSError, ValueError) as error:
+            raise PowerError(f"sysfs: the power monitor cannot be read ({error}); run as root, or use --power jtop") from error
+        self._zones = find_zones(root)
+        self._gpu = _find_gpu(root)
+        self._fan = _find_fan(root)
+        self._throttle = ThrottleWatch(root)
+        self._modes = _power_modes(root)
+        self._failures = 0
+
+    def read(self) -> list[Reading]:
+        begun = Stamp.now()
+        try:
+            rails_mw = {rail.name: rail.read_mw() for rail in self._rails}
+        except (OSError, ValueError) as error:
+            self._failures += 1
+            if self._failures >= FAILURES_IN_A_ROW:
+                raise PowerError(f"sysfs: the power monitor stopped answering ({error}); see `dmesg`") from error
+            return []
+        self._failures = 0
+        # a rail's moment is on average half way through them
+        stamp = begun.earlier((begun.t_s - Stamp.now().t_s) / 2)
+        total_mw, total_of = split_total(rails_mw)
+        memory = system_memory(self._root)
+        emc_khz, emc_pct = self._emc()
+        return [
+            Reading(
+                t_s=stamp.t_s,
+                unix_s=stamp.unix_s,
+                total_mw=total_mw,
+                total_of=total_of,
+                rails_mw=rails_mw,
+                gpu_load_pct=None if self._gpu is None else _scaled(self._gpu / "device/load", 0.1),
+                gpu_clock_khz=None if self._gpu is None else _scaled(self._gpu / "cur_freq", 1e-3),
+                emc_pct=emc_pct,
+                emc_khz=emc_khz,
+                temperatures_c=read_zones(self._zones),
+                ram_used_mib=memory.used_mib,
+                swap_used_mib=memory.swap_used_mib,
+                swap_io_mib=swap_io_mib(self._root),
+                fan_pct=None if self._fan is None else _scaled(self._fan, 100 / 255),
+                nvpmodel=self._nvpmodel(),
+                jetson_clocks=self._clocks_held(),
+                alarms=self._throttle.alarms(),
+                events=self._throttle.events(),
+            )
+        ]
+
+    def close(self) -> None:
+        pass
+
+    def _emc(self) -> tuple[float | None, float | None]:
+        """Clock in kHz and use in % of the memory controller, whose activity monitor counts kHz times percent."""
+        kernel = self._root / "sys/kernel"
+        khz = _scaled(kernel / "debug/bpmp/debug/clk/emc/rate", 1e-3)
+        for name in ("debug/cactmon/mc_all", "debug/bpmp/debug/actmon/mc_all_avg_activity", "actmon_avg_activity/mc_all"):
+            activity = read_number(kernel / name)
+            if activity is not None:
+                return khz, activity / khz if khz else None
+        return khz, None
+
+    def _nvpmodel(self) -> str | None:
+        """`nvpmodel` notes the mode that it set, for example `pmode:0002`; names are in its configuration."""
+        state = re.search(r"pmode:(\d+)", read_text(self._root / "var/lib/nvpmodel/status") or "")
+        if state is None:
+            return None
+        number = int(state[1])
+        return self._modes.get(number, str(number))
+
+    def _clocks_held(self) -> bool | None:
+        """jetson_clocks sets the lower limits of the clocks to the upper ones."""
+        limits = [] if self._gpu is None else [(self._gpu / "min_freq", self._gpu / "max_freq")]
+        policies = sorted((self._root / "sys/devices/system/cpu/cpufreq").glob("policy*"))
+        limits += [(policy / "scaling_min_freq", policy / "scaling_max_freq") for policy in policies]
+        values = [(read_number(low), read_number(high)) for low, high in limits]
+        known = [low == high for low, high in values if low is not None and high is not None]
+        return all(known) if known else None
+
+
+def find_rails(root: Path) -> list[Rail]:
+    """Every connected channel of every INA3221, by name. The monitors' seventh label is the sum of their shunts and no rail."""
+    rails = []
+    folders = {path.parent for path in (root / "sys/bus/i2c/devices").glob("*/hwmon/hwmon*/in*_label")}
+    folders |= {path.parent for path in (root / "sys/class/hwmon").glob("hwmon*/name") if read_text(path) == "ina3221"}
+    seen: set[Path] = set()
+    for folder in sorted(folders):
+        # both trees lead to the same device
+        if (device := folder.resolve()) in seen:
+            continue
+        seen.add(device)
+        for channel in range(1, 4):
+            label = read_text(folder / f"in{channel}_label")
+            volt, current = folder / f"in{channel}_input", folder / f"curr{channel}_input"
+            if label and "NC" not in label and volt.exists() and current.exists():
+                rails.append(Rail(label, volt, current))
+    return rails
+
+
+def split_total(rails_mw: dict[str, float]) -> tuple[float, str]:
+    """Take the rail that is the total out of the rails, or add them up. Returns the total and what it is."""
+    for name in TOTAL_RAILS:
+        if name in rails_mw:
+            return rails_mw.pop(name), name
+    return sum(rails_mw.values()), sum_name(rails_mw)
+
+
+def sum_name(rails: Mapping[str, object]) -> str:
+    return " + ".join(sorted(rails))
+
+
+def find_zones(root: Path) -> dict[str, Path]:
+    """The file with the temperature of every thermal zone, in thousandths of a degree, by the zone's short name."""
+    zones: dict[str, Path] = {}
+    for folder in sorted((root / "sys/class/thermal").glob("thermal_zone*"), key=lambda path: int(re.sub(r"\D", "", path.name) or 0)):
+        kind = read_text(folder / "type")
+        if kind:
+            zones.setdefault(zone_name(kind), folder / "temp")
+    return zones
+
+
+def zone_name(kind: str) -> str:
+    """`CPU-therm` and `cpu-thermal` are both `cpu`, so that releases of JetPack and sources of telemetry agree."""
+    return re.split("[-_]", kind, maxsplit=1)[0].lower()
+
+
+def read_zones(zones: Mapping[str, Path]) -> dict[str, float]:
+    """Temperatures in C of the zones that answer; a zone whose part of the chip is off refuses to be read."""
+    values = {name: _scaled(path, 1e-3) for name, path in zones.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _no_rails(root: Path) -> str:
+    if unified_memory(root):
+        return (
+            "sysfs: no INA3221 power monitor under /sys/bus/i2c/devices; on this Jetson check `ls /sys/class/hwmon/*/name` "
+            "(in a container mount /sys), or use --power none"
+        )
+    return "sysfs: this is no Jetson, there is no INA3221 power monitor; use --power nvml for a GPU, or --power none"
+
+
+def _find_gpu(root: Path) -> Path | None:
+    for folder in sorted((root / "sys/class/devfreq").glob("*")):
+        name = read_text(folder / "device/of_node/name") or folder.name.rpartition(".")[2]
+        if GPU_NAMES.fullmatch(name.strip("\0")):
+            return folder
+    return None
+
+
+def _find_fan(root: Path) -> Path | None:
+    for folder in sorted((root / "sys/class/hwmon").glob("hwmon*")):
+        if read_text(folder / "name") == "pwmfan" and (folder / "pwm1").exists():
+            return folder / "pwm1"
+    return None
+
+
+def _power_modes(root: Path) -> dict[int, str]:
+    text = read_text(root / "etc/nvpmodel.conf") or ""
+    return {int(number): name for number, name in re.findall(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", text)}
+
+
+def _scaled(path: Path, factor: float) -> float | None:
+    value = read_number(path)
+    return None if value is None else value * factor

@@ -1,0 +1,169 @@
+"""The board beside a run: one recorder of power, heat and clocks for all arms, and what it says of each object.
+
+It lives in the supervisor. Linux has one `time.perf_counter` for all processes, so the frames that a worker times can be looked up in
+readings taken here: the process that is timed shares nothing with the sampling, and the telemetry outlives a worker that is killed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from savbench.board.cooling import cool_down
+from savbench.board.power.base import PowerError
+from savbench.board.power.choose import open_source
+from savbench.board.power.energy import max_gap_s, mean_w, summarise
+from savbench.board.power.recorder import Recorder
+from savbench.board.power.telemetry import Mark, TelemetryLog
+from savbench.board.validity import CLOCKS_NOT_LOCKED, judge
+from savbench.results.power import PowerSummary
+from savbench.results.telemetry import TELEMETRY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from savbench.plan.config import RunConfig
+    from savbench.results.rows import SummaryRow
+    from savbench.results.telemetry import Phase
+
+SETTLE_S = 1.5
+"""After a worker has ended, before idling is measured: the GPU takes a moment to clock down."""
+FIRST_READING_S = 5.0
+IDLE_S = 3.0
+"""How long idle power is measured before an arm."""
+
+
+class BoardWatch:
+    """Use as a context manager around a run; without a source it does nothing and costs nothing.
+
+    Attributes:
+        why: one line for people: which source is read, and why not others.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        """
+        Raises:
+            PowerError: the source that --power names cannot be read.
+        """
+        choice = open_source(config.power, config.power_interval_s, config.device)
+        if config.strict and choice.sampler is None:
+            raise PowerError(f"--strict needs to see the board ({choice.why}); name a source with --power to learn what it lacks")
+        self.why = choice.why
+        self._sampler = choice.sampler
+        self._recorder: Recorder | None = None
+        self._log: TelemetryLog | None = None
+        self._idle_w: dict[str, float | None] = {}
+        """By arm."""
+
+    def __enter__(self) -> BoardWatch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._recorder is not None:
+            self._recorder.stop()
+        elif self._sampler is not None:
+            self._sampler.close()
+        if self._log is not None:
+            self._log.close()
+
+    def record_into(self, folder: Path) -> None:
+        """Begin to record, with telemetry.csv in a run's folder.
+
+        Raises:
+            ResultsError: the file there is of another version.
+        """
+        if self._sampler is not None:
+            self._log = TelemetryLog(folder / TELEMETRY, self._sampler.name)
+            self._recorder = Recorder(self._sampler, self._log.add)
+            self._recorder.start()
+
+    def measure_idle(self, arm_id: str, stop_requested: Callable[[], bool]) -> None:
+        """Measure the power of the board with no model loaded, before an arm's first worker begins; later ones are not waited for again."""
+        if self._recorder is None or arm_id in self._idle_w:
+            return
+        _wait(SETTLE_S, stop_requested)
+        begin = time.perf_counter()
+        self.mark("idle", begin, arm_id)
+        _wait(IDLE_S, stop_requested)
+        end = time.perf_counter()
+        self.mark("", end, arm_id)
+        gap_s = max_gap_s(self._recorder.sampler.interval_s)
+        self._idle_w[arm_id] = mean_w(self._recorder.around(begin, end), (begin, end), max_gap_s=gap_s)
+
+    def cool_down(
+        self, arm_id: str, target_c: float, tell: Callable[[str], None], stop_requested: Callable[[], bool], at_least_s: float
+    ) -> str:
+        """As `savbench.board.cooling.cool_down`; where there is no temperature to read, nothing is waited for and nothing said."""
+        if self._temperature_c() is None:
+            return ""
+        self.mark("cooling", time.perf_counter(), arm_id)
+        try:
+            return cool_down(self._temperature_c, target_c, tell, stop_requested, at_least_s=at_least_s)
+        finally:
+            self.mark("", time.perf_counter(), arm_id)
+
+    def unfit(self) -> str:
+        """Why no row can be valid as things are, however long one waits; empty where nothing is known to be wrong."""
+        if self._recorder is None:
+            return "nothing is read of the board"
+        self._recorder.wait_past(float("-inf"), FIRST_READING_S)
+        if self._recorder.died:
+            return self._recorder.died
+        newest = self._recorder.newest()
+        if newest is None:
+            return f"{self._recorder.sampler.name}: no reading within {FIRST_READING_S:g} s; name another source with --power"
+        return CLOCKS_NOT_LOCKED if newest.jetson_clocks is False else ""
+
+    def died(self) -> str:
+        """Why there are no readings any longer; empty while they come."""
+        return "" if self._recorder is None else self._recorder.died
+
+    def _temperature_c(self) -> float | None:
+        if self._recorder is None or self._recorder.died:
+            return None
+        newest = self._recorder.newest()
+        return None if newest is None else newest.hottest_c
+
+    def mark(self, phase: Phase, t_s: float, arm_id: str, video: str = "", object_name: str = "") -> None:
+        """From `t_s` on, on the clock of `time.perf_counter`, readings belong to this phase."""
+        if self._log is not None:
+            self._log.mark(Mark(t_s, phase, arm_id, video, object_name))
+
+    def add_to(self, row: SummaryRow, spans: Sequence[tuple[float, float]], idle_of: str = "") -> None:
+        """Put what the board went through during the timed frames into an object's row.
+
+        Args:
+            idle_of: arm before which idling was measured, where that is not the row's own.
+            spans: beginning and end of every timed frame, on the clock of `time.perf_counter`.
+        """
+        recorder = self._recorder
+        if recorder is None or not spans:
+            row.validity = judge(PowerSummary(), row.background_cpus)
+            return
+        sampler = recorder.sampler
+        begin, end = spans[0][0], spans[-1][1]
+        recorder.wait_past(end, 2 * sampler.interval_s + 0.5)
+        summary = summarise(
+            recorder.around(begin, end),
+            spans,
+            source=sampler.name,
+            scope=sampler.scope,
+            interval_s=sampler.interval_s,
+            idle_w=self._idle_w.get(row.arm_id, self._idle_w.get(idle_of)),
+            device=row.device,
+            died=recorder.died,
+        )
+        # a session of several objects has a row for each, over the same frames
+        recorder.forget(begin)
+        for column in fields(PowerSummary):
+            value: Any = getattr(summary, column.name)
+            setattr(row, column.name, value)
+        row.validity = judge(summary, row.background_cpus)
+
+
+def _wait(seconds: float, stop_requested: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while not stop_requested() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(0.2, left))

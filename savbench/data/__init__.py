@@ -1,0 +1,3 @@
+"""What is on disk: splits, frames, video files, masks, CSV files, and the prompts made of them; `demo` writes a split of its own.
+
+Imports `runners.base` alone. Begin with `dataset` (a split, its videos and objects), then `feed` (what a session is fed)."""

@@ -1,0 +1,1 @@
+"""Synthetic video with exact ground truth: outlines, textures, motion, scenes. `savbench.data.demo.split` writes it in SA-V layout."""

@@ -1,0 +1,126 @@
+"""What a session is fed: the objects it tracks, from which prompts, and the frames of the clip in step with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runners.base import Clip, RunnerError
+from savbench.data.dataset import NothingToTrackError, first_prompt
+from savbench.data.frames import ReadAhead
+from savbench.data.prompts import make_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from runners.base import Frame, Prompt, PromptKind
+    from savbench.data.dataset import SplitObject, SplitVideo
+    from savbench.data.masks import BoolMask
+
+
+@dataclass(frozen=True)
+class Track:
+    """One object, tracked from one prompt."""
+
+    obj: SplitObject
+    prompt: Prompt
+    prompt_frame: int
+    """Frame of the clip that is prompted: the first on which the object is seen."""
+
+
+class PromptMaker:
+    """Makes tracks of a clip's objects. The mask of an object's first frame is decoded once, whatever is made of it."""
+
+    def __init__(self, video: SplitVideo, num_points: int, stride: int) -> None:
+        """
+        Args:
+            video: the clip, already cut to its last frame.
+            num_points: clicks of a points prompt.
+            stride: every so many frames are fed.
+        """
+        self._video = video
+        self._num_points = num_points
+        self._stride = stride
+        self._first: dict[str, tuple[int, BoolMask]] = {}
+
+    def track(self, obj: SplitObject, kind: PromptKind) -> Track:
+        """
+        Raises:
+            ClipError: the clip or the object's masks cannot be used.
+            NothingToTrackError: no frame is fed after the one to prompt.
+        """
+        if obj.object not in self._first:
+            self._first[obj.object] = first_prompt(obj, self._video.read_size())
+        frame, mask_hw = self._first[obj.object]
+        if frame + self._stride >= len(self._video.frames):
+            raise NothingToTrackError(
+                f"{obj.folder}: first seen on frame {frame} of the {len(self._video.frames)} that are run; nothing is left to track"
+            )
+        return Track(obj, make_prompt(kind, mask_hw, object_id=1, num_points=self._num_points), frame)
+
+
+def sessions_of(tracks: Iterable[Track], stride: int, *, takes_late_objects: bool) -> list[list[Track]]:
+    """Which tracks of a clip can be one session, in the order of their prompts.
+
+    Args:
+        stride: every so many frames are fed; tracks whose prompts are not in step with each other cannot share them.
+        takes_late_objects: whether the model takes an object while it tracks others; where not, a session's prompts are on one frame.
+    """
+    sessions: dict[int, list[Track]] = {}
+    for track in sorted(tracks, key=lambda track: track.prompt_frame):
+        sessions.setdefault(track.prompt_frame % stride if takes_late_objects else track.prompt_frame, []).append(track)
+    return list(sessions.values())
+
+
+class Feed:
+    """The frames that a runner is fed, by their position among them.
+
+    With a stride they are the frames in step with the prompted ones, so that those are among them whatever their numbers.
+    """
+
+    def __init__(self, video: SplitVideo, tracks: Sequence[Track], stride: int) -> None:
+        """
+        Args:
+            tracks: of one session, see `sessions_of`; at least one.
+
+        Raises:
+            ClipError: the first frame cannot be read.
+        """
+        self._source = video.frames
+        self.size_hw = video.read_size()
+        self._reader = self._source.reader(self.size_hw)
+        first = min(track.prompt_frame for track in tracks)
+        self._frames = range(first % stride, len(video.frames), stride)
+        if any((track.prompt_frame - first) % stride for track in tracks):
+            raise RunnerError("the prompts of a session are not in step with its stride; report this as a bug")
+        self.start = first // stride
+        """Position of the first prompted frame."""
+        files = self._source.files
+        self.clip = Clip(
+            video.name, len(self._frames), *self.size_hw, None if files is None else tuple(files[frame] for frame in self._frames)
+        )
+
+    @property
+    def to_track(self) -> int:
+        """Number of frames after the first prompted one."""
+        return len(self._frames) - 1 - self.start
+
+    def read(self, position: int) -> Frame:
+        """Decode the frame at this position.
+
+        Raises:
+            ClipError: it is unreadable or of another size.
+        """
+        return self._reader.read(self._frames[position])
+
+    def read_ahead(self, position: int, ahead: int) -> ReadAhead:
+        """The frames from this position to the last one, so many of them decoded ahead; to be closed."""
+        return ReadAhead(self._source, self._frames[position:], ahead, self.size_hw)
+
+    def frame_at(self, position: int) -> int:
+        """Frame of the clip at this position."""
+        return self._frames[position]
+
+    def position_at(self, frame: int) -> int:
+        """Position of the last frame fed up to this frame of the clip."""
+        return (frame - self._frames.start) // self._frames.step

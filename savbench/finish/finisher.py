@@ -1,0 +1,138 @@
+"""The process that finishes what a worker delivers: scores the masks, writes masks and overlays.
+
+It serves all arms of a run, so that the ground truth is decoded once for all of them, and works while the worker tracks the next clip, at
+the lowest priority. One task is a line of JSON on standard input, one answer a line on the events' pipe, in the same order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from savbench.data.dataset import ClipError, open_split
+from savbench.data.feed import PromptMaker
+from savbench.finish.saving import save_masks, save_overlay
+from savbench.finish.scoring import TruthMasks, score_object
+from savbench.plan.arms import Arm
+from savbench.plan.config import RunConfig
+from savbench.results.delivery import Delivery
+from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from savbench.data.dataset import SplitVideo
+    from savbench.data.masks import CompressedMask
+
+LOWEST_PRIORITY = 19
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A row that has everything, or why it cannot have its scores."""
+
+    row: SummaryRow
+    frames: list[FrameRow]
+    streaming: list[StreamingRow]
+    error: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Finished:
+        frames, streaming = [FrameRow(**frame) for frame in data["frames"]], [StreamingRow(**frame) for frame in data["streaming"]]
+        return cls(SummaryRow(**data["row"]), frames, streaming, data["error"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until standard input ends. The first line is the run: its settings and the name of its split."""
+    parser = argparse.ArgumentParser(description="Scores what workers deliver; started by the supervisor.")
+    parser.add_argument("--events", type=int, required=True)
+    args = parser.parse_args(argv)
+    os.nice(LOWEST_PRIORITY)
+    with os.fdopen(args.events, "w", encoding="utf-8") as answers:
+        run = json.loads(sys.stdin.readline())
+        finisher = Finisher(RunConfig.from_json(run["config"]), run["split_name"])
+        for line in sys.stdin:
+            task = json.loads(line)
+            answers.write(json.dumps(finisher.finish(Arm(**task["arm"]), Delivery.from_event(task["delivery"])).to_json()) + "\n")
+            answers.flush()
+    return 0
+
+
+class Finisher:
+    """Finishes rows of one run, one at a time."""
+
+    def __init__(self, config: RunConfig, split_name: str) -> None:
+        self._config = config
+        self._split = open_split(config.split_dir, split_name)
+        self._truths = TruthMasks()
+        self._video: SplitVideo | None = None
+
+    def finish(self, arm: Arm, delivery: Delivery) -> Finished:
+        """Score a row and write what was asked for. What cannot be done is told in the answer and leaves the rest as it was."""
+        row, frames = delivery.row, delivery.frames
+        try:
+            self._score(row, frames, delivery.masks)
+            if delivery.streaming:
+                self._score_streaming(row, delivery.streaming, delivery.known)
+            self._save(arm, row, frames, delivery.masks)
+        except (ClipError, OSError) as error:
+            traceback.print_exc()
+            return Finished(row, frames, delivery.streaming, f"the masks could not be scored or written: {error}")
+        return Finished(row, frames, delivery.streaming)
+
+    def _score(self, row: SummaryRow, frames: list[FrameRow], masks: Mapping[int, CompressedMask]) -> None:
+        begun = time.perf_counter()
+        obj = self._opened(row.video).object(row.object)
+        score, of_frame = score_object(obj, masks, _size_of(row), self._truths)
+        for frame in frames:
+            if not frame.repeat and frame.frame in of_frame:
+                frame.J, frame.F = of_frame[frame.frame]
+        row.frames_scored = 0
+        if score is not None:
+            row.J, row.F, row.JandF, row.frames_scored = score.J, score.F, score.JandF, score.frames_scored
+        row.score_ms = (time.perf_counter() - begun) * 1e3
+
+    def _score_streaming(self, row: SummaryRow, streaming: list[StreamingRow], known: Mapping[int, CompressedMask]) -> None:
+        """Score what was known at the moment of each annotated frame, against the ground truth of that frame."""
+        obj = self._opened(row.video).object(row.object)
+        score, of_frame = score_object(obj, known, _size_of(row), self._truths)
+        for frame in streaming:
+            if frame.frame in of_frame:
+                frame.J, frame.F = of_frame[frame.frame]
+        if score is not None:
+            row.streaming_J, row.streaming_F, row.streaming_JandF = score.J, score.F, score.JandF
+
+    def _save(self, arm: Arm, row: SummaryRow, frames: list[FrameRow], masks: Mapping[int, CompressedMask]) -> None:
+        config, video = self._config, self._opened(row.video)
+        if config.out_dir is None:
+            raise ValueError("a run has a folder before it saves into it")
+        obj = video.object(row.object)
+        if config.save_masks:
+            save_masks(config.out_dir, arm, obj, masks, _size_of(row))
+        if config.save_overlays:
+            scores = {frame.frame: frame.J for frame in frames if frame.frame is not None and frame.J is not None}
+            prompts = PromptMaker(video, config.num_points, config.frame_stride)
+            row.overlay = save_overlay(config.out_dir, arm, video, obj, masks, scores, prompts, self._truths)
+
+    def _opened(self, name: str) -> SplitVideo:
+        """The clip, cut to --max_frames; the last one is kept."""
+        if self._video is None or self._video.name != name:
+            self._video = self._split.video(name).take(self._config.max_frames)
+        return self._video
+
+
+def _size_of(row: SummaryRow) -> tuple[int, int]:
+    return row.video_height or 0, row.video_width or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

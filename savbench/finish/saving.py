@@ -1,0 +1,79 @@
+"""What a run may leave behind beside figures: overlays to look at and masks for the official evaluator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from savbench.data.feed import PromptMaker
+from savbench.data.masks import CompressedMask, save_object_masks
+from savbench.finish.overlay import OverlayWriter, overlay_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from runners.base import PromptKind
+    from savbench.data.dataset import SplitObject, SplitVideo
+    from savbench.finish.scoring import TruthMasks
+    from savbench.plan.arms import Arm
+
+FRAMES_PER_SECOND = 24
+MASKS_DIR = "masks"
+
+
+def save_masks(out_dir: Path, arm: Arm, obj: SplitObject, masks: Mapping[int, CompressedMask], size_hw: tuple[int, int]) -> None:
+    """Write an object's predictions for the official evaluator, an empty mask for every annotated frame that has none.
+
+    Args:
+        out_dir: the run's folder.
+        masks: by frame of the clip.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    nothing = CompressedMask.of(np.zeros(size_hw, np.bool_))
+    named = {path.stem: masks.get(frame, nothing) for frame, path in obj.annotations}
+    save_object_masks(out_dir / MASKS_DIR, arm.arm_id, obj.video, obj.object, named)
+
+
+def save_overlay(
+    out_dir: Path,
+    arm: Arm,
+    video: SplitVideo,
+    obj: SplitObject,
+    masks: Mapping[int, CompressedMask],
+    scores: Mapping[int, float],
+    prompts: PromptMaker,
+    truths: TruthMasks,
+) -> str:
+    """Write a video of an object with the masks drawn in. Returns its path relative to the run's folder.
+
+    Args:
+        out_dir: the run's folder.
+        masks: by frame of the clip.
+        scores: J by frame of the clip, where it is scored.
+
+    Raises:
+        ClipError: a frame or a mask of the ground truth cannot be read.
+        OSError: the video cannot be written.
+    """
+    size_hw = video.read_size()
+    path = overlay_path(obj.video, obj.object, arm.arm_id)
+    truth_of = dict(obj.annotations)
+    prompted = prompts.track(obj, cast("PromptKind", arm.prompt))
+    nothing = np.zeros(size_hw, np.bool_)
+    score = ""
+    with OverlayWriter(out_dir / path, *size_hw, FRAMES_PER_SECOND) as writer, video.frames.reader(size_hw) as reader:
+        for index in range(len(video.frames)):
+            if index in scores:
+                score = f"J {scores[index]:.3f}  "
+            writer.add(
+                reader.read(index),
+                masks[index].unpack() if index in masks else nothing,
+                truth_hw=truths.read(truth_of[index], size_hw) if index in truth_of else None,
+                prompt=prompted.prompt if index == prompted.prompt_frame else None,
+                caption=f"frame {index}  {score}{obj.video}/{obj.object}  {arm.label}",
+            )
+    return str(path)

@@ -1,0 +1,69 @@
+"""Predicted masks against the ground truth of one object, whose masks are decoded once however many arms are scored against them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from savbench.data.dataset import read_mask
+from savbench.data.masks import BoolMask, CompressedMask
+from savbench.finish.metrics import ObjectScorer, frames_to_score
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from savbench.data.dataset import SplitObject
+    from savbench.results.scores import ObjectScore
+
+TRUTH_BYTES = 256 << 20
+"""Ground truth that is kept, compressed. The whole SA-V validation split takes about 80 MB."""
+
+
+class TruthMasks:
+    """Reads ground-truth masks and remembers them, compressed: decoding the PNGs is most of what scoring costs."""
+
+    def __init__(self, max_bytes: int = TRUTH_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._masks: OrderedDict[Path, CompressedMask] = OrderedDict()
+
+    def read(self, path: Path, size_hw: tuple[int, int]) -> BoolMask:
+        """(height, width), bool. Raises as `savbench.data.dataset.read_mask`."""
+        known = self._masks.get(path)
+        if known is not None:
+            self._masks.move_to_end(path)
+            return known.unpack()
+        mask_hw = read_mask(path, size_hw)
+        compressed = self._masks[path] = CompressedMask.of(mask_hw)
+        self._bytes += compressed.nbytes
+        while self._bytes > self._max_bytes:
+            self._bytes -= self._masks.popitem(last=False)[1].nbytes
+        return mask_hw
+
+
+def score_object(
+    obj: SplitObject, masks: Mapping[int, CompressedMask], size_hw: tuple[int, int], truths: TruthMasks
+) -> tuple[ObjectScore | None, dict[int, tuple[float, float]]]:
+    """Score the annotated frames as the official evaluator does; a frame without a prediction, before the prompt, is an empty one.
+
+    Args:
+        masks: predictions by frame of the clip.
+        size_hw: (height, width) of the video.
+
+    Returns:
+        The object's score, None where no frame counts; and (J, F) by frame of the clip.
+
+    Raises:
+        ClipError: a mask of the ground truth cannot be read.
+    """
+    scorer = ObjectScorer()
+    of_frame = {}
+    for frame, path in frames_to_score(obj.annotations):
+        prediction_hw = masks[frame].unpack() if frame in masks else np.zeros(size_hw, np.bool_)
+        score = scorer.feed_frame(prediction_hw, truths.read(path, size_hw))
+        if score is not None:
+            of_frame[frame] = (score.J, score.F)
+    return scorer.conclude(), of_frame

@@ -1,0 +1,206 @@
+"""What a session needs of the processor that runs the model: contexts of autocast and attention, peaks of memory, a name."""
+
+from __future__ import annotations
+
+import contextlib
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attention import AttentionError
+from runners.base import RunnerError
+from savbench.board.memory import unified_memory
+from savbench.measure.memory import gpu_memory, reset_torch_peaks, torch_peaks
+from savbench.plan.config import NOT_APPLICABLE
+from savbench.results.environment import cpu_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from savbench.measure.memory import GpuMemory
+
+
+class AttentionCounts(Protocol):
+    """What a choice of attention has seen, as `attention.choice.Chosen` counts it."""
+
+    @property
+    def fell_back(self) -> int | None:
+        """Calls that no native kernel could serve and the manual computation did; None but under `fallback`."""
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """Number of such calls by reason."""
+
+
+class Device(Protocol):
+    """The processor as a session sees it."""
+
+    name: str
+    """Name of the processor, for the row."""
+    torch_version: str
+    """Empty where torch is not used."""
+    shares_memory: bool
+    """Whether the model and the CPU use the same memory, as on a Jetson."""
+
+    def autocast(self, dtype: str) -> AbstractContextManager[object]:
+        """The context that every call of the runner is made in."""
+
+    def attention(self, choice: str) -> AbstractContextManager[AttentionCounts]:
+        """The context in which attention is computed as chosen."""
+
+    def observe(self, function: Callable[[], object]) -> Mapping[str, int]:
+        """Call the function once, untimed, and tell which attention kernels served how many calls in it."""
+
+    def warming_up(self) -> AbstractContextManager[object]:
+        """The context of the warm-up."""
+
+    def reset_peaks(self) -> None:
+        """Forget the peaks of GPU memory so far."""
+
+    def peaks_mib(self) -> tuple[float | None, float | None]:
+        """Peaks of allocated and reserved GPU memory since the reset, in MiB; None where there is no GPU."""
+
+    def gpu_memory_mib(self) -> GpuMemory | None:
+        """GPU memory in use now; None where there is no GPU."""
+
+
+class _NoAttention:
+    fell_back: int | None = None
+    reasons: Mapping[str, int] = MappingProxyType({})
+
+
+class PlainCpu:
+    """The CPU, for models that do without torch."""
+
+    torch_version = ""
+
+    def __init__(self) -> None:
+        self.name = cpu_name()
+        self.shares_memory = unified_memory()
+
+    def autocast(self, dtype: str) -> AbstractContextManager[object]:
+        if dtype != NOT_APPLICABLE:
+            raise ValueError(f"a model without torch knows no autocast to {dtype}")
+        return contextlib.nullcontext()
+
+    def attention(self, choice: str) -> AbstractContextManager[AttentionCounts]:
+        if choice != NOT_APPLICABLE:
+            raise ValueError(f"a model without torch knows no attention {choice}")
+        return contextlib.nullcontext(_NoAttention())
+
+    def observe(self, function: Callable[[], object]) -> Mapping[str, int]:
+        function()
+        return {}
+
+    def warming_up(self) -> AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def reset_peaks(self) -> None:
+        pass
+
+    def peaks_mib(self) -> tuple[float | None, float | None]:
+        return None, None
+
+    def gpu_memory_mib(self) -> GpuMemory | None:
+        return None
+
+
+def check_attention(choice: str, dtype: str, device: str) -> None:
+    """Refuse a choice of attention that this machine cannot run, before the model is built. Loads torch.
+
+    Args:
+        device: as on the command line.
+
+    Raises:
+        RunnerError: it cannot run, or there is no such device.
+    """
+    from attention.choice import check
+    from runners.torch_common import resolve_device
+
+    with _refusals_as_runner_errors():
+        check(choice, dtype, resolve_device(device))
+
+
+@contextlib.contextmanager
+def _refusals_as_runner_errors() -> Iterator[None]:
+    try:
+        yield
+    except AttentionError as error:
+        raise RunnerError(str(error)) from error
+
+
+class TorchDevice:
+    """A device of torch, which this class is given so that importing this module does not load it."""
+
+    def __init__(self, torch: Any, device: str) -> None:
+        """`device` as the built model reports it, for example `cpu` or `cuda:0`."""
+        self._torch = torch
+        self._device = torch.device(device)
+        self.torch_version = str(torch.__version__)
+        if self._device.type == "cuda":
+            self.name = str(torch.cuda.get_device_name(self._device))
+            self.shares_memory = bool(torch.cuda.get_device_properties(self._device).is_integrated)
+        else:
+            self.name = cpu_name()
+            self.shares_memory = unified_memory()
+
+    @contextlib.contextmanager
+    def autocast(self, dtype: str) -> Iterator[None]:
+        """`torch.amp.autocast` to float16 or bfloat16; float32 is no autocast.
+
+        Raises:
+            RunnerError: this device cannot autocast to the dtype, which torch itself may pass over with a warning.
+        """
+        if dtype == "float32":
+            yield
+            return
+        kind, wanted = self._device.type, getattr(self._torch, dtype)
+        refused = f"--autocast_dtype {dtype}: torch {self.torch_version} cannot autocast to it on {self.name}; use another dtype"
+        try:
+            context = self._torch.amp.autocast(kind, dtype=wanted)
+        except RuntimeError as error:
+            raise RunnerError(f"{refused} ({error})") from error
+        with context:
+            if not self._torch.is_autocast_enabled(kind) or self._torch.get_autocast_dtype(kind) != wanted:
+                raise RunnerError(refused)
+            yield
+
+    @contextlib.contextmanager
+    def attention(self, choice: str) -> Iterator[AttentionCounts]:
+        """As `attention.choice.chosen`.
+
+        Raises:
+            RunnerError: a forced kernel is missing for a call inside.
+        """
+        from attention.choice import chosen
+
+        with _refusals_as_runner_errors(), chosen(choice, self._device) as counts:
+            yield counts
+
+    def observe(self, function: Callable[[], object]) -> Mapping[str, int]:
+        from attention.kernels import observe
+
+        return observe(function).counts
+
+    @contextlib.contextmanager
+    def warming_up(self) -> Iterator[None]:
+        """A range in an Nsight Systems profile; and torch, which gives many of its warnings once per process, repeats them in it, so that
+        every object's row has its own."""
+        from runners.nvtx import nvtx_range
+
+        before = self._torch.is_warn_always_enabled()
+        self._torch.set_warn_always(True)
+        try:
+            with nvtx_range("warm-up"):
+                yield
+        finally:
+            self._torch.set_warn_always(before)
+
+    def reset_peaks(self) -> None:
+        reset_torch_peaks(self._torch, self._device)
+
+    def peaks_mib(self) -> tuple[float | None, float | None]:
+        return torch_peaks(self._torch, self._device)
+
+    def gpu_memory_mib(self) -> GpuMemory | None:
+        return gpu_memory(self._torch, self._device)

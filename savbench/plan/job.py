@@ -1,0 +1,66 @@
+"""What one worker process is to run.
+
+The supervisor writes one job as a line of JSON to the worker's standard input and keeps that pipe open: its end tells the worker that the
+supervisor is gone. What the worker answers is in `savbench.results.delivery`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from savbench.plan.arms import Arm
+from savbench.plan.config import RunConfig
+from savbench.plan.extent import Extent
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arm's objects for one worker process."""
+
+    config: RunConfig
+    arm: Arm
+    targets: tuple[tuple[str, str], ...]
+    """(video, object) in the order to run them."""
+    split_name: str
+    run_id: str
+    benchmark_version: str
+    weights: Path | None = None
+    source_dir: Path | None = None
+    companions: tuple[Arm, ...] = ()
+    """With --share_prompts: arms that differ from `arm` in the prompt alone, and run in the same sessions."""
+    repeats: bool = False
+    """Run the targets again and again, those that went well, until the supervisor ends the worker."""
+    extent: Extent | None = None
+    """With --memory_budget: what is to fit, over all that the arm has to run."""
+    objects_in_arm: int = 1
+    """Objects that the arm has in all, done ones included: its --min_seconds and --min_frames are shared out among them."""
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        return (self.arm, *self.companions)
+
+    def to_line(self) -> str:
+        data = {**asdict(self), "config": self.config.to_json()}
+        for name in ("weights", "source_dir"):
+            data[name] = None if data[name] is None else str(data[name])
+        return json.dumps(data) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Job:
+        data = json.loads(line)
+        return cls(
+            config=RunConfig.from_json(data["config"]),
+            arm=Arm(**data["arm"]),
+            targets=tuple((video, name) for video, name in data["targets"]),
+            split_name=data["split_name"],
+            run_id=data["run_id"],
+            benchmark_version=data["benchmark_version"],
+            weights=None if data["weights"] is None else Path(data["weights"]),
+            source_dir=None if data["source_dir"] is None else Path(data["source_dir"]),
+            companions=tuple(Arm(**arm) for arm in data["companions"]),
+            repeats=data["repeats"],
+            extent=None if data["extent"] is None else Extent(**data["extent"]),
+            objects_in_arm=data["objects_in_arm"],
+        )

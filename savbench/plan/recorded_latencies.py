@@ -1,0 +1,175 @@
+"""Latencies of an earlier run, perhaps of another board, for a simulated clock to go by.
+
+They come from a run's frames.csv, or from the streaming.csv of a live run, and from the summary.csv beside it, which tells what each was
+measured on and how long the prompted frame took. They are drawn in order: the first call takes what the first call took then, the second
+the second, and so on, since a tracker is faster while its memory fills. An object that the earlier run has too gets its own latencies, any
+other those of the whole arm from its first object on. Where they run out they begin again, without the prompted frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from savbench.data.csv_file import InputError, read_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from savbench.data.csv_file import CsvFile
+
+KEY = ("arm_id", "video", "object")
+SUMMARY = "summary.csv"
+MUST_AGREE = ("model", "prompt", "imgsz", "autocast_dtype")
+"""What an arm has in common with the one whose latencies it is given; without that they would be another's."""
+PREFERRED = ("attention", "num_maskmem", "frame_stride")
+"""What decides where several arms agree in the former."""
+
+
+class RecordedLatenciesError(ValueError):
+    """A file has no latencies for what is asked; the message says what to do."""
+
+
+@dataclass
+class _ObjectLatencies:
+    prompt_ms: float
+    tracked_ms: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ArmLatencies:
+    """Latencies of one arm of an earlier run."""
+
+    arm_id: str
+    device_name: str
+    """What they were measured on."""
+    objects: Mapping[tuple[str, str], _ObjectLatencies]
+    """By (video, object), in the order of the file; with one tracked frame at least between them."""
+
+    def draw(self, video: str, object_name: str) -> Iterator[float]:
+        """Latencies in ms for an object without end: of the prompted frame, then of tracked frames."""
+        whole = list(self.objects.values())
+        own = self.objects.get((video, object_name), whole[0])
+        yield own.prompt_ms
+        tracked_ms = own.tracked_ms if (video, object_name) in self.objects else []
+        yield from itertools.cycle(tracked_ms or [latency_ms for latencies in whole for latency_ms in latencies.tracked_ms])
+
+    @property
+    def digest(self) -> str:
+        """The same for the same latencies."""
+        listed = [[*key, latencies.prompt_ms, latencies.tracked_ms] for key, latencies in self.objects.items()]
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
+
+
+class RecordedLatencies:
+    """What a file holds, by arm."""
+
+    def __init__(self, path: Path) -> None:
+        """
+        Args:
+            path: frames.csv of a run, or streaming.csv of a live one, with the run's summary.csv beside it.
+
+        Raises:
+            RecordedLatenciesError: a file is missing or damaged; names it and the line.
+        """
+        self._path = path
+        beside = path.with_name(SUMMARY)
+        if not beside.is_file():
+            raise RecordedLatenciesError(
+                f"--realtime_from {path}: no {SUMMARY} lies beside it, which tells what its latencies are of; give the frames.csv in the "
+                "folder of a run"
+            )
+        try:
+            frames = read_csv(path, (*KEY, "frame", "latency_ms"))
+            summary = read_csv(beside, (*KEY, "status", "first_frame_ms", "prompt_frame", *MUST_AGREE))
+            self._settings: dict[str, dict[str, str]] = {}
+            self._arms = self._read(frames, summary)
+        except InputError as error:
+            raise RecordedLatenciesError(f"--realtime_from: {error}") from error
+
+    def select(self, wanted: Mapping[str, str | int | None]) -> ArmLatencies:
+        """The latencies for an arm.
+
+        Args:
+            wanted: its values of `MUST_AGREE` and of some of `PREFERRED`; None stands for an empty cell.
+
+        Raises:
+            RecordedLatenciesError: no arm of the file agrees with it, or several do.
+        """
+        asked = {name: "" if value is None else str(value) for name, value in wanted.items()}
+        agreeing = [arm for arm, settings in self._settings.items() if all(settings[name] == asked[name] for name in MUST_AGREE)]
+        label = _label(asked)
+        if not agreeing:
+            there = "; ".join(dict.fromkeys(_label(settings) for settings in self._settings.values()))
+            raise RecordedLatenciesError(
+                f"--realtime_from {self._path}: has no latencies of {label}, but of {there or 'nothing'}; measure it there first, or do "
+                "not ask for it here"
+            )
+        for name in PREFERRED:
+            if len(agreeing) > 1 and name in asked:
+                alike = [arm for arm in agreeing if self._settings[arm][name] == asked[name]]
+                agreeing = alike or agreeing
+        if len(agreeing) > 1:
+            raise RecordedLatenciesError(
+                f"--realtime_from {self._path}: {len(agreeing)} of its arms are {label}: {', '.join(agreeing)}; copy it and its {SUMMARY} "
+                "into a folder and keep the rows of one of them"
+            )
+        return self._arms[agreeing[0]]
+
+    def _read(self, frames: CsvFile, summary: CsvFile) -> dict[str, ArmLatencies]:
+        devices: dict[str, str] = {}
+        prompt_frames: dict[tuple[str, str, str], str] = {}
+        found: dict[tuple[str, str, str], _ObjectLatencies] = {}
+        for index, key in enumerate(_keys(summary)):
+            if _cell(summary, "status", index) != "ok":
+                continue
+            found[key] = _ObjectLatencies(_milliseconds(summary, "first_frame_ms", index))
+            prompt_frames[key] = _cell(summary, "prompt_frame", index)
+            self._settings.setdefault(key[0], {name: _cell(summary, name, index) for name in (*MUST_AGREE, *PREFERRED)})
+            devices.setdefault(key[0], _cell(summary, "device_name", index))
+        for index, key in enumerate(_keys(frames)):
+            # without a latency a frame was not tracked; a later pass over a clip tells nothing new
+            if key not in found or not _cell(frames, "latency_ms", index) or _cell(frames, "repeat", index) not in ("", "0"):
+                continue
+            latency_ms = _milliseconds(frames, "latency_ms", index)
+            if _cell(frames, "frame", index) == prompt_frames[key]:
+                found[key].prompt_ms = latency_ms
+            else:
+                found[key].tracked_ms.append(latency_ms)
+        arms: dict[str, dict[tuple[str, str], _ObjectLatencies]] = {}
+        for (arm, video, object_name), latencies in found.items():
+            arms.setdefault(arm, {})[video, object_name] = latencies
+        with_frames = {arm for (arm, _, _), latencies in found.items() if latencies.tracked_ms}
+        self._settings = {arm: settings for arm, settings in self._settings.items() if arm in with_frames}
+        return {arm: ArmLatencies(arm, devices[arm], arms[arm]) for arm in with_frames}
+
+
+def _label(settings: Mapping[str, str]) -> str:
+    return " ".join(settings[name] for name in MUST_AGREE if settings[name] not in ("", "none"))
+
+
+def _keys(file: CsvFile) -> list[tuple[str, str, str]]:
+    arms, videos, objects = ([cell or "" for cell in file.columns[name]] for name in KEY)
+    return list(zip(arms, videos, objects, strict=True))
+
+
+def _cell(file: CsvFile, name: str, index: int) -> str:
+    """A cell as text; empty where an older file has no such column."""
+    cells = file.columns.get(name)
+    return (cells[index] or "") if cells is not None else ""
+
+
+def _milliseconds(file: CsvFile, name: str, index: int) -> float:
+    text = _cell(file, name, index)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise InputError(f"{file.path}:{file.lines[index]}: column {name}: {text!r} is no time in milliseconds; mend that cell")
+    return value

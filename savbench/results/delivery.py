@@ -1,0 +1,125 @@
+"""What a worker tells the supervisor, up to a measured row on its way to be scored.
+
+A worker answers its job with lines of JSON, its events, on a pipe of their own, since libraries print to standard output.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from runners import RUNNERS
+from savbench.data.masks import CompressedMask
+from savbench.plan.config import NOT_APPLICABLE
+from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from savbench.data.masks import PackedMask
+    from savbench.plan.arms import Arm
+    from savbench.plan.job import Job
+
+
+EventName = Literal["built", "begun", "progress", "phase", "row", "done", "refused", "failed"]
+
+
+class EventWriter:
+    """The worker's end of the event pipe."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def send(self, event: EventName, **data: Any) -> None:
+        self._file.write(json.dumps({"event": event, **data}) + "\n")
+        self._file.flush()
+
+    def send_row(
+        self,
+        row: SummaryRow,
+        frames: Sequence[FrameRow] = (),
+        spans: Sequence[tuple[float, float]] = (),
+        masks: Mapping[int, PackedMask] = MappingProxyType({}),
+        streaming: Sequence[StreamingRow] = (),
+        known: Mapping[int, PackedMask] = MappingProxyType({}),
+    ) -> None:
+        """
+        Args:
+            spans: beginning and end of every timed frame, on the clock of `time.perf_counter`, which is one for all processes.
+            masks: by frame of the clip.
+            streaming, known: of the streaming pass, the masks that were known at annotated frames.
+        """
+        self.send(
+            "row",
+            row=asdict(row),
+            frames=[asdict(frame) for frame in frames],
+            spans=list(spans),
+            masks=_to_texts(masks),
+            streaming=[asdict(frame) for frame in streaming],
+            known=_to_texts(known),
+        )
+
+
+def _to_texts(masks: Mapping[int, PackedMask]) -> dict[int, str]:
+    return {frame: CompressedMask.of(mask).to_text() for frame, mask in masks.items()}
+
+
+def _from_texts(texts: Mapping[str, str], size_hw: tuple[int, int]) -> dict[int, CompressedMask]:
+    return {int(frame): CompressedMask.from_text(text, size_hw) for frame, text in texts.items()}
+
+
+@dataclass
+class Delivery:
+    """A `row` event: what a worker measured of one object under one arm, not yet scored."""
+
+    row: SummaryRow
+    frames: list[FrameRow]
+    spans: list[tuple[float, float]]
+    masks: dict[int, CompressedMask]
+    """Predictions by frame of the clip."""
+    streaming: list[StreamingRow]
+    """Of the streaming pass; empty where there was none."""
+    known: dict[int, CompressedMask]
+    """What was known in the streaming pass at each annotated frame, by frame of the clip."""
+
+    @classmethod
+    def from_event(cls, event: dict[str, Any]) -> Delivery:
+        row = SummaryRow(**event["row"])
+        size_hw = (row.video_height or 0, row.video_width or 0)
+        return cls(
+            row=row,
+            frames=[FrameRow(**frame) for frame in event["frames"]],
+            spans=[(begin, end) for begin, end in event["spans"]],
+            masks=_from_texts(event["masks"], size_hw),
+            streaming=[StreamingRow(**frame) for frame in event["streaming"]],
+            known=_from_texts(event["known"], size_hw),
+        )
+
+
+def blank_row(job: Job, arm: Arm, video: str, object_name: str) -> SummaryRow:
+    """A row with everything that is known before the object has run; `arm` is one of the job's."""
+    config, spec = job.config, RUNNERS[arm.model]
+    return SummaryRow(
+        video=video,
+        object=object_name,
+        model=arm.model,
+        prompt=arm.prompt,
+        imgsz=arm.imgsz,
+        autocast_dtype=arm.autocast_dtype,
+        attention=arm.attention,
+        max_frames=config.max_frames,
+        frame_stride=config.frame_stride,
+        camera_fps=config.realtime_fps,
+        num_maskmem=config.num_maskmem if spec.is_learned else None,
+        compile=config.compile if spec.is_learned else NOT_APPLICABLE,
+        memory=config.memory if spec.family in ("sam2", "edgetam") else "",
+        seed=config.seed,
+        split=job.split_name,
+        benchmark_version=job.benchmark_version,
+        started_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        arm_id=arm.arm_id,
+        run_id=job.run_id,
+    )

@@ -1,0 +1,287 @@
+"""What a run ran on: board, system, power mode, clocks, packages, commits. Everything here is ready for JSON.
+
+The supervisor collects what can be had without loading torch, a worker adds what torch knows. What cannot be found out is null; nothing
+here fails for it. Host and user names are not looked up.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ROOT = Path("/")
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "sam2",
+    "SAM-2",
+    "EdgeTAM",
+    "transformers",
+    "timm",
+    "numpy",
+    "pandas",
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "pillow",
+    "av",
+    "jetson-stats",
+)
+"""Distributions whose versions bear on a result. The official SAM 2 repository installs itself as SAM-2, its copy on PyPI as sam2."""
+
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_LAUNCH_BLOCKING",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+)
+"""Environment variables that change speed, memory or rounding."""
+
+
+def collect(argv: Sequence[str], arguments: Mapping[str, Any], root: Path = ROOT) -> dict[str, Any]:
+    """Describe the machine and the invocation, without importing torch.
+
+    Args:
+        argv: the command line.
+        arguments: what it was parsed into; JSON types.
+        root: the file system to look at.
+    """
+    return {
+        "started_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "argv": list(argv),
+        "arguments": dict(arguments),
+        "benchmark": git_state(CHECKOUT / "pyproject.toml"),
+        "system": system(root),
+        "board": board(root),
+        "power_mode": power_mode(),
+        "clocks": clocks(root),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "variables": {name: os.environ.get(name) for name in VARIABLES},
+    }
+
+
+def benchmark_version() -> str:
+    """Commit of this benchmark, 12 digits, with `+` where tracked files were changed; empty where it is no git checkout."""
+    state = git_state(CHECKOUT / "pyproject.toml")
+    return "" if state is None else state["commit"][:12] + "+" * state["dirty"]
+
+
+def system(root: Path = ROOT) -> dict[str, Any]:
+    """Operating system, CPU and memory; sizes in MiB."""
+    release = dict(line.split("=", 1) for line in _lines(root / "etc/os-release") if "=" in line)
+    meminfo = dict(line.split(":", 1) for line in _lines(root / "proc/meminfo") if ":" in line)
+    return {
+        "os": release.get("PRETTY_NAME", platform.system()).strip('"'),
+        "kernel": _text(root / "proc/sys/kernel/osrelease") or platform.release(),
+        "machine": platform.machine(),
+        "cpu": cpu_name(root),
+        "cores": os.cpu_count(),
+        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "ram_mib": _mib(meminfo.get("MemTotal")),
+        "swap_mib": _mib(meminfo.get("SwapTotal")),
+        "nvidia_driver": _first_match(r"Kernel Module\S*(?: for \S+)?\s+(\d[\d.]+)", _text(root / "proc/driver/nvidia/version")),
+        "cuda_toolkit": _cuda_toolkit(root / "usr/local/cuda"),
+    }
+
+
+def cpu_name(root: Path = ROOT) -> str:
+    """The CPU as the kernel names it, with the board's name where there is one, since the kernel calls most ARM cores alike."""
+    name = _first_match(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo")) or platform.machine()
+    model = _board_model(root)
+    return name if model is None else f"{name} ({model})"
+
+
+def board(root: Path = ROOT) -> dict[str, Any] | None:
+    """Model of the board, and release of L4T and JetPack on a Jetson; None where the firmware names no board."""
+    model = _board_model(root)
+    if model is None:
+        return None
+    l4t = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", _text(root / "etc/nv_tegra_release") or "")
+    return {
+        "model": model,
+        "l4t": None if l4t is None else f"{l4t[1]}.{l4t[2]}",
+        "jetpack": _installed_debian_package(root, "nvidia-jetpack"),
+    }
+
+
+def power_mode() -> dict[str, Any] | None:
+    """Power mode that `nvpmodel` reports: its name and number; None where there is no such command or no answer."""
+    answer = re.search(r"NV Power Mode: *(.+)\n(\d+)", _command("nvpmodel", "-q") or "")
+    return None if answer is None else {"name": answer[1].strip(), "id": int(answer[2])}
+
+
+def clocks(root: Path = ROOT) -> dict[str, Any]:
+    """Governors and limits of the clocks: of the CPU in kHz, of the other devices in Hz.
+
+    `jetson_clocks` sets the lower limits to the upper ones. Its own report, which only root may ask for, is here too where it is given.
+    """
+    shown = _command("jetson_clocks", "--show")
+    cpu = {path.name: _limits(path, "scaling_") for path in sorted((root / "sys/devices/system/cpu/cpufreq").glob("policy*"))}
+    devices = {path.name: _limits(path, "") for path in sorted((root / "sys/class/devfreq").glob("*"))}
+    return {"cpu_khz": cpu, "devices_hz": devices, "jetson_clocks": None if shown is None else shown.splitlines()}
+
+
+def collect_torch(torch: Any) -> dict[str, Any]:
+    """Describe torch, its devices and the sam2 package of this process.
+
+    Args:
+        torch: the module, which this one does not import.
+    """
+    cuda = torch.backends.cuda
+    kernels = {
+        # absent from the torch of older JetPacks
+        name: enabled()
+        for name in ("flash", "mem_efficient", "math", "cudnn")
+        if (enabled := getattr(cuda, f"{name}_sdp_enabled", None)) is not None
+    }
+    return {
+        "torch": str(torch.__version__),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
+        "arch_list": list(torch.cuda.get_arch_list()),
+        "devices": [_cuda_device(torch, index) for index in range(torch.cuda.device_count())],
+        "threads": torch.get_num_threads(),
+        "sdp_kernels_enabled": kernels,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "sam2": package_origin("sam2"),
+    }
+
+
+def package_origin(package: str) -> dict[str, Any] | None:
+    """Where a package comes from, without importing it: file, distributions that claim it, git state. None where there is none.
+
+    SAM 2 and EdgeTAM both install a package `sam2`; the file tells which one a process runs.
+    """
+    module = sys.modules.get(package)
+    if module is not None:
+        file = getattr(module, "__file__", None)
+    else:
+        spec = importlib.util.find_spec(package)
+        file = None if spec is None else spec.origin
+    if file is None:
+        return None
+    claimed = importlib.metadata.packages_distributions().get(package, [])
+    return {"file": file, "distributions": {name: _version(name) for name in sorted(set(claimed))}, "git": git_state(Path(file))}
+
+
+def git_state(tracked_file: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that a file is tracked in, and whether tracked files were changed since.
+
+    None where git does not track the file, for example where it was installed into a virtual environment inside of another project's
+    checkout, where there is no git, or where git refuses to look.
+    """
+    git = ("git", "-C", str(tracked_file.parent))
+    if _command(*git, "ls-files", "--error-unmatch", tracked_file.name) is None:
+        return None
+    commit = _command(*git, "rev-parse", "HEAD")
+    changes = _command(*git, "status", "--porcelain", "--untracked-files=no")
+    if commit is None or changes is None:
+        return None
+    return {"commit": commit.strip(), "dirty": bool(changes)}
+
+
+def _cuda_device(torch: Any, index: int) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(index)
+    return {
+        "name": properties.name,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "memory_mib": round(properties.total_memory / 2**20),
+        "multiprocessors": properties.multi_processor_count,
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _board_model(root: Path) -> str | None:
+    # the device tree ends its strings with a zero byte
+    return (_text(root / "proc/device-tree/model") or "").strip("\0 \n") or None
+
+
+def _cuda_toolkit(folder: Path) -> str | None:
+    text = _text(folder / "version.json")
+    if text is None:
+        return _first_match(r"CUDA Version ([\d.]+)", _text(folder / "version.txt"))
+    try:
+        return str(json.loads(text)["cuda"]["version"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _installed_debian_package(root: Path, name: str) -> str | None:
+    for entry in (_text(root / "var/lib/dpkg/status") or "").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line and not line.startswith(" "))
+        if fields.get("Package") == name and fields.get("Status", "").endswith(" installed"):
+            return fields.get("Version")
+    return None
+
+
+def _limits(folder: Path, prefix: str) -> dict[str, Any]:
+    low, high = (_text(folder / f"{prefix}{name}_freq") for name in ("min", "max"))
+    return {
+        "governor": _text(folder / f"{prefix}governor"),
+        "min": int(low) if low is not None and low.isdigit() else None,
+        "max": int(high) if high is not None and high.isdigit() else None,
+    }
+
+
+def _mib(meminfo_value: str | None) -> int | None:
+    """`  7802052 kB`, by which the kernel means KiB."""
+    match = re.fullmatch(r"(\d+) kB", (meminfo_value or "").strip())
+    return None if match is None else round(int(match[1]) / 1024)
+
+
+def _first_match(pattern: str, text: str | None) -> str | None:
+    match = re.search(pattern, text or "", re.MULTILINE)
+    return None if match is None else match[1].strip()
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _lines(path: Path) -> list[str]:
+    return (_text(path) or "").splitlines()
+
+
+def _command(*command: str) -> str | None:
+    """Standard output of a command; None where it does not exist, fails or does not answer within 5 seconds."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # English messages, and a git that looks without writing its index
+    environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=environment,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

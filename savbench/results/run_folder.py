@@ -1,0 +1,293 @@
+"""The folder of a run: one writer at a time, rows appended durably, and put in order again after a crash.
+
+summary.csv is the record of what is done. The frames of an object are appended to frames.csv before its summary row, so frames without a
+summary row belong to an object that was cut off and are dropped when the run goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from savbench.results.csv_rows import ResultsError, header_line, read_rows, row_line
+from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+from savbench.results.schema import Row
+from savbench.results.sustained import SUSTAINED, SustainedRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from savbench.plan.config import RunConfig
+
+SUMMARY = "summary.csv"
+FRAMES = "frames.csv"
+STREAMING = "streaming.csv"
+RUN = "run.json"
+ENVIRONMENT = "environment.json"
+
+
+class RunFolderError(RuntimeError):
+    """The folder cannot be used or written; the message says what to do."""
+
+
+def choose_out_dir(config: RunConfig, root: Path = Path("results")) -> tuple[Path, bool]:
+    """The folder for a run that named none: an unfinished run of the same command under `root`, else a new one named by the time.
+
+    Returns:
+        The folder, and whether it is resumed.
+    """
+    candidates = sorted((path.parent for path in root.glob(f"*/{RUN}")), key=lambda folder: folder.name, reverse=True)
+    for folder in candidates:
+        with contextlib.suppress(OSError, ValueError):
+            run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+            if run.get("fingerprint") == fingerprint(config) and not run.get("complete", True):
+                return folder, True
+    name = time.strftime("%Y-%m-%d_%H-%M-%S")
+    folder = root / name
+    for number in range(2, 1000):
+        if not folder.exists():
+            break
+        folder = root / f"{name}_{number}"
+    return folder, False
+
+
+def fingerprint(config: RunConfig) -> dict[str, Any]:
+    """The settings that make two commands the same."""
+    settings = config.to_json()
+    for name in ("out_dir", "timeout_s", "power", "power_interval_s", "ray_address"):
+        del settings[name]
+    settings["split_dir"] = str(config.split_dir.resolve())
+    return settings
+
+
+class RunFolder:
+    """An open run. Use as a context manager; a second process that opens the same folder is refused.
+
+    Attributes:
+        courses: rows of sustained.csv by arm, those of earlier invocations included.
+        done: summary rows by key (arm, video, object), those of earlier invocations included.
+        run_id: identifies the run over all its invocations.
+    """
+
+    def __init__(self, path: Path, config: RunConfig, split_name: str) -> None:
+        self.path = path
+        self._config = config
+        self._split_name = split_name
+        self.done: dict[tuple[str, str, str], SummaryRow] = {}
+        self.courses: dict[str, list[SustainedRow]] = {}
+        self.run_id = ""
+        self._lock: int | None = None
+
+    def __enter__(self) -> RunFolder:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunFolderError(f"--out_dir {self.path}: {error.strerror}; give a folder that can be written") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise RunFolderError(f"{self.path}: another run is writing here; wait for it or give another --out_dir") from error
+        try:
+            self._identify()
+            self._restore()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)  # releases the lock
+            self._lock = None
+
+    def append(self, row: SummaryRow, frames: Iterable[FrameRow] = (), streaming: Iterable[StreamingRow] = ()) -> None:
+        """Append the frames of an object, timed and streamed, then its row, each fsynced before this returns.
+
+        Raises:
+            RunFolderError: the disk is full or gone; what was half written is taken back.
+        """
+        lines = "".join(map(row_line, frames))
+        if lines:
+            self._append(FRAMES, lines)
+        streaming_lines = "".join(map(row_line, streaming))
+        if streaming_lines:
+            if not (self.path / STREAMING).exists():
+                _replace(self.path / STREAMING, header_line(StreamingRow))
+            self._append(STREAMING, streaming_lines)
+        self._append(SUMMARY, row_line(row))
+        self.done[row.key] = row
+
+    def forget(self, condition: Callable[[SummaryRow], bool]) -> int:
+        """Drop the rows for which the condition holds, with their frames, so that they run again. Returns how many."""
+        keep = {key: row for key, row in self.done.items() if not condition(row)}
+        dropped = len(self.done) - len(keep)
+        if dropped:
+            self._rewrite(SUMMARY, SummaryRow, keep.values())
+            self.done = keep
+            self._drop_orphan_frames()
+        return dropped
+
+    def append_to_course(self, row: SustainedRow) -> None:
+        """Append a run to sustained.csv, fsynced before this returns. Raises as `append`."""
+        if not (self.path / SUSTAINED).exists():
+            _replace(self.path / SUSTAINED, header_line(SustainedRow))
+        self._append(SUSTAINED, row_line(row))
+        self.courses.setdefault(row.arm_id, []).append(row)
+
+    def forget_course(self, arm_id: str) -> None:
+        """Drop what an arm's course has so far, since a board that has cooled down cannot go on with it."""
+        if self.courses.pop(arm_id, None):
+            self._rewrite(SUSTAINED, SustainedRow, (row for rows in self.courses.values() for row in rows))
+
+    def latencies(self) -> dict[str, list[float]]:
+        """Latencies in ms of every frame of every object with status ok, by arm."""
+        samples: dict[str, list[float]] = {}
+        for frame in read_rows(FrameRow, self.path / FRAMES):
+            if frame.latency_ms is not None and self.done[frame.key].status == "ok":
+                samples.setdefault(frame.arm_id, []).append(frame.latency_ms)
+        return samples
+
+    def mark(self, *, complete: bool) -> None:
+        """Note whether everything that was asked for has its row, for the next command to know."""
+        self._write_run(complete)
+
+    def write_environment(self, data: dict[str, Any]) -> None:
+        """Write environment.json whole."""
+        _replace(self.path / ENVIRONMENT, json.dumps(data, indent=2) + "\n")
+
+    def read_environment(self) -> dict[str, Any]:
+        """What environment.json holds; nothing where it is missing or was cut off."""
+        with contextlib.suppress(OSError, ValueError):
+            data = json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8"))
+            if isinstance(data, dict):
+                return data
+        return {}
+
+    def _identify(self) -> None:
+        """Take over the run that is here, or begin one."""
+        here = {"split_dir": str(self._config.split_dir.resolve()), "split_name": self._split_name}
+        try:
+            run = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+            self.run_id = str(run["run_id"])
+            was = {name: run[name] for name in here}
+        except FileNotFoundError:
+            if (self.path / SUMMARY).exists():
+                raise RunFolderError(f"{self.path}: has a {SUMMARY} but no {RUN}; give another --out_dir") from None
+            self.run_id = uuid.uuid4().hex[:12]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{self.path / RUN}: damaged ({error}); give another --out_dir") from error
+        else:
+            if was != here:
+                raise RunFolderError(
+                    f"{self.path}: holds a run of split {was['split_name']} in {was['split_dir']}; give another --out_dir for this one"
+                )
+        self._write_run(complete=False)
+
+    def _write_run(self, complete: bool) -> None:
+        run = {
+            "run_id": self.run_id,
+            "split_dir": str(self._config.split_dir.resolve()),
+            "split_name": self._split_name,
+            "fingerprint": fingerprint(self._config),
+            "complete": complete,
+        }
+        _replace(self.path / RUN, json.dumps(run, indent=2) + "\n")
+
+    def _restore(self) -> None:
+        for name, header in ((SUMMARY, header_line(SummaryRow)), (FRAMES, header_line(FrameRow))):
+            if not _cut_half_line(self.path / name):
+                _replace(self.path / name, header)
+        try:
+            rows = read_rows(SummaryRow, self.path / SUMMARY)
+        except ResultsError as error:
+            raise RunFolderError(str(error)) from error
+        self.done = {row.key: row for row in rows}
+        if len(self.done) < len(rows):
+            self._rewrite(SUMMARY, SummaryRow, self.done.values())
+        if (self.path / STREAMING).exists() and not _cut_half_line(self.path / STREAMING):
+            _replace(self.path / STREAMING, header_line(StreamingRow))
+        self._drop_orphan_frames()
+        if (self.path / SUSTAINED).exists():
+            if not _cut_half_line(self.path / SUSTAINED):
+                _replace(self.path / SUSTAINED, header_line(SustainedRow))
+            try:
+                runs = read_rows(SustainedRow, self.path / SUSTAINED)
+            except ResultsError as error:
+                raise RunFolderError(str(error)) from error
+            for run in runs:
+                self.courses.setdefault(run.arm_id, []).append(run)
+
+    def _drop_orphan_frames(self) -> None:
+        self._drop_orphans(FRAMES, FrameRow)
+        if (self.path / STREAMING).exists():
+            self._drop_orphans(STREAMING, StreamingRow)
+
+    def _drop_orphans(self, name: str, schema: type[FrameRow] | type[StreamingRow]) -> None:
+        try:
+            frames = read_rows(schema, self.path / name)
+        except ResultsError as error:
+            raise RunFolderError(str(error)) from error
+        kept = [frame for frame in frames if frame.key in self.done]
+        if len(kept) < len(frames):
+            self._rewrite(name, schema, kept)
+
+    def _rewrite(self, name: str, schema: type[Row], rows: Iterable[Row]) -> None:
+        _replace(self.path / name, header_line(schema) + "".join(map(row_line, rows)))
+
+    def _append(self, name: str, text: str) -> None:
+        path = self.path / name
+        data = memoryview(text.encode())
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        try:
+            before = os.fstat(descriptor).st_size
+            try:
+                while data:
+                    data = data[os.write(descriptor, data) :]
+                os.fsync(descriptor)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, before)
+                raise _write_failed(path, error) from error
+        finally:
+            os.close(descriptor)
+
+
+def _write_failed(path: Path, error: OSError) -> RunFolderError:
+    remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that"
+    return RunFolderError(f"{path}: {error.strerror}; {remedy} and give the same command again, it goes on where it stopped")
+
+
+def _cut_half_line(path: Path) -> bool:
+    """Cut what follows the last line break, which a crash left half written. False where no whole line is there."""
+    try:
+        with path.open("r+b") as file:
+            data = file.read()
+            end = data.rfind(b"\n") + 1
+            if end < len(data):
+                file.truncate(end)
+            return end > 0
+    except FileNotFoundError:
+        return False
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _write_failed(path, error) from error

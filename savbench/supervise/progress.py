@@ -1,0 +1,111 @@
+"""How far a run is: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from savbench.plan.arms import Arm
+    from savbench.results.rows import SummaryRow
+
+WAITING_LINE_S = 30.0
+"""Between lines about waiting, where they cannot be written over each other."""
+
+
+class Progress:
+    """Shows arm, video, object and the running means of FPS and J&F. The bar and the lines go to `stream`, what is said to `out`."""
+
+    def __init__(self, stream: TextIO | None = None, out: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._out = sys.stdout if out is None else out
+        self._bar: tqdm[Any] | None = None
+        self._label = ""
+        self._total = 0
+        self._good: list[SummaryRow] = []
+        self._count = 0
+        self._object = ""
+        self._waiting_shown_s = -WAITING_LINE_S
+
+    def say(self, text: str) -> None:
+        """Print a line without disturbing the bar."""
+        if self._bar is not None:
+            self._bar.write(text, file=self._out)
+        else:
+            print(text, file=self._out, flush=True)
+
+    def begin_arm(self, arm: Arm, total: int, done: Sequence[SummaryRow]) -> None:
+        """A new arm with `total` objects, of which some may have their row from before."""
+        self.begin(arm.label, total, done)
+
+    def begin(self, label: str, total: int, done: Sequence[SummaryRow]) -> None:
+        """The same for something of this name, which may be several arms at once."""
+        self.close()
+        self._label, self._total, self._count = label, total, len(done)
+        self._good = [row for row in done if row.status == "ok"]
+        if self._stream.isatty():
+            self._bar = tqdm(
+                total=total, initial=self._count, desc=label, unit="object", file=self._stream, dynamic_ncols=True, smoothing=0
+            )
+        elif self._count < total:
+            print(f"{label}: {total - self._count} objects to run", file=self._stream, flush=True)
+
+    def begin_object(self, video: str, object_name: str) -> None:
+        self._object = f"{video}/{object_name}"
+        self._show("")
+
+    def advance(self, done: int, total: int) -> None:
+        """`done` of the object's `total` frames are run."""
+        self._show(f" {done}/{total}")
+
+    def end_object(self, row: SummaryRow, label: str | None = None) -> None:
+        """A row is there; `label` names its arm where several run at once."""
+        self._count += 1
+        if row.status == "ok":
+            self._good.append(row)
+        if self._bar is not None:
+            if row.status != "ok":
+                self._bar.write(f"{row.video}/{row.object}: {row.status}: {row.error}", file=self._stream)
+            self._bar.update()
+            self._show("")
+        else:
+            where = f"{label or self._label}  {row.video}/{row.object}"
+            print(f"[{self._count}/{self._total}] {where}  {_outcome(row)}", file=self._stream, flush=True)
+
+    def wait(self, text: str) -> None:
+        """What is waited for: in the bar's line, elsewhere a line now and then."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        elif time.monotonic() - self._waiting_shown_s >= WAITING_LINE_S:
+            self._waiting_shown_s = time.monotonic()
+            print(f"{self._label}: {text}", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _show(self, frames: str) -> None:
+        if self._bar is None:
+            return
+        text = f"{self._object}{frames}"
+        # Frames of all objects over the time they took, not the mean of the objects' own rates.
+        time_ms = sum((row.latency_ms or 0) * (row.frames or 0) for row in self._good)
+        if time_ms:
+            text += f", {1e3 * sum(row.frames or 0 for row in self._good) / time_ms:.2f} FPS"
+        scores = [row.JandF for row in self._good if row.JandF is not None]
+        if scores:
+            text += f", J&F {sum(scores) / len(scores):.3f}"
+        self._bar.set_postfix_str(text)
+
+
+def _outcome(row: SummaryRow) -> str:
+    if row.status != "ok":
+        return f"{row.status}: {row.error}"
+    score = "not on a scored frame" if row.JandF is None else f"J&F {row.JandF:.3f}"
+    return f"ok  {row.fps or 0:.2f} FPS  {score}"

@@ -1,0 +1,103 @@
+"""What checks work on and what they find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from savbench.data.csv_file import CsvFile, InputError
+from savbench.results.foreign import to_numbers
+from savbench.results.schema import columns, number_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from savbench.results.schema import Row
+
+
+KEY = ("arm_id", "video", "object")
+
+
+RELATIVE = 1e-9
+
+
+_SHOWN = 3
+
+
+Numbers = npt.NDArray[np.float64]
+
+
+Flags = npt.NDArray[np.bool_]
+
+
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass
+class Report:
+    """What came of the checks: `problems` fail the run, `notes` say what could not be checked, `checked` what was."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
+
+
+class Table:
+    """A results file by column: `text` as it stands, `numbers` as float64 with NaN for empty cells."""
+
+    def __init__(self, csv_file: CsvFile, schema: type[Row], report: Report) -> None:
+        self.path = csv_file.path
+        self.lines = np.array(csv_file.lines)
+        size = len(csv_file.lines)
+        names = columns(schema)
+        report.problems += csv_file.notes
+        absent = [name for name in names if name not in csv_file.columns]
+        if absent:
+            report.problems.append(f"{self.path.name}:1: no column {', '.join(absent)}")
+        extra = [name for name in csv_file.columns if name not in names]
+        if extra:
+            report.notes.append(f"{self.path.name}:1: columns that the schema does not have: {', '.join(extra)}")
+        self.text = {name: np.array([cell or "" for cell in csv_file.columns.get(name, [""] * size)], dtype=object) for name in names}
+        self.numbers: dict[str, Numbers] = {}
+        notes: list[str] = []
+        for name in number_columns(schema):
+            self.numbers[name] = np.full(size, np.nan)
+            if name in csv_file.columns:
+                try:
+                    self.numbers[name] = to_numbers(csv_file, name, notes)
+                except InputError as error:
+                    report.problems.append(str(error))
+        report.problems += notes
+
+    def tell(self, report: Report, wrong: Flags, message: Callable[[int], str]) -> None:
+        """Report the rows that are wrong: the first few with their message, the others by their number."""
+        rows = np.flatnonzero(wrong)
+        for row in rows[:_SHOWN]:
+            name = "/".join(self.text[part][row] for part in ("video", "object"))
+            report.problems.append(f"{self.path.name}:{self.lines[row]} ({name}): {message(row)}")
+        if len(rows) > _SHOWN:
+            report.problems.append(f"{self.path.name}: and {len(rows) - _SHOWN} more rows like the last")
+
+    def twice(self, names: tuple[str, ...]) -> Flags:
+        """Rows that repeat an earlier one in these columns."""
+        return pd.DataFrame({name: self.text[name] for name in names}).duplicated().to_numpy()
+
+
+def keys_of(table: Table) -> list[tuple[str, str, str]]:
+    return list(zip(*(table.text[name] for name in KEY), strict=True))
+
+
+def positions_by_key(frames: Table) -> dict[tuple[str, str, str], Positions]:
+    positions: dict[tuple[str, str, str], list[int]] = {}
+    for position, key in enumerate(keys_of(frames)):
+        positions.setdefault(key, []).append(position)
+    return {key: np.array(listed) for key, listed in positions.items()}
+
+
+def close(one: Numbers, other: Numbers) -> Flags:
+    """Equal but for rounding, or both missing."""
+    return np.isclose(one, other, rtol=RELATIVE, atol=1e-12, equal_nan=True)

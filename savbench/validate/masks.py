@@ -1,0 +1,88 @@
+"""The part of `validate` that scores saved masks against the ground truth again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split, read_mask
+from savbench.finish.metrics import ObjectScorer, frames_to_score
+from savbench.finish.saving import MASKS_DIR
+from savbench.results.run_folder import RUN
+from savbench.results.scores import ObjectScore
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from savbench.validate.findings import Report, Table
+
+TOLERANCE = 1e-9
+
+
+def check_masks(
+    folder: Path, about: dict[str, Any], split_dir: Path | None, rows: Table, ok: npt.NDArray[np.bool_], report: Report
+) -> None:
+    """Score the masks of every ok row again and compare J, F and the number of scored frames with the row.
+
+    Args:
+        about: what run.json holds.
+        split_dir: where the split is; None takes the path of run.json.
+    """
+    masks_dir = folder / MASKS_DIR
+    if not masks_dir.is_dir():
+        report.notes.append(f"no {MASKS_DIR}/: scores are not computed again (run with --save_masks for that)")
+        return
+    path = split_dir or Path(str(about.get("split_dir", "")))
+    try:
+        split = open_split(path, about.get("split_name"))
+    except DatasetError as error:
+        report.notes.append(f"scores are not computed again, the split of {RUN} cannot be used ({error}); say where it is with --split_dir")
+        return
+    arms_with_masks = {arm.name for arm in masks_dir.iterdir() if arm.is_dir()}
+    wanted = ok & np.isin(rows.text["arm_id"], sorted(arms_with_masks))
+    found: dict[int, str] = {}
+    for row in map(int, np.flatnonzero(wanted)):
+        problem = _check_row(masks_dir, split, rows, row)
+        if problem:
+            found[row] = problem
+    rows.tell(report, np.isin(np.arange(len(ok)), list(found)), lambda row: found[row])
+    report.checked.append(f"scores of {int(wanted.sum())} objects from their masks")
+    without = sorted(set(rows.text["arm_id"][ok]) - arms_with_masks)
+    if without:
+        report.notes.append(f"no masks of {', '.join(without)}: their scores are not computed again")
+
+
+def _check_row(masks_dir: Path, split: Split, rows: Table, row: int) -> str:
+    """What is wrong with the masks of a row, or nothing."""
+    video, name = rows.text["video"][row], rows.text["object"][row]
+    max_frames = rows.numbers["max_frames"][row]
+    try:
+        obj = split.video(video).take(None if np.isnan(max_frames) else int(max_frames)).object(name)
+        score = score_masks(masks_dir / rows.text["arm_id"][row] / video / name, obj)
+    except ClipError as error:
+        return f"its masks cannot be scored: {error}"
+    scored = {"J": None, "F": None, "frames_scored": 0} if score is None else vars(score)
+    for column in ("J", "F", "frames_scored"):
+        given, again = rows.numbers[column][row], scored[column]
+        if np.isnan(given) != (again is None) or (again is not None and abs(given - again) > TOLERANCE):
+            return f"{column} {rows.text[column][row] or 'empty'}, its masks give {'none' if again is None else f'{again:.9g}'}"
+    return ""
+
+
+def score_masks(folder: Path, obj: SplitObject) -> ObjectScore | None:
+    """Score `{frame}.png` in a folder against an object's annotations, as the official evaluator does.
+
+    Returns:
+        None where the object is on none of the scored frames.
+
+    Raises:
+        ClipError: a mask is missing or unreadable.
+    """
+    scorer = ObjectScorer()
+    for _, path in frames_to_score(obj.annotations):
+        truth_hw = read_mask(path)
+        height, width = truth_hw.shape
+        scorer.feed_frame(read_mask(folder / path.name, (height, width)), truth_hw)
+    return scorer.conclude()

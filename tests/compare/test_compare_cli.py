@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compare_files import LEGACY_WITH_PROXY, row, rows, write, write_legacy
+
+import jetson_benchmark
+
+ROOT = Path(__file__).parents[2]
+
+
+def compare(*arguments: object) -> int:
+    return jetson_benchmark.main(["compare", *map(str, arguments)])
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Path, Path]:
+    return write(tmp_path / "before.csv", rows(8)), write(tmp_path / "after.csv", rows(8, latency_ms=30.0))
+
+
+def test_a_comparison_is_printed(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(*runs) == 0
+    out = capsys.readouterr().out
+    assert "after against baseline before: 16 objects of 8 videos" in out
+    assert "worse" in out
+
+
+def test_exit_status_of_conditions(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(*runs, "--fail_if", "JandF<-0.005", "--fail_if", "latency_p90_ms>2") == 0
+    capsys.readouterr()
+    assert compare(*runs, "--fail_if", "JandF<-0.005", "--fail_if", "latency_p90_ms>1.10") == 1
+    captured = capsys.readouterr()
+    assert "fail_if latency_p90_ms>1.10 holds: after against before" in captured.err
+    assert "after against baseline before" in captured.out
+    assert compare(*runs, "--baseline", "after", "--fail_if", "latency_p90_ms>1.10") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--by", "colour"], "--by colour: no such column"),
+        (["--baseline", "x"], "no such arm"),
+        (["--fail_if", "x>1"], "x is not compared"),
+        (["--resamples", "10"], "1000 or more"),
+        (["--seed", "-1"], "0 or more"),
+    ],
+)
+def test_bad_arguments(runs: tuple[Path, Path], arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(*runs, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_files_get_a_line_and_no_traceback(runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.csv"
+    for data, where in ((b"", ":1:"), (b"\x89PNG\0\0", ":1:"), (b"video,object,model\nv,0\nw,0,m\n", ":2:")):
+        bad.write_bytes(data)
+        assert compare(runs[0], bad) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith(f"jetson_benchmark compare: {bad}{where}")
+        assert captured.err.count("\n") == 1
+        assert captured.out == ""
+    assert compare(tmp_path / "gone") == 2
+    assert compare(tmp_path) == 2
+
+
+def test_refused_and_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = write(tmp_path / "small.csv", rows(8, imgsz=512)), write(tmp_path / "large.csv", rows(8))
+    assert compare(*paths) == 2
+    assert "refused: small and large differ in what is not compared (input size: 512 and 1024)" in capsys.readouterr().err
+    assert compare(*paths, "--force") == 0
+    assert capsys.readouterr().out.splitlines()[1] == "FORCED: small and large differ in input size: 512 and 1024"
+    assert compare(*paths, "--by", "imgsz") == 0
+
+
+@pytest.mark.parametrize("name", ["markdown", "csv", "json", "latex"])
+def test_other_formats(runs: tuple[Path, Path], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(*runs, "--format", name) == 0
+    out = capsys.readouterr().out
+    if name == "json":
+        assert json.loads(out)["blocks"]
+    assert len(out.splitlines()) > 15
+
+
+def test_csv_keeps_its_notes_on_the_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = {"video": "v0", "object": "0", "model": "sam2_tiny_mask", "imgsz": 1024, "J": 0.5, "latency_ms": 20}
+    paths = write(tmp_path / "new.csv", [row()]), write_legacy(tmp_path / "old.csv", LEGACY_WITH_PROXY, [cells])
+    assert compare(*paths, "--format", "csv") == 0
+    captured = capsys.readouterr()
+    assert "whole-clip" in captured.err
+    assert "whole-clip" not in captured.out
+
+
+def test_neither_torch_nor_help_is_waited_for(runs: tuple[Path, Path]) -> None:
+    code = """
+import sys, jetson_benchmark
+try:
+    jetson_benchmark.main(["--help"])
+except SystemExit:
+    pass
+assert "pandas" not in sys.modules and "torch" not in sys.modules, "main --help"
+assert jetson_benchmark.main(["compare", *sys.argv[1:]]) == 0
+assert "torch" not in sys.modules, "compare"
+"""
+    subprocess.run([sys.executable, "-c", code, *map(str, runs)], cwd=ROOT, check=True, capture_output=True)

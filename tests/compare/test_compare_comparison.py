@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compare_files import QUICK, row, rows, write
+
+from savbench.compare.comparison import compare
+from savbench.compare.findings import Change, Comparison, Options, PairComparison
+from savbench.compare.pairing import RefusedError
+from savbench.results.foreign import load_results
+from savbench.results.rows import SummaryRow
+from savbench.results.scores import ObjectScore, dataset_means
+
+
+def compared(tmp_path: Path, *files: list[SummaryRow], options: Options = QUICK) -> Comparison:
+    return compare(load_results([write(tmp_path / f"{name}.csv", listed) for name, listed in zip("ABC", files, strict=False)]), options)
+
+
+def only(comparison: Comparison) -> PairComparison:
+    ((pair,),) = [block.comparisons for block in comparison.blocks if block.comparisons]
+    return pair
+
+
+def change(pair: PairComparison, column: str) -> Change:
+    return next(entry for entry in pair.changes if entry.measure.column == column)
+
+
+def test_scores_by_difference_and_times_by_ratio_of_geometric_means(tmp_path: Path) -> None:
+    before = [row("v0", J=0.5, latency_ms=10.0), row("v1", J=0.7, latency_ms=40.0)]
+    after = [row("v0", J=0.6, latency_ms=20.0), row("v1", J=0.5, latency_ms=20.0)]
+    pair = only(compared(tmp_path, before, after))
+    score, latency, fps = (change(pair, column) for column in ("JandF", "latency_ms", "fps"))
+    assert (score.baseline, score.arm) == pytest.approx((0.6, 0.55))
+    assert score.change == pytest.approx(-0.05)
+    # one doubles, one halves: geometric means are 20 and 20, the mean of the ratios would be 1.25
+    assert (latency.baseline, latency.arm, latency.change) == pytest.approx((20.0, 20.0, 1.0))
+    assert fps.change == pytest.approx(1.0)
+    assert (score.better, score.worse, score.same) == (1, 1, 0)
+    assert (latency.better, latency.worse) == (1, 1)
+    assert score.low is None
+    assert score.verdict == "?"
+
+
+def test_verdicts_follow_interval_and_direction(tmp_path: Path) -> None:
+    before = rows(8)
+    after = [
+        dataclasses.replace(r, latency_ms=(r.latency_ms or 0) * 0.8, fps=(r.fps or 0) / 0.8, J=(r.J or 0) + (0.02 if n % 4 < 2 else -0.02))
+        for n, r in enumerate(before)
+    ]
+    pair = only(compared(tmp_path, before, after))
+    latency = change(pair, "latency_ms")
+    assert latency.change == pytest.approx(0.8)
+    assert (latency.low, latency.high) == pytest.approx((0.8, 0.8))
+    assert latency.verdict == change(pair, "fps").verdict == "better"
+    assert change(pair, "J").verdict == "~"
+    assert change(pair, "F").verdict == "="
+    reverse = only(compared(tmp_path, after, before))
+    assert change(reverse, "latency_ms").verdict == "worse"
+    assert change(reverse, "latency_ms").change == pytest.approx(1.25)
+
+
+def test_missing_failed_and_invalid_rows_are_counted_and_named(tmp_path: Path) -> None:
+    dead: dict[str, Any] = {"latency_ms": None, "status": "oom", "error": "out of memory"}
+    before = [row(f"v{n}") for n in range(6)] + [row("v6", **dead), row("v7", **dead)]
+    after = [row(f"v{n}") for n in range(4)] + [row("v5", **dead), row("v6", **dead), row("v7"), row("v8")]
+    comparison = compared(tmp_path, before, after)
+    pair = only(comparison)
+    assert {entry.reason: entry.objects for entry in pair.unpaired} == {
+        "missing in B": ("v4/000",),
+        "oom in B": ("v5/000",),
+        "oom in both": ("v6/000",),
+        "oom in A": ("v7/000",),
+        "missing in A": ("v8/000",),
+    }
+    assert (pair.pairs, pair.videos, pair.lost) == (4, 4, 2)
+    assert [arm.counts for arm in comparison.blocks[0].arms] == [{"ok": 6, "oom": 2}, {"ok": 6, "oom": 2}]
+
+
+def test_invalid_rows_do_not_count_unless_forced(tmp_path: Path) -> None:
+    def with_validity(name: str, listed: list[SummaryRow], validity: list[str]) -> Path:
+        path = write(tmp_path / name, listed)
+        header, *lines = path.read_text().splitlines()
+        names = header.split(",")
+        if "validity" not in names:
+            header, lines = header + ",validity", [line + "," for line in lines]
+            names.append("validity")
+        at = names.index("validity")
+        changed = [
+            ",".join([*cells[:at], text, *cells[at + 1 :]]) for cells, text in zip((x.split(",") for x in lines), validity, strict=True)
+        ]
+        path.write_text("\n".join([header, *changed]) + "\n")
+        return path
+
+    listed = [row("v0"), row("v1")]
+    paths = [with_validity("A.csv", listed, ["ok", "ok"]), with_validity("B.csv", listed, ["ok", "throttled"])]
+    comparison = compare(load_results(paths), QUICK)
+    assert [(entry.reason, entry.objects) for entry in only(comparison).unpaired] == [("invalid (throttled) in B", ("v1/000",))]
+    assert comparison.blocks[0].arms[1].counts == {"ok": 1, "invalid": 1}
+    forced = compare(load_results(paths), dataclasses.replace(QUICK, force=True))
+    assert only(forced).pairs == 2
+    assert forced.forced == ("FORCED: 1 rows marked invalid are taken in",)
+
+
+def test_an_object_without_score_counts_for_its_times_alone(tmp_path: Path) -> None:
+    before = [row("v0", J=0.5), row("v1", J=None)]
+    pair = only(compared(tmp_path, before, before))
+    assert change(pair, "J").pairs == 1
+    assert change(pair, "latency_ms").pairs == 2
+
+
+def test_means_are_the_official_evaluators_to_the_last_bit(tmp_path: Path) -> None:
+    listed = [row(f"v{n}", J=1 / (n + 3)) for n in range(40)]
+    summary = compared(tmp_path, listed[::-1]).blocks[0].arms[0]
+    expected = dataset_means(
+        [ObjectScore(J=r.J or 0, F=r.F or 0, JandF=r.JandF or 0, frames_scored=1) for r in sorted(listed, key=lambda r: r.video)]
+    )
+    assert summary.means == expected
+
+
+def test_figures_of_an_arm(tmp_path: Path) -> None:
+    arm = compared(tmp_path, [row("v0", latency_ms=10.0, gpu_peak_alloc_MiB=700.0), row("v1", latency_ms=40.0)]).blocks[0].arms[0]
+    assert arm.figures["latency_ms"] == pytest.approx(20.0)
+    assert arm.figures["latency_p90_ms"] == pytest.approx(25.0)
+    assert arm.figures["fps"] == pytest.approx(50.0)
+    assert (arm.peak_MiB, arm.peak_kind) == (700.0, "GPU")
+    assert arm.videos == 2
+
+
+def test_the_median_is_not_moved_by_one_outlier(tmp_path: Path) -> None:
+    before = [row(f"v{n}", latency_ms=20.0) for n in range(7)]
+    after = [row(f"v{n}", latency_ms=2000.0 if n == 0 else 20.0) for n in range(7)]
+    assert change(only(compared(tmp_path, before, after)), "latency_ms").change == pytest.approx(100 ** (1 / 7))
+    pair = only(compared(tmp_path, before, after, options=dataclasses.replace(QUICK, center="median")))
+    assert change(pair, "latency_ms").change == 1.0
+    assert change(pair, "latency_ms").arm == 20.0
+
+
+def test_objects_that_moved_most(tmp_path: Path) -> None:
+    before = rows(4)
+    after = [dataclasses.replace(r, JandF=(r.JandF or 0) + moved) for r, moved in zip(before, [0, 0.1, -0.3, 0, 0.2, 0, 0, 0], strict=True)]
+    pair = only(compared(tmp_path, before, after, options=dataclasses.replace(QUICK, top=2)))
+    assert [(moved.object, round(moved.change, 6)) for moved in pair.moved] == [("v1/000", -0.3), ("v2/000", 0.2)]
+    assert pair.moved_measure is not None
+    assert pair.moved_measure.column == "JandF"
+
+
+def test_scores_of_untrained_weights_mean_nothing(tmp_path: Path) -> None:
+    pair = only(compared(tmp_path, rows(8, weights="random"), rows(8, weights="random", J=0.6)))
+    assert {change(pair, column).verdict for column in ("J", "F", "JandF")} == {"meaningless"}
+    assert change(pair, "latency_ms").verdict == "="
+    assert pair.moved_measure is not None
+    assert pair.moved_measure.column == "latency_ms"
+
+
+def test_baseline_by_name(tmp_path: Path) -> None:
+    files = rows(2), rows(2, latency_ms=40.0), rows(2, latency_ms=80.0)
+    comparison = compared(tmp_path, *files, options=dataclasses.replace(QUICK, baseline="B"))
+    assert [(pair.baseline, pair.arm) for pair in comparison.blocks[0].comparisons] == [("B", "A"), ("B", "C")]
+    assert [arm.arm for arm in comparison.blocks[0].arms if arm.is_baseline] == ["B"]
+
+
+def test_what_differs_without_being_compared_is_shown(tmp_path: Path) -> None:
+    pair = only(compared(tmp_path, rows(2), rows(2, torch_version="2.6", device_name="AGX")))
+    assert pair.differs == {"device_name": ("Orin", "AGX"), "torch_version": ("2.5", "2.6")}
+
+
+def test_published_scores_stand_beside_a_trained_run(tmp_path: Path) -> None:
+    arm = compared(tmp_path, [row(J=0.75)]).blocks[0].arms[0]
+    assert arm.reference is not None
+    assert arm.reference.reference.JandF_percent == 75.1
+    assert arm.reference.difference == pytest.approx(-0.1)
+    for other in (row(weights="random"), row(prompt="points"), row(split="mine")):
+        assert compared(tmp_path, [other]).blocks[0].arms[0].reference is None
+
+
+def test_energy_that_is_nothing_has_no_ratio(tmp_path: Path) -> None:
+    def with_energy(name: str, joules: list[float]) -> Path:
+        path = tmp_path / name
+        lines = [f"v{n},0,m,x,20,{value}" for n, value in enumerate(joules)]
+        path.write_text("\n".join(["video,object,model,arm_id,latency_ms,energy_j_per_frame", *lines]) + "\n")
+        return path
+
+    pair = only(compare(load_results([with_energy("A.csv", [2.0, 0.5, 1.0]), with_energy("B.csv", [1.0, -0.1, 1.0])]), QUICK))
+    energy = change(pair, "energy_j_per_frame")
+    assert energy.pairs == 2
+    assert energy.change == pytest.approx(math.sqrt(0.5))
+
+
+def test_objects_of_the_same_name_in_other_clips_are_refused(tmp_path: Path) -> None:
+    files = rows(2, clip_frames=48), rows(2, clip_frames=24)
+    with pytest.raises(RefusedError, match=r"not about the same clips: 4 objects differ in clip_frames, the first v0/000 \(48 and 24\)"):
+        compared(tmp_path, *files)
+    assert compared(tmp_path, *files, options=dataclasses.replace(QUICK, force=True)).forced[0].startswith("FORCED: A and B are not")
+    assert compared(tmp_path, rows(2, clip_frames=48), rows(2)).forced == ()

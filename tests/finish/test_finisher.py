@@ -1,0 +1,185 @@
+"""The process that scores: what it answers, and what becomes of a row when it dies."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_split import TinySplit, rectangle
+
+from savbench.data.dataset import ClipError, open_split, read_mask
+from savbench.data.masks import CompressedMask, PackedMask
+from savbench.finish import scoring
+from savbench.finish.finisher import Finisher
+from savbench.finish.scoring import TruthMasks, score_object
+from savbench.plan.arms import Arm, plan_arms
+from savbench.plan.config import RunConfig
+from savbench.results.delivery import Delivery, EventWriter
+from savbench.results.rows import FrameRow, SummaryRow
+from savbench.supervise.finisher_process import FinisherProcess
+
+
+def config(split: TinySplit, out_dir: Path, **changed: Any) -> RunConfig:
+    return RunConfig(**{"split_dir": split.root, "models": ("static_mask",), "out_dir": out_dir, **changed})
+
+
+def arm_of(settings: RunConfig) -> Arm:
+    return plan_arms(settings, "sav_tiny")[0]
+
+
+def event(arm: Arm, object_name: str = "000") -> dict[str, Any]:
+    """A row of video alpha whose prediction never moves from where object 000 is on frame 0."""
+    row = SummaryRow(video="alpha", object=object_name, arm_id=arm.arm_id, video_height=24, video_width=32, prompt_frame=0, clip_frames=13)
+    frames = [FrameRow(arm.arm_id, "alpha", object_name, frame, repeat) for repeat in (0, 1) for frame in range(1, 13)]
+    pipe = io.StringIO()
+    EventWriter(pipe).send_row(row, frames, masks=dict.fromkeys((0, 4, 8, 12), PackedMask(rectangle(4, 2, 8, 8))))
+    sent: dict[str, Any] = json.loads(pipe.getvalue())
+    return sent
+
+
+def test_a_row_is_scored_by_its_masks(tiny_split: TinySplit, tmp_path: Path) -> None:
+    settings = config(tiny_split, tmp_path)
+    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings))))
+    assert finished.error == ""
+    # Of the frames 0, 4, 8, 12 the inner two count; the square has moved by 4 of its 8 columns, then it is gone from there.
+    assert (finished.row.J, finished.row.frames_scored) == ((4 / 12 + 0) / 2, 2)
+    scored = {(frame.repeat, frame.frame): frame.J for frame in finished.frames if frame.J is not None}
+    assert scored == {(0, 4): 4 / 12, (0, 8): 0}
+
+
+def test_truth_is_decoded_once_for_all_arms(tiny_split: TinySplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path, size_hw: tuple[int, int]) -> Any:
+        read.append(path)
+        return read_mask(path, size_hw)
+
+    monkeypatch.setattr(scoring, "read_mask", counted)
+    settings = config(tiny_split, tmp_path)
+    finisher, arm = Finisher(settings, "sav_tiny"), arm_of(settings)
+    first = finisher.finish(arm, Delivery.from_event(event(arm)))
+    other = replace(arm, arm_id="other")
+    second = finisher.finish(other, Delivery.from_event(event(other)))
+    assert [path.stem for path in read] == ["00004", "00008"]
+    assert (first.row.J, first.row.F) == (second.row.J, second.row.F)
+
+
+def test_remembered_truth_is_bounded(tiny_split: TinySplit) -> None:
+    obj = open_split(tiny_split.root).video("alpha").object("000")
+    one = CompressedMask.of(read_mask(obj.annotations[0][1])).nbytes
+    truths = TruthMasks(max_bytes=int(2.5 * one))
+    for _ in range(2):
+        for _, path in obj.annotations:
+            np.testing.assert_array_equal(truths.read(path, (24, 32)), read_mask(path))
+    assert len(truths._masks) == 2
+
+
+def test_a_frame_without_prediction_is_an_empty_one(tiny_split: TinySplit) -> None:
+    obj = open_split(tiny_split.root).video("alpha").object("001")
+    score, of_frame = score_object(obj, {}, (24, 32), TruthMasks())
+    assert score is not None
+    assert (score.J, score.frames_scored) == (0, 2)
+    assert of_frame == {4: (0, 0), 8: (0, 0)}
+
+
+def test_truth_that_cannot_be_read_is_told(tiny_split: TinySplit, tmp_path: Path) -> None:
+    settings = config(tiny_split, tmp_path)
+    tiny_split.mask("alpha", "000", 1 * 4).write_bytes(b"no png")
+    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings))))
+    assert "00004.png" in finished.error
+    assert finished.row.J is None
+
+
+def test_a_folder_that_cannot_be_written_is_told(tiny_split: TinySplit, tmp_path: Path) -> None:
+    settings = config(tiny_split, tmp_path / "out", save_masks=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "masks").write_text("in the way")
+    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings))))
+    assert "could not be scored or written" in finished.error
+
+
+@pytest.fixture
+def process(tiny_split: TinySplit, tmp_path: Path) -> Iterator[FinisherProcess]:
+    with FinisherProcess(config(tiny_split, tmp_path), "sav_tiny", tmp_path / "logs" / "finisher.log") as started:
+        yield started
+
+
+def submit(process: FinisherProcess, arm: Arm, object_name: str, **changed: Any) -> None:
+    data = event(arm, object_name)
+    delivery = Delivery.from_event(data)
+    for name, value in changed.items():
+        setattr(delivery.row, name, value)
+    process.submit(arm, delivery, data)
+
+
+def test_rows_come_back_in_order_with_what_was_added_to_them(tiny_split: TinySplit, tmp_path: Path, process: FinisherProcess) -> None:
+    arm = arm_of(config(tiny_split, tmp_path))
+    submit(process, arm, "000", power_mean_w=7.5)
+    submit(process, arm, "001")
+    first, second = process.collect(wait=True)
+    assert (first.row.object, second.row.object) == ("000", "001")
+    assert (first.row.power_mean_w, first.row.J) == (7.5, (4 / 12) / 2)
+    assert list(process.collect()) == []
+
+
+def scripted(tmp_path: Path, body: str) -> list[str]:
+    """A finisher that runs `body` for a task, with `task` its number over all processes, and then answers as the real one."""
+    script = tmp_path / "scripted_finisher.py"
+    script.write_text(
+        f"import os, signal, sys, time\nsys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from savbench.finish import finisher\n"
+        f"count = {str(tmp_path / 'tasks')!r}\n"
+        "real = finisher.Finisher.finish\n"
+        "def finish(self, arm, delivery):\n"
+        "    task = len(open(count).read()) if os.path.exists(count) else 0\n"
+        "    open(count, 'a').write('x')\n"
+        f"    {body}\n"
+        "    return real(self, arm, delivery)\n"
+        "finisher.Finisher.finish = finish\n"
+        "sys.exit(finisher.main())\n"
+    )
+    return [sys.executable, str(script)]
+
+
+@pytest.mark.parametrize(
+    ("body", "errors", "timeout_s"),
+    [
+        ("task == 1 and os.kill(os.getpid(), signal.SIGKILL)", ["", "", ""], 100.0),
+        ("task in (1, 2) and os.kill(os.getpid(), signal.SIGKILL)", ["", "failed twice (it ended with exit status -9)", ""], 100.0),
+        ("task == 1 and time.sleep(600)", ["", "", ""], 8.0),
+        ("task in (1, 2) and 1 / 0", ["", "failed twice (it ended with exit status 1); see logs/finisher.log", ""], 100.0),
+    ],
+)
+def test_a_scoring_process_that_dies_costs_one_row_at_most(
+    tiny_split: TinySplit, tmp_path: Path, body: str, errors: list[str], timeout_s: float
+) -> None:
+    settings = config(tiny_split, tmp_path, timeout_s=timeout_s)
+    log = tmp_path / "logs" / "finisher.log"
+    with FinisherProcess(settings, "sav_tiny", log, scripted(tmp_path, body)) as process:
+        for _ in errors:
+            submit(process, arm_of(settings), "000")
+        finished = list(process.collect(wait=True))
+    assert [bool(one.error) for one in finished] == [bool(error) for error in errors]
+    for one, error in zip(finished, errors, strict=True):
+        assert error in one.error
+        assert (None if error else (4 / 12) / 2) == one.row.J
+
+
+def test_a_process_that_cannot_start_is_told(tiny_split: TinySplit, tmp_path: Path) -> None:
+    settings = config(tiny_split, tmp_path)
+    with FinisherProcess(settings, "sav_tiny", tmp_path / "finisher.log", [str(tmp_path / "nothing")]) as process:
+        submit(process, arm_of(settings), "000")
+        (finished,) = process.collect(wait=True)
+    assert "No such file" in finished.error
+
+
+def test_unreadable_truth_raises_where_it_is_asked_for(tiny_split: TinySplit) -> None:
+    with pytest.raises(ClipError):
+        TruthMasks().read(tiny_split.root / "nothing.png", (24, 32))

@@ -1,0 +1,248 @@
+"""Overlays: they decode again, have the form that browsers play, and show what was drawn where."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from runners.base import Frame, Prompt
+from savbench.finish import overlay
+from savbench.finish.overlay import PREDICTION_RGB, PROMPT_RGB, STRIP_RGB, TRUTH_RGB, OverlayError, OverlayWriter, overlay_path
+
+av = pytest.importorskip("av", reason="overlays need the package av")
+
+GREY = 120
+BoolMask = npt.NDArray[np.bool_]
+
+
+def _frame(height: int, width: int) -> Frame:
+    return np.full((height, width, 3), GREY, np.uint8)
+
+
+def _square(height: int, width: int, top: int, left: int, size: int) -> BoolMask:
+    mask_hw = np.zeros((height, width), np.bool_)
+    mask_hw[top : top + size, left : left + size] = True
+    return mask_hw
+
+
+def _decode(path: Path) -> list[npt.NDArray[np.uint8]]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def _boxes(path: Path) -> list[str]:
+    """Names of the top-level boxes of an MP4, in order."""
+    data, at, names = path.read_bytes(), 0, []
+    while at < len(data):
+        size, name = struct.unpack(">I4s", data[at : at + 8])
+        names.append(name.decode("ascii"))
+        at += size
+    return names
+
+
+def _is_near(pixels: npt.NDArray[np.uint8], rgb: tuple[int, int, int], tolerance: int) -> npt.NDArray[np.bool_]:
+    return np.asarray((np.abs(pixels.astype(int) - np.array(rgb)) <= tolerance).all(axis=-1))
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 426), (241, 427), (97, 131), (1, 1)])
+def test_a_video_has_the_form_that_players_open(tmp_path: Path, height: int, width: int) -> None:
+    path = tmp_path / "overlays/clip.mp4"
+    with OverlayWriter(path, height, width, fps=24) as writer:
+        for number in range(7):
+            writer.add(_frame(height, width), _square(height, width, number, number, 30), caption=f"frame {number}")
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert stream.width % 2 == stream.height % 2 == 0
+        assert stream.width == width + width % 2
+        assert stream.height > height
+        assert stream.average_rate == 24
+        assert stream.duration * stream.time_base == Fraction(7, 24)
+        assert len(list(container.decode(video=0))) == 7
+    boxes = _boxes(path)
+    assert boxes.index("moov") < boxes.index("mdat")
+    assert [entry.name for entry in path.parent.iterdir()] == ["clip.mp4"]
+
+
+def test_the_picture_shows_frame_prediction_truth_and_strip_in_their_colours(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with OverlayWriter(path, 320, 480) as writer:
+        writer.add(_frame(320, 480), _square(320, 480, 40, 40, 160), _square(320, 480, 100, 260, 160))
+
+    picture = _decode(path)[0]
+    assert _is_near(picture[10:30, 10:460], (GREY, GREY, GREY), 4).all(), "the frame outside of the masks"
+    tinted = tuple(round(GREY + overlay.FILL_OPACITY * (colour - GREY)) for colour in PREDICTION_RGB)
+    assert _is_near(picture[60:180, 60:180], (tinted[0], tinted[1], tinted[2]), 6).all(), "the inside of the prediction"
+    assert _is_near(picture[125:240, 285:400], (GREY, GREY, GREY), 4).all(), "the inside of the truth is left as it is"
+    # halfway along the upper edges
+    assert _is_near(picture[36:46, 120], PREDICTION_RGB, 40).any()
+    assert _is_near(picture[96:106, 340], TRUTH_RGB, 40).any()
+    assert _is_near(picture[-2, 2:20], STRIP_RGB, 6).all()
+
+
+def test_colours_are_coded_and_labelled_as_bt_709(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    green = np.zeros((64, 96, 3), np.uint8)
+    green[..., 1] = 200
+    with OverlayWriter(path, 64, 96) as writer:
+        writer.add(green, None)
+
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        assert container.streams.video[0].codec_context.colorspace == 1
+    luma = frame.to_ndarray()[: frame.height][8:56, 8:88]
+    # 16 + 219 * 0.7152 * 200 / 255 = 138.8; BT.601, which weighs green by 0.587, would give 116.8
+    assert np.abs(luma.astype(int) - 139).max() <= 3
+
+
+def test_truth_stays_visible_where_the_prediction_agrees(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    mask_hw = _square(480, 640, 100, 100, 200)
+    with OverlayWriter(path, 480, 640) as writer:
+        writer.add(_frame(480, 640), mask_hw, mask_hw)
+
+    edge = _decode(path)[0][90:110, 200]
+    assert _is_near(edge, PREDICTION_RGB, 60).any()
+    assert _is_near(edge, TRUTH_RGB, 60).any()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "where"),
+    [
+        (Prompt(1, "points", points_n2=np.array([[60, 100], [400, 250]], np.float32)), [(97, 60), (247, 400)]),
+        (Prompt(1, "bbox", box_4=np.array([60, 100, 400, 250], np.float32)), [(100, 200), (250, 200), (170, 60), (170, 400)]),
+        (Prompt(1, "mask", mask_hw=_square(320, 480, 100, 60, 151)), [(100, 120), (250, 120), (170, 60), (170, 210)]),
+    ],
+    ids=["points", "bbox", "mask"],
+)
+def test_a_prompt_is_drawn_where_it_was_given(tmp_path: Path, prompt: Prompt, where: list[tuple[int, int]]) -> None:
+    path = tmp_path / "clip.mp4"
+    with OverlayWriter(path, 320, 480) as writer:
+        writer.add(_frame(320, 480), None, prompt=prompt)
+        writer.add(_frame(320, 480), None)
+
+    with_prompt, without = _decode(path)
+    for row, column in where:
+        around = np.s_[row - 1 : row + 2, column - 1 : column + 2]
+        assert _is_near(with_prompt[around], PROMPT_RGB, 60).any(), (row, column)
+        assert _is_near(without[around], (GREY, GREY, GREY), 6).all(), (row, column)
+
+
+def test_the_last_column_of_an_odd_width_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    frame_hwc = _frame(64, 127)
+    frame_hwc[:, -1] = 250
+    with OverlayWriter(path, 64, 127) as writer:
+        writer.add(frame_hwc, None)
+
+    # the column and its copy
+    assert (_decode(path)[0][10:50, 126:128] > 230).all()
+
+
+def test_the_caption_is_written_and_a_long_one_stays_off_the_legend(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with OverlayWriter(path, 320, 640) as writer:
+        for caption in ("", "dog 000  frame 3", "x" * 500):
+            writer.add(_frame(320, 640), None, caption=caption)
+
+    empty, short, long = (picture[322:].astype(int) for picture in _decode(path))
+    written_short, written_long = (np.abs(strip - empty).max(axis=(0, 2)) > 60 for strip in (short, long))
+    assert 20 < np.flatnonzero(written_short).max() < 200
+    legend = np.flatnonzero(_is_near(empty.astype(np.uint8), PREDICTION_RGB, 30).any(axis=0)).min()
+    assert legend - 40 < np.flatnonzero(written_long).max() < legend
+
+
+def test_the_callers_frame_is_not_drawn_on(tmp_path: Path) -> None:
+    frame_hwc, mask_hw = _frame(64, 96), _square(64, 96, 10, 10, 30)
+    with OverlayWriter(tmp_path / "clip.mp4", 64, 96) as writer:
+        writer.add(frame_hwc, mask_hw, mask_hw, Prompt(1, "mask", mask_hw=mask_hw))
+
+    assert (frame_hwc == GREY).all()
+    assert mask_hw.sum() == 900
+
+
+def test_empty_masks_leave_the_frame_alone(tmp_path: Path) -> None:
+    path, nothing = tmp_path / "clip.mp4", np.zeros((64, 96), np.bool_)
+    with OverlayWriter(path, 64, 96) as writer:
+        writer.add(_frame(64, 96), nothing, nothing)
+
+    assert _is_near(_decode(path)[0][:60], (GREY, GREY, GREY), 4).all()
+
+
+def test_an_error_leaves_neither_a_new_file_nor_a_spoilt_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"of an earlier run")
+
+    def fails_half_way() -> None:
+        with OverlayWriter(path, 64, 96) as writer:
+            writer.add(_frame(64, 96), None)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fails_half_way()
+
+    assert path.read_bytes() == b"of an earlier run"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["clip.mp4"]
+    with OverlayWriter(path, 64, 96) as writer:
+        writer.add(_frame(64, 96), None)
+    assert len(_decode(path)) == 1
+
+
+def test_under_its_name_the_video_is_complete_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with OverlayWriter(path, 64, 96) as writer:
+        writer.add(_frame(64, 96), None)
+        assert not path.exists()
+
+    assert path.exists()
+
+
+def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
+    writer = OverlayWriter(tmp_path / "clip.mp4", 64, 96)
+
+    with pytest.raises(ValueError, match="no frame was added"):
+        writer.close()
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with OverlayWriter(tmp_path / "clip.mp4", 64, 96) as writer:
+        with pytest.raises(ValueError, match=r"frame of shape \(64, 95, 3\)"):
+            writer.add(_frame(64, 95), None)
+        with pytest.raises(ValueError, match="prediction of shape"):
+            writer.add(_frame(64, 96), _square(64, 95, 1, 1, 4))
+        with pytest.raises(ValueError, match="ground truth of shape"):
+            writer.add(_frame(64, 96), None, _square(63, 96, 1, 1, 4))
+        with pytest.raises(ValueError, match="prompt of shape"):
+            writer.add(_frame(64, 96), None, prompt=Prompt(1, "mask", mask_hw=_square(63, 96, 1, 1, 4)))
+        writer.add(_frame(64, 96), None)
+    with pytest.raises(ValueError, match="at least one pixel"):
+        OverlayWriter(tmp_path / "other.mp4", 0, 96)
+
+
+def test_without_av_the_message_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+
+    with pytest.raises(OverlayError, match="need the Python package av: pip install av"):
+        OverlayWriter(tmp_path / "clip.mp4", 64, 96)
+
+
+def test_an_av_without_the_encoder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+
+    with pytest.raises(OverlayError, match="built without libx264"):
+        overlay.require_encoder()
+
+
+def test_the_path_names_video_object_and_arm() -> None:
+    assert overlay_path("sav_000262", "001", "sam2_tiny_points-bfloat16") == Path("overlays/sav_000262__001__sam2_tiny_points-bfloat16.mp4")
+    with pytest.raises(ValueError, match="cannot be a part"):
+        overlay_path("../sav_000262", "001", "arm")

@@ -1,0 +1,184 @@
+"""Sessions of one and of several tracks, with a runner whose masks and times are known by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_split import TinySplit, rectangle
+
+from runners.base import Applied, Clip, Frame, FrameReport, Masks, Prompt
+from savbench.data.dataset import NothingToTrackError, open_split
+from savbench.data.feed import Feed, PromptMaker, Track, sessions_of
+from savbench.data.masks import CompressedMask
+from savbench.measure.devices import PlainCpu
+from savbench.measure.session import SessionSettings, Tracked, track_together
+
+SETTINGS = SessionSettings(autocast_dtype="none", attention="none", warmup_frames=2)
+
+
+class CountingRunner:
+    """Reports 10 ns of its own for the first object, 20 for the second; an object's mask shows its id and the number of frames since."""
+
+    applied = Applied(implementation="counting", device="cpu", imgsz=None, weights="none")
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self._since: dict[int, int] = {}
+        self._size = (0, 0)
+
+    def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
+        self.calls.append("open")
+        self._since, self._size = {}, (clip.height, clip.width)
+
+    def prompt(self, frame_index: int, frame_hwc: Frame, prompts: Sequence[Prompt]) -> Masks:
+        self.calls.append(f"prompt {frame_index} {','.join(f'{prompt.object_id}:{prompt.kind}' for prompt in prompts)}")
+        self._since.update({prompt.object_id: frame_index for prompt in prompts})
+        return self._masks(frame_index)
+
+    def track(self, frame_index: int, frame_hwc: Frame) -> Masks:
+        self.calls.append(f"track {frame_index}")
+        return self._masks(frame_index)
+
+    def _masks(self, frame_index: int) -> Masks:
+        masks_nhw = np.zeros((len(self._since), *self._size), np.bool_)
+        for row, (object_id, start) in enumerate(self._since.items()):
+            masks_nhw[row, object_id, : frame_index - start + 1] = True
+        return masks_nhw
+
+    def inspect(self) -> FrameReport:
+        return FrameReport(parts_ms={"model_ms": 0.5}, objects_ms=tuple(1e-5 * object_id for object_id in self._since))
+
+    def close(self) -> None:
+        self._since = {}
+
+
+def session(split: TinySplit, video_name: str, requests: Sequence[tuple[str, str]], **changed: object) -> tuple[list[Tracked], list[str]]:
+    """Track (object, prompt kind) together; also returns the calls of the timed passes."""
+    settings = SessionSettings(**{**vars(SETTINGS), **changed})
+    video = open_split(split.root).video(video_name)
+    maker = PromptMaker(video, settings.num_points, settings.frame_stride)
+    tracks = [maker.track(video.object(name), kind) for name, kind in requests]  # type: ignore[arg-type]
+    (together,) = sessions_of(tracks, settings.frame_stride, takes_late_objects=True)
+    runner = CountingRunner()
+    tracked = track_together(runner, PlainCpu(), video, together, settings)
+    return tracked, runner.calls[runner.calls.index("open", 1) :]
+
+
+def width_of(mask: CompressedMask) -> int:
+    return int(mask.unpack().sum())
+
+
+def test_one_track_alone_shares_nothing(tiny_split: TinySplit) -> None:
+    (tracked,), calls = session(tiny_split, "alpha", [("000", "bbox")])
+    assert calls == ["open", "prompt 0 1:bbox", *(f"track {index}" for index in range(1, 13))]
+    row = tracked.row
+    assert (row.frames, row.passes, row.warmup_frames) == (12, 1, 2)
+    assert (row.shared, row.session_tracks, row.session_latency_ms, row.shared_ms) == ("", None, None, None)
+    assert [(frame.frame, frame.repeat, frame.session_latency_ms) for frame in tracked.frames] == [(i, 0, None) for i in range(1, 13)]
+    assert [frame.latency_ms for frame in tracked.frames] == pytest.approx([(end - begin) * 1e3 for begin, end in tracked.spans])
+
+
+def test_objects_of_a_session_keep_their_own_time_and_their_own_masks(tiny_split: TinySplit) -> None:
+    (first, late), calls = session(tiny_split, "alpha", [("000", "mask"), ("001", "mask")])
+    assert calls[:6] == ["open", "prompt 0 1:mask", "track 1", "track 2", "track 3", "prompt 4 2:mask"]
+    # the frame on which the second object is prompted is tracked, and timed for nobody
+    assert [frame.frame for frame in first.frames] == [1, 2, 3, *range(5, 13)]
+    assert [frame.frame for frame in late.frames] == list(range(5, 13))
+    for tracked, others_ms in ((first, 2e-5), (late, 1e-5)):
+        row = tracked.row
+        assert row.shared == "2 objects in one session, the image encoder once for all"
+        assert row.session_tracks == 2
+        for frame in tracked.frames:
+            both = frame.frame is not None and frame.frame >= 5
+            assert frame.session_latency_ms is not None
+            assert frame.latency_ms == pytest.approx(frame.session_latency_ms - (others_ms if both else 0.0))
+        assert row.latency_ms == pytest.approx(np.mean([frame.latency_ms or 0 for frame in tracked.frames]))
+    assert late.row.session_latency_ms is not None
+    assert late.row.shared_ms == pytest.approx(late.row.session_latency_ms - 3e-5)
+    unpacked = {frame: CompressedMask.of(mask).unpack() for frame, mask in late.masks.items()}
+    assert list(unpacked) == [4, 8, 12]
+    assert [int(mask_hw[2].sum()) for mask_hw in unpacked.values()] == [1, 5, 9]
+    assert not any(mask_hw[1].any() for mask_hw in unpacked.values())
+    assert [width_of(CompressedMask.of(mask)) for mask in first.masks.values()] == [1, 5, 9, 13]
+
+
+def test_prompts_of_one_object_share_a_session(tiny_split: TinySplit) -> None:
+    tracked, calls = session(tiny_split, "alpha", [("000", "points"), ("000", "bbox"), ("000", "mask")])
+    assert calls[1] == "prompt 0 1:points,2:bbox,3:mask"
+    assert [one.row.prompt for one in tracked] == ["points", "bbox", "mask"]
+    assert {one.row.shared for one in tracked} == {"3 prompts in one session, the image encoder once for all"}
+    assert [one.row.num_points for one in tracked] == [1, None, None]
+
+
+def test_a_batch_has_no_time_of_its_own(tiny_split: TinySplit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CountingRunner, "inspect", lambda self: FrameReport())
+    (first, _), _ = session(tiny_split, "alpha", [("000", "mask"), ("001", "mask")])
+    assert first.row.shared == "2 objects in one session, as one batch, whose time is everyone's"
+    assert first.row.latency_ms == first.row.session_latency_ms == first.row.shared_ms
+
+
+@pytest.mark.parametrize(("limits", "passes"), [({"min_frames": 12}, 1), ({"min_frames": 13}, 2), ({"min_frames": 30}, 3), ({}, 1)])
+def test_a_clip_is_tracked_again_until_enough_frames_are_timed(tiny_split: TinySplit, limits: dict[str, int], passes: int) -> None:
+    (tracked,), calls = session(tiny_split, "alpha", [("000", "mask")], **limits)
+    assert tracked.row.passes == passes
+    assert tracked.row.frames == len(tracked.frames) == len(tracked.spans) == 12 * passes
+    assert calls.count("open") == passes
+    assert [(frame.repeat, frame.frame) for frame in tracked.frames] == [(p, i) for p in range(passes) for i in range(1, 13)]
+
+
+def test_a_clip_is_tracked_again_until_its_frames_took_long_enough(tiny_split: TinySplit) -> None:
+    (once,), _ = session(tiny_split, "alpha", [("000", "mask")])
+    enough_s = 20 * sum(end - begin for begin, end in once.spans)
+    (tracked,), _ = session(tiny_split, "alpha", [("000", "mask")], min_seconds=enough_s)
+    timed_s = [end - begin for begin, end in tracked.spans]
+    assert sum(timed_s) >= enough_s > sum(timed_s[:-12])
+
+
+def test_the_progress_counts_every_frame_once_and_names_it(tiny_split: TinySplit) -> None:
+    video = open_split(tiny_split.root).video("beta")
+    track = PromptMaker(video, 1, 1).track(video.object("000"), "mask")
+    told: list[tuple[int, int, int]] = []
+    settings = SessionSettings(autocast_dtype="none", attention="none", warmup_frames=2, min_frames=5)
+    track_together(CountingRunner(), PlainCpu(), video, [track], settings, lambda *progress: told.append(progress))
+    assert told == [(1, 7, 0), (2, 7, 1), *((3 + i, 7, i) for i in range(5)), *((8 + i, 12, i) for i in range(5))]
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> TinySplit:
+    """A clip whose three objects appear on frames 0, 4 and 8."""
+    split = TinySplit(tmp_path / "several")
+    absent, there = np.zeros((24, 32), np.bool_), rectangle(4, 4, 6, 6)
+    split.write_video("clip", 13, {"000": [there] * 4, "001": [absent, there, there, there], "002": [absent, absent, there, there]})
+    (split.root / "several.txt").write_text("clip\n")
+    return split
+
+
+def tracks_of(split: TinySplit, stride: int = 1) -> list[Track]:
+    video = open_split(split.root).video("clip")
+    maker = PromptMaker(video, 1, stride)
+    return [maker.track(obj, "mask") for obj in reversed(video.objects)]
+
+
+def test_which_tracks_can_share_a_session(several: TinySplit) -> None:
+    def starts(stride: int, *, late: bool) -> list[list[int]]:
+        tracks = tracks_of(several, stride)
+        return [[track.prompt_frame for track in session] for session in sessions_of(tracks, stride, takes_late_objects=late)]
+
+    assert starts(1, late=True) == [[0, 4, 8]]
+    assert starts(4, late=True) == [[0, 4, 8]]
+    assert starts(3, late=True) == [[0], [4], [8]]
+    assert starts(1, late=False) == [[0], [4], [8]]
+
+
+def test_a_feed_of_prompts_out_of_step_is_a_bug(several: TinySplit) -> None:
+    with pytest.raises(RuntimeError, match="not in step"):
+        Feed(open_split(several.root).video("clip"), tracks_of(several), 3)
+
+
+def test_an_object_on_the_last_frame_fed_has_nothing_to_track(several: TinySplit) -> None:
+    video = open_split(several.root).video("clip")
+    with pytest.raises(NothingToTrackError, match="first seen on frame 8 of the 13 that are run"):
+        PromptMaker(video, 1, 5).track(video.object("002"), "mask")

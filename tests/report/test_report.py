@@ -1,0 +1,534 @@
+"""What a report says, worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from compare_files import LEGACY_WITH_PROXY, row, rows, write, write_legacy
+from report_files import STAGE_SHARES, ArmOfRun, write_run
+
+from savbench.compare.findings import Options
+from savbench.data.csv_file import InputError
+from savbench.report import rows_table, telemetry
+from savbench.report.arms import Arm, find_arms
+from savbench.report.changes import change_figures, compare_all
+from savbench.report.charts import Bars, Boxes, Figure, Forest, Lines, Missing, Point, Scatter, Style, axis, number, ratio_ticks, style_of
+from savbench.report.content import Report, Settings, make_report
+from savbench.report.labels import place_labels
+from savbench.report.memory import peak_memory, peak_to_quote
+from savbench.report.provenance import why_no_power
+from savbench.report.runs import read_runs
+from savbench.report.streaming import streaming, winners
+from savbench.report.timing import frames_of, latency_distributions, latency_over_frames, stage_shares, sustained_speed
+from savbench.report.tradeoffs import JOULES, SPEED, accuracy_against_energy, accuracy_against_speed, pareto_front
+from savbench.results.foreign import load_results
+
+FRAMES_HEADER = "arm_id,video,object,frame,latency_ms,J\n"
+TELEMETRY_HEADER = "time,arm_id,phase,total_mw,temperatures_c,alarms\n"
+
+
+def report_of(folder: Path, **settings: object) -> Report:
+    return make_report([folder], Settings(resamples=1000, **settings), ["python", "jetson_benchmark.py", "report", str(folder)])  # type: ignore[arg-type]
+
+
+def arms_of(*paths: Path, force: bool = False) -> list[Arm]:
+    return find_arms(load_results(paths), force=force)
+
+
+def streamed(score: float, rate: float) -> dict[str, float]:
+    return {"streaming_JandF": score, "camera_fps": rate}
+
+
+class TestArms:
+    def test_names_have_what_tells_arms_of_a_model_apart(self, tmp_path: Path) -> None:
+        run = [
+            ArmOfRun(dtype="float32"), ArmOfRun(), ArmOfRun(attention="math"), ArmOfRun(row={"compile": "full", "arm_id": "compiled"}),
+            ArmOfRun("edgetam"), ArmOfRun("static"),
+        ]  # fmt: skip
+        labels = [arm.label for arm in arms_of(write_run(tmp_path / "run", run))]
+        assert labels == [
+            "sam2_tiny_mask float32", "sam2_tiny_mask bfloat16", "sam2_tiny_mask bfloat16 math", "sam2_tiny_mask bfloat16 compile full",
+            "edgetam_mask bfloat16", "static_mask",
+        ]  # fmt: skip
+
+    def test_the_file_is_named_only_where_nothing_else_differs(self, tmp_path: Path) -> None:
+        paths = [write_run(tmp_path / name, [ArmOfRun(), *more]) for name, more in (("old", []), ("new", [ArmOfRun("edgetam")]))]
+        assert [arm.label for arm in arms_of(*paths)] == ["sam2_tiny_mask (old)", "sam2_tiny_mask (new)", "edgetam_mask"]
+
+    def test_rows_that_failed_before_the_model_was_built_belong_to_their_arm(self, tmp_path: Path) -> None:
+        lost = row("v9", latency_ms=None, status="oom", error="too large", weights="", device="", device_name="", torch_version="")
+        (arm,) = arms_of(write(tmp_path / "a.csv", [*rows(4), lost]))
+        assert (len(arm.rows), len(arm.usable)) == (9, 8)
+        assert arm.summary.counts == {"ok": 8, "oom": 1}
+
+    def test_marks(self, tmp_path: Path) -> None:
+        run = [
+            ArmOfRun("sam2_tiny", row={"weights": "random"}),
+            ArmOfRun("sam2_small", row={"validity": "throttled (tj)"}),
+            ArmOfRun("sam2_base", row={"shared": "2 objects"}),
+        ]
+        assert [arm.shown for arm in arms_of(write_run(tmp_path / "run", run))] == [
+            "sam2_tiny_mask*",
+            "sam2_small_mask†",
+            "sam2_base_mask‡",
+        ]
+
+    def test_rows_marked_invalid_count_only_where_all_are_or_if_forced(self, tmp_path: Path) -> None:
+        listed = rows(4)
+        listed[0] = dataclasses.replace(listed[0], validity="throttled (tj)")
+        path = write(tmp_path / "a.csv", listed)
+        assert (len(arms_of(path)[0].usable), len(arms_of(path, force=True)[0].usable)) == (7, 8)
+        assert not arms_of(path)[0].is_doubtful
+        all_invalid = write(tmp_path / "b.csv", [dataclasses.replace(made, validity="swap touched") for made in listed])
+        (arm,) = arms_of(all_invalid)
+        assert arm.is_doubtful
+        assert len(arm.usable) == 8
+        assert arm.JandF == pytest.approx(0.435)
+
+    def test_objects_tracked_alone_and_together_are_one_arm_with_one_mean(self, tmp_path: Path) -> None:
+        listed = rows(4)
+        if not hasattr(listed[0], "shared"):
+            pytest.skip("this version has no shared sessions")
+        listed[2:4] = [dataclasses.replace(made, shared="2 objects") for made in listed[2:4]]
+        (arm,) = arms_of(write(tmp_path / "a.csv", listed))
+        assert arm.shared == ("2 objects",)
+        # 0.40, 0.41, ... 0.47
+        assert arm.JandF == pytest.approx(0.435)
+
+    def test_an_object_that_is_there_twice_is_refused_with_its_lines(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.csv", [row(), row(latency_ms=21.0)])
+        with pytest.raises(InputError, match=r"a\.csv:2 and .*a\.csv:3: two rows for v0/000"):
+            arms_of(path)
+
+
+class TestTradeoffs:
+    RUN = (
+        ArmOfRun("sam2_large", 0.8, 100.0), ArmOfRun("sam2_tiny", 0.7, 50.0), ArmOfRun("sam2_small", 0.65, 80.0),
+        ArmOfRun("edgetam", 0.85, 10.0, row={"weights": "random"}), ArmOfRun("flow", 0.5, 5.0),
+    )  # fmt: skip
+
+    def test_the_front_is_what_nothing_beats(self, tmp_path: Path) -> None:
+        arms = arms_of(write_run(tmp_path / "run", self.RUN))
+        assert [arm.settings["model"] for arm in pareto_front(arms[:3], SPEED)] == ["sam2_large", "sam2_tiny"]
+        # energy is in step with the latency
+        assert [arm.settings["model"] for arm in pareto_front(arms[:3], JOULES)] == ["sam2_large", "sam2_tiny"]
+        assert pareto_front(arms[:1] * 2, SPEED) == arms[:1] * 2
+
+    def test_untrained_models_are_hollow_and_baselines_a_floor(self, tmp_path: Path) -> None:
+        figure = accuracy_against_speed(arms_of(write_run(tmp_path / "run", self.RUN)))
+        assert isinstance(figure, Figure)
+        assert isinstance(figure.drawing, Scatter)
+        assert [point.label for point in figure.drawing.points if point.is_hollow] == ["edgetam_mask*"]
+        assert [point.label for point in figure.drawing.points if point.on_front] == ["sam2_large_mask", "sam2_tiny_mask"]
+        assert [label for label, _ in figure.drawing.floors] == ["flow_mask"]
+        assert figure.drawing.front[0][0] > figure.drawing.front[1][0]
+        assert any("meaningless" in note for note in figure.notes)
+        point = figure.drawing.points[0]
+        assert point.y_interval is not None
+        assert point.y_interval[0] < point.y < point.y_interval[1]
+
+    def test_what_is_missing_is_said(self, tmp_path: Path) -> None:
+        arms = arms_of(write_run(tmp_path / "run", [ArmOfRun()], has_power=False))
+        figure = accuracy_against_energy(arms, "Because.")
+        assert isinstance(figure, Missing)
+        assert figure.reason == "No row has energy per frame. Because."
+        unscored = arms_of(write_run(tmp_path / "unscored", [ArmOfRun(row={"J": "", "F": "", "JandF": ""})]))
+        assert isinstance(accuracy_against_speed(unscored), Missing)
+
+    def test_names_lie_on_nothing(self) -> None:
+        points = tuple(Point(f"an arm of number {i}", style_of(i), 10 + i % 3, 0.5 + i % 4 / 100) for i in range(12))
+        scatter = Scatter(axis("FPS", [10, 12]), axis("J&F", [0.5, 0.53]), points)
+        places = place_labels(scatter, points)
+        assert 2 <= len(places) < 12
+        alone = Point("alone", Style("#000000"), 5, 0.5)
+        assert place_labels(Scatter(scatter.x, scatter.y, (alone,)), [alone]) == {"alone": "top left"}
+
+
+class TestTiming:
+    def write(self, folder: Path, frames: str) -> Path:
+        folder.mkdir()
+        write(
+            folder / "summary.csv", [row("v0", "000", arm_id="a"), row("v1", "000", arm_id="a", latency_ms=None, status="error", error="x")]
+        )
+        (folder / "frames.csv").write_text(FRAMES_HEADER + frames)
+        return folder
+
+    def frames(self, folder: Path) -> tuple[list[Arm], dict[int, pd.DataFrame]]:
+        results = load_results([folder])
+        arms = find_arms(results)
+        return arms, frames_of(arms, read_runs([folder], results), results.rows)
+
+    def test_percentiles_of_the_frames_of_rows_that_count(self, tmp_path: Path) -> None:
+        counted = "".join(f"a,v0,000,{i},{i},\n" for i in range(1, 102))
+        arms, frames = self.frames(self.write(tmp_path / "run", counted + "a,v1,000,1,5000,\nother,v0,000,1,9000,\n"))
+        figure = latency_distributions(arms, frames)
+        assert isinstance(figure, Figure)
+        assert isinstance(figure.drawing, Boxes)
+        (box,) = figure.drawing.boxes
+        assert (box.count, box.p1, box.p25, box.p50, box.p75, box.p99, box.mean) == (101, 2, 26, 51, 76, 100, 51)
+
+    def test_names_of_objects_that_a_spreadsheet_changed_still_match(self, tmp_path: Path) -> None:
+        _, frames = self.frames(self.write(tmp_path / "run", "a,v0,0,1,7,\na,v0,0.0,2,9,\n"))
+        assert list(frames[0]["latency_ms"]) == [7, 9]
+
+    def test_a_line_over_the_frames_is_thinned_and_says_so(self, tmp_path: Path) -> None:
+        arms, frames = self.frames(self.write(tmp_path / "run", "".join(f"a,v0,000,{i},{10 if i < 300 else 20},\n" for i in range(600))))
+        figure = latency_over_frames(arms, frames)
+        assert isinstance(figure, Figure)
+        assert isinstance(figure.drawing, Lines)
+        (line,) = figure.drawing.lines
+        assert len(line.x) == 60
+        assert (line.x[0], line.y[0], line.y[-1]) == (4.5, 10, 20)
+        assert "A point is 10 frames" in figure.says
+        assert figure.table.rows[0][-1] == "x2.00"
+
+    def test_a_half_written_line_and_a_missing_file_are_no_end(self, tmp_path: Path) -> None:
+        arms, frames = self.frames(self.write(tmp_path / "run", "a,v0,000,1,7,\na,v0,0"))
+        assert list(frames[0]["latency_ms"]) == [7]
+        (tmp_path / "run" / "frames.csv").unlink()
+        arms, frames = self.frames(tmp_path / "run")
+        assert frames == {}
+        figure = latency_distributions(arms, frames)
+        assert isinstance(figure, Missing)
+        assert "frames.csv" in figure.reason
+
+    def test_stages_are_shares_of_their_sum(self, tmp_path: Path) -> None:
+        results = load_results([write_run(tmp_path / "run", [ArmOfRun(), ArmOfRun("static")], has_stages=True)])
+        figure = stage_shares(find_arms(results), results.rows)
+        assert isinstance(figure, Figure)
+        assert isinstance(figure.drawing, Bars)
+        assert figure.drawing.categories == ("sam2_tiny_mask",)
+        shares = {part.label: dict(zip(figure.drawing.categories, part.values, strict=True)) for part in figure.drawing.parts}
+        assert shares["image encoder"] == {"sam2_tiny_mask": pytest.approx(42)}
+        assert sum(share["sam2_tiny_mask"] for share in shares.values()) == pytest.approx(100)
+        assert len(figure.drawing.parts) == len(STAGE_SHARES)
+        assert figure.notes[0].startswith("Not recorded for static_mask: --stages")
+
+    def test_without_stages_the_parts_that_every_row_has_are_shown(self, tmp_path: Path) -> None:
+        results = load_results([write_run(tmp_path / "run", [ArmOfRun()])])
+        figure = stage_shares(find_arms(results), results.rows)
+        assert isinstance(figure, Figure)
+        assert isinstance(figure.drawing, Bars)
+        assert [part.label for part in figure.drawing.parts] == ["preprocessing", "model", "threshold and copy out"]
+        assert "--stages" in figure.notes[0]
+        bare = load_results([write(tmp_path / "bare.csv", rows(2))])
+        assert isinstance(stage_shares(find_arms(bare), bare.rows), Missing)
+
+    def test_sustained_speed_is_in_units_of_each_objects_first_run(self, tmp_path: Path) -> None:
+        folder = self.write(tmp_path / "run", "a,v0,000,1,7,\n")
+        lines = "".join(f"a,v{v},000,{minute},{(1 + v) * 10 * (1 if minute < 5 else 0.8)},60\n" for minute in range(10) for v in range(2))
+        (folder / "sustained.csv").write_text("arm_id,video,object,minutes,fps,temperature_peak_c\n" + lines)
+        results = load_results([folder])
+        (figure,) = sustained_speed(find_arms(results), read_runs([folder], results))
+        assert isinstance(figure.drawing, Lines)
+        assert (figure.drawing.lines[0].y[0], figure.drawing.lines[0].y[-1]) == (1, 0.8)
+
+
+class TestMemoryAndBoard:
+    def test_the_board_is_quoted_where_it_is_known(self, tmp_path: Path) -> None:
+        results = load_results([write_run(tmp_path / "run", [ArmOfRun(latency_ms=50.0)])])
+        (arm,) = find_arms(results)
+        assert peak_to_quote(arm, results.rows) == (4250, "board")
+        figure = peak_memory([arm], results.rows)
+        assert isinstance(figure, Figure)
+        assert figure.table.rows == [["sam2_tiny_mask", "4250", "950", "750", "1900"]]
+        plain = load_results([write(tmp_path / "plain.csv", rows(2))])
+        assert peak_to_quote(find_arms(plain)[0], plain.rows) == (500, "GPU")
+
+    def prepared(self, lines: str, tmp_path: Path) -> tuple[list[Arm], list[Figure | Missing]]:
+        folder = tmp_path / "run"
+        write_run(folder, [ArmOfRun(row={"arm_id": "a"})], videos=["v0"])
+        (folder / "telemetry.csv").write_text(TELEMETRY_HEADER + lines)
+        results = load_results([folder])
+        arms = find_arms(results)
+        return arms, telemetry.power_and_temperature(arms, read_runs([folder], results), "")
+
+    def test_readings_become_watts_of_the_arm_and_pauses_are_left_out(self, tmp_path: Path) -> None:
+        lines = (
+            "2026-01-01T08:00:00.000+00:00,a,idle,5000,cpu=50.0; tj=52.5,\n"
+            "2026-01-01T08:00:30.000+00:00,a,timed,9000,cpu=70.0; tj=61.0,\n"
+            "2026-01-01T10:00:00.000+00:00,a,timed,11000,cpu=70.0; gpu=63.0,oc1\n"
+            "2026-01-01T10:00:30.000+00:00,a,timed,10000,,\n"
+        )
+        _, (power, heat) = self.prepared(lines, tmp_path)
+        assert isinstance(power, Figure)
+        assert isinstance(heat, Figure)
+        assert isinstance(power.drawing, Lines)
+        assert isinstance(heat.drawing, Lines)
+        during, between = power.drawing.lines
+        assert (during.label, between.label) == ("sam2_tiny_mask", "between arms")
+        assert between.y[0] == 5
+        assert between.x[0] == 0
+        # two hours without a reading take no room: 30 s before them and 30 s after
+        assert max(during.x) == 1.0
+        assert power.table.rows == [["sam2_tiny_mask", "3", "9.000", "10.00", "11.00"]]
+        # the junction where it is told, else the hottest zone
+        assert heat.table.rows[0][2:] == ["61.00", "65.50", "70.00"]
+        assert heat.drawing.marks == ((0.5, 70.0, "oc1"),)
+
+    def test_many_readings_are_drawn_as_few(self, tmp_path: Path) -> None:
+        times = pd.date_range("2026-01-01", periods=5000, freq="s", tz="UTC")
+        lines = "".join(f"{time.isoformat()},a,timed,{1000 * (5 + index % 2)},tj=50.0,\n" for index, time in enumerate(times))
+        _, (power, _) = self.prepared(lines, tmp_path)
+        assert isinstance(power, Figure)
+        assert isinstance(power.drawing, Lines)
+        (line,) = power.drawing.lines
+        assert len(line.x) <= telemetry.MOST_POINTS
+        assert (min(line.low), max(line.high)) == (5, 6)
+        assert "5000 readings" in power.notes[0]
+
+    def test_why_power_is_missing(self, tmp_path: Path) -> None:
+        none = load_results([write_run(tmp_path / "none", [ArmOfRun()], has_power=False)]).rows
+        assert "found no source" in why_no_power(none)
+        noted = load_results([write(tmp_path / "noted.csv", [row(power_note="jtop went away")])]).rows
+        assert why_no_power(noted) == "The rows say why: jtop went away."
+        report = report_of(tmp_path / "none")
+        (missing,) = next(chapter for chapter in report.chapters if chapter.key == "power").items
+        assert isinstance(missing, Missing)
+        assert "telemetry.csv" in missing.reason
+
+
+class TestStreaming:
+    def test_the_winner_changes_with_the_rate(self, tmp_path: Path) -> None:
+        run = [
+            ArmOfRun(model, 0.7, latency, row=streamed(score, rate))
+            for model, latency, scores in (("sam2_large", 300.0, (0.75, 0.4)), ("edgetam", 40.0, (0.7, 0.65)))
+            for rate, score in zip((6, 24), scores, strict=True)
+        ]
+        results = load_results([write_run(tmp_path / "run", run)])
+        arms = find_arms(results)
+        assert [arm.label for arm in arms][:2] == ["sam2_large_mask camera 6", "sam2_large_mask camera 24"]
+        best = winners(arms, results.rows)
+        assert [(rate, arm.settings["model"], round(score, 6)) for rate, arm, score in best] == [
+            (6.0, "sam2_large", 0.75),
+            (24.0, "edgetam", 0.65),
+        ]
+        bars, by_rate = streaming(arms, results.rows)
+        assert isinstance(bars, Figure)
+        assert isinstance(by_rate, Figure)
+        assert isinstance(by_rate.drawing, Lines)
+        drawn = {line.label: dict(zip(line.x, np.round(line.y, 6), strict=True)) for line in by_rate.drawing.lines}
+        assert drawn == {"sam2_large_mask": {6: 0.75, 24: 0.4}, "edgetam_mask": {6: 0.7, 24: 0.65}}
+
+    def test_a_sweep_over_several_runs_is_one_line(self, tmp_path: Path) -> None:
+        paths = [write_run(tmp_path / f"at{rate}", [ArmOfRun(row=streamed(0.9 - rate / 100, rate))]) for rate in (12, 24)]
+        results = load_results(paths)
+        _, by_rate = streaming(find_arms(results), results.rows)
+        assert isinstance(by_rate, Figure)
+        assert isinstance(by_rate.drawing, Lines)
+        assert [line.x for line in by_rate.drawing.lines] == [(12, 24)]
+
+    def test_without_it_the_flag_is_named(self, tmp_path: Path) -> None:
+        results = load_results([write_run(tmp_path / "run", [ArmOfRun()])])
+        (missing,) = streaming(find_arms(results), results.rows)
+        assert isinstance(missing, Missing)
+        assert "--realtime" in missing.reason
+
+
+class TestChanges:
+    def figures(self, path: Path) -> dict[str, Figure | Missing]:
+        compared = compare_all(load_results([path]), Options(resamples=1000))
+        return {item.title: item for index, found in enumerate(compared) for item in change_figures(found, index)}
+
+    def test_ratio_and_difference_between_dtypes(self, tmp_path: Path) -> None:
+        run = [ArmOfRun(latency_ms=100.0, dtype="float32"), ArmOfRun(latency_ms=50.0), ArmOfRun("static")]
+        figures = self.figures(write_run(tmp_path / "run", run))
+        ratios = figures["Between dtypes: speed, memory, energy"]
+        assert isinstance(ratios, Figure)
+        assert isinstance(ratios.drawing, Forest)
+        ((heading, changes),) = ratios.drawing.groups
+        assert heading == "bfloat16 against float32"
+        assert {change.label: (round(change.value, 6), change.verdict) for change in changes}["FPS"] == (2.0, "better")
+        assert {change.label: round(change.value, 6) for change in changes}["J/frame"] == 0.5
+        assert "In all of them: model sam2_tiny, prompt mask, 1024 px." in ratios.says
+        scores = figures["Between dtypes: difference in J&F"]
+        assert isinstance(scores, Figure)
+        attention = figures["Between attentions"]
+        assert isinstance(attention, Missing)
+        assert attention.reason == "Nothing to compare: only auto was run. --attention auto,flash,math runs several."
+
+    def test_untrained_models_have_no_difference_in_accuracy(self, tmp_path: Path) -> None:
+        untrained = {"weights": "random"}
+        figures = self.figures(write_run(tmp_path / "run", [ArmOfRun(dtype="float32", row=untrained), ArmOfRun(row=untrained)]))
+        scores = figures["Between dtypes: difference in J&F"]
+        assert isinstance(scores, Missing)
+        assert "meaningless" in scores.reason
+        assert isinstance(figures["Between dtypes: speed, memory, energy"], Figure)
+
+    def test_what_compare_refuses_is_said_in_its_words(self, tmp_path: Path) -> None:
+        other = {"nvpmodel": "15W"}
+        figures = self.figures(write_run(tmp_path / "run", [ArmOfRun(dtype="float32"), ArmOfRun(row=other)]))
+        refused = figures["Between dtypes"]
+        assert isinstance(refused, Missing)
+        assert refused.reason.startswith("Refused: float32 and bfloat16 differ in what is not compared (power mode: MAXN and 15W)")
+
+    def test_runs_are_compared_with_each_other(self, tmp_path: Path) -> None:
+        paths = [write_run(tmp_path / name, [ArmOfRun(latency_ms=latency)]) for name, latency in (("before", 50.0), ("after", 40.0))]
+        compared = compare_all(load_results(paths), Options(resamples=1000))
+        _, ratios = change_figures(compared[-1], 1)
+        assert ratios.title == "Between runs: speed, memory, energy"
+        assert isinstance(ratios, Figure)
+        assert ratios.table.rows[0][:3] == ["after against before", "FPS", "x1.250"]
+
+
+class TestAnswer:
+    def test_a_usual_run(self, tmp_path: Path) -> None:
+        run = [
+            ArmOfRun("sam2_large", 0.8, 100.0),
+            ArmOfRun("sam2_tiny", 0.7, 25.0),
+            ArmOfRun("sam2_small", 0.65, 50.0),
+            ArmOfRun("flow", 0.5, 5.0),
+        ]
+        answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
+        assert answer.startswith("Most accurate: sam2_large_mask, J&F 0.793 (95% interval ")
+        assert "The next, sam2_tiny_mask, has 0.693" in answer
+        assert "is more than chance" in answer
+        assert "Fastest: sam2_tiny_mask" in answer
+        assert "from accurate to fast: sam2_large_mask, sam2_tiny_mask. Another one is at least as good in both: sam2_small_mask." in answer
+        assert "Least energy: sam2_tiny_mask" in answer
+        assert "The floor is flow_mask" in answer
+        assert "Keeping up with a camera of 24 FPS at the 90th percentile of the latency: sam2_tiny_mask." in answer
+
+    def test_arms_that_cannot_be_told_apart(self, tmp_path: Path) -> None:
+        run = [ArmOfRun(latency_ms=100.0, dtype="float32"), ArmOfRun(latency_ms=50.0)]
+        answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
+        assert "the data do not tell them apart" in answer
+        assert "bfloat16 against float32: FPS x2.00 for sam2_tiny mask. J&F no difference shown for sam2_tiny mask." in answer
+
+    def test_arms_that_are_equal_to_the_last_bit(self, tmp_path: Path) -> None:
+        run = [ArmOfRun(latency_ms=100.0), ArmOfRun(latency_ms=50.0, attention="math")]
+        answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
+        assert "the same on each of the 16 objects that both have, and it is 2.0 times as fast." in answer
+
+    def test_untrained_models_win_nothing(self, tmp_path: Path) -> None:
+        report = report_of(write_run(tmp_path / "run", [ArmOfRun(row={"weights": "random"}), ArmOfRun("flow")]))
+        assert report.answer[0].startswith("Which model is most accurate cannot be told: the weights are untrained")
+        assert "Untrained weights, J&F is meaningless: sam2_tiny_mask." in report.provenance.warnings
+        # the scores carry the mark, too
+        assert report.arms.rows[0][2].endswith("*")
+        assert not report.arms.rows[1][2].endswith("*")
+
+    def test_a_model_below_the_floor_is_called_out(self, tmp_path: Path) -> None:
+        answer = " ".join(report_of(write_run(tmp_path / "run", [ArmOfRun(JandF=0.3), ArmOfRun("flow", 0.5)])).answer)
+        assert "Below the floor: sam2_tiny_mask at or under flow_mask" in answer
+
+    def test_too_few_videos_make_no_claim(self, tmp_path: Path) -> None:
+        answer = " ".join(report_of(write_run(tmp_path / "run", [ArmOfRun(), ArmOfRun("edgetam", 0.6)], videos=["v0", "v1"])).answer)
+        assert "with 2 videos in common there is no interval, so that this may be chance" in answer
+
+    def test_nothing_but_failures(self, tmp_path: Path) -> None:
+        failing = {f"v0/{index:03d}": ("oom", "CUDA out of memory; use a smaller --imgsz") for index in range(2)}
+        report = report_of(write_run(tmp_path / "run", [ArmOfRun(failing=failing)], videos=["v0"]))
+        assert report.answer == ("No row has figures: nothing can be said about speed or accuracy. The reasons are under Circumstances.",)
+        assert {figure.key for figure in report.figures} <= {"power", "temperature"}
+        assert report.provenance.failures is not None
+        assert report.provenance.failures.rows == [
+            ["sam2_tiny_mask", "oom", "2", "CUDA out of memory; use a smaller --imgsz", "v0/000, v0/001"]
+        ]
+
+    def test_files_of_older_tools(self, tmp_path: Path) -> None:
+        cells = [
+            {"video": f"v{i}", "object": 0, "model": f"{model}_mask", "imgsz": 1024, "J": 0.5, "latency_ms": 20, "fps": 50}
+            for model in ("sam2_tiny", "edgetam")
+            for i in range(7)
+        ]
+        report = report_of(write_legacy(tmp_path / "old.csv", LEGACY_WITH_PROXY, cells))
+        assert "no row has J&F" in report.answer[0]
+        assert any("whole-clip" in note for note in report.provenance.notes)
+
+
+class TestRowsTable:
+    def test_constant_and_empty_columns_leave_the_table(self, tmp_path: Path) -> None:
+        rows_of = report_of(write_run(tmp_path / "run", [ArmOfRun(), ArmOfRun("edgetam")])).rows
+        names = [column.name for column in rows_of.columns]
+        assert names[:4] == ["arm", "video", "object", "status"]
+        assert dict(rows_of.constant)["prompt"] == "mask"
+        assert "prompt" not in names
+        assert "overlay" not in names
+        assert not {"path", "line", "failure", "invalid"} & set(names)
+        assert rows_of.left_out == 0
+        first = dict(zip(names, rows_of.cells[0], strict=True))
+        assert (first["video"], first["object"], first["model"]) == ("v0", "000", "sam2_tiny")
+        assert first["latency_p90_ms"] == 55
+
+    def test_numbers_are_rounded_and_missing_ones_empty(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.csv", [row("v0", J=1 / 3, latency_ms=20.0), row("v1", latency_ms=None, status="error", error="x")])
+        table = report_of(path).rows
+        scores = [cells[[column.name for column in table.columns].index("J")] for cells in table.cells]
+        assert scores == [0.333333, None]
+
+    def test_too_many_rows_are_cut_and_counted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(rows_table, "MOST_CELLS", 100)
+        table = report_of(write(tmp_path / "a.csv", rows(8))).rows
+        assert len(table.cells) == 100 // len(table.columns)
+        assert table.left_out == 16 - len(table.cells)
+
+
+class TestProvenance:
+    def test_circumstances_and_commands(self, tmp_path: Path) -> None:
+        provenance = report_of(write_run(tmp_path / "run", [ArmOfRun()])).provenance
+        ((label, facts),) = provenance.circumstances
+        assert label == "run"
+        told = dict(facts.rows)
+        assert told["board"] == "NVIDIA Jetson Orin Nano, l4t 36.4.3, jetpack 6.2"
+        assert told["power mode"] == "MAXN"
+        assert told["packages"] == "torch 2.5.0a0, numpy 1.26.4"
+        assert ("run run", "python jetson_benchmark.py --split_dir '/data/sav val' --models sam2_tiny_mask") in provenance.commands
+        assert provenance.commands[-1][1].startswith("python jetson_benchmark.py report ")
+
+    @pytest.mark.parametrize(
+        ("arms", "warning"),
+        [
+            ([ArmOfRun(row={"validity": "clocks not locked"})], "16 rows are marked invalid: clocks not locked."),
+            ([ArmOfRun(row={"shared": "2 objects"})], "Rows of sam2_tiny_mask were tracked in shared sessions (2 objects)"),
+            ([ArmOfRun(row={"max_frames": 24})], "Clips were cut after 24 frames (--max_frames)"),
+            ([ArmOfRun(row={"frame_stride": 4})], "Every 4 frames are tracked"),
+            (
+                [ArmOfRun(), ArmOfRun("edgetam", row={"nvpmodel": "15W"})],
+                "The power mode differs: MAXN for sam2_tiny_mask; 15W for edgetam_mask.",
+            ),
+            ([ArmOfRun(), ArmOfRun(row={"weights": "b" * 64})], "sam2_tiny ran with 2 different weights."),
+            ([ArmOfRun(row={"warnings": 2, "warning_lines": "slow path | old API"})], "32 Python warnings were raised"),
+            ([ArmOfRun(row={"timed_compilations": 1})], "16 graphs were compiled during timed frames"),
+            ([ArmOfRun(row={"compile_fallback": "encoder: no compiler"})], "ran uncompiled: encoder: no compiler."),
+            ([ArmOfRun(row={"benchmark_version": "0123+"})], "The benchmark's code had changes that were not committed."),
+        ],
+    )
+    def test_warnings(self, arms: list[ArmOfRun], warning: str, tmp_path: Path) -> None:
+        found = report_of(write_run(tmp_path / "run", arms)).provenance.warnings
+        assert any(warning in text for text in found), found
+
+    def test_a_score_far_from_the_published_one_is_a_warning(self, tmp_path: Path) -> None:
+        videos = [f"v{i}" for i in range(155)]
+        report = report_of(write_run(tmp_path / "run", [ArmOfRun(JandF=0.6)], videos=videos, frames=1))
+        assert any("published sam2_tiny SA-V val J&F 75.1" in text for text in report.provenance.warnings)
+        assert report.references is not None
+        assert report.references.rows[0][1] == "75.1"
+        assert "more than a point apart" in report.references.rows[0][4]
+
+    def test_a_damaged_environment_is_a_note(self, tmp_path: Path) -> None:
+        folder = write_run(tmp_path / "run", [ArmOfRun()])
+        (folder / "environment.json").write_text('{"invocations": [')
+        report = report_of(folder)
+        assert any("environment.json: cannot be read" in note for note in report.provenance.notes)
+        assert len(report.provenance.commands) == 1
+
+
+def test_numbers_and_ticks() -> None:
+    assert [number(value) for value in (None, math.nan, 0.12345, 1.2345, 12.345, 123.45, 12345.6)] == [
+        "", "", "0.1235", "1.234", "12.35", "123.5", "12346",
+    ]  # fmt: skip
+    assert axis("ms", [1, 19]).is_log is False
+    assert axis("ms", [1, 20]).is_log is True
+    assert axis("ms", [-1, 5]).low is None
+    for low, high in ((0.9, 1.1), (0.001, 1.2), (0.5, 100.0)):
+        ticks = ratio_ticks(low, high)
+        assert 1.0 in ticks
+        assert len(ticks) <= 9
+        assert np.all(np.diff(ticks) > 0)
+    assert len({(style.colour, style.symbol, style.dash) for style in map(style_of, range(84))}) == 84

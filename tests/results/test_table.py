@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from savbench.plan.arms import Arm, plan_arms
+from savbench.plan.config import RunConfig
+from savbench.results.rows import SummaryRow
+from savbench.results.table import closing_table, told_of_sharing, unfit_to_compare
+from savbench.supervise.progress import Progress
+
+
+def arms() -> list[Arm]:
+    return plan_arms(RunConfig(split_dir=Path("/s"), models=("static_mask", "sam2_tiny_points"), imgsz=(512,)), "val")
+
+
+def row(arm: Arm, video: str, **columns: object) -> SummaryRow:
+    values = {"arm_id": arm.arm_id, "video": video, "object": "000", "weights": "none", **columns}
+    return SummaryRow(**values)  # type: ignore[arg-type]
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell for cell in line.split("  ") if cell] for line in table.splitlines()]
+
+
+def test_a_line_per_arm_with_means_over_objects_and_rates_over_frames() -> None:
+    static, sam2 = arms()
+    rows = [
+        row(static, "a", J=0.5, F=0.25, JandF=0.375, cpu_peak_rss_MiB=80.2),
+        row(static, "b", J=0.75, F=0.75, JandF=0.75, cpu_peak_rss_MiB=99.6),
+        row(static, "c", status="oom"),
+        row(sam2, "a", weights="random", gpu_peak_alloc_MiB=512.4, cpu_peak_rss_MiB=2000.0),
+    ]
+    table = closing_table([static, sam2], rows, {static.arm_id: [10.0, 10.0, 10.0, 70.0]})
+    header, _, first, second, note = cells(table)
+    assert [cell.strip() for cell in header] == ["arm", "objects", "FPS", "p50 ms", "p90 ms", "peak MiB", "J", "F", "J&F", "weights"]
+    # 4 frames in 100 ms; the 90th percentile lies 0.7 of the way from the third sample to the fourth
+    assert [cell.strip() for cell in first] == [
+        "static_mask",
+        "2 + 1 oom",
+        "40.00",
+        "10.0",
+        "52.0",
+        "100 RSS",
+        "0.625",
+        "0.500",
+        "0.562",
+        "none",
+    ]
+    assert [cell.strip() for cell in second] == ["sam2_tiny_points bfloat16 512px", "1", "512 GPU", "random"]
+    assert note[0].startswith("random: untrained weights")
+
+
+def test_streaming_scores_have_a_column_where_there_are_any() -> None:
+    static, sam2 = arms()
+    rows = [
+        row(static, "a", streaming_JandF=0.5, camera_fps=24.0),
+        row(static, "b", streaming_JandF=0.25, camera_fps=24.0),
+        row(static, "c", status="error", streaming_JandF=1.0, camera_fps=24.0),
+        row(sam2, "a", status="oom", camera_fps=24.0),
+    ]
+    header, _, first, second = cells(closing_table([static, sam2], rows, {}))
+    assert header[-2:] == ["streaming", "weights"]
+    assert first[-2:] == ["0.375 @24", "none"]
+    assert "@" not in "".join(second)
+
+
+def test_an_arm_without_rows_has_no_figures() -> None:
+    (static, _) = arms()
+    assert [cell.strip() for cell in cells(closing_table([static], [], {}))[2]] == ["static_mask", "0"]
+
+
+def test_plain_lines_say_what_came_of_each_object() -> None:
+    static, _ = arms()
+    stream = io.StringIO()
+    progress = Progress(stream, stream)
+    progress.begin_arm(static, 3, [row(static, "before")])
+    progress.begin_object("a", "000")
+    progress.advance(1, 9)
+    progress.end_object(row(static, "a", fps=12.345, JandF=0.5))
+    progress.end_object(row(static, "b", status="timeout", error="no progress"))
+    progress.close()
+    assert stream.getvalue().splitlines() == [
+        "static_mask: 2 objects to run",
+        "[2/3] static_mask  a/000  ok  12.35 FPS  J&F 0.500",
+        "[3/3] static_mask  b/000  timeout: no progress",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar_with_the_running_means() -> None:
+    static, _ = arms()
+    stream = Terminal()
+    progress = Progress(stream, stream)
+    progress.begin_arm(static, 2, [])
+    progress.begin_object("a", "000")
+    progress.end_object(row(static, "a", latency_ms=10.0, frames=30, JandF=0.25))
+    progress.begin_object("b", "001")
+    progress.advance(3, 9)
+    progress.end_object(row(static, "b", status="error", error="broken file"))
+    progress.close()
+    said = stream.getvalue()
+    assert "b/001 3/9, 100.00 FPS, J&F 0.250" in said
+    assert "b/000: error: broken file" in said
+
+
+def test_rows_that_are_not_valid_are_counted_by_reason() -> None:
+    arm = arms()[0]
+    rows = [row(arm, "a", validity="ok"), row(arm, "b"), row(arm, "c", validity="x", status="error")]
+    assert unfit_to_compare(rows) == ""
+    rows += [row(arm, "d", validity="throttled (sw_thermal); hot at the start (71 C)"), row(arm, "e", validity="hot at the start (80 C)")]
+    assert unfit_to_compare(rows) == (
+        "times of 2 of 5 rows cannot be compared with others' (column validity): hot at the start 2, throttled 1"
+    )
+
+
+def test_shared_sessions_are_told() -> None:
+    arm = arms()[0]
+    assert told_of_sharing([row(arm, "a")]) == ""
+    told = told_of_sharing([row(arm, "a"), row(arm, "b", session_latency_ms=30.0), row(arm, "c", session_latency_ms=50.0)])
+    assert told.startswith("2 of 3 rows come of shared sessions")
+    assert "takes 40.0 ms on average" in told

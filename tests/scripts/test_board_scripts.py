@@ -1,0 +1,476 @@
+"""scripts/lock_clocks.sh, profile_nsys.sh and sweep_dtypes.sh, run for real with programs that stand for the board's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ("lock_clocks.sh", "profile_nsys.sh", "sweep_dtypes.sh")
+
+NVPMODEL_CONF = """\
+< PARAM TYPE=FILE NAME=CPU_ONLINE >
+# mode comments
+< POWER_MODEL ID=0 NAME=15W >
+< POWER_MODEL ID=1 NAME=7W >
+< POWER_MODEL ID=2 NAME=MAXN_SUPER >
+< PM_CONFIG DEFAULT=0 >
+"""
+
+# Asks before it reboots, warns before it answers, and refuses a mode whose limits lie below the locked clocks.
+NVPMODEL = """\
+echo "nvpmodel $*" >>"$LOG"
+case $1 in
+    -q) echo "NVPM WARN: fan mode is not set!"; echo "NV Power Mode: whatever"; cat "$BOARD/mode" ;;
+    -m)
+        if [[ $2 == "${NEEDS_REBOOT-}" ]]; then
+            echo "NVPM WARN: Reboot required for changing to this power mode: $2"
+            echo "NVPM WARN: DO YOU WANT TO REBOOT NOW? enter YES/yes to confirm:"
+            read -r answer
+            [[ ${answer^^} == YES ]] && echo rebooted >>"$LOG"
+            exit 1
+        fi
+        if [[ $(cat "$GPU/min_freq") == 900000000 ]]; then echo "NVPM ERROR: failed to write PARAM GPU"; exit 1; fi
+        echo "$2" >"$BOARD/mode"
+        echo 300000000 >"$GPU/min_freq"
+        ;;
+esac
+"""
+
+JETSON_CLOCKS = """\
+echo "jetson_clocks $*" >>"$LOG"
+case ${1-} in
+    --store)
+        if [[ -e $2 ]]; then echo "File $2 already exists. Can I overwrite it? Y/N:"; read -r _; exit 1; fi
+        echo "$(cat "$GPU/min_freq") $(cat "$CPU/scaling_min_freq")" >"$2"
+        ;;
+    --restore) read -r gpu cpu <"$2"; echo "$gpu" >"$GPU/min_freq"; echo "$cpu" >"$CPU/scaling_min_freq" ;;
+    *)
+        cat "$CPU/scaling_max_freq" >"$CPU/scaling_min_freq"
+        [[ ${DEAF-} ]] || cat "$GPU/max_freq" >"$GPU/min_freq"
+        if [[ ${1-} == --fan ]]; then
+            echo 255 >"$FAN"
+            echo inactive >"$BOARD/nvfancontrol"
+        fi
+        ;;
+esac
+"""
+
+SYSTEMCTL = """\
+echo "systemctl $*" >>"$LOG"
+case $1 in
+    is-active) cat "$BOARD/nvfancontrol"; grep -qx active "$BOARD/nvfancontrol" ;;
+    restart) echo active >"$BOARD/nvfancontrol" ;;
+esac
+"""
+
+
+def program(path: Path, source: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/usr/bin/env bash\n{source}", encoding="utf-8")
+    path.chmod(0o755)
+
+
+@dataclass
+class Board:
+    """A made-up Orin Nano: its file system, its programs, and what was called."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.files = self.folder / "the board"
+        self.gpu = self.files / "sys/class/devfreq/17000000.gpu"
+        self.cpu = self.files / "sys/devices/system/cpu/cpufreq/policy0"
+        self.fan = self.files / "sys/devices/platform/pwm-fan/hwmon/hwmon1/pwm1"
+        self.state = self.folder / "kept state"
+        self.log = self.folder / "log"
+        for path, text in {
+            self.files / "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3",
+            self.files / "etc/nvpmodel.conf": NVPMODEL_CONF,
+            self.files / "proc/sys/kernel/random/boot_id": "first boot",
+            self.gpu / "min_freq": "300000000",
+            self.gpu / "max_freq": "900000000",
+            self.files / "sys/class/devfreq/15340000.vic/min_freq": "1",
+            self.files / "sys/class/devfreq/15340000.vic/max_freq": "2",
+            self.cpu / "scaling_min_freq": "729600",
+            self.cpu / "scaling_max_freq": "1510400",
+            self.fan: "88",
+            self.folder / "mode": "0",
+            self.folder / "nvfancontrol": "active",
+            self.log: "",
+        }.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n" if text else "", encoding="utf-8")
+        for name, source in {
+            "nvpmodel": NVPMODEL,
+            "jetson_clocks": JETSON_CLOCKS,
+            "systemctl": SYSTEMCTL,
+            "id": "echo ${TEST_UID-0}\n",
+        }.items():
+            program(self.folder / "bin" / name, source)
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "LOCK_CLOCKS_ROOT": str(self.files),
+            "LOCK_CLOCKS_STATE": str(self.state),
+            "BOARD": str(self.folder),
+            "GPU": str(self.gpu),
+            "CPU": str(self.cpu),
+            "FAN": str(self.fan),
+            "LOG": str(self.log),
+            **variables,
+        }
+        return subprocess.run(
+            [str(ROOT / "scripts" / "lock_clocks.sh"), *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def now(self) -> tuple[str, ...]:
+        """(power mode, lower limit of the GPU, of the CPU, fan, its service)."""
+        paths = (self.folder / "mode", self.gpu / "min_freq", self.cpu / "scaling_min_freq", self.fan, self.folder / "nvfancontrol")
+        return tuple(path.read_text(encoding="utf-8").strip() for path in paths)
+
+    def calls(self) -> list[str]:
+        return self.log.read_text(encoding="utf-8").splitlines()
+
+
+BEFORE = ("0", "300000000", "729600", "88", "active")
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return Board(tmp_path)
+
+
+def test_locks_and_restores_what_was(board: Board) -> None:
+    locked = board.run("--mode", "2", "--fan")
+    assert (locked.returncode, locked.stderr) == (0, "")
+    assert "locked at the maximum of MAXN_SUPER (mode 2), fan at full speed" in locked.stdout
+    assert board.now() == ("2", "900000000", "1510400", "255", "inactive")
+
+    restored = board.run("--restore")
+    assert (restored.returncode, restored.stderr) == (0, "")
+    assert "restored 15W (mode 0), its clocks and the fan" in restored.stdout
+    assert board.now() == BEFORE
+    assert list(board.state.iterdir()) == []
+
+
+def test_without_options_only_the_clocks_change(board: Board) -> None:
+    assert board.run().returncode == 0
+    assert board.now() == ("0", "900000000", "1510400", "88", "active")
+    assert "nvpmodel -m" not in "\n".join(board.calls())
+
+
+def test_locking_again_in_another_mode_still_restores_the_first_state(board: Board) -> None:
+    assert board.run("--mode", "2").returncode == 0
+    again = board.run("--mode", "7w")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert board.now() == ("1", "900000000", "1510400", "88", "active")
+    assert board.run("--mode", "1").returncode == 0, "in the mode already"
+    assert [call for call in board.calls() if call.startswith("jetson_clocks --store")] == [
+        f"jetson_clocks --store {board.state}/clocks.new"
+    ], "what was is written down once"
+
+    assert board.run("--restore").returncode == 0
+    assert board.now() == BEFORE
+
+
+def test_after_a_reboot_only_the_power_mode_is_restored(board: Board) -> None:
+    assert board.run("--mode", "2", "--fan").returncode == 0
+    (board.files / "proc/sys/kernel/random/boot_id").write_text("second boot\n", encoding="utf-8")
+    (board.gpu / "min_freq").write_text("111\n", encoding="utf-8")
+    before = board.calls()
+
+    done = board.run("--restore")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the reboot since has restored the clocks" in done.stdout
+    assert (board.folder / "mode").read_text(encoding="utf-8") == "0\n"
+    assert not any("--restore" in call for call in board.calls()[len(before) :])
+
+
+def test_locking_after_a_reboot_keeps_the_mode_of_before_and_takes_the_clocks_of_now(board: Board) -> None:
+    assert board.run("--mode", "2").returncode == 0
+    (board.files / "proc/sys/kernel/random/boot_id").write_text("second boot\n", encoding="utf-8")
+    (board.gpu / "min_freq").write_text("400000000\n", encoding="utf-8")
+    (board.cpu / "scaling_min_freq").write_text("800000\n", encoding="utf-8")
+    assert board.run("--mode", "2").returncode == 0
+
+    assert board.run("--restore").returncode == 0
+    assert board.now() == ("0", "400000000", "800000", *BEFORE[3:])
+
+
+def test_nothing_to_restore_is_no_error(board: Board) -> None:
+    done = board.run("--restore")
+    assert (done.returncode, "nothing to restore" in done.stdout) == (0, True)
+    assert board.now() == BEFORE
+
+
+def test_status_needs_no_root_and_changes_nothing(board: Board) -> None:
+    before = board.run("--status", TEST_UID="1000")
+    assert before.returncode == 0
+    assert before.stdout.splitlines() == [
+        "lock_clocks: power mode: 15W (mode 0)",
+        "lock_clocks: clocks: not locked (policy0 729 to 1510 MHz, GPU 300 to 900 MHz)",
+        "lock_clocks: fan: 88 of 255, control active",
+        "lock_clocks: to restore: nothing",
+    ]
+    assert board.now() == BEFORE
+
+    assert board.run("--mode", "2").returncode == 0
+    after = board.run("--status", TEST_UID="1000").stdout
+    assert "power mode: MAXN_SUPER (mode 2)" in after
+    assert "clocks: locked" in after
+    assert "to restore: 15W (mode 0)" in after
+
+
+def test_a_mode_that_needs_a_reboot_is_not_switched_to(board: Board) -> None:
+    done = board.run("--mode", "2", NEEDS_REBOOT="2")
+    assert done.returncode == 1
+    assert "has to reboot to go to MAXN_SUPER (mode 2): run 'sudo nvpmodel -m 2'" in done.stderr
+    assert "rebooted" not in board.calls()
+    assert board.now() == BEFORE
+
+
+def test_clocks_that_stay_loose_are_an_error_and_can_be_restored(board: Board) -> None:
+    done = board.run(DEAF="1")
+    assert done.returncode == 1
+    assert "these clocks are not locked: GPU 300 to 900 MHz" in done.stderr
+    assert board.run("--restore").returncode == 0
+    assert board.now() == BEFORE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--mode", "9"], 1, "there is no power mode 9; this board has: 0 15W, 1 7W, 2 MAXN_SUPER"),
+        (["--mode", "MAXN"], 1, "there is no power mode MAXN"),
+        (["--mode"], 2, "--mode needs a value"),
+        (["--restore", "--fan"], 2, "--restore goes without --mode and --fan"),
+        (["--max"], 2, "unknown argument --max"),
+    ],
+)
+def test_what_cannot_be_done_changes_nothing(board: Board, arguments: list[str], status: int, words: str) -> None:
+    done = board.run(*arguments)
+    assert (done.returncode, words in done.stderr) == (status, True)
+    assert board.now() == BEFORE
+    assert not board.state.exists()
+
+
+def test_only_root_may_change_clocks(board: Board) -> None:
+    done = board.run("--mode", "2", "--fan", TEST_UID="1000")
+    assert done.returncode == 1
+    assert f"sudo '{ROOT}/scripts/lock_clocks.sh' --mode 2 --fan" in done.stderr
+    assert board.run("--restore", TEST_UID="1000").returncode == 1
+    assert board.now() == BEFORE
+
+
+def test_refuses_on_what_is_no_jetson(board: Board) -> None:
+    (board.files / "etc/nv_tegra_release").unlink()
+    done = board.run()
+    assert (done.returncode, "this is not a Jetson" in done.stderr) == (1, True)
+    assert board.calls() == []
+
+    tree = board.files / "proc/device-tree/compatible"
+    tree.parent.mkdir(parents=True)
+    tree.write_bytes(b"nvidia,p3768-0000+p3767-0005\0nvidia,tegra234\0")
+    assert board.run().returncode == 0, "boards are also told by their device tree"
+
+
+def test_says_which_program_is_missing(board: Board) -> None:
+    (board.folder / "bin/nvpmodel").unlink()
+    if shutil.which("nvpmodel"):
+        pytest.skip("this machine has an nvpmodel of its own")
+    done = board.run()
+    assert (done.returncode, "nvpmodel was not found" in done.stderr) == (1, True)
+
+
+# --- profile_nsys.sh and sweep_dtypes.sh -----------------------------------------------------------------------------------------
+
+BENCHMARK = """\
+echo "benchmark [$SAVBENCH_NVTX] $(printf '<%s>' "${@:2}")" >>"$LOG"
+out=""
+while (($#)); do if [[ $1 == --out_dir ]]; then out=$2; fi; shift; done
+if [[ ${STATUS-0} -lt 2 && $out ]]; then mkdir -p "$out" && echo row >"$out/summary.csv"; fi
+exit ${STATUS-0}
+"""
+
+NSYS = """\
+if [[ $1 == --version ]]; then echo "NVIDIA Nsight Systems version 2024.5.4"; exit; fi
+echo "nsys $1" >>"$LOG"
+shift
+while [[ $1 == --* ]]; do
+    echo "$1" >>"$LOG"
+    case $1 in --output=*) output=${1#*=} ;; esac
+    shift
+done
+"$@"
+status=$?
+[[ ${NO_TRACE-} ]] || echo trace >"$output.nsys-rep"
+exit $status
+"""
+
+
+@dataclass
+class Desk:
+    """A folder to work in, with an interpreter and a profiler that write down how they were called."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.log = self.folder / "log"
+        self.work = self.folder / "a folder"
+        self.work.mkdir()
+        program(self.folder / "bin/python", BENCHMARK)
+        program(self.folder / "bin/nsys", NSYS)
+
+    def run(self, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "LOG": str(self.log),
+            "PYTHON": str(self.folder / "bin/python"),
+            "SAVBENCH_NVTX": "",
+            **variables,
+        }
+        command = [str(ROOT / "scripts" / script), *arguments]
+        return subprocess.run(command, env=environment, cwd=self.work, capture_output=True, text=True, timeout=60, check=False)
+
+    def calls(self) -> list[str]:
+        return self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_profiles_one_object_with_ranges_into_the_run_s_folder(desk: Desk) -> None:
+    done = desk.run("profile_nsys.sh", "--split_dir", "/data/my split", "--models", "sam2_tiny_points", "--out_dir", "a run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (desk.work / "a run/nsys/trace.nsys-rep").read_text(encoding="utf-8") == "trace\n"
+    profiled, *options, ran = desk.calls()
+    assert profiled == "nsys profile"
+    assert "--trace=cuda,nvtx,osrt,cudnn,cublas" in options
+    assert ran == (
+        "benchmark [1] <--split_dir></data/my split><--models><sam2_tiny_points><--out_dir><a run>"
+        "<--limit_videos><1><--limit_objects><1><--max_frames><40>"
+    )
+    assert "do not quote them" in done.stdout
+
+
+def test_what_the_user_asks_for_is_not_overruled(desk: Desk) -> None:
+    done = desk.run("profile_nsys.sh", "--models=flow_mask", "--limit_videos=2", "--limit_objects", "3", "--max_frames", "9")
+    assert done.returncode == 0
+    arguments = desk.calls()[-1]
+    assert arguments.count("--limit_videos") == arguments.count("--limit_objects") == arguments.count("--max_frames") == 1
+    assert "<--out_dir><results/nsys_2" in arguments
+    assert len(list(desk.work.glob("results/nsys_*/nsys/trace.nsys-rep"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "usage:"),
+        (["--split_dir", "/data"], "name the model"),
+        (["--models", "flow_mask,static_mask"], "--models flow_mask,static_mask makes several arms"),
+        (["--models", "flow_mask", "--autocast_dtype=float16,bfloat16"], "--autocast_dtype float16,bfloat16 makes several arms"),
+    ],
+)
+def test_profiling_several_arms_is_refused(desk: Desk, arguments: list[str], words: str) -> None:
+    done = desk.run("profile_nsys.sh", *arguments)
+    assert (done.returncode, words in done.stderr) == (2, True)
+    assert desk.calls() == []
+
+
+def test_a_run_that_is_there_is_not_profiled(desk: Desk) -> None:
+    (desk.work / "run").mkdir()
+    (desk.work / "run/run.json").write_text("{}", encoding="utf-8")
+    done = desk.run("profile_nsys.sh", "--models", "flow_mask", "--out_dir", "run")
+    assert (done.returncode, "holds a run already" in done.stderr) == (2, True)
+
+
+def test_profiling_passes_the_benchmark_s_status_on_and_misses_no_trace(desk: Desk) -> None:
+    assert desk.run("profile_nsys.sh", "--models", "flow_mask", "--out_dir", "a", STATUS="1").returncode == 1
+    lost = desk.run("profile_nsys.sh", "--models", "flow_mask", "--out_dir", "b", NO_TRACE="1")
+    assert (lost.returncode, "nsys left no b/nsys/trace.nsys-rep" in lost.stderr) == (1, True)
+
+
+def test_says_what_to_install_where_the_profiler_is_missing(desk: Desk) -> None:
+    (desk.folder / "bin/nsys").unlink()
+    if shutil.which("nsys") or list(Path("/").glob("opt/nvidia/nsight-systems*/*/bin/nsys")) or Path("/usr/local/cuda/bin/nsys").exists():
+        pytest.skip("this machine has Nsight Systems")
+    done = desk.run("profile_nsys.sh", "--models", "flow_mask")
+    assert (done.returncode, "sudo apt install nsight-systems-" in done.stderr) == (1, True)
+    named = desk.run("profile_nsys.sh", "--models", "flow_mask", NSYS="/nowhere/nsys")
+    assert (named.returncode, "NSYS=/nowhere/nsys: there is no such program" in named.stderr) == (1, True)
+    assert desk.calls() == []
+
+
+def test_sweeps_the_three_dtypes_and_compares_them(desk: Desk) -> None:
+    done = desk.run("sweep_dtypes.sh", "/data/my split", "sam2_tiny_mask", "--limit_videos", "2", "--out_dir", "a run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert desk.calls() == [
+        "benchmark [] <--split_dir></data/my split><--models><sam2_tiny_mask><--autocast_dtype><float32,float16,bfloat16>"
+        "<--limit_videos><2><--out_dir><a run>",
+        "benchmark [] <compare><a run><--by><autocast_dtype>",
+    ]
+
+
+def test_a_sweep_has_models_and_a_folder_by_default(desk: Desk) -> None:
+    assert desk.run("sweep_dtypes.sh", "/data").returncode == 0
+    swept, compared = desk.calls()
+    assert "<--models><sam2_tiny_points,edgetam_points>" in swept
+    out_dir = swept.partition("<--out_dir>")[2]
+    assert out_dir.startswith("<results/dtypes_2")
+    assert f"<compare>{out_dir}" in compared
+
+
+@pytest.mark.parametrize(("status", "calls"), [(1, 2), (2, 1), (130, 1)])
+def test_failed_rows_are_compared_and_a_run_that_did_not_happen_is_not(desk: Desk, status: int, calls: int) -> None:
+    earlier = desk.work / "run/summary.csv"
+    earlier.parent.mkdir()
+    earlier.write_text("a row of an earlier start\n", encoding="utf-8")
+    done = desk.run("sweep_dtypes.sh", "/data", "--out_dir", "run", STATUS=str(status))
+    assert (done.returncode, len(desk.calls())) == (status, calls)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [([], "name the folder of the split"), (["--limit_videos", "2"], "name the folder"), (["/data", "--models", "x"], "--models is what")],
+)
+def test_wrong_usage_of_the_sweep_ends_with_2(desk: Desk, arguments: list[str], words: str) -> None:
+    done = desk.run("sweep_dtypes.sh", *arguments)
+    assert (done.returncode, words in done.stderr, desk.calls()) == (2, True, [])
+
+
+def test_a_sweep_that_wrote_nothing_is_not_compared(desk: Desk) -> None:
+    program(desk.folder / "bin/python", 'echo "$@" >>"$LOG"; exit 1\n')
+    done = desk.run("sweep_dtypes.sh", "/data")
+    assert (done.returncode, len(desk.calls())) == (1, 1)
+
+
+def test_a_missing_environment_is_named(desk: Desk) -> None:
+    for script, arguments in (("sweep_dtypes.sh", ["/data"]), ("profile_nsys.sh", ["--models", "flow_mask"])):
+        done = desk.run(script, *arguments, PYTHON="/nowhere/python")
+        assert (done.returncode, "/nowhere/python was not found; run 'make setup'" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help(desk: Desk, script: str) -> None:
+    done = desk.run(script, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"scripts/{script}" in done.stdout
+    assert "Exit status:" in done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_shellcheck_finds_nothing(script: str) -> None:
+    shellcheck = shutil.which("shellcheck") or str(ROOT / ".venv/bin/shellcheck")
+    if not Path(shellcheck).exists():
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run([shellcheck, str(ROOT / "scripts" / script)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == ""

@@ -1,0 +1,366 @@
+"""scripts/setup.sh, run for real against hand-made packages: what a registry offers, what a board already has, and what goes wrong."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+NUMPY = """\
+class Array(list):
+    def numpy(self): return self
+    def tolist(self): return list(self)
+def arange(n): return Array(range(n))
+"""
+
+
+def torch_module(version: str, *, takes_numpy: bool = True, gpu: bool = True) -> str:
+    """Source of a module that answers what setup.sh asks torch."""
+    exchange = "return array" if takes_numpy else "raise RuntimeError('Numpy is not available')"
+    return f"""\
+__version__ = "{version}"
+class version: cuda = "12.6"
+class cuda:
+    @staticmethod
+    def is_available(): return {gpu}
+def from_numpy(array):
+    {exchange}
+"""
+
+
+def package_files(name: str, version: str, modules: dict[str, str], requires: tuple[str, ...]) -> dict[str, str]:
+    """Files of an installed distribution, by path below site-packages."""
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {item}\n" for item in requires)
+    info = f"{name}-{version}.dist-info"
+    wheel = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    return {
+        **{f"{module}/__init__.py": source for module, source in modules.items()},
+        f"{info}/METADATA": metadata,
+        f"{info}/WHEEL": wheel,
+    }
+
+
+@dataclass
+class Machine:
+    """A clone of the repository, a folder that stands for the registry, and a user site that stands for what the board has."""
+
+    clone: Path
+    registry: Path
+    user_base: Path
+
+    @property
+    def venv(self) -> Path:
+        return self.clone / ".venv"
+
+    def offer(self, name: str, version: str, modules: dict[str, str] | None = None, requires: tuple[str, ...] = ()) -> Path:
+        """Put a wheel into the registry. Without `modules`, it has one of its own name."""
+        files = package_files(name, version, modules or {name: ""}, requires)
+        record = f"{name}-{version}.dist-info/RECORD"
+        lines = [f"{path},sha256={_urlsafe_sha256(text)},{len(text)}\n" for path, text in files.items()]
+        wheel = self.registry / f"{name}-{version}-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            for path, text in {**files, record: "".join([*lines, f"{record},,\n"])}.items():
+                archive.writestr(path, text)
+        return wheel
+
+    def have(self, name: str, version: str, source: str = "") -> None:
+        """Install a package outside of the environment, where the system's Python sees it."""
+        site = self.user_base / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+        for path, text in package_files(name, version, {name: source}, ()).items():
+            (site / path).parent.mkdir(parents=True, exist_ok=True)
+            (site / path).write_text(text, encoding="utf-8")
+
+    def require(self, *lines: str, dev: tuple[str, ...] = ()) -> None:
+        (self.clone / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (self.clone / "requirements-dev.txt").write_text("\n".join(dev) + "\n", encoding="utf-8")
+
+    def set_up(self, *arguments: str, python: str | Path | None = sys.executable, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [str(self.clone / "scripts" / "setup.sh"), *arguments]
+        if python:
+            command += ["--python", str(python)]
+        variables = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.user_base),
+            "PYTHONUSERBASE": str(self.user_base),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_USER": "1",
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": self.registry.as_uri(),
+            "SETUP_MIN_FREE_MIB": "0",
+            **environment,
+        }
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
+
+    def installed(self, name: str) -> str | None:
+        """Version of a package inside the environment itself."""
+        found = [path.name for path in self.venv.glob(f"lib/python*/site-packages/{name}-*.dist-info")]
+        assert len(found) < 2
+        return found[0].split("-")[1].removesuffix(".dist") if found else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next run would have nothing to do."""
+        return (self.venv / ".setup-stamp").exists()
+
+
+def _urlsafe_sha256(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+@pytest.fixture(scope="session")
+def bare_venvs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fresh environments to copy: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("bare")
+    for name, options in (("registry", []), ("system", ["--system-site-packages"])):
+        subprocess.run([sys.executable, "-m", "venv", *options, str(folder / name)], check=True)
+    return folder
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    clone = tmp_path / "my clone"
+    (clone / "scripts").mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "setup.sh", clone / "scripts")
+    machine = Machine(clone, tmp_path / "registry", tmp_path / "user")
+    machine.registry.mkdir()
+    machine.user_base.mkdir()
+    machine.offer("torch", "2.9.0", {"torch": torch_module("2.9.0")})
+    machine.offer("torchvision", "0.24.0", requires=("torch==2.9.0",))
+    machine.offer("numpy", "1.26.4", {"numpy": NUMPY})
+    machine.offer("numpy", "2.4.0", {"numpy": NUMPY})
+    sam2 = machine.offer("sam2", "1.1.0")
+    digest = hashlib.sha256(sam2.read_bytes()).hexdigest()
+    (clone / "requirements-sam2.txt").write_text(f"# a comment\nsam2==1.1.0 --hash=sha256:{digest}\n", encoding="utf-8")
+    machine.require("torch", "torchvision", "numpy")
+    return machine
+
+
+@pytest.fixture
+def desktop(machine: Machine, bare_venvs: Path) -> Machine:
+    """A machine with an empty environment."""
+    shutil.copytree(bare_venvs / "registry", machine.venv, symlinks=True)
+    return machine
+
+
+@pytest.fixture
+def board(machine: Machine, bare_venvs: Path) -> Machine:
+    """A machine whose system Python has NVIDIA's torch, built against NumPy 1, and an environment that sees it."""
+    shutil.copytree(bare_venvs / "system", machine.venv, symlinks=True)
+    machine.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08"))
+    machine.have("torchvision", "0.20.0a0+afc54f7")
+    machine.have("numpy", "1.24.4", NUMPY)
+    return machine
+
+
+def test_makes_an_environment_once_and_again_only_when_something_changed(machine: Machine) -> None:
+    first = machine.set_up()
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert f"torch 2.9.0, CUDA 12.6, GPU usable: True, in {machine.venv}/" in first.stdout
+    assert [machine.installed(name) for name in ("torch", "torchvision", "numpy", "sam2")] == ["2.9.0", "0.24.0", "2.4.0", "1.1.0"]
+
+    assert machine.set_up().stdout == f"setup: {machine.venv} is up to date\n"
+
+    machine.offer("extra", "1.0")
+    machine.require("torch", "torchvision", "numpy", "extra", dev=("devtool",))
+    assert machine.set_up().returncode == 0
+    assert machine.installed("extra") == "1.0"
+
+    machine.offer("devtool", "1.0")
+    assert machine.set_up("--dev").returncode == 0
+    assert machine.installed("devtool") == "1.0"
+    assert "up to date" in machine.set_up().stdout
+    assert "up to date" in machine.set_up("--dev").stdout
+
+
+def test_an_environment_that_no_longer_runs_is_made_anew(desktop: Machine) -> None:
+    for python in (desktop.venv / "bin").glob("python*"):
+        python.unlink()
+    (desktop.venv / "bin" / "python").symlink_to("/nowhere/python3")
+    done = desktop.set_up()
+    assert (done.returncode, "making" in done.stdout) == (0, True), done.stderr
+
+
+def test_offline_says_what_to_do_and_can_be_repeated(desktop: Machine) -> None:
+    wheels = desktop.registry.rename(desktop.registry.with_name("elsewhere"))
+    desktop.registry.mkdir()
+    done = desktop.set_up()
+    assert done.returncode == 1
+    assert "this machine is offline" in done.stderr
+    assert "PIP_NO_INDEX=1 PIP_FIND_LINKS=" in done.stderr
+    assert not desktop.is_ready
+    assert desktop.set_up(PIP_FIND_LINKS=wheels.as_uri()).returncode == 0
+
+
+def test_a_registry_out_of_reach_is_told_as_offline(desktop: Machine) -> None:
+    done = desktop.set_up(PIP_NO_INDEX="", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_FIND_LINKS="", PIP_RETRIES="0")
+    assert (done.returncode, "this machine is offline" in done.stderr) == (1, True)
+
+
+def test_asks_for_disk_before_anything_is_made(machine: Machine) -> None:
+    done = machine.set_up(SETUP_MIN_FREE_MIB="999999999")
+    assert done.returncode == 1
+    assert "needs 999999999 MiB free" in done.stderr
+    assert "TMPDIR" in done.stderr
+    assert not machine.venv.exists()
+
+
+def fake_python(folder: Path, refuses: str) -> Path:
+    """An interpreter that says no to code with `refuses` in it, and is this one otherwise."""
+    folder.mkdir(exist_ok=True)
+    script = folder / "python3"
+    script.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = --version ] && { echo Python 3.8.18; exit 0; }\n'
+        f'case "$*" in *"{refuses}"*) exit 1;; *"sys.executable if own"*) echo "$0"; exit 0;; esac\n'
+        f'exec "{sys.executable}" "$@"\n',
+        encoding="utf-8",
+    )
+    script.chmod(0o755)
+    return script
+
+
+def test_refuses_an_old_python(machine: Machine, tmp_path: Path) -> None:
+    old = fake_python(tmp_path / "old python", "version_info")
+    named = machine.set_up(python=old)
+    assert named.returncode == 1
+    assert "needs Python 3.10 or newer, this is Python 3.8.18" in named.stderr
+    # No newer one under another name: the tools that setup.sh uses, and nothing else.
+    for tool in ("bash", "env", "dirname", "cat", "cut", "grep", "sha256sum", "stat", "rm", "mktemp", "ls"):
+        (old.parent / tool).symlink_to(str(shutil.which(tool)))
+    searched = machine.set_up(python=None, PATH=str(old.parent))
+    assert searched.returncode == 1
+    assert "python3 here is: Python 3.8.18" in searched.stderr
+    assert not machine.venv.exists()
+
+
+def test_names_the_missing_venv_module(machine: Machine, tmp_path: Path) -> None:
+    done = machine.set_up(python=fake_python(tmp_path / "debian", "ensurepip"))
+    assert (done.returncode, "apt install python3-venv" in done.stderr) == (1, True)
+
+
+def test_leaves_a_folder_alone_that_is_no_environment(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    done = machine.set_up("--venv", str(tmp_path / "photos"))
+    assert (done.returncode, "is no virtual environment" in done.stderr) == (1, True)
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--fast"], "unknown argument --fast"), (["--venv"], "--venv needs a value"), (["--torch", "mine"], "use auto, system or registry")],
+)
+def test_wrong_usage_ends_with_2(machine: Machine, arguments: list[str], words: str) -> None:
+    done = machine.set_up(*arguments, python=None)
+    assert (done.returncode, words in done.stderr) == (2, True)
+
+
+def test_refuses_another_sam2_than_the_pinned_one(desktop: Machine) -> None:
+    desktop.offer("sam2", "1.1.0", {"sam2": "surprise = True"})
+    done = desktop.set_up()
+    assert done.returncode == 1
+    assert "installing sam2 failed" in done.stderr
+    assert "offline" not in done.stderr
+    assert desktop.installed("sam2") is None
+    assert not desktop.is_ready
+
+
+def test_leaves_an_installed_sam2_checkout_in_place(desktop: Machine) -> None:
+    desktop.offer("SAM_2", "1.0", {"sam2": ""})
+    desktop.require("torch", "torchvision", "numpy", "SAM-2")
+    done = desktop.set_up()
+    assert (done.returncode, "leaving the installed SAM-2 checkout" in done.stdout) == (0, True), done.stderr
+    assert desktop.installed("sam2") is None
+
+
+def test_keeps_the_board_s_torch_and_numpy_generation(board: Machine) -> None:
+    # As transformers[torch] does: newer ones ask for a newer torch.
+    board.offer("friend", "1.0", requires=("torch>=2.4",))
+    board.offer("friend", "2.0", requires=("torch>=2.6",))
+    board.offer("table", "1.0", requires=("numpy>=1.26",))
+    board.require("torch>=2.5.0a0", "torchvision>=0.20.0a0", "numpy", "friend", "table")
+    done = board.set_up("--torch", "system")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"keeping torch 2.5.0a0+nv24.08, CUDA 12.6, GPU usable: True, in {board.user_base}/" in done.stdout
+    assert [board.installed(name) for name in ("torch", "torchvision", "friend", "numpy")] == [None, None, "1.0", "1.26.4"]
+    assert "up to date" in board.set_up("--torch", "system").stdout
+
+    board.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08") + "# rebuilt")
+    shutil.rmtree(next(board.user_base.rglob("torch-*.dist-info")))
+    board.have("torch", "2.8.0", torch_module("2.8.0"))
+    after_upgrade = board.set_up("--torch", "system")
+    assert (after_upgrade.returncode, "keeping torch 2.8.0" in after_upgrade.stdout) == (0, True)
+    assert board.installed("friend") == "1.0"
+
+
+def test_fails_rather_than_replace_the_board_s_torch(board: Machine) -> None:
+    board.require("torch>=2.6", "torchvision", "numpy")
+    done = board.set_up("--torch", "system")
+    assert done.returncode == 1
+    assert "torch is held to the one named under 'keeping'" in done.stderr
+    assert board.installed("torch") is None
+    assert not board.is_ready
+
+
+def test_fails_loudly_where_a_package_smuggled_in_its_own_torch(board: Machine) -> None:
+    board.offer("greedy", "1.0", {"greedy": "", "torch": torch_module("2.9.0+cpu")})
+    board.require("torch>=2.5.0a0", "torchvision>=0.20.0a0", "numpy", "greedy")
+    for _ in range(2):
+        done = board.set_up("--torch", "system")
+        assert done.returncode == 1
+        assert "TORCH HAS CHANGED" in done.stderr
+        assert "before: torch 2.5.0a0+nv24.08" in done.stderr
+        assert "after:  torch 2.9.0+cpu" in done.stderr
+        assert not board.is_ready
+
+
+def test_fails_where_torch_and_numpy_do_not_work_together(board: Machine) -> None:
+    board.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08", takes_numpy=False))
+    board.require("torch>=2.5.0a0", "torchvision>=0.20.0a0", "numpy")
+    done = board.set_up("--torch", "system")
+    assert done.returncode == 1
+    assert "Numpy is not available" in done.stderr
+    assert "torch and NumPy do not work together" in done.stderr
+    assert not board.is_ready
+
+
+def test_warns_where_the_board_s_torch_cannot_use_its_gpu(board: Machine) -> None:
+    assert "WARNING" not in board.set_up("--torch", "system").stdout
+    board.have("torch", "2.5.0", torch_module("2.5.0+cpu", gpu=False))
+    shutil.rmtree(next(board.user_base.rglob("torch-2.5.0a0*.dist-info")))
+    done = board.set_up("--torch", "system")
+    assert done.returncode == 0, done.stderr
+    assert "WARNING: this torch cannot use the board's GPU" in done.stdout
+
+
+def test_a_board_without_torch_is_told_where_to_get_it(machine: Machine) -> None:
+    machine.have("torch", "0", "raise ImportError('libcudnn.so.9: cannot open shared object file')")
+    done = machine.set_up("--torch", "system")
+    assert done.returncode == 1
+    assert "libcudnn.so.9" in done.stderr
+    assert "install the torch and torchvision wheels made for this JetPack" in done.stderr
+    assert not machine.venv.exists()
+
+
+def test_a_board_without_torchvision_is_told_to_get_the_fitting_one(machine: Machine) -> None:
+    machine.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08"))
+    done = machine.set_up("--torch", "system")
+    assert (done.returncode, "install the torchvision that was built for this torch" in done.stderr) == (1, True)
+
+
+def test_an_environment_made_for_the_registry_is_not_used_for_the_board_s_torch(desktop: Machine) -> None:
+    desktop.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08"))
+    desktop.have("torchvision", "0.20.0a0+afc54f7")
+    done = desktop.set_up("--torch", "system")
+    assert (done.returncode, "was made for another --torch than system; remove it" in done.stderr) == (1, True)
