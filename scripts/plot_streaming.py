@@ -67,7 +67,7 @@ def read_curves(path: Path) -> tuple[list[Curve], str]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("status") == "ok" and row.get("streaming_JandF") and _counts(row)]
     if not rows:
-        raise PlotError(f"{path}: no valid row has a streaming_JandF; run with --realtime, or scripts/sweep_fps.sh")
+        raise PlotError(f"{path}: no valid row has a streaming_JandF; run with --realtime, or scripts/sweep.sh fps")
     varying = [name for name in NAMING if len({row[name] for row in rows if row[name] not in ("", "none")}) > 1]
     curves: dict[tuple[str, ...], Curve] = {}
     for row in rows:

@@ -13,8 +13,6 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import torch
-
 ROOT = Path(__file__).resolve().parents[1]
 DISTRIBUTIONS = ("SAM-2", "sam2", "EdgeTAM")
 """Distributions that install a package `sam2`: the official repository's, its copy on PyPI, and EdgeTAM's."""
@@ -22,10 +20,14 @@ DISTRIBUTIONS = ("SAM-2", "sam2", "EdgeTAM")
 
 def torch_facts() -> str:
     """What an update must leave as it is."""
+    import torch
+
     return f"torch {torch.__version__}, CUDA {torch.version.cuda}, GPU usable: {torch.cuda.is_available()}, in {torch.__file__}"
 
 
 def environment() -> dict[str, str]:
+    import torch
+
     capabilities = {torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())}
     # Wheels of torch bring CUDA's headers along, in one folder (nvidia/cu13/include) or one for each library (nvidia/cublas/include).
     header_dirs = sorted(str(path) for path in Path(torch.__file__).parents[1].glob("nvidia/*/include"))
@@ -61,6 +63,9 @@ def extension(package_dir: Path) -> str:
     """`absent`, `loads` (no GPU to try it on), `works`, or `broken: why`."""
     if not list(package_dir.glob("_C*.so")):
         return "absent"
+    # The extension needs torch's libraries, loaded.
+    import torch
+
     try:
         from sam2 import _C
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""scripts/lock_clocks.sh, profile_nsys.sh and sweep_dtypes.sh, run for real with programs that stand for the board's."""
+"""scripts/lock_clocks.sh and profile_nsys.sh, run for real with programs that stand for the board's."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-SCRIPTS = ("lock_clocks.sh", "profile_nsys.sh", "sweep_dtypes.sh")
+from desk import ROOT, Desk, program
 
 NVPMODEL_CONF = """\
 < PARAM TYPE=FILE NAME=CPU_ONLINE >
@@ -68,12 +66,6 @@ case $1 in
     restart) echo active >"$BOARD/nvfancontrol" ;;
 esac
 """
-
-
-def program(path: Path, source: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/usr/bin/env bash\n{source}", encoding="utf-8")
-    path.chmod(0o755)
 
 
 @dataclass
@@ -289,58 +281,7 @@ def test_says_which_program_is_missing(board: Board) -> None:
     assert (done.returncode, "nvpmodel was not found" in done.stderr) == (1, True)
 
 
-# --- profile_nsys.sh and sweep_dtypes.sh -----------------------------------------------------------------------------------------
-
-BENCHMARK = """\
-echo "benchmark [$SAVBENCH_NVTX] $(printf '<%s>' "${@:2}")" >>"$LOG"
-out=""
-while (($#)); do if [[ $1 == --out_dir ]]; then out=$2; fi; shift; done
-if [[ ${STATUS-0} -lt 2 && $out ]]; then mkdir -p "$out" && echo row >"$out/summary.csv"; fi
-exit ${STATUS-0}
-"""
-
-NSYS = """\
-if [[ $1 == --version ]]; then echo "NVIDIA Nsight Systems version 2024.5.4"; exit; fi
-echo "nsys $1" >>"$LOG"
-shift
-while [[ $1 == --* ]]; do
-    echo "$1" >>"$LOG"
-    case $1 in --output=*) output=${1#*=} ;; esac
-    shift
-done
-"$@"
-status=$?
-[[ ${NO_TRACE-} ]] || echo trace >"$output.nsys-rep"
-exit $status
-"""
-
-
-@dataclass
-class Desk:
-    """A folder to work in, with an interpreter and a profiler that write down how they were called."""
-
-    folder: Path
-
-    def __post_init__(self) -> None:
-        self.log = self.folder / "log"
-        self.work = self.folder / "a folder"
-        self.work.mkdir()
-        program(self.folder / "bin/python", BENCHMARK)
-        program(self.folder / "bin/nsys", NSYS)
-
-    def run(self, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-            "LOG": str(self.log),
-            "PYTHON": str(self.folder / "bin/python"),
-            "SAVBENCH_NVTX": "",
-            **variables,
-        }
-        command = [str(ROOT / "scripts" / script), *arguments]
-        return subprocess.run(command, env=environment, cwd=self.work, capture_output=True, text=True, timeout=60, check=False)
-
-    def calls(self) -> list[str]:
-        return self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+# --- profile_nsys.sh -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -356,7 +297,7 @@ def test_profiles_one_object_with_ranges_into_the_run_s_folder(desk: Desk) -> No
     assert profiled == "nsys profile"
     assert "--trace=cuda,nvtx,osrt,cudnn,cublas" in options
     assert ran == (
-        "benchmark [1] <--split_dir></data/my split><--models><sam2_tiny_points><--out_dir><a run>"
+        "jetson_benchmark.py [1] <--split_dir></data/my split><--models><sam2_tiny_points><--out_dir><a run>"
         "<--limit_videos><1><--limit_objects><1><--max_frames><40>"
     )
     assert "do not quote them" in done.stdout
@@ -410,67 +351,6 @@ def test_says_what_to_install_where_the_profiler_is_missing(desk: Desk) -> None:
     assert desk.calls() == []
 
 
-def test_sweeps_the_three_dtypes_and_compares_them(desk: Desk) -> None:
-    done = desk.run("sweep_dtypes.sh", "/data/my split", "sam2_tiny_mask", "--limit_videos", "2", "--out_dir", "a run")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert desk.calls() == [
-        "benchmark [] <--split_dir></data/my split><--models><sam2_tiny_mask><--autocast_dtype><float32,float16,bfloat16>"
-        "<--limit_videos><2><--out_dir><a run>",
-        "benchmark [] <compare><a run><--by><autocast_dtype>",
-    ]
-
-
-def test_a_sweep_has_models_and_a_folder_by_default(desk: Desk) -> None:
-    assert desk.run("sweep_dtypes.sh", "/data").returncode == 0
-    swept, compared = desk.calls()
-    assert "<--models><sam2_tiny_points,edgetam_points>" in swept
-    out_dir = swept.partition("<--out_dir>")[2]
-    assert out_dir.startswith("<results/dtypes_2")
-    assert f"<compare>{out_dir}" in compared
-
-
-@pytest.mark.parametrize(("status", "calls"), [(1, 2), (2, 1), (130, 1)])
-def test_failed_rows_are_compared_and_a_run_that_did_not_happen_is_not(desk: Desk, status: int, calls: int) -> None:
-    earlier = desk.work / "run/summary.csv"
-    earlier.parent.mkdir()
-    earlier.write_text("a row of an earlier start\n", encoding="utf-8")
-    done = desk.run("sweep_dtypes.sh", "/data", "--out_dir", "run", STATUS=str(status))
-    assert (done.returncode, len(desk.calls())) == (status, calls)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [([], "name the folder of the split"), (["--limit_videos", "2"], "name the folder"), (["/data", "--models", "x"], "--models is what")],
-)
-def test_wrong_usage_of_the_sweep_ends_with_2(desk: Desk, arguments: list[str], words: str) -> None:
-    done = desk.run("sweep_dtypes.sh", *arguments)
-    assert (done.returncode, words in done.stderr, desk.calls()) == (2, True, [])
-
-
-def test_a_sweep_that_wrote_nothing_is_not_compared(desk: Desk) -> None:
-    program(desk.folder / "bin/python", 'echo "$@" >>"$LOG"; exit 1\n')
-    done = desk.run("sweep_dtypes.sh", "/data")
-    assert (done.returncode, len(desk.calls())) == (1, 1)
-
-
 def test_a_missing_environment_is_named(desk: Desk) -> None:
-    for script, arguments in (("sweep_dtypes.sh", ["/data"]), ("profile_nsys.sh", ["--models", "flow_mask"])):
-        done = desk.run(script, *arguments, PYTHON="/nowhere/python")
-        assert (done.returncode, "/nowhere/python was not found; run 'make setup'" in done.stderr) == (1, True)
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_help(desk: Desk, script: str) -> None:
-    done = desk.run(script, "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"scripts/{script}" in done.stdout
-    assert "Exit status:" in done.stdout
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_shellcheck_finds_nothing(script: str) -> None:
-    shellcheck = shutil.which("shellcheck") or str(ROOT / ".venv/bin/shellcheck")
-    if not Path(shellcheck).exists():
-        pytest.skip("shellcheck is not installed")
-    done = subprocess.run([shellcheck, str(ROOT / "scripts" / script)], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout == ""
+    done = desk.run("profile_nsys.sh", "--models", "flow_mask", PYTHON="/nowhere/python")
+    assert (done.returncode, "/nowhere/python was not found; run 'make setup'" in done.stderr) == (1, True)

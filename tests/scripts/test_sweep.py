@@ -1,0 +1,124 @@
+"""scripts/sweep.sh with a program that stands for the benchmark."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from desk import Desk, program
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def benchmark(arguments: str, *more: str) -> str:
+    return f"jetson_benchmark.py <--split_dir></my split>{arguments}" + "".join(f"<{one}>" for one in more)
+
+
+def test_sweeps_the_three_dtypes_and_compares_them(desk: Desk) -> None:
+    done = desk.run("sweep.sh", "dtypes", "/my split", "sam2_tiny_mask", "--limit_videos", "2", "--out_dir", "a run")
+    assert (done.returncode, done.stderr) == (0, "")
+    dtypes = ("--autocast_dtype", "float32,float16,bfloat16")
+    assert desk.calls() == [
+        benchmark("<--models><sam2_tiny_mask><--limit_videos><2>", *dtypes, "--out_dir", "a run"),
+        "jetson_benchmark.py <compare><a run><--by><autocast_dtype>",
+    ]
+
+
+def test_measures_once_and_simulates_every_rate(desk: Desk) -> None:
+    done = desk.run("sweep.sh", "fps", "/my split", "flow_mask", "--rates", "12,24", "--limit_videos", "2", "--out_dir", "a run")
+    assert (done.returncode, done.stderr) == (0, "")
+    models = "<--models><flow_mask><--limit_videos><2><--out_dir>"
+    simulated = ("--realtime_from", "a run/measured/frames.csv")
+    assert desk.calls() == [
+        benchmark(models, "a run/measured"),
+        benchmark(models, "a run/sweep", "--realtime", "12", *simulated),
+        benchmark(models, "a run/sweep", "--realtime", "24", *simulated),
+        "jetson_benchmark.py <compare><a run/sweep><--force>",
+        "plot_streaming.py <a run/sweep><--out><a run/streaming.svg>",
+    ]
+
+
+def test_takes_the_latencies_of_another_board_or_none(desk: Desk) -> None:
+    assert desk.run("sweep.sh", "fps", "/my split", "flow_mask", "--from=orin/frames.csv", "--rates=24", "--out_dir=o").returncode == 0
+    assert desk.run("sweep.sh", "fps", "/my split", "flow_mask", "--live", "--rates", "23.976", "--out_dir", "l").returncode == 0
+    models = "<--models><flow_mask><--out_dir>"
+    assert [call for call in desk.calls() if "--models" in call] == [
+        benchmark(models, "o/sweep", "--realtime", "24", "--realtime_from", "orin/frames.csv"),
+        benchmark(models, "l/sweep", "--realtime", "23.976"),
+    ]
+    assert "jetson_benchmark.py <compare><l/sweep>" in desk.calls()
+
+
+def test_models_rates_and_a_folder_by_default(desk: Desk) -> None:
+    assert desk.run("sweep.sh", "dtypes", "/data").returncode == 0
+    swept, compared = desk.calls()
+    assert "<--models><sam2_tiny_points,edgetam_points>" in swept
+    out_dir = swept.partition("<--out_dir>")[2]
+    assert out_dir.startswith("<results/dtypes_2")
+    assert f"<compare>{out_dir}" in compared
+
+    assert desk.run("sweep.sh", "fps", "/data").returncode == 0
+    calls = desk.calls()[2:]
+    assert [re.findall(r"<--realtime><(\d+)>", call) for call in calls[1:-2]] == [["3"], ["6"], ["12"], ["24"], ["48"]]
+    assert all("<--models><sam2_tiny_mask,edgetam_mask,static_mask>" in call for call in calls[:-2])
+    assert re.search(r"<--out_dir><results/fps_2[^/]*/measured>", calls[0])
+
+
+@pytest.mark.parametrize(("sweep", "all_calls"), [(("dtypes", "/s"), 2), (("fps", "/s", "--rates", "24"), 4)])
+@pytest.mark.parametrize("status", [1, 2, 130])
+def test_failed_rows_are_a_result_and_a_run_that_did_not_happen_is_none(
+    desk: Desk, sweep: tuple[str, ...], status: int, all_calls: int
+) -> None:
+    earlier = desk.work / "run/summary.csv"
+    earlier.parent.mkdir()
+    earlier.write_text("a row of an earlier start\n", encoding="utf-8")
+    done = desk.run("sweep.sh", *sweep, "--out_dir", "run", STATUS=str(status))
+    assert (done.returncode, len(desk.calls())) == (status, all_calls if status == 1 else 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name the sweep first"),
+        (["/s"], "name the sweep first"),
+        (["dtypes"], "name the folder of the split"),
+        (["fps"], "name the folder of the split"),
+        (["dtypes", "--limit_videos", "2"], "name the folder"),
+        (["dtypes", "/s", "--models", "x"], "--models is what"),
+        (["dtypes", "/s", "--autocast_dtype=float16"], "--autocast_dtype is what"),
+        (["fps", "/s", "--realtime", "24"], "--realtime is what this script sets"),
+        (["fps", "/s", "--rates", "24,fast"], "fast is no number"),
+        (["fps", "/s", "--rates"], "--rates needs a value"),
+        (["dtypes", "/s", "--out_dir"], "--out_dir needs a value"),
+        (["fps", "/s", "--live", "--from", "f"], "give one of them"),
+    ],
+)
+def test_wrong_usage_ends_with_2(desk: Desk, arguments: list[str], words: str) -> None:
+    done = desk.run("sweep.sh", *arguments)
+    assert (done.returncode, words in done.stderr, desk.calls()) == (2, True, [])
+
+
+def test_each_sweep_passes_on_what_the_other_one_sets(desk: Desk) -> None:
+    assert desk.run("sweep.sh", "dtypes", "/my split", "flow_mask", "--realtime", "24", "--out_dir", "d").returncode == 0
+    assert (
+        desk.run("sweep.sh", "fps", "/my split", "flow_mask", "--autocast_dtype", "float16", "--from", "f", "--rates", "3").returncode == 0
+    )
+    swept = [call for call in desk.calls() if "--models" in call]
+    assert "<--realtime><24>" in swept[0]
+    assert "<--autocast_dtype><float16>" in swept[1]
+
+
+@pytest.mark.parametrize("sweep", ["dtypes", "fps"])
+def test_a_sweep_that_wrote_nothing_is_not_compared(desk: Desk, sweep: str) -> None:
+    program(desk.folder / "bin/python", 'echo "$@" >>"$LOG"; exit 1\n')
+    done = desk.run("sweep.sh", sweep, "/data", *(["--rates", "24", "--live"] if sweep == "fps" else []))
+    assert (done.returncode, len(desk.calls())) == (1, 1)
+
+
+def test_a_missing_environment_is_named(desk: Desk) -> None:
+    done = desk.run("sweep.sh", "dtypes", "/data", PYTHON="/nowhere/python")
+    assert (done.returncode, "/nowhere/python was not found; run 'make setup'" in done.stderr) == (1, True)
