@@ -2,8 +2,10 @@
 PYTHON ?=
 VENV ?= .venv
 PYTEST_ARGS ?=
+# RAY=1 installs Ray too, without which the tests that start a cluster are skipped.
+RAY ?=
 
-setup_flags = --venv "$(VENV)" $(if $(PYTHON),--python "$(PYTHON)")
+setup_flags = $(if $(RAY),--ray) --venv "$(VENV)" $(if $(PYTHON),--python "$(PYTHON)")
 python = "$(VENV)/bin/python"
 shell_scripts = $(wildcard *.sh scripts/*.sh) .ci/run
 
@@ -11,7 +13,7 @@ shell_scripts = $(wildcard *.sh scripts/*.sh) .ci/run
 
 help:
 	@echo "make demo    set up, generate a small split, benchmark a nano SAM 2 and two baselines on it, print the table"
-	@echo "make test    set up if missing, run the tests (PYTEST_ARGS=... goes to pytest)"
+	@echo "make test    set up if missing, run the tests (PYTEST_ARGS=... goes to pytest; RAY=1 installs Ray, whose tests need it)"
 	@echo "make setup   make $(VENV) and install what the benchmark needs"
 	@echo "make lint    check style, types and shell scripts"
 	@echo "make format  bring the Python code into its style"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from savbench.plan.job import Job
 
-INSTALL = "pip install 'ray>=2.40'"
+INSTALL = "install it with scripts/setup.sh --ray (requirements-ray.txt)"
 PACKAGES = ("attention", "runners", "savbench")
 """What a node needs of this repository to run a worker process."""
 POLL_S = 0.2

@@ -81,9 +81,9 @@ class Machine:
             (site / path).parent.mkdir(parents=True, exist_ok=True)
             (site / path).write_text(text, encoding="utf-8")
 
-    def require(self, *lines: str, dev: tuple[str, ...] = ()) -> None:
-        (self.clone / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (self.clone / "requirements-dev.txt").write_text("\n".join(dev) + "\n", encoding="utf-8")
+    def require(self, *lines: str, dev: tuple[str, ...] = (), ray: tuple[str, ...] = ()) -> None:
+        for name, required in (("requirements", lines), ("requirements-dev", dev), ("requirements-ray", ray)):
+            (self.clone / f"{name}.txt").write_text("\n".join(required) + "\n", encoding="utf-8")
 
     def set_up(self, *arguments: str, python: str | Path | None = sys.executable, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [str(self.clone / "scripts" / "setup.sh"), *arguments]
@@ -172,7 +172,7 @@ def test_makes_an_environment_once_and_again_only_when_something_changed(machine
     assert machine.set_up().stdout == f"setup: {machine.venv} is up to date\n"
 
     machine.offer("extra", "1.0")
-    machine.require("torch", "torchvision", "numpy", "extra", dev=("devtool",))
+    machine.require("torch", "torchvision", "numpy", "extra", dev=("devtool",), ray=("ray",))
     assert machine.set_up().returncode == 0
     assert machine.installed("extra") == "1.0"
 
@@ -181,6 +181,12 @@ def test_makes_an_environment_once_and_again_only_when_something_changed(machine
     assert machine.installed("devtool") == "1.0"
     assert "up to date" in machine.set_up().stdout
     assert "up to date" in machine.set_up("--dev").stdout
+
+    machine.offer("ray", "2.40")
+    assert machine.set_up("--ray").returncode == 0
+    assert machine.installed("ray") == "2.40"
+    assert "up to date" in machine.set_up("--dev").stdout
+    assert "up to date" in machine.set_up("--dev", "--ray").stdout
 
 
 def test_an_environment_that_no_longer_runs_is_made_anew(desktop: Machine) -> None:

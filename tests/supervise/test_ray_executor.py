@@ -167,7 +167,7 @@ def test_a_task_that_waits_is_patient_as_long_as_some_node_could_run_it(monkeypa
 
 def test_without_ray_the_command_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ExecutorError, match=r"pip install 'ray>="):
+    with pytest.raises(ExecutorError, match=r"scripts/setup.sh --ray \(requirements-ray.txt\)"):
         Cluster(None)
 
 
@@ -204,7 +204,7 @@ def test_settings_that_do_not_go_together_are_refused(settings: dict[str, object
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[Any]:
     """A real cluster of two nodes with a CPU each, on this machine."""
-    pytest.importorskip("ray", reason="needs ray (pip install ray)")
+    pytest.importorskip("ray", reason="needs ray (scripts/setup.sh --dev --ray)")
     from ray.cluster_utils import Cluster as Nodes
 
     nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
