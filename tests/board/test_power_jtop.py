@@ -223,7 +223,7 @@ def test_importing_the_package_leaves_the_start_method_of_processes_alone() -> N
     pytest.importorskip("jtop", reason="needs jetson-stats")
     code = """
 import multiprocessing
-from savbench.power import jtop
+from savbench.board.power import jtop
 multiprocessing.set_start_method("spawn")
 jtop._import()
 print(multiprocessing.get_start_method())
