@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from savbench.compare.blocks import Block, Positions
 from savbench.compare.findings import (
     ArmSummary,
     BlockComparison,
@@ -19,7 +20,7 @@ from savbench.compare.findings import (
     Unpaired,
     Verdict,
 )
-from savbench.compare.pairing import MUST_AGREE, Block, Plan, Positions, RefusedError, plan_comparison
+from savbench.compare.pairing import MUST_AGREE, Plan, RefusedError, plan_comparison
 from savbench.compare.references import ReferenceLine, reference_line
 from savbench.compare.statistics import Estimates, Floats, estimate
 from savbench.results.foreign import NOT_APPLICABLE, SETTINGS, UNKNOWN, Results

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from savbench.compare.blocks import Positions
 from savbench.compare.comparison import RANDOM, compare
 from savbench.compare.findings import Options
-from savbench.compare.pairing import MUST_AGREE, Positions
+from savbench.compare.pairing import MUST_AGREE
 from savbench.compare.statistics import Floats, estimate
 from savbench.results.foreign import ARM, NOT_APPLICABLE, UNKNOWN, Results
 from savbench.results.foreign import SHARED as TRACKED

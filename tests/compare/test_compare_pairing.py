@@ -61,7 +61,7 @@ def test_what_is_not_compared_must_agree(tmp_path: Path, column: str, value: Any
     assert shape(forced) == [((), {"A": 4, "B": 4})]
     on_purpose = plan(tmp_path, *files, by=(column,))
     assert len(on_purpose.arms) == 2
-    assert on_purpose.forced == []
+    assert on_purpose.forced == ()
 
 
 def test_power_modes_must_agree(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_of_several_that_vary_the_model_is_compared_and_the_others_are_kept_apar
     assert "also varying: autocast_dtype" in found.notes[0]
     assert shape(found) == [(("float32",), {"m": 4, "n": 4}), (("bfloat16",), {"m": 4, "n": 4})]
     assert shape(plan(tmp_path, grid, by=("autocast_dtype",)))[0] == (("m",), {"float32": 4, "bfloat16": 4})
-    assert plan(tmp_path, grid, by=("model", "autocast_dtype")).arms == ["m float32", "m bfloat16", "n float32", "n bfloat16"]
+    assert plan(tmp_path, grid, by=("model", "autocast_dtype")).arms == ("m float32", "m bfloat16", "n float32", "n bfloat16")
 
 
 def test_models_without_dtype_and_size_stand_beside_those_with(tmp_path: Path) -> None:
@@ -144,14 +144,14 @@ def test_boards_in_one_file_are_kept_apart_in_a_comparison_of_dtypes(tmp_path: P
     listed = [r for name in ("Nano", "AGX") for dtype in ("float32", "bfloat16") for r in rows(2, device_name=name, autocast_dtype=dtype)]
     found = plan(tmp_path, listed, by=("autocast_dtype",))
     assert shape(found) == [(("Nano",), {"float32": 4, "bfloat16": 4}), (("AGX",), {"float32": 4, "bfloat16": 4})]
-    assert plan(tmp_path, listed, by=("device",)).arms == ["cuda:0 Nano", "cuda:0 AGX"]
+    assert plan(tmp_path, listed, by=("device",)).arms == ("cuda:0 Nano", "cuda:0 AGX")
 
 
 def test_older_files_without_device_are_told_apart_by_their_names(tmp_path: Path) -> None:
     cells = [{"video": f"v{n}", "object": "0", "model": "m_points", "imgsz": 1024, "J": 0.5, "latency_ms": 20 + n} for n in range(3)]
     paths = [write_legacy(tmp_path / f"{name}.csv", LEGACY_WITH_PROXY, cells) for name in ("nano", "agx")]
-    assert plan_comparison(load_results(paths), by=("device",)).arms == ["? nano", "? agx"]
-    assert plan_comparison(load_results(paths)).arms == ["nano", "agx"]
+    assert plan_comparison(load_results(paths), by=("device",)).arms == ("? nano", "? agx")
+    assert plan_comparison(load_results(paths)).arms == ("nano", "agx")
 
 
 def test_what_an_older_file_does_not_tell_agrees(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_failed_row_stays_in_its_arm(tmp_path: Path) -> None:
 
 def test_one_arm_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     found = plan(tmp_path, rows(2))
-    assert found.notes == ["one arm: there is nothing to compare it with"]
+    assert found.notes == ("one arm: there is nothing to compare it with",)
 
 
 def test_arms_that_only_one_file_has_are_blocks_of_their_own(tmp_path: Path) -> None:
