@@ -108,7 +108,8 @@ class Applied:
     """Package and version that ran, for example `sam2 1.1.0` or `transformers 5.2.0 EdgeTamVideoModel`."""
     device: str
     imgsz: int | None
-    weights: Literal["none", "random", "file"]
+    weights: str
+    """sha256 of the file whose bytes were loaded, in hex; `random`, or `none` for models without any."""
     parameters: int = 0
     """Number of parameters."""
     postprocess: Literal["cuda", "opencv", "off"] = "off"

@@ -32,6 +32,7 @@ from torch.nn import functional
 from transformers import EdgeTamVideoConfig, EdgeTamVideoInferenceSession, EdgeTamVideoModel, EdgeTamVisionConfig, TimmWrapperConfig
 
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
+from runners.checkpoints import read_checkpoint
 from runners.compiling import Compiler
 from runners.components import fill_holes
 from runners.edgetam_sizes import STRIDE, check_size
@@ -43,7 +44,6 @@ from runners.torch_common import (
     count_parameters,
     float16_autocast,
     masks_to_host,
-    read_checkpoint,
     resolve_device,
     synchronize,
 )
@@ -101,9 +101,9 @@ class EdgeTamHfRunner:
         self._model = _Model(_configuration(imgsz))
         # One matrix in the official model; transformers holds two copies and draws each at random.
         self._model.shared_image_embedding.positional_embedding.copy_(self._model.prompt_encoder.shared_embedding.positional_embedding)
-        if options.weights is not None:
-            state = convert(read_checkpoint(options.weights), self._model.state_dict(), str(options.weights))
-            self._model.load_state_dict(state)
+        checkpoint = None if options.weights is None else read_checkpoint(options.weights)
+        if checkpoint is not None:
+            self._model.load_state_dict(convert(checkpoint, self._model.state_dict()))
         if options.num_maskmem is not None:
             # The temporal encodings need no care here: transformers looks up the prompted frame's from the end of the table.
             self._model.num_maskmem = options.num_maskmem
@@ -122,13 +122,14 @@ class EdgeTamHfRunner:
             implementation=f"transformers {transformers.__version__} EdgeTamVideoModel (timm {timm.__version__})",
             device=str(self._device),
             imgsz=int(self._model.image_size),
-            weights="random" if options.weights is None else "file",
+            weights="random" if checkpoint is None else checkpoint.sha256,
             parameters=count_parameters(self._model),
             postprocess="opencv",
             notes=(
                 "memory features rounded to bfloat16, as the official predictor keeps them",
                 "object pointer and memory of a mask prompt computed as officially",
                 "small holes in masks filled as officially",
+                *(() if checkpoint is None else checkpoint.notes),
             ),
         )
         self._stages = Stages(

@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 
-from runners.base import RunnerError
+from runners.checkpoints import Checkpoint, refuse_misfits, same_kind
 
 
 @dataclass(frozen=True)
@@ -109,17 +109,17 @@ def source_of(key: str) -> Source:
     return Source((key,))
 
 
-def convert(official: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], checkpoint: str) -> dict[str, torch.Tensor]:
+def convert(checkpoint: Checkpoint, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """An official state dict under transformers' names.
 
     Args:
-        official: the state dict of `edgetam.pt`.
+        checkpoint: what `edgetam.pt` holds.
         wanted: the state dict of the transformers model, for its names and shapes.
-        checkpoint: name of the file, for messages.
 
     Raises:
-        RunnerError: names official keys that are missing, that no transformers key is filled from, or whose shape does not fit.
+        RunnerError: names official keys that are missing, that no transformers key is filled from, or whose shape or type does not fit.
     """
+    official = checkpoint.state
     sources = {key: source_of(key) for key in wanted}
     used = {name for source in sources.values() for name in source.keys}
     faults = {
@@ -131,12 +131,14 @@ def convert(official: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Ten
             for name in source.keys
             if name in official and official[name].shape != _official_shape(wanted[key], source)
         ),
+        "of another type": sorted(
+            name
+            for key, source in sources.items()
+            for name in source.keys
+            if name in official and not same_kind(wanted[key], official[name])
+        ),
     }
-    if any(faults.values()):
-        lists = "; ".join(
-            f"{len(names)} {what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" for what, names in faults.items() if names
-        )
-        raise RunnerError(f"{checkpoint}: the weights do not fit the model ({lists}); is it the file of another model or version?")
+    refuse_misfits(faults, checkpoint.path)
     converted = {}
     for key, source in sources.items():
         whole = torch.cat([official[name] for name in source.keys]) if len(source.keys) > 1 else official[source.keys[0]]

@@ -14,6 +14,7 @@ import torch
 
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
 from runners.bounded import FrameSlot, forget_outputs, whole_clip
+from runners.checkpoints import load_strictly, read_checkpoint
 from runners.compiling import Compiler
 from runners.components import provide_components
 from runners.stages import ObjectHook, StageHook, Stages
@@ -22,9 +23,7 @@ from runners.torch_common import (
     PartClock,
     count_parameters,
     float16_autocast,
-    load_strictly,
     masks_to_host,
-    read_checkpoint,
     replaced,
     resolve_device,
     synchronize,
@@ -61,8 +60,9 @@ class OfficialPredictorRunner:
         self._compiler = Compiler(options, self._device)
         torch.manual_seed(options.seed)
         self._predictor = self._build(options, imgsz)
-        if options.weights is not None:
-            load_strictly(self._predictor, read_checkpoint(options.weights), str(options.weights))
+        checkpoint = None if options.weights is None else read_checkpoint(options.weights)
+        if checkpoint is not None:
+            load_strictly(self._predictor, checkpoint)
         if options.num_maskmem is not None:
             _limit_memory(self._predictor, options.num_maskmem)
         self._predictor.to(self._device).eval()
@@ -73,10 +73,10 @@ class OfficialPredictorRunner:
             implementation=self._implementation(),
             device=str(self._device),
             imgsz=int(self._predictor.image_size),
-            weights="random" if options.weights is None else "file",
+            weights="random" if checkpoint is None else checkpoint.sha256,
             parameters=count_parameters(self._predictor),
             postprocess=self._postprocess,
-            notes=self._notes(),
+            notes=(*self._notes(), *(() if checkpoint is None else checkpoint.notes)),
         )
         self._stages = Stages(self, self._device, self._stage_hooks(), self._object_hook(), timed=options.stages)
         self._state: dict[str, Any] | None = None

@@ -1,9 +1,8 @@
-"""What runners on PyTorch share: devices, frames to tensors, part clocks, checkpoints, reversible replacement of functions."""
+"""What runners on PyTorch share: devices, frames to tensors, part clocks, reversible replacement of functions."""
 
 from __future__ import annotations
 
 import contextlib
-import pickle
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from runners.base import RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from runners.base import Frame, Masks
 
@@ -150,50 +148,6 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, original)
-
-
-def read_checkpoint(path: Path, nested_in: str | None = "model") -> dict[str, torch.Tensor]:
-    """State dict of a checkpoint as Meta publishes them, read without executing pickled code.
-
-    Args:
-        nested_in: key that the file holds the state dict under, `{"model": {name: tensor}}`; None where the file is the state dict itself.
-
-    Raises:
-        RunnerError: the file is missing, damaged, or of another form.
-    """
-    again = f"fetch it again with scripts/download_weights.sh after removing {path}"
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise RunnerError(f"{path}: no such file; fetch it with scripts/download_weights.sh, or give --random_weights") from error
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise RunnerError(f"{path}: cannot be read as a checkpoint ({reason}); {again}") from error
-    state = content
-    if nested_in is not None:
-        state = content.get(nested_in) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        what = "state dict" if nested_in is None else f'"{nested_in}" state dict'
-        raise RunnerError(f"{path}: holds no {what} as upstream publishes it; {again}")
-    return state
-
-
-def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Load a state dict; every key must be used and every parameter filled.
-
-    Raises:
-        RunnerError: names the missing, unexpected and misshapen keys.
-    """
-    own = model.state_dict()
-    faults = {
-        "missing": [key for key in own if key not in state],
-        "unexpected": [key for key in state if key not in own],
-        "of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
-    }
-    found = [f"{len(keys)} {what}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}" for what, keys in faults.items() if keys]
-    if found:
-        raise RunnerError(f"{source}: the weights do not fit the model ({'; '.join(found)}); is it the file of another model or version?")
-    model.load_state_dict(state)
 
 
 def count_parameters(model: torch.nn.Module) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
+from runners.checkpoints import load_strictly, read_checkpoint
 from runners.compiling import Compiler
 from runners.sam1.model import ENCODERS, Sam1
 from runners.sam1.motion import Motion
@@ -26,9 +27,7 @@ from runners.stages import StageHook, Stages
 from runners.torch_common import (
     PartClock,
     count_parameters,
-    load_strictly,
     masks_to_host,
-    read_checkpoint,
     resolve_device,
     synchronize,
 )
@@ -69,8 +68,9 @@ class Sam1Runner:
         torch.manual_seed(options.seed)
         self._model = Sam1(config, imgsz)
         self.use_attention(options.relative_attention)
-        if options.weights is not None:
-            load_strictly(self._model, read_checkpoint(options.weights, nested_in=None), str(options.weights))
+        checkpoint = None if options.weights is None else read_checkpoint(options.weights)
+        if checkpoint is not None:
+            load_strictly(self._model, checkpoint)
         self._model.to(self._device).eval()
         self._compiler = Compiler(options, self._device)
         if options.compile != "off":
@@ -85,11 +85,13 @@ class Sam1Runner:
             notes.append(f"position embeddings resampled from {native} to {imgsz} pixels")
         if self._moves:
             notes.append("previous mask moved along DIS optical flow")
+        if checkpoint is not None:
+            notes += checkpoint.notes
         self.applied = Applied(
             implementation=f"runners.sam1 {options.config}",
             device=str(self._device),
             imgsz=imgsz,
-            weights="random" if options.weights is None else "file",
+            weights="random" if checkpoint is None else checkpoint.sha256,
             parameters=count_parameters(self._model),
             notes=tuple(notes),
         )

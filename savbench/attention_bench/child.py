@@ -31,7 +31,6 @@ from savbench.attention_bench.recording import RecordedCall, arguments_text, dty
 from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.measure.devices import TorchDevice
 from savbench.measure.failures import status_of
-from savbench.plan.weights import sha256_of
 from savbench.results.latency import LatencySamples
 
 if TYPE_CHECKING:
@@ -98,7 +97,6 @@ class _Child:
         self._about: dict[str, Any] = {
             "model": job.model,
             "seed": job.seed,
-            "weights": "random" if job.weights is None else sha256_of(Path(job.weights)),
             "benchmark_version": job.benchmark_version,
             "started_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         }
@@ -129,6 +127,7 @@ class _Child:
         device = TorchDevice(torch, runner.applied.device)
         about |= {
             "imgsz": runner.applied.imgsz,
+            "weights": runner.applied.weights,
             "num_maskmem": getattr(model_of(runner), "num_maskmem", None),
             "device": runner.applied.device,
             "device_name": device.name,

@@ -206,7 +206,8 @@ def check_weights(folders: Sequence[Path], table: Path) -> Check:
             f"{file.name} has {facts[model]['bytes']} of {facts[model]['published_bytes']} bytes"
             for model, file in zip(damaged, files, strict=True)
         ] + parts
-        remedy = f"rm {' '.join(map(short_path, files))} && scripts/download_weights.sh {' '.join(damaged)}"
+        moved = " && ".join(f"mv {short_path(file)} {short_path(file)}.other" for file in files)  # it may be somebody's own training
+        remedy = f"{moved} && scripts/download_weights.sh {' '.join(damaged)}"
         return Check(TOPIC, "weights", "failure", "; ".join(parts), remedy, facts)
     if missing:
         # The script fetches everything in its table unless some are named.

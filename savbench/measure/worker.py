@@ -31,7 +31,6 @@ from savbench.measure.streaming_session import Pace, stream_object
 from savbench.plan.config import GPU_PREFETCH
 from savbench.plan.extent import Extent
 from savbench.plan.job import Job
-from savbench.plan.weights import sha256_of
 from savbench.results.delivery import EventWriter, blank_row
 from savbench.results.environment import collect_torch
 
@@ -166,7 +165,7 @@ class _Worker:
             "postprocess": applied.postprocess,
             "notes": " | ".join(applied.notes),
             "parameters": applied.parameters if spec.is_learned else None,
-            "weights": applied.weights if job.weights is None else sha256_of(job.weights),
+            "weights": applied.weights,
             "weights_file": "" if job.weights is None else job.weights.name,
             "torch_version": device.torch_version,
             "build_ms": build_ms,

@@ -182,7 +182,7 @@ def test_weights(tmp_path: Path) -> None:
     write(tmp_path, {"edgetam.pt": "cut"})
     damaged = check_weights([tmp_path], table)
     assert (damaged.state, "edgetam.pt has 3 of 4 bytes" in damaged.detail) == ("failure", True)
-    assert damaged.remedy == f"rm {tmp_path}/edgetam.pt && scripts/download_weights.sh edgetam"
+    assert damaged.remedy == f"mv {tmp_path}/edgetam.pt {tmp_path}/edgetam.pt.other && scripts/download_weights.sh edgetam"
 
     write(tmp_path, dict.fromkeys(files.values(), "four"))
     whole = check_weights([tmp_path], table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import shutil
 import subprocess
@@ -252,7 +253,7 @@ def official_state(hf: Any, runner: Any) -> dict[str, Any]:
 def test_checkpoint_round_trip(official_state: dict[str, Any], runner: Any, tmp_path: Path) -> None:
     torch.save({"model": official_state}, tmp_path / "edgetam.pt")
     loaded: Any = build(BuildOptions(imgsz=IMGSZ, seed=99, weights=tmp_path / "edgetam.pt"))
-    assert loaded.applied.weights == "file"
+    assert loaded.applied.weights == hashlib.sha256((tmp_path / "edgetam.pt").read_bytes()).hexdigest()
     assert all(torch.equal(a, b) for a, b in zip(runner._model.state_dict().values(), loaded._model.state_dict().values(), strict=True))
 
 
@@ -261,6 +262,7 @@ def test_checkpoint_faults_name_the_official_keys(official_state: dict[str, Any]
     del official_state["sam_prompt_encoder.point_embeddings.2.weight"]
     official_state["no_obj_embed_spatial"] = torch.zeros(1, 64)
     official_state["maskmem_tpos_enc"] = torch.zeros(6, 1, 1, 64)
+    official_state["no_mem_embed"] = official_state["no_mem_embed"].to(torch.int64)
     torch.save({"model": official_state}, tmp_path / "edgetam.pt")
     with pytest.raises(RunnerError) as caught:
         build(BuildOptions(imgsz=IMGSZ, weights=tmp_path / "edgetam.pt"))
@@ -268,6 +270,7 @@ def test_checkpoint_faults_name_the_official_keys(official_state: dict[str, Any]
     assert "2 missing: sam_prompt_encoder.point_embeddings.2.weight, spatial_perceiver.layers.1.attn.to_kv.weight" in message
     assert "1 unexpected: no_obj_embed_spatial" in message
     assert "1 of another shape: maskmem_tpos_enc" in message
+    assert "1 of another type: no_mem_embed" in message
 
 
 def test_truncated_checkpoint(official_state: dict[str, Any], tmp_path: Path) -> None:

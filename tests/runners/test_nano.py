@@ -82,7 +82,7 @@ def test_weights_are_computed_with_in_float32(runner: Sam2Runner) -> None:
     loaded = runner._predictor.state_dict()
     assert {value.dtype for value in loaded.values()} == {torch.float32}
     assert all(torch.equal(value.float(), loaded[name]) for name, value in stored.items())
-    assert runner.applied.weights == "file"
+    assert runner.applied.weights == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
     assert runner.applied.imgsz == SPEC.imgsz
 
 
@@ -166,4 +166,4 @@ def test_it_runs_from_a_checkout() -> None:
     import sam2
 
     built = Sam2Runner(options(source_dir=Path(sam2.__path__[0]).resolve().parent))
-    assert built.applied.weights == "file"
+    assert built.applied.weights == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()

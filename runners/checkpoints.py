@@ -1,0 +1,236 @@
+"""Weights files as people have them, read without running code from them: the one place that opens one.
+
+Taken are files of `torch.save` and safetensors that hold the state dict of the model that was asked for:
+
+    {name: tensor}                              the state dict itself, as SAM v1 is published
+    {"model": {name: tensor}, ...}              as SAM 2 and EdgeTAM are published, and what their trainers write
+    {"state_dict": ...}, {"model_state_dict": ...}   as Lightning and others write it
+
+What else lies beside the state dict, an optimizer or a number of steps, is passed over. Names may all begin with what a wrapper put before
+them (`WRAPPERS`). Numbers may be of any real floating type and are loaded into the model's own. Everything that was done is in `notes`.
+Names and shapes have to fit the model without exception (`load_strictly`).
+
+A file that holds objects of other classes is not read, since that would run code from it; torch's `weights_only` stays on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+import unicodedata
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import torch
+
+from runners.base import RunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+NESTED = ("model", "state_dict", "model_state_dict")
+"""Keys that a state dict lies under; the first that holds one is taken."""
+WRAPPERS = ("module.", "_orig_mod.", "model.")
+"""What DataParallel, torch.compile and Lightning put before every name."""
+SAVE = 'save the weights alone where it was made: torch.save({"model": model.state_dict()}, FILE)'
+FETCH = "if it was published, fetch it again with scripts/download_weights.sh; if it is your own, save it again"
+OTHER_FILES = (
+    (b"version https://git-lfs", "a pointer of Git LFS and not the file itself; run `git lfs pull` where it comes from"),
+    (b"<!doctype", f"a web page, as a download leaves it that met a login or an error; {FETCH}"),
+    (b"<html", f"a web page, as a download leaves it that met a login or an error; {FETCH}"),
+    (b"<?xml", f"an XML document, as a download leaves it that met an error; {FETCH}"),
+    (b"\x1f\x8b", "compressed with gzip; unpack it"),
+    (b"ustar", "a tar archive; unpack it"),
+    (b"\x08\x07\x12", "an ONNX model, it seems; give the checkpoint that it was exported from"),
+)
+"""Beginnings of files, in lower case, that are often found under a checkpoint's name."""
+
+_BLOCKED = re.compile(r"GLOBAL ([\w.]+)")
+"""How torch names what it refuses to make of a file."""
+_RECENT_NS = 10_000_000_000
+_SAFETENSORS_HEADER_LIMIT = 100_000_000
+"""Bytes; the format's own."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights out of a file."""
+
+    path: Path
+    state: dict[str, torch.Tensor]
+    """Dense tensors in host memory, under the names of the model."""
+    sha256: str
+    """Of the bytes that were loaded, in hex."""
+    notes: tuple[str, ...]
+    """What was taken off or converted, in words."""
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a weights file.
+
+    Raises:
+        RunnerError: it is missing, damaged, or none of the forms above; says what it is and what to do.
+    """
+    try:
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            sha256 = _sha256(file)
+            content = _content(path, file, before.st_size)
+            after = os.fstat(file.fileno())
+            # The time of the last change is the kernel's own and cannot be set, as that of the last writing is by what copies files.
+            # It counts in steps of some milliseconds, so that it proves nothing about a file that was changed just before.
+            is_touched = (before.st_size, before.st_ctime_ns) != (after.st_size, after.st_ctime_ns)
+            is_touched |= time.time_ns() - after.st_ctime_ns < _RECENT_NS
+            if is_touched and _sha256(file) != sha256:
+                raise RunnerError(f"{path}: was written while it was read; wait until it is whole and give the same command again")
+    except FileNotFoundError as error:
+        raise RunnerError(f"{path}: no such file; fetch it with scripts/download_weights.sh, or give --random_weights") from error
+    except OSError as error:
+        raise RunnerError(f"{path}: cannot be read ({error.strerror or error}); check its permissions and the disk") from error
+    state, notes = _state_dict(path, content)
+    return Checkpoint(path, state, sha256, notes)
+
+
+def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
+    """Load a checkpoint; every name must be used and every parameter filled.
+
+    Raises:
+        RunnerError: names the missing, unexpected and misshapen ones, and those of another kind of number.
+    """
+    own, state = model.state_dict(), checkpoint.state
+    faults = {
+        "missing": [key for key in own if key not in state],
+        "unexpected": [key for key in state if key not in own],
+        "of another shape": [key for key in own if key in state and own[key].shape != state[key].shape],
+        "of another type": [key for key in own if key in state and not same_kind(own[key], state[key])],
+    }
+    refuse_misfits(faults, checkpoint.path)
+    model.load_state_dict(state)
+
+
+def same_kind(own: torch.Tensor, given: torch.Tensor) -> bool:
+    """Whether the numbers of one can be stored as those of the other without becoming something else: real ones as real ones only."""
+    return bool(own.is_floating_point() == given.is_floating_point() and own.is_complex() == given.is_complex())
+
+
+def refuse_misfits(faults: Mapping[str, Sequence[str]], path: Path) -> None:
+    """
+    Args:
+        faults: what is wrong -> names of the tensors that it is wrong with.
+
+    Raises:
+        RunnerError: there are some.
+    """
+    shown = {what: ", ".join(map(visible, keys[:5])) + ", ..." * (len(keys) > 5) for what, keys in faults.items() if keys}
+    found = [f"{len(faults[what])} {what}: {names}" for what, names in shown.items()]
+    if found:
+        raise RunnerError(f"{path}: the weights do not fit the model ({'; '.join(found)}); is it the file of another model or version?")
+
+
+def visible(text: str) -> str:
+    """Text from a file, for messages: one line, without what a terminal would obey."""
+    shown = "".join(char if unicodedata.category(char)[0] != "C" else " " for char in re.sub(r"\x1b\[[0-9;?]*[@-~]", "", text))
+    return " ".join(shown.split())
+
+
+def _sha256(file: IO[bytes]) -> str:
+    """Of what is in the file now, past what Python has read ahead."""
+    digest, at = hashlib.sha256(), 0
+    while block := os.pread(file.fileno(), 1 << 20, at):
+        digest.update(block)
+        at += len(block)
+    return digest.hexdigest()
+
+
+def _content(path: Path, file: IO[bytes], size: int) -> Any:
+    """What the file holds, as Python objects and tensors."""
+    head = file.read(512)
+    file.seek(0)
+    if not size:
+        raise RunnerError(f"{path}: is empty; {FETCH}")
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for beginning, what in OTHER_FILES:
+        if start.startswith(beginning) or (beginning == b"ustar" and head[257:262] == beginning):
+            raise RunnerError(f"{path}: is {what}")
+    if _is_safetensors(head, size):
+        return _safetensors(path, file)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    # Unpickling damaged bytes may raise anything: KeyError, IndexError, TypeError, AssertionError and struct.error were seen.
+    except Exception as error:
+        raise RunnerError(_unreadable(path, str(error), type(error).__name__)) from error
+
+
+def _unreadable(path: Path, reason: str, kind: str) -> str:
+    """Torch's advice to switch `weights_only` off is left out."""
+    said = visible(next(iter(reason.partition("WeightsUnpickler error:")[2].strip().splitlines() or reason.splitlines()), kind))
+    if blocked := _BLOCKED.search(said):
+        return f"{path}: holds an object of {blocked[1]} beside its weights, and reading that would run code from the file; {SAVE}"
+    if "TorchScript" in reason:
+        return f"{path}: is a TorchScript archive, a model without its classes; {SAVE}"
+    return f"{path}: cannot be read as a checkpoint, it is damaged or something else ({said[:120]}); {FETCH}"
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    length = int.from_bytes(head[:8], "little")
+    return head[8:9] == b"{" and 2 <= length <= min(size - 8, _SAFETENSORS_HEADER_LIMIT)
+
+
+def _safetensors(path: Path, file: IO[bytes]) -> Any:
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise RunnerError(f"{path}: is a file of safetensors, which needs its package; run pip install safetensors") from error
+    try:
+        return safetensors.torch.load(file.read())
+    # The package raises its own error and, for types that torch does not have, KeyError and others.
+    except Exception as error:
+        raise RunnerError(f"{path}: is a damaged file of safetensors ({visible(str(error))[:200]}); {FETCH}") from error
+
+
+def _state_dict(path: Path, content: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    notes = []
+    state = content
+    if isinstance(content, dict) and not _is_state_dict(content):
+        key = next((key for key in NESTED if _is_state_dict(content.get(key))), None)
+        state = None if key is None else content[key]
+        if key not in (None, NESTED[0]):
+            notes.append(f"weights taken from {key!r} of their file")
+    if not _is_state_dict(state):
+        raise RunnerError(
+            f"{path}: holds no state dict, a dict of tensors by name, neither itself nor under {', '.join(map(repr, NESTED))}; it holds "
+            f"{_what(content)}; {SAVE}"
+        )
+    unfit = [key for key, value in state.items() if value.layout != torch.strided or value.is_meta or value.is_quantized]
+    if unfit:
+        raise RunnerError(f"{path}: {visible(unfit[0])} is sparse, quantized or without numbers; save the weights as ordinary tensors")
+    taken_off = ""
+    while wrapper := next((name for name in WRAPPERS if all(key.startswith(name) for key in state)), None):
+        state = {key.removeprefix(wrapper): value for key, value in state.items()}
+        taken_off += wrapper
+    if taken_off:
+        notes.append(f"{taken_off!r} taken off the names of the weights")
+    types = {str(value.dtype).removeprefix("torch.") for value in state.values() if value.is_floating_point()} - {"float32"}
+    if types:
+        notes.append(f"weights stored as {' and '.join(sorted(types))}")
+    return dict(state), tuple(notes)
+
+
+def _is_state_dict(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(key, str) and isinstance(item, torch.Tensor) for key, item in value.items())
+    )
+
+
+def _what(content: Any) -> str:
+    if not isinstance(content, dict):
+        return f"a {type(content).__name__}"
+    keys = [visible(str(key))[:40] for key in content]
+    return f"a dict of {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}" if keys else "an empty dict"
