@@ -24,24 +24,25 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("savbench.measure", "savbench.finish"),
     ("savbench.board",),
     ("savbench.results",),
-    ("savbench.plan",),
+    ("savbench.plan", "training"),
     ("savbench.data",),
     ("runners",),
     ("attention",),
 )
 """From top to bottom. Rooms of one layer do not import each other; a room imports itself and what is below."""
-PACKAGES = ("attention", "runners", "savbench")
+PACKAGES = ("attention", "runners", "savbench", "training")
 
 _COLUMN = {
     "savbench.doctor": 0.0, "savbench.attention_bench": 1.0, "savbench.validate": 2.0, "savbench.report": 3.0,
     "savbench.supervise": 1.0, "savbench.compare": 3.0, "savbench.measure": 1.0, "savbench.finish": 2.0, "savbench.board": 0.0,
+    "training": 3.0,
 }  # fmt: skip
 """Of the rooms that share a layer or stand aside; the others stand in the middle. No arrow then runs behind a box."""
 _WIDTH, _BOX_WIDTH, _BOX_HEIGHT, _STEP, _MARGIN = 1060, 250, 76, 108, 14
 
 
 def module_files() -> dict[str, Path]:
-    """Every module of the engine, of the runners and of attention, by its dotted name."""
+    """Every module of the engine, of the runners, of attention and of training, by its dotted name."""
     files = [ROOT / "jetson_benchmark.py", *(path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))]
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 

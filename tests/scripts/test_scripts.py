@@ -318,11 +318,10 @@ def test_every_import_is_a_requirement() -> None:
         for line in file.read_text(encoding="utf-8").splitlines()
         if line and not line.startswith("#")
     }
-    own = {"jetson_benchmark", "runners", "savbench", "attention", "benchmarks", "tests"}
-    trains_nano = {"nano"}  # beside scripts/train_nano.py
+    own = {"jetson_benchmark", "runners", "savbench", "attention", "benchmarks", "tests", "training"}
     missing = {}
     for file in [ROOT / "jetson_benchmark.py", *(path for folder in sorted(own) for path in (ROOT / folder).rglob("*.py"))]:
-        for module in _imported(file) - sys.stdlib_module_names - own - trains_nano - {path.stem for path in (ROOT / "tests").glob("*.py")}:
+        for module in _imported(file) - sys.stdlib_module_names - own - {path.stem for path in (ROOT / "tests").glob("*.py")}:
             if distribution_of.get(module, module) not in named:
                 missing[module] = str(file)
     assert missing == {}

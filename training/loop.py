@@ -14,15 +14,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from nano.losses import clip_loss
-from nano.model import Unroller, build_model
-from nano.pool import ClipPool, PoolConfig, open_pool
-from nano.recipe import Stage, learning_rate, stage_of, total_steps
-from nano.sampling import PROMPT_TYPES, Batch, discs, draw_batch
-from nano.validation import mean_j
+from training.losses import clip_loss
+from training.model import Unroller, build_model
+from training.optimizer import Optimizer
+from training.pool import ClipPool, PoolConfig, open_pool
+from training.recipe import Stage, learning_rate, stage_of, total_steps
+from training.sampling import PROMPT_TYPES, Batch, discs, draw_batch
+from training.validation import mean_j
 
-_BETAS = (0.9, 0.98)
-_WEIGHT_DECAY = 0.02
 _MAX_GRADIENT = 1.0
 _AVERAGING = 0.999
 _LOG_EVERY = 50
@@ -36,7 +35,7 @@ class TrainConfig:
     pool: PoolConfig
     recipe: tuple[Stage, ...]
     seed: int = 0
-    processes: int = 2
+    processes: int = 1
     device: str = "cpu"
     peak_lr: float = 1.5e-3
     checkpoint_every_s: float = 120.0
@@ -79,10 +78,7 @@ class _Trainer:
         self.average = copy.deepcopy(self.model)
         if state is not None:
             self.average.load_state_dict(state["average"])
-        decayed = [parameter for parameter in self.model.parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in self.model.parameters() if parameter.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": _WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.peak_lr, betas=_BETAS, fused=True)
+        self.optimizer = Optimizer(self.model)
         if state is not None:
             self.optimizer.load_state_dict(state["optimizer"])
         self.unroll = Unroller(self.model)
@@ -131,16 +127,11 @@ class _Trainer:
         return f"{'frame' if single else 'clip'}/{prompt}", batch
 
     def _update(self, batch: Batch) -> float:
-        rate = learning_rate(self.step, self.total, self.config.peak_lr)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=False)
+        self.model.zero_grad(set_to_none=True)
         loss = clip_loss(self.unroll(batch), batch.targets_tnss)
         loss.backward()
-        parameters = list(self.model.parameters())
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
+        # what a step does not use, as memory on single frames, must not move; the kind of step, and so this list, is that of all processes
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         if self.config.processes > 1:
             flat = torch.cat([parameter.grad.flatten() for parameter in parameters])
             dist.all_reduce(flat)
@@ -151,10 +142,10 @@ class _Trainer:
                 start += parameter.numel()
         norm = torch.nn.utils.clip_grad_norm_(parameters, _MAX_GRADIENT)
         if torch.isfinite(norm):
-            self.optimizer.step()
+            self.optimizer.step(learning_rate(self.step, self.total, self.config.peak_lr))
         weight = 1 - min(_AVERAGING, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), parameters, weight)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), weight)
         return float(loss.item())
 
     def _change_side(self, side: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from nano.model import FrameOutput
+from training.model import FrameOutput
 
 _CROSS_ENTROPY, _DICE, _IOU, _PRESENCE = 5.0, 1.0, 1.0, 1.5
 _OTHERS = 0.15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nano.pool import POOL_FRAMES, POOL_SIDE, ClipPool, Frames
 from runners.torch_common import IMAGENET_MEAN, IMAGENET_STD
+from training.pool import POOL_FRAMES, POOL_SIDE, ClipPool, Frames
 
 PromptType = Literal["points", "bbox", "mask"]
 PROMPT_TYPES: tuple[PromptType, ...] = ("points", "bbox", "mask")
@@ -21,6 +22,16 @@ MIN_AREA = 60
 _MAX_STRIDE = 4
 _EVENTFUL = 0.7
 """Of the windows in which nothing leaves or hides, so many are drawn again: what is hard is to notice that, and to find it again."""
+_RETURNS = 0.5
+"""Share of the windows in which an object goes out of sight and comes back."""
+_SHORTEST_RETURN = 4
+"""Frames of the shortest window that has room for that."""
+_TRIES = 6
+_CUTAWAY = 0.2
+"""Share of the windows that are interrupted by frames of another clip."""
+_ZOOMS = 0.3
+"""Share of the windows that zoom, towards an object or away: what drives at the camera grows several times."""
+_MOST_ZOOM = 2.5
 _DISC_RADIUS = 0.12
 """Of the side: about that of the objects."""
 _BOX_CORNERS = (2, 3)
@@ -68,14 +79,15 @@ def draw_batch(pool: ClipPool, rng: Rng, *, side: int, frames: int, clips: int, 
     clip_of: list[int] = []
     while len(images) < clips:
         number = int(rng.integers(pool.clips))
-        picks = _window(rng, frames, jump=gap > 0)
-        labels_of_clip = pool.labels_ntss[number]
-        if frames > 1 and not _eventful(labels_of_clip[picks]) and rng.random() < _EVENTFUL:
+        picks = _picks(pool.labels_ntss[number], rng, frames, jump=gap > 0)
+        if not picks:
             continue
-        frames_tssc, labels_tss = _resized(pool.frames_ntssc[number][picks], labels_of_clip[picks], rng, side)
+        frames_tssc, labels_tss = _resized(pool.frames_ntssc[number][picks], pool.labels_ntss[number][picks], rng, side)
         objects = _prompted(labels_tss[0], side, rng)
         if not objects:
             continue
+        if frames >= _SHORTEST_RETURN and rng.random() < _CUTAWAY:
+            _cut_away(frames_tssc, labels_tss, pool, rng)
         for which in objects * prompts_each:
             targets.append(labels_tss == which)
             clip_of.append(len(images))
@@ -133,22 +145,79 @@ def _window(rng: Rng, frames: int, *, jump: bool) -> list[int]:
     return picks if rng.random() < 0.5 else [POOL_FRAMES - 1 - pick for pick in picks]
 
 
+def _picks(labels_tss: Frames, rng: Rng, frames: int, *, jump: bool) -> list[int]:
+    """Indices into a pool clip, in either direction of time; empty where the clip lacks what was asked of it.
+
+    What a tracker of few steps does not learn by itself is to find an object again: once it is out of sight, saying so for good is right
+    most of the time. So half of the windows show objects that are gone for a while and come back, on any frames in their order.
+    """
+    if frames >= _SHORTEST_RETURN and rng.random() < _RETURNS:
+        areas_tk = np.stack([np.bincount(label[::2, ::2].ravel(), minlength=256)[1:] for label in labels_tss])
+        areas_tk = 4 * areas_tk[:, areas_tk.any(0)]
+        for _ in range(_TRIES):
+            picks = sorted(rng.choice(POOL_FRAMES, frames, replace=False).tolist(), reverse=bool(rng.random() < 0.5))
+            if _returns(areas_tk[picks]):
+                return picks
+        return []
+    picks = _window(rng, frames, jump=jump)
+    eventful = frames == 1 or _eventful(labels_tss[picks])
+    return picks if eventful or rng.random() >= _EVENTFUL else []
+
+
+def _returns(areas_tk: npt.NDArray[np.int64]) -> bool:
+    """Whether an object that can be prompted on the first frame is out of sight later, and in sight after that."""
+    gone_tk = np.logical_or.accumulate(areas_tk == 0)
+    return bool(((areas_tk[0] >= MIN_AREA) & (gone_tk & (areas_tk >= MIN_AREA)).any(0)).any())
+
+
 def _eventful(labels_tss: Frames) -> bool:
     """Whether an object of the first frame is missing later. A fourth of the pixels is enough to see it."""
     seen = [set(np.unique(label[::2, ::2]).tolist()) for label in labels_tss]
     return any(seen[0] - later for later in seen[1:])
 
 
+def _cut_away(frames_tssc: Frames, labels_tss: Frames, pool: ClipPool, rng: Rng) -> None:
+    """Put frames of another clip, without any object, between the first and the last. Works in place."""
+    length = int(rng.integers(1, len(frames_tssc) - 1))
+    start = int(rng.integers(1, len(frames_tssc) - length))
+    number, first = int(rng.integers(pool.clips)), int(rng.integers(POOL_FRAMES - length + 1))
+    frames, _ = _resized(pool.frames_ntssc[number][first : first + length], pool.labels_ntss[number][:length], rng, frames_tssc.shape[1])
+    frames_tssc[start : start + length] = frames
+    labels_tss[start : start + length] = 0
+
+
 def _resized(frames_tssc: Frames, labels_tss: Frames, rng: Rng, side: int) -> tuple[Frames, Frames]:
-    """One crop, flip and size for all frames of a window."""
-    crop = POOL_SIDE if rng.random() < 0.6 else int(rng.integers(int(0.6 * POOL_SIDE), POOL_SIDE))
-    top, left = rng.integers(0, POOL_SIDE - crop + 1, 2)
+    """A crop of every frame at one size, all mirrored or none: the same crop throughout, or one that zooms in or out."""
+    count = len(frames_tssc)
+    if count > 1 and rng.random() < _ZOOMS:
+        crop_t, corner_t2 = _zoom(labels_tss, rng)
+    else:
+        crop = POOL_SIDE if rng.random() < 0.6 else int(rng.integers(int(0.6 * POOL_SIDE), POOL_SIDE))
+        crop_t, corner_t2 = np.full(count, crop), np.tile(rng.integers(0, POOL_SIDE - crop + 1, 2), (count, 1))
     flip = slice(None, None, -1 if rng.random() < 0.5 else 1)
-    way = cv2.INTER_AREA if crop > side else cv2.INTER_LINEAR
-    window = (slice(top, top + crop), slice(left, left + crop))
-    frames = np.stack([cv2.resize(frame[window], (side, side), interpolation=way)[:, flip] for frame in frames_tssc])
-    labels = np.stack([cv2.resize(label[window], (side, side), interpolation=cv2.INTER_NEAREST)[:, flip] for label in labels_tss])
-    return frames, labels
+    frames, labels = [], []
+    for frame, label, crop, (top, left) in zip(frames_tssc, labels_tss, crop_t, corner_t2, strict=True):
+        window = (slice(top, top + crop), slice(left, left + crop))
+        way = cv2.INTER_AREA if crop > side else cv2.INTER_LINEAR
+        frames.append(cv2.resize(frame[window], (side, side), interpolation=way)[:, flip])
+        labels.append(cv2.resize(label[window], (side, side), interpolation=cv2.INTER_NEAREST)[:, flip])
+    return np.stack(frames), np.stack(labels)
+
+
+def _zoom(labels_tss: Frames, rng: Rng) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Sides and upper left corners of crops between two sizes, that follow an object of the first frame where there is one."""
+    count = len(labels_tss)
+    from_, to = np.exp(rng.uniform(0, math.log(_MOST_ZOOM), 2))
+    crop_t = np.rint(POOL_SIDE / (from_ * (to / from_) ** np.linspace(0, 1, count))).astype(np.int64)
+    centre = rng.uniform(0.3, 0.7, 2) * POOL_SIDE
+    shown = np.setdiff1d(np.unique(labels_tss[0]), 0)
+    followed = int(rng.choice(shown)) if len(shown) else -1
+    corners = []
+    for label, crop in zip(labels_tss, crop_t, strict=True):
+        places = np.argwhere(label[::4, ::4] == followed) * 4
+        centre = 0.3 * centre + 0.7 * places.mean(0) if len(places) else centre
+        corners.append(np.clip(np.rint(centre - crop / 2), 0, POOL_SIDE - crop))
+    return crop_t, np.stack(corners).astype(np.int64)
 
 
 def _recoloured(frames_tssc: Frames, rng: Rng) -> npt.NDArray[np.float32]:

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Train `sam2_nano`, the small model that the repository ships, and export its checkpoint.
 
 Everything follows from --seed and the recipe. Interrupt it when you like: the same command goes on from the last checkpoint in --out_dir.
@@ -9,22 +8,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, Python finds scripts/ alone
-
-from nano.recipe import RECIPE, parse_recipe
+from training.recipe import RECIPE, parse_recipe
 
 if TYPE_CHECKING:
-    from nano.loop import TrainConfig
+    from training.loop import TrainConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     import torch.multiprocessing
-    from nano.export import export
-    from nano.loop import latest, pools_drawn, train
+
+    from training.export import export
+    from training.loop import latest, pools_drawn, train
 
     config = config_of(arguments)
     config.out_dir.mkdir(parents=True, exist_ok=True)
@@ -41,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--out_dir", type=Path, required=True,
         help="pools of clips (about 4 MiB a clip) and checkpoints; training goes on from what is there",
@@ -50,13 +49,19 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--export_only", action="store_true", help="write that file from the last checkpoint, without training")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default 0); the scenes of the pool have their own")
     parser.add_argument(
-        "--processes", type=int, default=2, metavar="N", help="processes that share each step; on a CPU one for each core (default 2)"
-    )
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that share each step, each with a batch of the recipe's size (default 1)",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu, or cuda with --processes 1 (default cpu)")
-    parser.add_argument("--scenes", type=int, default=1800, metavar="N", help="synthetic clips in the pool (default 1800)")
+    parser.add_argument("--scenes", type=int, default=1200, metavar="N", help="clips of drawn scenes in the pool (default 1200)")
+    parser.add_argument("--photos", type=Path, help="folder of photographs that natural scenes are dressed in (default none)")
+    parser.add_argument("--natural", type=int, default=1200, metavar="N", help="clips of natural scenes, with --photos (default 1200)")
     parser.add_argument("--real_split", type=Path, help="split in SA-V layout whose videos are mixed in (default none)")
     parser.add_argument("--real_videos", default="", metavar="LIST", help="names of its videos to use, separated by commas")
-    parser.add_argument("--real_clips", type=int, default=160, metavar="N", help="clips to cut from them (default 160)")
+    parser.add_argument("--real_clips", type=int, default=320, metavar="N", help="clips to cut from them (default 320)")
     parser.add_argument("--peak_lr", type=float, default=1.5e-3, help="highest learning rate (default 0.0015)")
     parser.add_argument(
         "--recipe", type=parse_recipe, default=RECIPE,
@@ -73,14 +78,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def config_of(arguments: argparse.Namespace) -> TrainConfig:
-    from nano.loop import TrainConfig
-    from nano.pool import PoolConfig
+    from training.loop import TrainConfig
+    from training.pool import PoolConfig
 
-    if arguments.real_split is None:
-        pool = PoolConfig("train", arguments.scenes)
-    else:
+    pool = PoolConfig("train", arguments.scenes)
+    if arguments.photos is not None:
+        pool = replace(pool, natural=arguments.natural, photos=str(arguments.photos))
+    if arguments.real_split is not None:
         videos = tuple(arguments.real_videos.split(","))
-        pool = PoolConfig("train", arguments.scenes, arguments.real_clips, str(arguments.real_split), videos)
+        pool = replace(pool, real_clips=arguments.real_clips, real_split=str(arguments.real_split), real_videos=videos)
     return TrainConfig(
         out_dir=arguments.out_dir,
         pool=pool,

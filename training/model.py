@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from sam2.modeling.sam.transformer import Attention
 
 if TYPE_CHECKING:
-    from nano.sampling import Batch
+    from training.sampling import Batch
 
-CONFIG = Path(__file__).resolve().parents[2] / "runners" / "nano" / "sam2_nano.yaml"
+CONFIG = Path(__file__).resolve().parents[1] / "runners" / "nano" / "sam2_nano.yaml"
 
 _OBJECT_BIAS = 3.0
 _QUERY_STD = 0.12

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from nano.model import Unroller
-from nano.pool import ClipPool
-from nano.sampling import PROMPT_TYPES, whole_clips
+from training.model import Unroller
+from training.pool import ClipPool
+from training.sampling import PROMPT_TYPES, whole_clips
 
 _CLIPS_AT_A_TIME = 4
 

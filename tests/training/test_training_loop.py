@@ -1,0 +1,94 @@
+"""The training loop and its command: it goes on where it was stopped, and exports what it averaged."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+pytest.importorskip("sam2", reason="needs the sam2 package")
+
+from training import loop, sampling  # noqa: E402
+from training.export import export  # noqa: E402
+from training.model import build_model  # noqa: E402
+from training.optimizer import Optimizer  # noqa: E402
+from training.pool import PoolConfig  # noqa: E402
+from training.recipe import parse_recipe  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+def tiny_run(out_dir: Path) -> loop.TrainConfig:
+    recipe = parse_recipe("1:64:1:1:1:1.0:discs,2:64:2:1:1:0.0,1:128:2:1:1:0.0")
+    return loop.TrainConfig(
+        out_dir, PoolConfig("train", 2), recipe, processes=1, checkpoint_every_s=0.0, validate_every=99, validation_clips=1
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps, never stopped."""
+    out_dir = tmp_path_factory.mktemp("trained")
+    loop.pools_drawn(tiny_run(out_dir), workers=1)
+    loop.train(0, tiny_run(out_dir))
+    return out_dir
+
+
+def test_training_goes_on_where_it_was_stopped(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pool", "pool_val"):
+        (tmp_path / name).symlink_to(trained / name)
+    with monkeypatch.context() as patch:
+        update = loop._Trainer._update
+
+        def stop_at_the_third(self: loop._Trainer, batch: sampling.Batch) -> float:
+            if self.step == 2:
+                raise KeyboardInterrupt
+            return update(self, batch)
+
+        patch.setattr(loop._Trainer, "_update", stop_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(0, tiny_run(tmp_path))
+    assert torch.load(loop.latest(tmp_path), weights_only=True)["step"] == 2
+    loop.train(0, tiny_run(tmp_path))
+    through, resumed = (torch.load(loop.latest(folder), weights_only=True) for folder in (trained, tmp_path))
+    assert through["step"] == resumed["step"] == 4
+    for kind in ("model", "average"):
+        assert all(torch.equal(value, resumed[kind][name]) for name, value in through[kind].items())
+    start = build_model(64).state_dict()
+    assert any(not torch.equal(value, start[name]) for name, value in through["average"].items())
+
+
+def test_exported_weights_are_the_averaged_ones_in_half_precision(trained: Path, tmp_path: Path) -> None:
+    digest, size = export(loop.latest(trained), tmp_path / "nano.pt")
+    average = torch.load(loop.latest(trained), weights_only=True)["average"]
+    exported = torch.load(tmp_path / "nano.pt", weights_only=True)["model"]
+    assert size == (tmp_path / "nano.pt").stat().st_size < 4_000_000
+    assert len(digest) == 64
+    assert {value.dtype for value in exported.values()} == {torch.float16}
+    assert all(torch.equal(value.half(), exported[name]) for name, value in average.items())
+
+
+def test_what_a_step_does_not_use_does_not_move() -> None:
+    model = build_model(64)
+    optimizer = Optimizer(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    used = "memory_attention.layers.0.self_attn.q_proj.weight"
+    for name, parameter in model.named_parameters():
+        parameter.grad = torch.ones_like(parameter) if name == used else None
+    optimizer.step(1e-3)
+    assert {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])} == {used}
+
+
+def test_help_and_wrong_arguments() -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "training", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    assert "goes on from the last checkpoint" in run("--help").stdout
+    done = run("--out_dir", "x", "--export", "y.pt", "--real_split", "somewhere")
+    assert done.returncode == 2
+    assert "--real_split and --real_videos go together" in done.stderr

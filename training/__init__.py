@@ -1,0 +1,1 @@
+"""Training of `sam2_nano`: data, model, losses, loop. `python -m training` is its command line, README.md tells how."""

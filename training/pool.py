@@ -1,0 +1,271 @@
+"""A pool of short clips on disk, drawn once and read by every training process.
+
+Drawing a frame costs as much as training on it, so that clips are rendered ahead and sampled with augmentation (`training.sampling`). The
+pool is a pure function of its parameters: clip n comes from its own generator.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from savbench.data.demo.motion import waves
+from savbench.data.demo.planning import plan_scene
+from savbench.data.demo.scene import DemoScene
+from savbench.data.demo.split import DEMO_HEIGHT, DEMO_ROLES, DEMO_WIDTH
+from training.cutouts import Cutout, cut_out, paste
+from training.natural import plan_natural_scene
+from training.photos import digest_of, photo_files, read_photos
+from training.real import read_video
+from training.wear import worn
+
+SCENE_FRAMES = 48
+"""Length of a planned scene, 2 s."""
+POOL_FRAMES = 16
+"""Frames of it that the pool keeps."""
+POOL_SIDE = 256
+"""Frames are squashed to squares of this side, as the predictor squashes them to its input."""
+
+# Keeps training scenes apart from every split of `jetson_benchmark.py demo-data`, whose seeds are (seed, number of the video).
+_STREAM = {"train": 0x6E61_6E6F, "validation": 0x7661_6C69}
+_NATURAL_STREAM = 0x6E61_7475
+_REAL_STREAM = 0x7265_616C
+
+_WORN_DRAWN, _WORN_NATURAL, _WORN_REAL = 0.25, 0.85, 0.5
+_PASTED_NATURAL, _PASTED_REAL = 0.5, 0.4
+"""Shares of the clips that are worn, and that cut-outs are pasted over."""
+_CUTOUT_SIDE = 160
+_MAX_CUTOUTS = 2
+_STILLS = 3
+"""Frames of each real video that serve as photographs."""
+
+Frames = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """What is in a pool: drawn scenes, then natural ones, then clips of real videos."""
+
+    stream: str
+    """`train` or `validation`: which scenes."""
+    scenes: int
+    """Number of clips of drawn scenes."""
+    natural: int = 0
+    """Number of clips of natural scenes, dressed in photographs."""
+    photos: str = ""
+    """Folder of the photographs; stills of the real videos are added to them."""
+    real_clips: int = 0
+    """Number of clips cut from real videos."""
+    real_split: str = ""
+    """Folder of a split in SA-V layout that the real clips, stills and cut-outs come from."""
+    real_videos: tuple[str, ...] = ()
+    """Names of its videos that may be used."""
+
+    @property
+    def clips(self) -> int:
+        return self.scenes + self.natural + self.real_clips
+
+
+@dataclass(frozen=True)
+class ClipPool:
+    """Arrays of a pool, mapped from disk."""
+
+    frames_ntssc: Frames
+    """(clips, POOL_FRAMES, POOL_SIDE, POOL_SIDE, 3), RGB, uint8."""
+    labels_ntss: Frames
+    """(clips, POOL_FRAMES, POOL_SIDE, POOL_SIDE), uint8: 0 for the background, k + 1 for object k."""
+
+    @property
+    def clips(self) -> int:
+        return len(self.frames_ntssc)
+
+
+def open_pool(folder: Path, config: PoolConfig, workers: int) -> ClipPool:
+    """Map a pool, drawing it first where the folder does not hold this very one.
+
+    Args:
+        folder: where it is kept, about 4 MiB a clip.
+        workers: processes that draw.
+
+    Raises:
+        ValueError: the photographs or real videos that the pool asks for are missing or of no use.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    marker = folder / "pool.json"
+    wanted = {**asdict(config), "real_videos": list(config.real_videos), "frames": POOL_FRAMES, "side": POOL_SIDE}
+    if config.natural:
+        wanted["photos"] = digest_of(photo_files(Path(config.photos)))
+    if not (marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == wanted):
+        marker.unlink(missing_ok=True)
+        shape = (config.clips, POOL_FRAMES, POOL_SIDE, POOL_SIDE)
+        np.lib.format.open_memmap(folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(*shape, 3)).flush()
+        np.lib.format.open_memmap(folder / "labels.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
+        # forked children would inherit threads of torch and OpenCV
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            for done, _ in enumerate(pool.imap_unordered(_fill, [(folder, config, n) for n in range(config.clips)], chunksize=4), 1):
+                if done % 100 == 0 or done == config.clips:
+                    print(f"pool {config.stream}: {done} of {config.clips} clips", flush=True)
+        marker.write_text(json.dumps(wanted), encoding="utf-8")
+    return ClipPool(np.load(folder / "frames.npy", mmap_mode="r"), np.load(folder / "labels.npy", mmap_mode="r"))
+
+
+def _fill(task: tuple[Path, PoolConfig, int]) -> None:
+    folder, config, number = task
+    cv2.setNumThreads(1)
+    frames_tssc, labels_tss = draw_clip(config, number)
+    np.load(folder / "frames.npy", mmap_mode="r+")[number] = frames_tssc
+    np.load(folder / "labels.npy", mmap_mode="r+")[number] = labels_tss
+
+
+def draw_clip(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
+    """Frames and labels of a clip, see `ClipPool`; of which kind follows from its number, see `PoolConfig`."""
+    if number < config.scenes:
+        return draw_scene(config, number)
+    if number < config.scenes + config.natural:
+        return draw_natural(config, number - config.scenes)
+    return draw_real(config, number - config.scenes - config.natural)
+
+
+def draw_scene(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
+    """A drawn clip: a window of a scene at a stride of 1, 2 or 3.
+
+    Every other scene is cast as those of demo splits are; the rest have two to five objects of any role and up to two look-alikes.
+    """
+    rng = np.random.default_rng((_STREAM[config.stream], number))
+    as_demo = number % 2 == 0
+    scene = plan_scene(
+        rng,
+        frames=SCENE_FRAMES,
+        height=DEMO_HEIGHT,
+        width=DEMO_WIDTH,
+        roles=DEMO_ROLES if as_demo else None,
+        distractors=1 if as_demo else None,
+    )
+    frames_thwc, labels_thw = _rendered(scene, rng)
+    frames_tssc, labels_tss = _squashed(frames_thwc, labels_thw)
+    # the validation's scenes are those of every earlier recipe, so that scores compare
+    wears = config.stream == "train" and rng.random() < _WORN_DRAWN
+    return (worn(frames_tssc, rng) if wears else frames_tssc), labels_tss
+
+
+def draw_natural(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
+    """A clip of a scene dressed in photographs, at times with real objects pasted over it, most of them worn."""
+    rng = np.random.default_rng((_STREAM[config.stream], _NATURAL_STREAM, number))
+    photos = (*_photos(config.photos), *_stills(config.real_split, config.real_videos))
+    scene = plan_natural_scene(rng, photos, frames=SCENE_FRAMES, height=DEMO_HEIGHT, width=DEMO_WIDTH)
+    frames_thwc, labels_thw = _rendered(scene, rng)
+    if config.real_videos and rng.random() < _PASTED_NATURAL:
+        _paste_some(frames_thwc, labels_thw, config, rng)
+    frames_tssc, labels_tss = _squashed(frames_thwc, labels_thw)
+    return (worn(frames_tssc, rng) if rng.random() < _WORN_NATURAL else frames_tssc), labels_tss
+
+
+def draw_real(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
+    """A clip cut from a real video, of its frames that have masks, through a window that drifts, zooms and turns.
+
+    A video shorter than `POOL_FRAMES` masks is run back and forth.
+    """
+    rng = np.random.default_rng((_REAL_STREAM, number))
+    name = config.real_videos[int(rng.integers(len(config.real_videos)))]
+    video = read_video(Path(config.real_split), name)
+    count = len(video.labels_thw)
+    there_and_back = [*range(count), *range(count - 2, 0, -1)]
+    start = int(rng.integers(len(there_and_back)))
+    crop = rng.uniform(0.45, 1.0)
+    aside_2 = rng.uniform(-0.3, 0.3, 2)
+    steadiness = rng.uniform(0, 1) if rng.random() < 0.6 else 0.0
+    seconds = np.arange(POOL_FRAMES) / 8
+    drift_t2 = np.stack([waves(rng, seconds, 0.1 * steadiness, (0.8, 4)) for _ in range(2)], 1)
+    zoom_t = 1 + waves(rng, seconds, 0.15 * steadiness, (1, 4))
+    roll_t = waves(rng, seconds, 0.12 * steadiness, (1, 4))
+    mirrored = rng.random() < 0.5
+    frames_thwc = np.empty((POOL_FRAMES, DEMO_HEIGHT, DEMO_WIDTH, 3), np.uint8)
+    labels_thw = np.empty((POOL_FRAMES, DEMO_HEIGHT, DEMO_WIDTH), np.uint8)
+    for index in range(POOL_FRAMES):
+        picked = there_and_back[(start + index) % len(there_and_back)]
+        full_height = video.labels_thw.shape[1]
+        # shrunk to the size at which the window is as large as the clip, so that the warp does not alias
+        height, width = round(DEMO_HEIGHT / crop), round(DEMO_WIDTH / crop)
+        way = cv2.INTER_AREA if height < full_height else cv2.INTER_LINEAR
+        frame = cv2.resize(video.frames_thwc[picked], (width, height), interpolation=way)
+        label = cv2.resize(video.labels_thw[picked], (width, height), interpolation=cv2.INTER_NEAREST)
+        if index == 0:
+            # the window stays within the video and has an object not far from its middle
+            rows, columns = np.nonzero(label)
+            middle = np.array([DEMO_WIDTH, DEMO_HEIGHT]) / 2
+            wanted = np.array([columns.mean(), rows.mean()]) + 2 * aside_2 * middle if len(rows) else middle
+            seen = np.clip(wanted, middle, np.maximum(np.array([width, height]) - middle, middle))
+        cos, sin = np.cos(roll_t[index]), np.sin(roll_t[index])
+        linear = zoom_t[index] * np.array([[cos, -sin], [sin, cos]])
+        shift = middle + drift_t2[index] * DEMO_HEIGHT - linear @ seen
+        matrix = np.column_stack([linear, shift])
+        size = (DEMO_WIDTH, DEMO_HEIGHT)
+        frames_thwc[index] = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        labels_thw[index] = cv2.warpAffine(label, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
+    if mirrored:
+        frames_thwc, labels_thw = frames_thwc[:, :, ::-1].copy(), labels_thw[:, :, ::-1].copy()
+    if rng.random() < _PASTED_REAL:
+        _paste_some(frames_thwc, labels_thw, config, rng)
+    frames_tssc, labels_tss = _squashed(frames_thwc, labels_thw)
+    return (worn(frames_tssc, rng) if rng.random() < _WORN_REAL else frames_tssc), labels_tss
+
+
+def _rendered(scene: DemoScene, rng: np.random.Generator) -> tuple[Frames, Frames]:
+    """A window of a scene at a stride of 1, 2 or 3."""
+    stride = int(rng.integers(1, SCENE_FRAMES // POOL_FRAMES + 1))
+    start = int(rng.integers(0, SCENE_FRAMES - (POOL_FRAMES - 1) * stride))
+    frames, labels = [], []
+    for index in range(POOL_FRAMES):
+        frame_hwc, masks_nhw = scene.render(start + index * stride)
+        frames.append(frame_hwc)
+        labels.append((masks_nhw * np.arange(1, len(masks_nhw) + 1, dtype=np.uint8)[:, None, None]).max(0))
+    return np.stack(frames), np.stack(labels)
+
+
+def _paste_some(frames_thwc: Frames, labels_thw: Frames, config: PoolConfig, rng: np.random.Generator) -> None:
+    cutouts = _cutouts(config.real_split, config.real_videos)
+    label = int(labels_thw.max())
+    for offset in range(1, 1 + int(rng.integers(1, _MAX_CUTOUTS + 1))):
+        paste(frames_thwc, labels_thw, cutouts[int(rng.integers(len(cutouts)))], label + offset, rng)
+
+
+@functools.lru_cache(maxsize=1)
+def _photos(folder: str) -> tuple[Frames, ...]:
+    return tuple(read_photos(photo_files(Path(folder))))
+
+
+@functools.lru_cache(maxsize=1)
+def _stills(split: str, videos: tuple[str, ...]) -> tuple[Frames, ...]:
+    stills: list[Frames] = []
+    for name in videos:
+        frames_thwc = read_video(Path(split), name).frames_thwc
+        stills += [frames_thwc[round(place)] for place in np.linspace(0, len(frames_thwc) - 1, _STILLS)]
+    return tuple(stills)
+
+
+@functools.lru_cache(maxsize=1)
+def _cutouts(split: str, videos: tuple[str, ...]) -> tuple[Cutout, ...]:
+    found: list[Cutout] = []
+    for name in videos:
+        video = read_video(Path(split), name)
+        for label in range(1, int(video.labels_thw.max()) + 1):
+            cutout = cut_out(video.frames_thwc, video.labels_thw == label, _CUTOUT_SIDE)
+            if cutout is not None:
+                found.append(cutout)
+    return tuple(found)
+
+
+def _squashed(frames_thwc: Frames, labels_thw: Frames) -> tuple[Frames, Frames]:
+    size = (POOL_SIDE, POOL_SIDE)
+    shrinks = frames_thwc.shape[1] * frames_thwc.shape[2] > POOL_SIDE * POOL_SIDE
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    frames = np.stack([cv2.resize(frame, size, interpolation=way) for frame in frames_thwc])
+    labels = np.stack([cv2.resize(label, size, interpolation=cv2.INTER_NEAREST) for label in labels_thw])
+    return np.asarray(frames, np.uint8), np.asarray(labels, np.uint8)
