@@ -19,24 +19,43 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Train and export.
+
+    Returns:
+        0; 2 where what was asked for cannot be done, with a line that says why; 130 after an interrupt.
+    """
     arguments = parse(argv)
+    try:
+        digest, size = _trained_and_exported(arguments)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    print(f"{arguments.export}: {size} bytes, sha256 {digest}")
+    return 0
+
+
+def _trained_and_exported(arguments: argparse.Namespace) -> tuple[str, int]:
     import torch.multiprocessing
 
     from training.export import export
-    from training.loop import latest, pools_drawn, train
+    from training.loop import held_to_its_settings, latest, pools_drawn, train
 
-    config = config_of(arguments)
-    config.out_dir.mkdir(parents=True, exist_ok=True)
     if not arguments.export_only:
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(f"torch {torch.__version__} has no Muon; train with torch 2.9 or newer")
+        config = config_of(arguments)
+        config.out_dir.mkdir(parents=True, exist_ok=True)
+        held_to_its_settings(config)
         pools_drawn(config, workers=arguments.processes)
         (config.out_dir / "rendezvous").unlink(missing_ok=True)
         if config.processes == 1:
             train(0, config)
         else:
             torch.multiprocessing.spawn(train, args=(config,), nprocs=config.processes, daemon=True)
-    digest, size = export(latest(config.out_dir), arguments.export)
-    print(f"{arguments.export}: {size} bytes, sha256 {digest}")
-    return 0
+    return export(latest(arguments.out_dir), arguments.export)
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

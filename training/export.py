@@ -17,6 +17,8 @@ def export(checkpoint: Path, path: Path) -> tuple[str, int]:
     Raises:
         FileNotFoundError: there is no checkpoint yet.
     """
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"{checkpoint}: there is no checkpoint yet; train without --export_only first")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
     part = path.with_suffix(".part")
     torch.save({"model": {name: value.half() for name, value in state.items()}}, part)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,28 @@ def resize(model: Any, side: int) -> None:
     encoder.input_image_size = (side, side)
     encoder.image_embedding_size = (cells, cells)
     encoder.mask_input_size = (4 * cells, 4 * cells)
+
+
+def held_to_its_settings(config: TrainConfig) -> None:
+    """Note what weights follow from beside the checkpoint, so that a run cannot end by another recipe than it began by.
+
+    Raises:
+        ValueError: the folder holds a run of other settings.
+    """
+    settings = {
+        "recipe": [asdict(stage) for stage in config.recipe],
+        "seed": config.seed,
+        "processes": config.processes,
+        "peak_lr": config.peak_lr,
+    }
+    noted = config.out_dir / "settings.json"
+    if not noted.is_file():
+        noted.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        return
+    before = json.loads(noted.read_text(encoding="utf-8"))
+    other = [name for name, value in settings.items() if before.get(name) != value]
+    if other:
+        raise ValueError(f"{config.out_dir}: holds a run of another {', '.join(other)}; give what {noted.name} says, or another --out_dir")
 
 
 def latest(out_dir: Path) -> Path:

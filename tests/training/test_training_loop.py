@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,10 @@ from training.recipe import parse_recipe  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.usefixtures("one_torch_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_torch_thread"),
+    pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="training needs torch 2.9 or newer"),
+]
 
 
 def tiny_run(out_dir: Path) -> loop.TrainConfig:
@@ -84,11 +88,25 @@ def test_what_a_step_does_not_use_does_not_move() -> None:
     assert {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])} == {used}
 
 
-def test_help_and_wrong_arguments() -> None:
+def test_a_run_does_not_go_on_by_another_recipe(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    loop.held_to_its_settings(run)
+    loop.held_to_its_settings(tiny_run(tmp_path))
+    with pytest.raises(ValueError, match=r"holds a run of another recipe, seed; give what settings\.json says"):
+        loop.held_to_its_settings(dataclasses.replace(run, recipe=run.recipe[:2], seed=1))
+
+
+def test_help_and_wrong_arguments(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "training", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
     assert "goes on from the last checkpoint" in run("--help").stdout
-    done = run("--out_dir", "x", "--export", "y.pt", "--real_split", "somewhere")
-    assert done.returncode == 2
-    assert "--real_split and --real_videos go together" in done.stderr
+    for arguments, message in {
+        ("--real_split", "somewhere"): "--real_split and --real_videos go together",
+        ("--photos", str(tmp_path / "missing")): "has no photograph; put JPEG or PNG files there",
+        ("--export_only",): "there is no checkpoint yet; train without --export_only first",
+    }.items():
+        done = run("--out_dir", str(tmp_path), "--export", str(tmp_path / "y.pt"), *arguments)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
