@@ -82,7 +82,7 @@ def paste(frames_thwc: Image, labels_thw: Image, cutout: Cutout, label: int, rng
     behind = rng.random() < 0.4
     mirrored = rng.random() < 0.5
     colours = int(rng.integers(2**31))
-    order = _back_and_forth(len(cutout.patches), int(rng.integers(2 * len(cutout.patches))), count)
+    order = back_and_forth(len(cutout.patches), int(rng.integers(2 * len(cutout.patches))), count)
     for t in range(count):
         patch = cutout.patches[order[t]]
         # the same colours on every frame
@@ -99,7 +99,8 @@ def paste(frames_thwc: Image, labels_thw: Image, cutout: Cutout, label: int, rng
         labels_thw[t][share > 0.5] = label
 
 
-def _back_and_forth(frames: int, first: int, count: int) -> Sequence[int]:
+def back_and_forth(frames: int, first: int, count: int) -> Sequence[int]:
+    """Indices of `count` frames of a video of `frames`, run to its end and back, beginning with the one that is `first` on that way."""
     there_and_back = [*range(frames), *range(frames - 2, 0, -1)]
     return [there_and_back[(first + t) % len(there_and_back)] for t in range(count)]
 

@@ -16,14 +16,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from savbench.data.demo.motion import waves
 from savbench.data.demo.planning import plan_scene
 from savbench.data.demo.scene import DemoScene
 from savbench.data.demo.split import DEMO_HEIGHT, DEMO_ROLES, DEMO_WIDTH
-from training.cutouts import Cutout, cut_out, paste
+from training.cutouts import Cutout, back_and_forth, cut_out, paste
 from training.natural import plan_natural_scene
 from training.photos import digest_of, photo_files, read_photos
-from training.real import read_video
+from training.real import filmed_again, read_video
 from training.wear import worn
 
 SCENE_FRAMES = 48
@@ -175,42 +174,8 @@ def draw_real(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
     rng = np.random.default_rng((_REAL_STREAM, number))
     name = config.real_videos[int(rng.integers(len(config.real_videos)))]
     video = read_video(Path(config.real_split), name)
-    count = len(video.labels_thw)
-    there_and_back = [*range(count), *range(count - 2, 0, -1)]
-    start = int(rng.integers(len(there_and_back)))
-    crop = rng.uniform(0.45, 1.0)
-    aside_2 = rng.uniform(-0.3, 0.3, 2)
-    steadiness = rng.uniform(0, 1) if rng.random() < 0.6 else 0.0
-    seconds = np.arange(POOL_FRAMES) / 8
-    drift_t2 = np.stack([waves(rng, seconds, 0.1 * steadiness, (0.8, 4)) for _ in range(2)], 1)
-    zoom_t = 1 + waves(rng, seconds, 0.15 * steadiness, (1, 4))
-    roll_t = waves(rng, seconds, 0.12 * steadiness, (1, 4))
-    mirrored = rng.random() < 0.5
-    frames_thwc = np.empty((POOL_FRAMES, DEMO_HEIGHT, DEMO_WIDTH, 3), np.uint8)
-    labels_thw = np.empty((POOL_FRAMES, DEMO_HEIGHT, DEMO_WIDTH), np.uint8)
-    for index in range(POOL_FRAMES):
-        picked = there_and_back[(start + index) % len(there_and_back)]
-        full_height = video.labels_thw.shape[1]
-        # shrunk to the size at which the window is as large as the clip, so that the warp does not alias
-        height, width = round(DEMO_HEIGHT / crop), round(DEMO_WIDTH / crop)
-        way = cv2.INTER_AREA if height < full_height else cv2.INTER_LINEAR
-        frame = cv2.resize(video.frames_thwc[picked], (width, height), interpolation=way)
-        label = cv2.resize(video.labels_thw[picked], (width, height), interpolation=cv2.INTER_NEAREST)
-        if index == 0:
-            # the window stays within the video and has an object not far from its middle
-            rows, columns = np.nonzero(label)
-            middle = np.array([DEMO_WIDTH, DEMO_HEIGHT]) / 2
-            wanted = np.array([columns.mean(), rows.mean()]) + 2 * aside_2 * middle if len(rows) else middle
-            seen = np.clip(wanted, middle, np.maximum(np.array([width, height]) - middle, middle))
-        cos, sin = np.cos(roll_t[index]), np.sin(roll_t[index])
-        linear = zoom_t[index] * np.array([[cos, -sin], [sin, cos]])
-        shift = middle + drift_t2[index] * DEMO_HEIGHT - linear @ seen
-        matrix = np.column_stack([linear, shift])
-        size = (DEMO_WIDTH, DEMO_HEIGHT)
-        frames_thwc[index] = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        labels_thw[index] = cv2.warpAffine(label, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
-    if mirrored:
-        frames_thwc, labels_thw = frames_thwc[:, :, ::-1].copy(), labels_thw[:, :, ::-1].copy()
+    picks = back_and_forth(len(video.labels_thw), int(rng.integers(2 * len(video.labels_thw) - 2)), POOL_FRAMES)
+    frames_thwc, labels_thw = filmed_again(video, picks, (DEMO_HEIGHT, DEMO_WIDTH), rng)
     if rng.random() < _PASTED_REAL:
         _paste_some(frames_thwc, labels_thw, config, rng)
     frames_tssc, labels_tss = _squashed(frames_thwc, labels_thw)
