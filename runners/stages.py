@@ -76,6 +76,10 @@ class SpanClock:
         """The call ends."""
         self._cut()
 
+    def forget(self) -> None:
+        """Drop the spans of the last call."""
+        self._stamps, self._spans, self._within = [], [], []
+
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         with self._inside(name, self._within[-1][1], name):
@@ -166,6 +170,8 @@ class Stages:
     def forget_objects(self) -> None:
         """The clip is over."""
         self._watching = False
+        # Objects of the next clip may be watched from the middle of a call on, of which nothing was timed.
+        self._clock.forget()
         if not self._timed and nvtx.ranges() is None:
             self._detach()
 

@@ -161,6 +161,19 @@ def test_objects_are_timed_where_there_are_several_and_only_then() -> None:
     assert set(vars(runner)) == {"model", "stages"}
 
 
+@pytest.mark.usefixtures("ticking")
+def test_objects_that_join_in_mid_clip_are_not_given_the_times_of_the_clip_before() -> None:
+    runner = HookedRunner(timed=False)
+    runner.prompt(0, [0, 1, 2])
+    runner.track(1, [0, 1, 2])
+    runner.close()
+    runner.prompt(0, [0])
+    runner.prompt(1, [0, 1])
+    assert runner.stages.objects_ms(2) == ()
+    runner.track(2, [0, 1])
+    assert runner.stages.objects_ms(2) == (1000.0, 1000.0)
+
+
 def test_a_call_that_raises_leaves_no_hook_behind() -> None:
     runner = HookedRunner(timed=True)
     with pytest.raises(ValueError, match="no such object"):
