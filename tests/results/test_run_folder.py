@@ -57,12 +57,13 @@ def test_a_half_row_and_the_frames_of_an_unfinished_object_are_cut(tmp_path: Pat
     assert read(path) == (["a"], ["a", "a", "a"])
 
 
-def test_every_cut_of_the_summary_leaves_whole_rows(tmp_path: Path) -> None:
-    whole = header_line(SummaryRow) + row_line(row("a")) + row_line(row("b"))
+def test_every_cut_of_the_rows_leaves_whole_ones(tmp_path: Path) -> None:
+    header = header_line(SummaryRow)
+    whole = header + row_line(row("a")) + row_line(row("b"))
     path = tmp_path / "run"
     with RunFolder(path, config(tmp_path), "val"):
         pass
-    for size in range(len(whole)):
+    for size in (0, 1, len(header) // 2, *range(len(header) - 2, len(whole))):
         (path / "summary.csv").write_text(whole[:size])
         with RunFolder(path, config(tmp_path), "val") as folder:
             expected = max(0, whole[:size].count("\n") - 1)

@@ -119,12 +119,21 @@ def _urlsafe_sha256(text: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def bare_venvs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fresh environments to copy: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("bare")
-    for name, options in (("registry", []), ("system", ["--system-site-packages"])):
-        subprocess.run([sys.executable, "-m", "venv", *options, str(folder / name)], check=True)
+def bare_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment to copy: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("bare") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     return folder
+
+
+def copy_venv(source: Path, target: Path, *, sees_system: bool) -> None:
+    """What `python -m venv` makes, with `--system-site-packages` where `sees_system`. Packages are linked: pip edits no file."""
+    shutil.copytree(source, target, symlinks=True, copy_function=os.link)
+    settings = (source / "pyvenv.cfg").read_text(encoding="utf-8")
+    said = "include-system-site-packages = "
+    assert f"{said}false" in settings
+    (target / "pyvenv.cfg").unlink()
+    (target / "pyvenv.cfg").write_text(settings.replace(f"{said}false", f"{said}{str(sees_system).lower()}"), encoding="utf-8")
 
 
 @pytest.fixture
@@ -147,16 +156,16 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.fixture
-def desktop(machine: Machine, bare_venvs: Path) -> Machine:
+def desktop(machine: Machine, bare_venv: Path) -> Machine:
     """A machine with an empty environment."""
-    shutil.copytree(bare_venvs / "registry", machine.venv, symlinks=True)
+    copy_venv(bare_venv, machine.venv, sees_system=False)
     return machine
 
 
 @pytest.fixture
-def board(machine: Machine, bare_venvs: Path) -> Machine:
+def board(machine: Machine, bare_venv: Path) -> Machine:
     """A machine whose system Python has NVIDIA's torch, built against NumPy 1, and an environment that sees it."""
-    shutil.copytree(bare_venvs / "system", machine.venv, symlinks=True)
+    copy_venv(bare_venv, machine.venv, sees_system=True)
     machine.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08"))
     machine.have("torchvision", "0.20.0a0+afc54f7")
     machine.have("numpy", "1.24.4", NUMPY)
