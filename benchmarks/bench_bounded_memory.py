@@ -29,9 +29,9 @@ from PIL import Image
 from benchmarks.common import machine, table
 from runners import RUNNERS
 from runners.base import BuildOptions, Clip, MemoryMode
-from savbench.data.dataset import read_mask
 from savbench.data.demo.split import make_clip
 from savbench.data.frames import JpegFrames, ReadAhead
+from savbench.data.ground_truth import read_mask
 from savbench.data.prompts import make_prompt
 from savbench.measure.memory import RssSampler
 from savbench.plan.config import GPU_PREFETCH, MEMORY_MODES

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runners.base import Clip, Frame, PromptKind, VideoRunner
-from savbench.data.dataset import FRAMES_DIR, MASKS_DIR
+from savbench.data.listing import FRAMES_DIR, MASKS_DIR
 from savbench.data.prompts import make_prompt
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 from savbench.results.scores import ObjectScore, dataset_means

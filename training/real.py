@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from savbench.data.dataset import FRAMES_DIR, MASKS_DIR
 from savbench.data.demo.motion import waves
+from savbench.data.listing import FRAMES_DIR, MASKS_DIR
 from training.photos import read_image
 
 Frames = npt.NDArray[np.uint8]

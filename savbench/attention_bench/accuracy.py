@@ -12,7 +12,8 @@ import numpy as np
 from attention import refusal
 from runners.base import Clip, PromptKind, RunnerError
 from savbench.attention_bench.rows import AccuracyRow
-from savbench.data.dataset import ClipError, first_prompt, open_split
+from savbench.data.dataset import ClipError, open_split
+from savbench.data.ground_truth import first_prompt
 from savbench.data.masks import PackedMask
 from savbench.data.prompts import make_prompt
 from savbench.finish.metrics import score_frame

@@ -27,33 +27,33 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
-from savbench.data.frames import IMAGE_ERRORS, FrameSource, JpegFrames, unreadable
 from savbench.data.frames import ClipError as ClipError
-from savbench.data.video_file import VIDEO_SUFFIXES, open_video
+from savbench.data.frames import FrameSource, JpegFrames
+from savbench.data.listing import (
+    FRAMES_DIR,
+    MASKS_DIR,
+    beside_them,
+    composed,
+    entry_named,
+    find_list,
+    folders_in,
+    is_writable,
+    names_in,
+    numbered_files,
+    read_list,
+    recognised,
+    visible_name,
+)
+from savbench.data.listing import DatasetError as DatasetError
+from savbench.data.video_file import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES, ffmpeg_to_frames, open_video
 
-FRAMES_DIR = "JPEGImages_24fps"
-MASKS_DIR = "Annotations_6fps"
 FRAME_SUFFIXES = ("jpg", "jpeg")
 MASK_SUFFIXES = ("png",)
-
-BoolMask = npt.NDArray[np.bool_]
-"""Mask of one object, (height, width), bool."""
-
-# Only the decoder that such files need: Pillow picks by content, and some of its others start outside programs.
-_MASK_FORMATS = ("PNG",)
-
-
-class DatasetError(RuntimeError):
-    """The split as a whole cannot be used; the message says why and what to do."""
 
 
 class NothingToTrackError(ClipError):
@@ -162,6 +162,7 @@ class Split:
         self.name = name
         self.videos = list(videos)
         """Video ids in the order of the list file."""
+        self._names_of: dict[str, dict[str, None]] = {}
 
     def video(self, name: str) -> SplitVideo:
         """List the frames and annotations of a video.
@@ -171,25 +172,26 @@ class Split:
         Raises:
             ClipError: no frames or no objects at all, or frames whose order cannot be told.
         """
-        masks_dir = self.root / MASKS_DIR / name
-        frames, numbers = _list_frames(self.root / FRAMES_DIR / name, self.name)
-        try:
-            with os.scandir(masks_dir) as entries:
-                object_names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-        except OSError as error:
-            raise ClipError(_no_folder(masks_dir, error)) from error
+        frames, numbers = _list_frames(self.root / FRAMES_DIR, name, self._names(FRAMES_DIR), self.name)
+        masks_dir = entry_named(self.root / MASKS_DIR, name, self._names(MASKS_DIR))
+        object_names = folders_in(masks_dir)
         if not object_names:
             raise ClipError(
-                f"{masks_dir}: no folder of an object; SA-V keeps one folder of masks per object "
-                f"({masks_dir / '000' / '00000.png'}), extract the annotations again"
+                f"{masks_dir}: no folder of an object{beside_them(masks_dir)}; SA-V keeps one folder of masks per object "
+                f"({masks_dir / '000' / '00000.png'}), extract the annotations again, or split masks of all objects in one file, as DAVIS "
+                "has them, into a folder for each"
             )
         index_of_number = {number: index for index, number in enumerate(numbers)}
         objects: list[SplitObject] = []
         defects: dict[str, str] = {}
         for object_name in object_names:
+            if not is_writable(object_name):
+                shown = visible_name(object_name)
+                defects[shown] = f"{masks_dir}/{shown}: this name cannot be written into a row; rename the folder to plain UTF-8 text"
+                continue
             try:
                 objects.append(_list_object(name, masks_dir / object_name, index_of_number))
-            except ClipError as error:  # noqa: PERF203 - one bad folder must not hide the others
+            except ClipError as error:
                 defects[object_name] = str(error)
         return SplitVideo(
             name=name,
@@ -197,6 +199,12 @@ class Split:
             objects=tuple(objects),
             defects=MappingProxyType(defects),
         )
+
+    def _names(self, folder: str) -> dict[str, None]:
+        """What is in one of the two folders, listed once. Raises ClipError."""
+        if folder not in self._names_of:
+            self._names_of[folder] = dict.fromkeys(names_in(self.root / folder))
+        return self._names_of[folder]
 
     def targets(self, video: str) -> list[Target]:
         """Every object of a video, usable or not, by name; a single `Target` without object where the video is unusable."""
@@ -246,165 +254,64 @@ def open_split(split_dir: str | os.PathLike[str], split_name: str | None = None)
         DatasetError: a folder or the list is missing, the list is ambiguous, empty, holds an id twice or one that is no folder name.
     """
     root = Path(split_dir)
-    if not root.is_dir():
-        raise DatasetError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; give the SA-V split's folder as --split_dir")
-    missing = [name for name in (FRAMES_DIR, MASKS_DIR) if not (root / name).is_dir()]
-    if missing:
-        inside = sorted(child.parent.name for child in root.glob(f"*/{FRAMES_DIR}"))
-        hint = f"; did you mean --split_dir {root / inside[0]}?" if inside else "; SA-V splits have both, extract them there"
-        raise DatasetError(f"{root}: no folder {' and no folder '.join(missing)}{hint}")
-    list_path = _find_list(root, split_name)
-    return Split(root, list_path.stem, _read_list(list_path))
-
-
-def read_mask(path: Path, size_hw: tuple[int, int] | None = None) -> BoolMask:
-    """Decode a mask: (height, width), bool, True where the stored value is above 0.
-
-    Single-channel PNGs of any depth and palette PNGs (by index) are taken, with at most two distinct values: the official evaluator
-    refuses more, because a file holds one object.
-
-    Args:
-        size_hw: size of the video's frames; None accepts any.
-
-    Raises:
-        ClipError: missing, unreadable, truncated, of another size, in colour, or with more than two values.
-    """
     try:
-        with Image.open(path, formats=_MASK_FORMATS) as image:
-            if size_hw is not None and (image.height, image.width) != size_hw:
-                raise ClipError(
-                    f"{path}: the mask is {image.width}x{image.height}, the video {size_hw[1]}x{size_hw[0]}; "
-                    "masks have the size of the frames, extract the annotations again"
-                )
-            values = np.array(image)
-    except IMAGE_ERRORS as error:
-        raise ClipError(unreadable("mask", path, error)) from error
-    if values.ndim != 2:
-        raise ClipError(f"{path}: a colour image with {values.shape[2]} channels; a mask has one channel (or a palette)")
-    if values.dtype == np.bool_:
-        # Pillow gives 1-bit images as bools whose byte for True is 255; what counts bits in masks relies on 1
-        return np.asarray(values.view(np.uint8) > 0)
-    low, high = values.min(), values.max()
-    if np.any((values != low) & (values != high)):
-        raise ClipError(
-            f"{path}: more than two values in the mask (between {low} and {high}); SA-V has one object per file, "
-            "split masks of several objects into one folder per object"
-        )
-    return np.asarray(values > 0)
+        if not root.is_dir():
+            raise DatasetError(f"{root}: {_not_a_folder(root)}; give the SA-V split's folder as --split_dir")
+        missing = [name for name in (FRAMES_DIR, MASKS_DIR) if not (root / name).is_dir()]
+        if missing:
+            raise DatasetError(f"{root}: no folder {' and no folder '.join(missing)}; {recognised(root)}")
+        list_path = find_list(root, split_name)
+        return Split(root, list_path.stem, read_list(list_path, VIDEO_SUFFIXES))
+    except OSError as error:
+        raise DatasetError(f"{error.filename or root}: cannot be read ({error.strerror}); check its permissions and --split_dir") from error
+    except ValueError as error:  # a name that no file can have: a zero byte, or letters that the locale's encoding lacks
+        raise DatasetError(f"{visible_name(str(root))}: cannot be the name of a folder ({error}); give another --split_dir") from error
 
 
-def first_prompt(obj: SplitObject, size_hw: tuple[int, int]) -> tuple[int, BoolMask]:
-    """Find where an object is first seen: (frame index, mask) of its first non-empty annotation.
-
-    Masks are decoded in order until one marks a pixel, usually the first.
-
-    Args:
-        obj: the object, already reduced by `SplitVideo.take` where that applies.
-        size_hw: (height, width) of the video.
-
-    Raises:
-        ClipError: a mask on the way is unusable, or none marks any pixel.
-        NothingToTrackError: none marks any pixel before the cut that `SplitVideo.take` made.
-    """
-    for index, path in obj.annotations:
-        mask_hw = read_mask(path, size_hw)
-        if mask_hw.any():
-            return index, mask_hw
-    message = f"{obj.folder}: none of its {len(obj.annotations)} masks marks any pixel, so that there is nothing to prompt with"
-    if obj.left_out:
-        raise NothingToTrackError(f"{message}; {obj.left_out} more were left out by --max_frames, raise it")
-    raise ClipError(f"{message}; remove the object's folder or extract the annotations again")
+def _not_a_folder(root: Path) -> str:
+    if not root.exists():
+        return "no such folder"
+    return "a file of annotations, not a folder" if root.suffix.lower() == ".json" else "not a folder"
 
 
-def _list_frames(folder: Path, list_name: str) -> tuple[FrameSource, Sequence[int]]:
+def _list_frames(folder: Path, video: str, names: Collection[str], list_name: str) -> tuple[FrameSource, Sequence[int]]:
     """A video's frames and their numbers: those of a folder of JPEGs, or of the video file of its name."""
-    beside = (folder.with_name(f"{folder.name}.{suffix}") for suffix in VIDEO_SUFFIXES)
-    files = [path for path in beside if path.is_file()]
-    if files and folder.is_dir():
-        files.insert(0, folder)
+    frames_dir = entry_named(folder, video, names)
+    files = [folder / name for name in names if _is_video_of(video, name, VIDEO_SUFFIXES) and (folder / name).is_file()]
+    files.sort(key=lambda path: VIDEO_SUFFIXES.index(path.suffix[1:].lower()))
+    if files and frames_dir.is_dir():
+        files.insert(0, frames_dir)
     if len(files) > 1:
         raise ClipError(
             f"{' and '.join(map(str, files))}: the frames of one video more than once, with different pixels; keep one of them and move "
             "the others away"
         )
     if files:
-        video = open_video(files[0])
-        return video, range(len(video))
-    names = _numbered_files(folder, FRAME_SUFFIXES)
-    if not names:
-        raise ClipError(f"{folder}: no .jpg frames; extract the video's frames again or take {folder.name} out of {list_name}.txt")
-    return JpegFrames(tuple(folder / name for name in names.values())), tuple(names)
+        opened = open_video(files[0])
+        return opened, range(len(opened))
+    other = next((folder / name for name in names if _is_video_of(video, name, OTHER_VIDEO_SUFFIXES)), None)
+    if other is not None and not frames_dir.exists():
+        raise ClipError(f"{other}: .{other.suffix[1:].lower()} is not read, {', '.join(VIDEO_SUFFIXES)} are; {ffmpeg_to_frames(other)}")
+    numbered = numbered_files(frames_dir, FRAME_SUFFIXES)
+    if not numbered:
+        raise ClipError(
+            f"{frames_dir}: no .jpg frames{beside_them(frames_dir)}; extract the video's frames as JPEGs, or take {video} out of "
+            f"{list_name}.txt"
+        )
+    return JpegFrames(tuple(frames_dir / name for name in numbered.values())), tuple(numbered)
 
 
-def _numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
-    """Files with one of the suffixes: number in the name -> name, in numerical order. Hidden files are no part of a data set."""
-    named: dict[int, str] = {}
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries)
-    except OSError as error:
-        raise ClipError(_no_folder(folder, error)) from error
-    for name in names:
-        stem, _, suffix = name.rpartition(".")
-        if suffix.lower() not in suffixes or name.startswith("."):
-            continue
-        if not (stem.isascii() and stem.isdecimal()):
-            raise ClipError(f"{folder / name}: the name is not a frame number such as 00004.{suffix}; rename or remove it")
-        number = int(stem)
-        if number in named:
-            raise ClipError(f"{folder}: {named[number]} and {name} have the same frame number; remove one of them")
-        named[number] = name
-    return dict(sorted(named.items()))
+def _is_video_of(video: str, name: str, suffixes: Collection[str]) -> bool:
+    stem, _, suffix = name.rpartition(".")
+    return suffix.lower() in suffixes and composed(stem) == composed(video)
 
 
 def _list_object(video: str, folder: Path, index_of_number: Mapping[int, int]) -> SplitObject:
-    names = _numbered_files(folder, MASK_SUFFIXES)
+    names = numbered_files(folder, MASK_SUFFIXES)
     if not names:
-        raise ClipError(f"{folder}: no .png masks; extract the annotations again or remove the folder")
+        raise ClipError(f"{folder}: no .png masks{beside_them(folder)}; extract the annotations again or remove the folder")
     without_frame = [name for number, name in names.items() if number not in index_of_number]
     if without_frame:
         others = f" (and {len(without_frame) - 1} more)" if len(without_frame) > 1 else ""
         raise ClipError(f"{folder / without_frame[0]}{others}: no frame of this number among the video's; extract its frames again")
     return SplitObject(video, folder.name, tuple((index_of_number[number], folder / name) for number, name in names.items()))
-
-
-def _find_list(root: Path, split_name: str | None) -> Path:
-    try:
-        found = sorted(path for path in root.iterdir() if path.suffix == ".txt" and not path.name.startswith(".") and path.is_file())
-    except OSError as error:
-        raise DatasetError(f"{root}: cannot be listed ({error.strerror}); check its permissions") from error
-    names = ", ".join(path.stem for path in found)
-    if split_name is not None:
-        path = root / f"{split_name.removesuffix('.txt')}.txt"
-        if path not in found:
-            raise DatasetError(f"{path}: no such file; --split_name can be {names}" if found else f"{path}: no such file")
-        return path
-    if len(found) > 1:
-        raise DatasetError(f"{root}: several lists of videos ({names}); choose one with --split_name")
-    if not found:
-        raise DatasetError(f"{root}: no list of videos; SA-V has sav_val.txt or sav_test.txt there, with one video id a line")
-    return found[0]
-
-
-def _read_list(path: Path) -> list[str]:
-    try:
-        lines: Iterable[str] = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read as a list of video ids ({error})") from error
-    line_of: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        name = line.strip()
-        if not name:
-            continue
-        if name in (".", "..") or any(char in name for char in "/\\\0"):
-            raise DatasetError(f"{path}, line {number}: {name!r} is not a video id; ids are names of folders in {FRAMES_DIR}")
-        if name in line_of:
-            raise DatasetError(f"{path}, line {number}: {name} is already listed in line {line_of[name]}; remove one of the lines")
-        line_of[name] = number
-    if not line_of:
-        raise DatasetError(f"{path}: lists no video; put one video id on each line")
-    return list(line_of)
-
-
-def _no_folder(folder: Path, error: OSError) -> str:
-    return f"{folder}: cannot be listed ({error.strerror}); extract this video again or take it out of the list"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runners.base import Clip, RunnerError
-from savbench.data.dataset import NothingToTrackError, first_prompt
+from savbench.data.dataset import NothingToTrackError
 from savbench.data.frames import ReadAhead
+from savbench.data.ground_truth import check_values, first_prompt
 from savbench.data.prompts import make_prompt
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Track:
 
 
 class PromptMaker:
-    """Makes tracks of a clip's objects. The mask of an object's first frame is decoded once, whatever is made of it."""
+    """Makes tracks of a clip's objects. The masks of an object are looked through once, whatever is made of them."""
 
     def __init__(self, video: SplitVideo, num_points: int, stride: int) -> None:
         """
@@ -50,7 +51,9 @@ class PromptMaker:
             NothingToTrackError: no frame is fed after the one to prompt.
         """
         if obj.object not in self._first:
-            self._first[obj.object] = first_prompt(obj, self._video.read_size())
+            size_hw = self._video.read_size()
+            check_values(obj, size_hw)
+            self._first[obj.object] = first_prompt(obj, size_hw)
         frame, mask_hw = self._first[obj.object]
         if frame + self._stride >= len(self._video.frames):
             raise NothingToTrackError(

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 # The demuxer is fixed by the file's name: one that FFmpeg chose by content may be a playlist that opens other files and addresses.
 _DEMUXERS = {"mp4": "mp4", "m4v": "mp4", "mov": "mov", "mkv": "matroska", "webm": "matroska"}
 VIDEO_SUFFIXES = tuple(_DEMUXERS)
+"""In lower case; names may have them in any."""
+OTHER_VIDEO_SUFFIXES = ("avi", "mpg", "mpeg", "wmv", "flv", "ts", "m2ts", "mts", "3gp", "ogv", "gif", "h264", "264", "hevc", "y4m")
+"""Of files that are videos too and are not read."""
 
 # libavutil's AVColorSpace to swscale's matrices; what is not listed cannot be shown on an ordinary screen without tone mapping.
 _UNSTATED_MATRIX = 2
@@ -39,7 +42,8 @@ _MATRICES = {0: "ITU601", 1: "ITU709", _UNSTATED_MATRIX: "ITU601", 5: "ITU601", 
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 
 
-def _remedy(path: Path) -> str:
+def ffmpeg_to_frames(path: Path) -> str:
+    """How a file becomes a folder of frames, for a message."""
     return f"put its frames into a folder {path.stem} as JPEGs: ffmpeg -i {path.name} -q:v 2 -start_number 0 {path.stem}/%05d.jpg"
 
 
@@ -87,7 +91,7 @@ class VideoFile(FrameSource):
         if self.told is not None and len(found.pts) != self.told:
             raise ClipError(
                 f"{self.path}: says that it has {self.told} frames, {len(found.pts)} of them whole and shown; download it again if it is "
-                f"cut off, or {_remedy(self.path)}"
+                f"cut off, or {ffmpeg_to_frames(self.path)}"
             )
         return found
 
@@ -139,7 +143,7 @@ class _Opened:
         self.stream: Any = self.container.streams.video[0]
         if self.stream.codec_context is None:
             self.container.close()
-            raise ClipError(f"{path}: this FFmpeg (av {self._av.__version__}) has no decoder for it; {_remedy(path)}")
+            raise ClipError(f"{path}: this FFmpeg (av {self._av.__version__}) has no decoder for it; {ffmpeg_to_frames(path)}")
         self.stream.thread_type = "NONE"
         self.stream.codec_context.thread_count = 1
 
@@ -182,7 +186,7 @@ def _pyav(path: Path) -> ModuleType:
     try:
         import av
     except ImportError as error:
-        raise ClipError(f"{path}: video files need the Python package av: pip install av, or {_remedy(path)} ({error})") from error
+        raise ClipError(f"{path}: video files need the Python package av: pip install av, or {ffmpeg_to_frames(path)} ({error})") from error
     return av
 
 
@@ -192,7 +196,7 @@ def _index_packets(path: Path) -> FrameIndex:
     stamps = {pts for pts, _, _ in packets}
     if None in stamps or len(stamps) < len(packets):
         raise ClipError(
-            f"{path}: its frames do not have a time each, so that they cannot be told apart; download it again, or {_remedy(path)}"
+            f"{path}: its frames do not have a time each, so that they cannot be told apart; download it again, or {ffmpeg_to_frames(path)}"
         )
     frame_of = {pts: frame for frame, pts in enumerate(sorted(stamps))}
     # MP4 is sought by the time of decoding, Matroska by the time of showing.
@@ -314,7 +318,7 @@ class _VideoReader(FrameReader):
                 if (a and d and not b and not c) or (b and c and not a and not d):
                     return a, b, c, d
                 raise ClipError(
-                    f"{self._video.path}: is to be shown turned by an angle that is no multiple of 90; {_remedy(self._video.path)}"
+                    f"{self._video.path}: is to be shown turned by an angle that is no multiple of 90; {ffmpeg_to_frames(self._video.path)}"
                 )
         return 1, 0, 0, 1
 
@@ -322,7 +326,7 @@ class _VideoReader(FrameReader):
         return f"{self._video.path}, frame {index}"
 
     def _damaged(self, index: int, what: str) -> ClipError:
-        return ClipError(f"{self._where(index)}: {what}; download the video again, or {_remedy(self._video.path)}")
+        return ClipError(f"{self._where(index)}: {what}; download the video again, or {ffmpeg_to_frames(self._video.path)}")
 
 
 def _upright(frame_hwc: Frame, turned: tuple[int, int, int, int]) -> Frame:

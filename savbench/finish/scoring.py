@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from savbench.data.dataset import read_mask
+from savbench.data.ground_truth import read_mask
 from savbench.data.masks import BoolMask, CompressedMask
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 
@@ -31,7 +31,7 @@ class TruthMasks:
         self._masks: OrderedDict[Path, CompressedMask] = OrderedDict()
 
     def read(self, path: Path, size_hw: tuple[int, int]) -> BoolMask:
-        """(height, width), bool. Raises as `savbench.data.dataset.read_mask`."""
+        """(height, width), bool. Raises as `savbench.data.ground_truth.read_mask`."""
         known = self._masks.get(path)
         if known is not None:
             self._masks.move_to_end(path)

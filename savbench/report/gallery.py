@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from savbench.compare.tables import Grid
-from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split, read_mask
+from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split
+from savbench.data.ground_truth import read_mask
 from savbench.finish.overlay import draw_masks
 from savbench.finish.saving import MASKS_DIR
 from savbench.report.arms import numbers

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split, read_mask
+from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split
+from savbench.data.ground_truth import read_mask
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 from savbench.finish.saving import MASKS_DIR
 from savbench.results.run_folder import RUN

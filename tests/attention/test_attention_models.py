@@ -22,7 +22,8 @@ from edgetam_clip import ROOT, checkout  # noqa: E402
 from attention.choice import chosen  # noqa: E402
 from runners import RUNNERS  # noqa: E402
 from runners.base import BuildOptions, Clip, Masks, Prompt  # noqa: E402
-from savbench.data.dataset import first_prompt, open_split  # noqa: E402
+from savbench.data.dataset import open_split  # noqa: E402
+from savbench.data.ground_truth import first_prompt  # noqa: E402
 from savbench.finish.metrics import score_frame  # noqa: E402
 
 CALLS = {"sam2_tiny": 27, "edgetam": 19}

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import shutil
 import subprocess
@@ -10,22 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from tiny_split import TinySplit, rectangle
 from video_files import picture, write_video
 
 from savbench.data import dataset
-from savbench.data.dataset import DatasetError, NothingToTrackError, Target, first_prompt, open_split, read_mask
+from savbench.data.dataset import DatasetError, NothingToTrackError, Target, open_split
 from savbench.data.frames import ClipError, read_frame
+from savbench.data.ground_truth import first_prompt
 
 SIZE = (24, 32)
-
-
-def save_gray(path: Path, values: list[list[int]]) -> Path:
-    Image.fromarray(np.array(values, np.uint8)).save(path)
-    return path
 
 
 # ---- opening
@@ -387,7 +379,7 @@ def test_masks_after_the_first_prompt_are_not_decoded(tiny_split: TinySplit) -> 
 
 def test_an_object_that_is_never_seen(tiny_split: TinySplit) -> None:
     for index in (4, 8, 12):
-        save_gray(tiny_split.mask("alpha", "001", index), [[0] * 32] * 24)
+        Image.new("L", (32, 24)).save(tiny_split.mask("alpha", "001", index))
     with pytest.raises(ClipError, match=r"alpha/001: none of its 4 masks marks any pixel"):
         first_prompt(open_split(tiny_split.root).video("alpha").object("001"), SIZE)
 
@@ -457,72 +449,6 @@ def test_a_frame_of_another_size(tiny_split: TinySplit) -> None:
     Image.new("RGB", (30, 24)).save(tiny_split.frame("alpha", 7))
     with pytest.raises(ClipError, match=r"00007\.jpg: the frame is 30x24, the first one of its video 32x24"):
         read_frame(tiny_split.frame("alpha", 7), SIZE)
-
-
-# ---- masks
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "1", "I;16"])
-def test_masks_of_every_depth_read_the_same(tmp_path: Path, mode: str) -> None:
-    mask_hw = rectangle(1, 2, 3, 4, (6, 9))
-    if mode == "I;16":
-        image = Image.fromarray(mask_hw.astype(np.uint16) * 40000)
-    elif mode == "P":
-        image = Image.fromarray(mask_hw.astype(np.uint8))
-        image.putpalette([0, 0, 0, 236, 95, 103])
-    else:
-        image = Image.fromarray(mask_hw.astype(np.uint8) * 255).convert(mode)
-    image.save(tmp_path / "0.png")
-    assert Image.open(tmp_path / "0.png").mode == mode
-    read = read_mask(tmp_path / "0.png", (6, 9))
-    assert read.dtype == np.bool_
-    np.testing.assert_array_equal(read, mask_hw)
-
-
-def test_any_value_above_zero_is_foreground(tmp_path: Path) -> None:
-    np.testing.assert_array_equal(read_mask(save_gray(tmp_path / "0.png", [[0, 7], [7, 0]])), [[False, True], [True, False]])
-    # as the official evaluator, which compares with 0 after it has counted the values
-    assert read_mask(save_gray(tmp_path / "1.png", [[3, 7], [7, 3]])).all()
-    assert not read_mask(save_gray(tmp_path / "2.png", [[0, 0]])).any()
-
-
-def test_a_mask_of_three_values(tmp_path: Path) -> None:
-    path = save_gray(tmp_path / "0.png", [[0, 1, 2]])
-    with pytest.raises(ClipError, match=r"0\.png: more than two values in the mask \(between 0 and 2\)"):
-        read_mask(path)
-
-
-def test_a_mask_in_colour(tmp_path: Path) -> None:
-    Image.new("RGB", (4, 4)).save(tmp_path / "0.png")
-    with pytest.raises(ClipError, match="3 channels"):
-        read_mask(tmp_path / "0.png")
-
-
-def test_a_mask_of_another_size(tmp_path: Path) -> None:
-    path = save_gray(tmp_path / "0.png", [[0, 1, 1]])
-    with pytest.raises(ClipError, match="the mask is 3x1, the video 32x24"):
-        read_mask(path, SIZE)
-
-
-def test_a_jpeg_is_no_mask(tmp_path: Path) -> None:
-    Image.new("L", (4, 4)).save(tmp_path / "0.png", format="JPEG")
-    with pytest.raises(ClipError, match="unreadable mask"):
-        read_mask(tmp_path / "0.png")
-
-
-PNG = io.BytesIO()
-Image.fromarray(rectangle(4, 2, 8, 8)).save(PNG, format="PNG")
-
-
-@given(st.integers(0, len(PNG.getvalue())), st.lists(st.tuples(st.integers(0, len(PNG.getvalue()) - 1), st.integers(0, 255)), max_size=4))
-def test_a_damaged_mask_is_a_clip_error_or_a_mask(tmp_path_factory: pytest.TempPathFactory, cut: int, flips: list[tuple[int, int]]) -> None:
-    damaged = bytearray(PNG.getvalue())
-    for position, value in flips:
-        damaged[position] = value
-    path = tmp_path_factory.mktemp("damaged") / "0.png"
-    path.write_bytes(bytes(damaged[:cut]))
-    with contextlib.suppress(ClipError):
-        assert read_mask(path, SIZE).shape == SIZE
 
 
 # ---- real clips

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from savbench.data.dataset import DatasetError, SplitVideo, first_prompt, open_split, read_mask
+from savbench.data.dataset import DatasetError, SplitVideo, open_split
 from savbench.data.demo import split as demo_data
 from savbench.data.demo.motion import ROLES, Role, monotone_cubic
 from savbench.data.demo.planning import plan_scene
@@ -18,6 +18,7 @@ from savbench.data.demo.scene import DemoScene
 from savbench.data.demo.shapes import SHAPE_KINDS, make_shape
 from savbench.data.demo.split import DEMO_ROLES, generate_demo_split, make_clip
 from savbench.data.demo.textures import BACKGROUND_TEXTURES, OBJECT_TEXTURES, background_texture, noise, object_texture, oklch
+from savbench.data.ground_truth import first_prompt, read_mask
 
 SMALL: dict[str, Any] = {"frames": 24, "height": 64, "width": 96}
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from savbench.data import masks as masks_module
-from savbench.data.dataset import read_mask
+from savbench.data.ground_truth import read_mask
 from savbench.data.masks import BoolMask, CompressedMask, PackedMask, save_object_masks
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 from savbench.results.scores import dataset_means

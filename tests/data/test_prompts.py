@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tiny_split import rectangle
 
-from savbench.data.dataset import first_prompt, open_split
+from savbench.data.dataset import open_split
+from savbench.data.ground_truth import first_prompt
 from savbench.data.prompts import make_prompt, points_n2, tight_box
 
 Mask = npt.NDArray[np.bool_]

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from tiny_split import TinySplit, rectangle
 
-from savbench.data.dataset import ClipError, open_split, read_mask
+from savbench.data.dataset import ClipError, open_split
+from savbench.data.ground_truth import read_mask
 from savbench.data.masks import CompressedMask, PackedMask
 from savbench.finish import scoring
 from savbench.finish.finisher import Finisher

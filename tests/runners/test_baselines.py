@@ -13,7 +13,8 @@ import pytest
 from runners import RUNNERS
 from runners.base import BuildOptions, Clip, Frame, Masks, Prompt, RunnerError, VideoRunner
 from runners.baselines import FlowRunner, StaticRunner
-from savbench.data.dataset import open_split, read_mask
+from savbench.data.dataset import open_split
+from savbench.data.ground_truth import read_mask
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 
 DAVIS = Path(__file__).parents[3] / "shared/data/davis_sav"

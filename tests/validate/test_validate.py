@@ -14,7 +14,8 @@ from tiny_split import TinySplit
 
 import jetson_benchmark
 from savbench.data.csv_file import InputError
-from savbench.data.dataset import open_split, read_mask
+from savbench.data.dataset import open_split
+from savbench.data.ground_truth import read_mask
 from savbench.data.masks import CompressedMask, save_object_masks
 from savbench.plan.config import RunConfig
 from savbench.results.latency import LatencySamples

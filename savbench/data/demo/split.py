@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from savbench.data.dataset import FRAMES_DIR, MASKS_DIR, DatasetError
 from savbench.data.demo.motion import ANNOTATION_STRIDE, Role
 from savbench.data.demo.planning import plan_scene
+from savbench.data.listing import FRAMES_DIR, MASKS_DIR, DatasetError
 
 DEMO_SPLIT_NAME = "sav_demo"
 DEMO_SEED = 0

@@ -1,0 +1,206 @@
+"""What lies in the folders of a split: lists of videos, names, numbered files, and what is there in place of what was looked for.
+
+Names are compared as Unicode has them composed (NFC): a disk of macOS hands names back decomposed, and a list written elsewhere does not
+have them so. What operating systems and cloud disks leave behind is no part of a data set.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from savbench.data.frames import ClipError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+FRAMES_DIR = "JPEGImages_24fps"
+MASKS_DIR = "Annotations_6fps"
+LEFT_BEHIND = frozenset({"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
+"""Folders of NAS boxes, unpackers and operating systems; hidden ones begin with a dot."""
+NAME_BYTES = 255
+"""The longest name that file systems take."""
+_BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+
+
+class DatasetError(RuntimeError):
+    """The split as a whole cannot be used; the message says why and what to do."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is no part of a data set."""
+    return name.startswith(".") or name in LEFT_BEHIND
+
+
+def visible_name(name: str) -> str:
+    r"""A name as it can be written into a row or shown: control characters, line breaks and bytes that are not UTF-8 as `\n` or `\xff`.
+
+    Any other name, double blanks included, stays as it is.
+    """
+    shown = []
+    for char in name:
+        if 0xDC80 <= ord(char) <= 0xDCFF:  # how Python keeps a byte of a file's name that is not UTF-8
+            shown.append(f"\\x{ord(char) - 0xDC00:02x}")
+        else:
+            shown.append(char if is_writable(char) else char.encode("unicode_escape").decode())
+    return "".join(shown)
+
+
+def is_writable(name: str) -> bool:
+    """Whether a name is text on one line: without control characters, line breaks, and bytes that are not UTF-8."""
+    return not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of what is no left-over in a folder, sorted.
+
+    Raises:
+        ClipError: it cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not is_hidden(entry.name))
+    except UnicodeEncodeError as error:
+        raise ClipError(
+            f"{folder}: its name cannot be written in this locale's encoding ({error.encoding}); set PYTHONUTF8=1 and give the same "
+            "command again"
+        ) from error
+    except OSError as error:
+        raise ClipError(f"{folder}: cannot be listed ({error.strerror}); extract this video again or take it out of the list") from error
+
+
+def folders_in(folder: Path) -> list[str]:
+    """Names of the folders among them. Raises as `names_in`."""
+    return [name for name in names_in(folder) if (folder / name).is_dir()]
+
+
+def entry_named(folder: Path, name: str, names: Collection[str]) -> Path:
+    """The entry of this name in a folder, or of the same one composed differently; `folder / name` where there is none.
+
+    Args:
+        names: what is in the folder.
+    """
+    if name not in names:
+        name = next((other for other in names if composed(other) == composed(name)), name)
+    return folder / name
+
+
+def composed(name: str) -> str:
+    """For comparing."""
+    return unicodedata.normalize("NFC", name)
+
+
+def numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
+    """Files with one of the suffixes: number in the name -> name, in numerical order.
+
+    Raises:
+        ClipError: the folder cannot be listed, a name is no number, or two are the same.
+    """
+    named: dict[int, str] = {}
+    for name in names_in(folder):
+        stem, _, suffix = name.rpartition(".")
+        if suffix.lower() not in suffixes:
+            continue
+        if not (stem.isascii() and stem.isdecimal()):
+            raise ClipError(f"{folder / name}: the name is not a frame number such as 00004.{suffix}; rename or remove it")
+        number = int(stem)
+        if number in named:
+            raise ClipError(f"{folder}: {named[number]} and {name} have the same frame number; remove one of them")
+        named[number] = name
+    return dict(sorted(named.items()))
+
+
+def beside_them(folder: Path) -> str:
+    """For a message about what a folder lacks: what it has instead, `, but 24 .png files`."""
+    kinds = Counter(name.rpartition(".")[2].lower() for name in names_in(folder) if "." in name)
+    return "".join(f", but {count} .{kind} file{'s' * (count > 1)}" for kind, count in kinds.most_common(1))
+
+
+def find_list(root: Path, split_name: str | None) -> Path:
+    """The list of videos of a split.
+
+    Raises:
+        DatasetError: there is none, or several and no name.
+    """
+    found = sorted(path for path in root.iterdir() if path.suffix.lower() == ".txt" and not is_hidden(path.name) and path.is_file())
+    names = ", ".join(path.stem for path in found)
+    if split_name is not None:
+        path = next((path for path in found if path.stem == split_name or path.name == split_name), root / f"{split_name}.txt")
+        if path not in found:
+            raise DatasetError(f"{path}: no such file; --split_name can be {names}" if found else f"{path}: no such file")
+        return path
+    if len(found) > 1:
+        raise DatasetError(f"{root}: several lists of videos ({names}); choose one with --split_name")
+    if not found:
+        raise DatasetError(f"{root}: no list of videos; SA-V has sav_val.txt or sav_test.txt there, with one video id a line")
+    return found[0]
+
+
+def read_list(path: Path, video_suffixes: Collection[str]) -> list[str]:
+    """Video ids, in the order of the list.
+
+    Where a line is the name of a video file, as `ls` gives it, and the annotations are in a folder without its ending, the id is that.
+
+    Args:
+        video_suffixes: endings of video files.
+
+    Raises:
+        DatasetError: it cannot be read, is empty, names an id twice, or holds a line that cannot be one.
+    """
+    data = path.read_bytes()
+    for mark, encoding in _BOMS:
+        if data.startswith(mark) or b"\0" in data[:64]:
+            raise DatasetError(f"{path}: cannot be read as a list of video ids: it is {encoding} text; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        at = data[: error.start].count(b"\n") + 1
+        raise DatasetError(f"{path}, line {at}: cannot be read as a list of video ids: not UTF-8 text; save it as UTF-8") from error
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
+        name = line.strip(" \t")
+        if not name:
+            continue
+        where = f"{path}, line {number}"
+        name = _without_suffix(path.parent, name.removesuffix("/"), video_suffixes)
+        if name in (".", "..") or any(char in name for char in "/\\") or not is_writable(name):
+            raise DatasetError(f"{where}: {visible_name(name)!r} is not a video id; ids are names of folders in {FRAMES_DIR}")
+        if len(os.fsencode(name)) > NAME_BYTES:
+            raise DatasetError(
+                f"{where}: {name[:30]!r} and so on is not a video id, it has {len(os.fsencode(name))} bytes; ids are names of folders, "
+                f"which have at most {NAME_BYTES}"
+            )
+        if name in line_of:
+            raise DatasetError(f"{where}: {name} is already listed in line {line_of[name]}; remove one of the lines")
+        line_of[name] = number
+    if not line_of:
+        raise DatasetError(f"{path}: lists no video; put one video id on each line")
+    return list(line_of)
+
+
+def _without_suffix(root: Path, name: str, video_suffixes: Collection[str]) -> str:
+    stem, _, suffix = name.rpartition(".")
+    is_file_name = suffix.lower() in video_suffixes and stem and "/" not in name and len(name) < NAME_BYTES and is_writable(name)
+    return stem if is_file_name and (root / MASKS_DIR / stem).is_dir() and not (root / MASKS_DIR / name).is_dir() else name
+
+
+def recognised(root: Path) -> str:
+    """What a folder without the folders of a split is, as far as can be told, and what to do; for a message."""
+    for inside in sorted(root.glob(f"*/{FRAMES_DIR}")):
+        return f"did you mean --split_dir {inside.parent}?"
+    layouts = [name for name in ("JPEGImages", "Annotations") if (root / name).is_dir()]
+    if layouts:
+        return (
+            f"its {' and '.join(layouts)} are the layout of DAVIS, MOSE and YouTube-VOS, with all objects of a frame in one file: put "
+            f"frames into {FRAMES_DIR}/VIDEO/00000.jpg, masks of each object into {MASKS_DIR}/VIDEO/OBJECT/00000.png, and the ids of the "
+            "videos into a .txt file beside them"
+        )
+    if any(True for _ in root.glob("*_manual.json")) or any(True for _ in root.glob("*_auto.json")):
+        return (
+            "its .json files are masklets of SA-V's training set, which are not read: take the val or test split of SA-V, or write their "
+            f"masks as PNGs into {MASKS_DIR}/VIDEO/OBJECT"
+        )
+    return "SA-V splits have both, extract them there"
