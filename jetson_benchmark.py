@@ -63,13 +63,14 @@ def run_command(argv: list[str]) -> int:
     from savbench.finish.overlay import OverlayError
     from savbench.results.csv_rows import ResultsError
     from savbench.results.run_folder import RunFolderError
+    from savbench.supervise.finisher_process import FinisherError
     from savbench.supervise.progress import Progress
-    from savbench.supervise.ray_executor import ExecutorError
+    from savbench.supervise.ray_cluster import ExecutorError
     from savbench.supervise.run import run
 
     try:
         return run(config_of(args), [sys.argv[0], *argv], Progress(), retry_failed=args.retry_failed)
-    except (ConfigError, DatasetError, ExecutorError, OverlayError, PowerError, ResultsError, RunFolderError) as error:
+    except (ConfigError, DatasetError, ExecutorError, FinisherError, OverlayError, PowerError, ResultsError, RunFolderError) as error:
         print(f"jetson_benchmark: {error}", file=sys.stderr)
         return EXIT_BAD_ARGUMENTS
 

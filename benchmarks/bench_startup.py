@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         commands = {
             "`python -c pass`": ["-c", "pass"],
             "`jetson_benchmark.py --help`": [entry, "--help"],
-            "`import savbench.supervise.supervisor`": ["-c", "import savbench.supervise.supervisor"],
+            "`import savbench.supervise.run`": ["-c", "import savbench.supervise.run"],
             f"`jetson_benchmark.py compare` of two files of {OBJECTS} objects": [entry, "compare", *map(str, files)],
         }
 

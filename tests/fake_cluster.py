@@ -14,9 +14,9 @@ from savbench.plan.job import Job
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
 from savbench.supervise import run as runs
-from savbench.supervise import worker_process
+from savbench.supervise.child import ROOT
 from savbench.supervise.progress import Progress
-from savbench.supervise.ray_executor import Cluster, Need, Task, run_job
+from savbench.supervise.ray_cluster import Cluster, Need, Task, run_job
 
 Event = dict[str, Any]
 
@@ -83,7 +83,7 @@ class FakeCluster(Cluster):
     def submit(self, job: Job, need: Need, command: Sequence[str]) -> Task:
         self.submitted.append((job.arm.model, job.targets))
         task = Task(job, need)
-        self._running[task] = run_job(job, command, worker_process.ROOT)
+        self._running[task] = run_job(job, command, ROOT)
         self.most = max(self.most, len(self._running))
         return task
 

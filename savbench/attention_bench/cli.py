@@ -19,7 +19,7 @@ from runners import PROMPT_KINDS, RUNNERS
 from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import accuracy_tables, call_tables
 from savbench.plan.config import AUTOCAST_DTYPES, MAX_MASKMEM, ConfigError
-from savbench.supervise.worker_process import start_child
+from savbench.supervise.child import start_child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -104,7 +104,7 @@ class BoardWatch:
         finally:
             self.mark("", time.perf_counter(), arm_id)
 
-    def unfit(self) -> str:
+    def why_no_valid_row(self) -> str:
         """Why no row can be valid as things are, however long one waits; empty where nothing is known to be wrong."""
         if self._recorder is None:
             return "nothing is read of the board"

@@ -31,7 +31,7 @@ from savbench.measure.streaming_session import Pace, stream_object
 from savbench.plan.config import GPU_PREFETCH
 from savbench.plan.extent import Extent
 from savbench.plan.job import Job
-from savbench.results.delivery import EventWriter, blank_row
+from savbench.results.delivery import EventWriter, ModelFacts, blank_row
 from savbench.results.environment import collect_torch
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class _Worker:
         self._split: Split = open_split(job.config.split_dir, job.split_name)
         self._video: SplitVideo | None = None
         self._prompt_maker: PromptMaker | None = None
-        self._about_model: dict[str, Any] = {}
-        """Columns that the built model decides, the same in every row."""
+        self._facts: ModelFacts
+        """Known when the model is built."""
         self._kernels_known = False
         self._pace = Pace.of(job.config, job.arm)
         self._meter: MemoryMeter | None = None
@@ -156,21 +156,21 @@ class _Worker:
             environment = collect_torch(torch)
             with device.autocast(arm.autocast_dtype):
                 pass  # refused here, once, rather than for every object
-        self._about_model = {
-            "imgsz": applied.imgsz,
-            "device": applied.device,
-            "device_name": device.name,
-            "prefetch": self._prefetch(applied.device),
-            "implementation": applied.implementation,
-            "postprocess": applied.postprocess,
-            "notes": " | ".join(applied.notes),
-            "parameters": applied.parameters if spec.is_learned else None,
-            "weights": applied.weights,
-            "weights_file": "" if job.weights is None else job.weights.name,
-            "torch_version": device.torch_version,
-            "build_ms": build_ms,
-        }
-        self._events.send("built", about_model=self._about_model, environment=environment)
+        self._facts = ModelFacts(
+            imgsz=applied.imgsz,
+            device=applied.device,
+            device_name=device.name,
+            prefetch=self._prefetch(applied.device),
+            implementation=applied.implementation,
+            postprocess=applied.postprocess,
+            notes=" | ".join(applied.notes),
+            parameters=applied.parameters if spec.is_learned else None,
+            weights=applied.weights,
+            weights_file="" if job.weights is None else job.weights.name,
+            torch_version=device.torch_version,
+            build_ms=build_ms,
+        )
+        self._events.send("built", facts=vars(self._facts), environment=environment)
         if self._meter is not None:
             self._meter.built(device)
         return runner, device
@@ -182,7 +182,7 @@ class _Worker:
         row_of: dict[int, SummaryRow] = {}
         for name in object_names:
             for arm in job.arms:
-                blank = dataclasses.replace(blank_row(job, arm, video_name, name), **self._about_model)
+                blank = dataclasses.replace(blank_row(job, arm, video_name, name), **vars(self._facts))
                 try:
                     track = self._prompts(video_name).track(self._opened(video_name).object(name), cast("PromptKind", arm.prompt))
                 except NothingToTrackError as error:
@@ -200,7 +200,7 @@ class _Worker:
                 num_points=config.num_points,
                 max_frames=config.max_frames,
                 frame_stride=config.frame_stride,
-                prefetch=self._about_model["prefetch"],
+                prefetch=self._facts.prefetch,
                 warmup_frames=config.warmup_frames,
                 min_frames=math.ceil(config.min_frames * share),
                 min_seconds=config.min_seconds * share,
@@ -218,7 +218,7 @@ class _Worker:
                     self._events.send_row(dataclasses.replace(row_of[id(track)], status="error", error=str(error)))
             else:
                 does_not_fit = None if self._meter is None else self._meter.end(all_tracked[0].row)
-                about = {**self._about_model, **({} if self._meter is None else self._meter.columns)}
+                about = {**vars(self._facts), **({} if self._meter is None else self._meter.columns)}
                 for track, tracked, streamed in zip(session, all_tracked, streams, strict=True):
                     row = _fill(dataclasses.replace(row_of[id(track)], **about), tracked)
                     streaming = [] if streamed is None else streamed.rows(row.key)
@@ -240,7 +240,7 @@ class _Worker:
         if self._pace is None or tracked.row.status != "ok":
             return None
         streamed = stream_object(runner, device, video, track, settings, self._pace, _Progress(self._events))
-        tracked.row = streamed.completed(tracked.row, self._about_model["device_name"])
+        tracked.row = streamed.completed(tracked.row, self._facts.device_name)
         return streamed if tracked.row.status == "ok" else None
 
     def _begun_meter(self, video: SplitVideo, session: Sequence[Track]) -> MemoryMeter | None:
@@ -268,8 +268,8 @@ class _Worker:
         kernels = observe_kernels(runner, device, video, track, settings)
         self._kernels_known = True
         if kernels:
-            self._about_model["sdpa_kernels"] = " ".join(f"{kernel}:{calls}" for kernel, calls in kernels.items())
-            self._about_model["attention_calls"] = sum(kernels.values())
+            named = " ".join(f"{kernel}:{calls}" for kernel, calls in kernels.items())
+            self._facts = dataclasses.replace(self._facts, sdpa_kernels=named, attention_calls=sum(kernels.values()))
 
     def _tell_phase(self, phase: str, t_s: float) -> None:
         self._events.send("phase", phase=phase, t_s=t_s)

@@ -71,6 +71,27 @@ def _from_texts(texts: Mapping[str, str], size_hw: tuple[int, int]) -> dict[int,
     return {int(frame): CompressedMask.from_text(text, size_hw) for frame, text in texts.items()}
 
 
+@dataclass(frozen=True)
+class ModelFacts:
+    """Columns of a row that the built model decides, the same in every row of a worker."""
+
+    imgsz: int | None
+    device: str
+    device_name: str
+    prefetch: int
+    implementation: str
+    postprocess: str
+    notes: str
+    parameters: int | None
+    weights: str
+    weights_file: str
+    torch_version: str
+    build_ms: float
+    sdpa_kernels: str = ""
+    """With the next: of the first object's frames, and so unknown until then."""
+    attention_calls: int | None = None
+
+
 @dataclass
 class Delivery:
     """A `row` event: what a worker measured of one object under one arm, not yet scored."""

@@ -99,7 +99,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))).rstrip()
 
 
-def unfit_to_compare(rows: Sequence[SummaryRow]) -> str:
+def invalid_rows_line(rows: Sequence[SummaryRow]) -> str:
     """One line on the rows whose times were taken under circumstances that forbid comparing them; empty where there are none."""
     reasons = [row.validity.split("; ") for row in rows if row.status == "ok" and row.validity not in ("", VALID)]
     if not reasons:
@@ -109,7 +109,7 @@ def unfit_to_compare(rows: Sequence[SummaryRow]) -> str:
     return f"times of {len(reasons)} of {len(rows)} rows cannot be compared with others' (column validity): {told}"
 
 
-def told_of_sharing(rows: Sequence[SummaryRow]) -> str:
+def shared_sessions_line(rows: Sequence[SummaryRow]) -> str:
     """One line on rows of shared sessions, whose times the table gives as an object's own; empty where there are none."""
     shared = [row for row in rows if row.session_latency_ms is not None]
     if not shared:

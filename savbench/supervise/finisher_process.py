@@ -10,14 +10,16 @@ import selectors
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from savbench.finish.finisher import Finished
-from savbench.supervise.worker_process import start_child
+from savbench.supervise.child import POLL_S, start_child, write_some
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from savbench.plan.arms import Arm
     from savbench.plan.config import RunConfig
@@ -25,79 +27,133 @@ if TYPE_CHECKING:
 
 FINISHER_COMMAND = (sys.executable, "-m", "savbench.finish.finisher")
 BACKLOG = 16
-"""Rows that may wait; the supervisor then waits too, rather than hold the masks of ever more objects in memory."""
+"""Rows that may wait; the supervisor then waits too, rather than let ever more masks lie on the disk."""
+END_S = 1.0
+"""How long the process may take to end by itself when it has nothing more to do."""
+
+
+class FinisherError(RuntimeError):
+    """No row can be finished any more; the message says why."""
+
+
+class _AbandonedError(Exception):
+    """Nobody waits for the rows any more."""
 
 
 class FinisherProcess:
-    """Use as a context manager. The process starts with the first row; one that dies is started again."""
+    """Use as a context manager. The process starts with the first row; one that dies or hangs is replaced."""
 
     def __init__(self, config: RunConfig, split_name: str, log_path: Path, command: Sequence[str] = FINISHER_COMMAND) -> None:
         """
         Args:
-            config: with `out_dir` set; its `timeout_s` bounds the time for one row.
+            config: with `out_dir` set; its `timeout_s` bounds how long the process may neither read its task nor answer.
             log_path: what the process prints is appended there.
         """
-        self._first_line = json.dumps({"config": config.to_json(), "split_name": split_name})
+        self._first_line = json.dumps({"config": config.to_json(), "split_name": split_name}).encode() + b"\n"
         self._timeout_s = config.timeout_s
         self._log_path = log_path
         self._command = command
         self._child: subprocess.Popen[bytes] | None = None
         self._answers = -1
-        self._pending = b""
+        self._unsent = memoryview(b"")
+        self._received = bytearray()
         self._tasks: queue.Queue[tuple[Delivery, str] | None] = queue.Queue(BACKLOG)
         self._finished: queue.Queue[Finished] = queue.Queue()
-        self._waiting = 0
+        self.waiting = 0
+        """Rows that were submitted and not collected."""
+        self._failure = ""
+        """Why the thread has ended before its time."""
+        self._is_abandoned = False
         self._thread = threading.Thread(target=self._serve, name="finisher", daemon=True)
 
     def __enter__(self) -> FinisherProcess:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._tasks.put(None)
-        self._thread.join()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End the process; rows that were not collected are given up."""
+        self._is_abandoned = self.waiting > 0
+        while self._thread.is_alive():
+            try:
+                self._tasks.put(None, timeout=POLL_S)
+                break
+            except queue.Full:
+                continue
+        self._thread.join(2 * END_S)
 
-    def submit(self, arm: Arm, delivery: Delivery, event: Mapping[str, Any]) -> None:
-        """Have a row finished; waits where `BACKLOG` rows are waiting.
+    def submit(self, arm: Arm, delivery: Delivery, event: Mapping[str, Any], give_up: Callable[[], bool] = lambda: False) -> None:
+        """Have a row finished; waits where `BACKLOG` rows are waiting, until `give_up` says that the row is not wanted any more.
 
         Args:
             delivery: made of `event`; its row may have been added to since.
-        """
-        task = {"arm": vars(arm), "delivery": {**event, "row": vars(delivery.row)}}
-        self._waiting += 1
-        self._tasks.put((delivery, json.dumps(task)))
 
-    def collect(self, *, wait: bool = False) -> Iterator[Finished]:
-        """What is finished by now, or with `wait` everything that was submitted."""
-        while self._waiting:
+        Raises:
+            FinisherError: no row can be finished any more.
+        """
+        task = delivery, json.dumps({"arm": vars(arm), "delivery": {**event, "row": vars(delivery.row)}})
+        while not give_up():
+            self._check()
             try:
-                finished = self._finished.get(block=wait)
+                self._tasks.put(task, timeout=POLL_S)
+            except queue.Full:
+                continue
+            self.waiting += 1
+            return
+
+    def collect(self, *, wait: bool = False, give_up: Callable[[], bool] = lambda: False) -> Iterator[Finished]:
+        """What is finished by now, or with `wait` everything that was submitted, as long as `give_up` does not say otherwise.
+
+        Raises:
+            FinisherError: rows are missing that cannot be finished any more.
+        """
+        while self.waiting:
+            try:
+                finished = self._finished.get(wait, POLL_S)
             except queue.Empty:
-                return
-            self._waiting -= 1
+                self._check()
+                if not wait or give_up():
+                    return
+                continue
+            self.waiting -= 1
             yield finished
 
+    def _check(self) -> None:
+        if self._failure and self._finished.empty():
+            remedy = "report this as a bug; the same command goes on from here"
+            raise FinisherError(f"rows cannot be scored any more ({self._failure}); {remedy}")
+
     def _serve(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            self._finished.put(self._finish(*task))
-        self._end()
+        try:
+            while (task := self._tasks.get()) is not None:
+                self._finished.put(self._finish(*task))
+        except _AbandonedError:
+            pass
+        except BaseException as error:  # noqa: BLE001 - told to the main thread, which would wait for ever
+            self._failure = f"{type(error).__name__}: {error}"
+        finally:
+            self._end()
 
     def _finish(self, delivery: Delivery, line: str) -> Finished:
         try:
-            answer = self._ask_again(line)
+            answer, replaced = self._ask_again(line)
         except (OSError, EOFError, TimeoutError) as error:
             reason = f"the scoring process failed twice ({error}); see logs/{self._log_path.name} in the run's folder"
             return Finished(delivery.row, delivery.frames, delivery.streaming, reason)
-        return Finished.from_json(json.loads(answer))
+        finished = Finished.from_json(json.loads(answer))
+        if replaced:
+            note = f"scored by a second process, the first failed: {replaced}"
+            finished.row.notes = " | ".join(filter(None, (finished.row.notes, note)))
+        return finished
 
-    def _ask_again(self, line: str) -> bytes:
-        """As `_ask`, with a second attempt in a fresh process."""
+    def _ask_again(self, line: str) -> tuple[bytes, str]:
+        """As `_ask`, with a second attempt in a fresh process. Also returns why there was one."""
         try:
-            return self._ask(line)
-        except (OSError, EOFError, TimeoutError):
+            return self._ask(line), ""
+        except (OSError, EOFError, TimeoutError) as error:
+            replaced = str(error)
             self._end()
         try:
-            return self._ask(line)
+            return self._ask(line), replaced
         except (OSError, EOFError, TimeoutError):
             self._end()
             raise
@@ -105,44 +161,60 @@ class FinisherProcess:
     def _ask(self, line: str) -> bytes:
         """
         Raises:
-            EOFError: the process died. TimeoutError: it does not answer. OSError: it cannot be started or written to.
+            EOFError: the process died. TimeoutError: it does not read or answer. OSError: it cannot be started or written to.
         """
-        if self._child is None:
-            self._start()
-        assert self._child is not None
-        assert self._child.stdin is not None
-        self._child.stdin.write(line.encode() + b"\n")
-        self._child.stdin.flush()
+        child = self._child or self._start()
+        assert child.stdin is not None
+        self._unsent = memoryview(bytes(self._unsent) + line.encode() + b"\n")
+        last = time.monotonic()
         with selectors.DefaultSelector() as selector:
+            selector.register(child.stdin, selectors.EVENT_WRITE)
             selector.register(self._answers, selectors.EVENT_READ)
-            while b"\n" not in self._pending:
-                if not selector.select(self._timeout_s):
-                    raise TimeoutError(f"no answer for {self._timeout_s:g} s")
-                data = os.read(self._answers, 1 << 16)
-                if not data:
-                    raise EOFError(f"it ended with exit status {self._child.wait()}")
-                self._pending += data
-        answer, _, self._pending = self._pending.partition(b"\n")
+            while b"\n" not in self._received:
+                if self._is_abandoned:
+                    raise _AbandonedError
+                ready = selector.select(POLL_S)
+                if ready:
+                    last = time.monotonic()
+                elif time.monotonic() - last > self._timeout_s:
+                    what = "did not read its task" if self._unsent else "gave no answer"
+                    raise TimeoutError(f"it {what} for {self._timeout_s:g} s")
+                for key, _ in ready:
+                    if key.fileobj is child.stdin:
+                        self._unsent = write_some(child.stdin, self._unsent)
+                        if not self._unsent:
+                            selector.unregister(child.stdin)
+                    else:
+                        self._receive(child)
+        answer, _, rest = bytes(self._received).partition(b"\n")
+        self._received = bytearray(rest)
         return answer
 
-    def _start(self) -> None:
+    def _receive(self, child: subprocess.Popen[bytes]) -> None:
+        data = os.read(self._answers, 1 << 16)
+        if not data:
+            raise EOFError(f"it ended with exit status {child.wait(END_S)}")
+        self._received += data
+
+    def _start(self) -> subprocess.Popen[bytes]:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         with self._log_path.open("ab") as log:
             # A group of its own: Ctrl-C on the terminal must not take the rows that are waiting.
             self._child, self._answers = start_child(self._command, log, own_group=True)
-        assert self._child.stdin is not None
-        self._child.stdin.write(self._first_line.encode() + b"\n")
+        self._unsent = memoryview(self._first_line)
+        return self._child
 
     def _end(self) -> None:
-        if self._child is None:
+        child = self._child
+        if child is None:
             return
-        if self._child.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._child.stdin.close()  # it leaves when its input ends
+        if child.stdin is not None:
+            child.stdin.close()  # it leaves when its input ends
         try:
-            self._child.wait(1.0)
+            child.wait(0.0 if self._is_abandoned else END_S)
         except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+            child.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs on a disk, and is gone when that answers
+                child.wait(END_S)
         os.close(self._answers)
-        self._child, self._answers, self._pending = None, -1, b""
+        self._child, self._answers, self._received = None, -1, bytearray()

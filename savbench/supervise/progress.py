@@ -11,7 +11,6 @@ from tqdm import tqdm
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savbench.plan.arms import Arm
     from savbench.results.rows import SummaryRow
 
 WAITING_LINE_S = 30.0
@@ -26,6 +25,8 @@ class Progress:
         self._out = sys.stdout if out is None else out
         self._bar: tqdm[Any] | None = None
         self._label = ""
+        self._at_once = False
+        """Whether several arms run at the same time."""
         self._total = 0
         self._good: list[SummaryRow] = []
         self._count = 0
@@ -39,13 +40,10 @@ class Progress:
         else:
             print(text, file=self._out, flush=True)
 
-    def begin_arm(self, arm: Arm, total: int, done: Sequence[SummaryRow]) -> None:
-        """A new arm with `total` objects, of which some may have their row from before."""
-        self.begin(arm.label, total, done)
-
-    def begin(self, label: str, total: int, done: Sequence[SummaryRow]) -> None:
-        """The same for something of this name, which may be several arms at once."""
+    def begin(self, label: str, total: int, done: Sequence[SummaryRow], *, at_once: bool = False) -> None:
+        """A new arm with `total` objects, of which some may have their row from before; or with `at_once` several arms together."""
         self.close()
+        self._at_once = at_once
         self._label, self._total, self._count = label, total, len(done)
         self._good = [row for row in done if row.status == "ok"]
         if self._stream.isatty():
@@ -60,11 +58,12 @@ class Progress:
         self._show("")
 
     def advance(self, done: int, total: int) -> None:
-        """`done` of the object's `total` frames are run."""
-        self._show(f" {done}/{total}")
+        """`done` of the object's `total` frames are run. Of many objects at once there is no one to show the progress of."""
+        if not self._at_once:
+            self._show(f" {done}/{total}")
 
-    def end_object(self, row: SummaryRow, label: str | None = None) -> None:
-        """A row is there; `label` names its arm where several run at once."""
+    def end_object(self, row: SummaryRow) -> None:
+        """A row is there."""
         self._count += 1
         if row.status == "ok":
             self._good.append(row)
@@ -74,8 +73,8 @@ class Progress:
             self._bar.update()
             self._show("")
         else:
-            where = f"{label or self._label}  {row.video}/{row.object}"
-            print(f"[{self._count}/{self._total}] {where}  {_outcome(row)}", file=self._stream, flush=True)
+            label = f"{row.model}_{row.prompt}" if self._at_once else self._label
+            print(f"[{self._count}/{self._total}] {label}  {row.video}/{row.object}  {_outcome(row)}", file=self._stream, flush=True)
 
     def wait(self, text: str) -> None:
         """What is waited for: in the bar's line, elsewhere a line now and then."""

@@ -1,291 +1,219 @@
-"""Jobs as tasks of a Ray cluster: one that runs already, or one of its own on this machine.
+"""Runs jobs on a Ray cluster: a task is one video under one arm, and many run at once.
 
-A task starts on its node the same worker process that the supervisor starts on its own machine, and passes on what that says, event by
-event. So a model runs under Ray exactly as it runs without, in a process that holds nothing else, and a row is with the supervisor as soon
-as its object is done. Ray itself is asked for no retries: only the supervisor knows which objects have their row already.
-
-The benchmark's own code goes to the nodes with the run, so that all of them run the same version. The split, the weights and checkouts of
-upstream do not: they must lie under the same path on every node.
-
-Ray is imported here alone, and only when a cluster is opened.
+What a worker says is taken, scored and written as it is from a worker on this machine. What is different is what can happen: a node, or
+Ray's process on it, may go in the middle of a task. Objects whose rows have come keep them, the others run again elsewhere; an object that
+was under way in so many lost tasks that it may be the cause is given up.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
-import shutil
-import socket
-import sys
-import tempfile
-import time
-from pathlib import Path
+from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, Any
 
-from savbench.supervise.worker_process import ROOT, WorkerProcess, WorkerTimeoutError
+from runners import RUNNERS
+from savbench.plan.shards import video_work
+from savbench.supervise import worker_process
+from savbench.supervise.outcome import FailureStreak, WorkerOutcome
+from savbench.supervise.ray_cluster import ExecutorError, Need
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from savbench.data.dataset import Split, Target
+    from savbench.plan.config import RunConfig
     from savbench.plan.job import Job
+    from savbench.results.run_folder import RunFolder
+    from savbench.supervise.interrupts import Interrupts
+    from savbench.supervise.ledger import Ledger
+    from savbench.supervise.progress import Progress
+    from savbench.supervise.ray_cluster import Cluster, Task
 
-INSTALL = "install it with scripts/setup.sh --ray (requirements-ray.txt)"
-PACKAGES = ("attention", "runners", "savbench")
-"""What a node needs of this repository to run a worker process."""
-POLL_S = 0.2
-GRACE_S = 60.0
-"""How long beyond the worker's own timeout a node may be silent: its task tells of a worker that hangs, unless the node itself is gone."""
-LOG_TAIL_BYTES = 1 << 16
-CONNECT_S = 10.0
-
-
-class ExecutorError(RuntimeError):
-    """The cluster cannot be used; the message says what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Need:
-    """What a task takes from a node for as long as it runs."""
-
-    cpus: int
-    gpus: int
-
-    def __str__(self) -> str:
-        return f"{self.cpus} CPU{'s' * (self.cpus > 1)}" + (f" and {self.gpus} GPU" if self.gpus else "")
-
-    def fits(self, resources: Mapping[str, float]) -> bool:
-        """Whether a node with these resources in all could run the task."""
-        return resources.get("CPU", 0) >= self.cpus and resources.get("GPU", 0) >= self.gpus
+LOSS_LIMIT = 3
+"""After so many tasks lost with an object under way, the object gets a row that says so."""
+UNBEGUN_LIMIT = 20
+"""After so many tasks in a row that were lost before they began, something is wrong with the cluster and not with an object."""
+LOOKAHEAD = 2
+"""Tasks handed to the cluster for each that it can run at once, so that a node never waits for the next one."""
 
 
-@dataclasses.dataclass(eq=False)
-class Task:
-    """A job that was handed to the cluster."""
+@dataclasses.dataclass
+class _Piece:
+    """The objects of one video under one arm that are to be run in one task."""
 
     job: Job
     need: Need
-    node: str = ""
-    """Name of the machine that runs it; empty until it runs."""
-    pid: int = 0
-    """Ray's process there, after which Ray names its logs."""
-    heard: float = 0.0
-    """When it last said something, on the clock of `time.monotonic`."""
-
-    @property
-    def where(self) -> str:
-        return f"process {self.pid} on {self.node}" if self.node else "a node that had not begun"
+    outcome: WorkerOutcome = dataclasses.field(default_factory=WorkerOutcome)
 
 
-class Cluster:
-    """A connection to a Ray cluster. Use as a context manager; leaving it ends the tasks that still run."""
+class RayExecutor:
+    """An executor, see `savbench.supervise.jobs.Executor`. The run folder is on this machine."""
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        config: RunConfig,
+        split: Split,
+        targets: Sequence[Target],
+        ledger: Ledger,
+        folder: RunFolder,
+        progress: Progress,
+        interrupts: Interrupts,
+    ) -> None:
         """
         Args:
-            address: as `ray.init` takes it, HOST:PORT or `auto`. None takes the environment's RAY_ADDRESS, else the cluster that runs on
-                this machine, else starts one here that ends with the run.
+            cluster: an open one.
 
         Raises:
-            ExecutorError: Ray is not installed, or the address is one of Ray Client's.
+            ExecutorError: no node can run a task.
         """
-        if address is not None and address.startswith("ray://"):
-            remedy = "run on a node of the cluster with --ray_address auto"
-            raise ExecutorError(f"--ray_address {address}: Ray Client cannot stream results; {remedy}")
+        self._cluster = cluster
+        self._config = config
+        self._split = split
+        self._targets = targets
+        self._ledger = ledger
+        self._folder = folder
+        self._progress = progress
+        self._interrupts = interrupts
+        self._has_gpus = cluster.has_gpus
+        self._losses: Counter[tuple[str, str, str]] = Counter()
+        self._unbegun = 0
+        """Tasks lost before they began since the last one that did."""
+        self._built: set[str] = set()
+        """Arms whose model some node has built."""
+        self._given_up: dict[str, tuple[str, str]] = {}
+        """Status and reason of arms of which nothing more is run."""
+        self._failures: defaultdict[str, FailureStreak] = defaultdict(FailureStreak)
+        """By arm."""
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """As `savbench.supervise.jobs.Executor.run`.
+
+        Raises:
+            ExecutorError: the cluster cannot be used any more; rows that have come are kept.
+        """
         try:
-            import ray
-        except ImportError as error:
-            raise ExecutorError(f"--executor ray: Ray is not installed ({error}); {INSTALL}") from error
-        self._ray = ray
-        self._address = address
-        self._live: dict[Any, Task] = {}
-        """Tasks by the generator of their events."""
+            self._run(jobs)
+        except ExecutorError:
+            self._ledger.settle()
+            raise
 
-    def __enter__(self) -> Cluster:
-        """
-        Raises:
-            ExecutorError: there is no cluster, or it cannot be joined.
-        """
-        if self._address is not None:
-            _require_reachable(self._address)
-        # What a benchmark does is its user's own; a cluster that someone else started keeps its own setting.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        with tempfile.TemporaryDirectory() as staged:
-            for package in PACKAGES:
-                shutil.copytree(ROOT / package, Path(staged) / package, ignore=shutil.ignore_patterns("__pycache__"))
-            try:
-                self._ray.init(
-                    self._address,
-                    runtime_env={"working_dir": staged},
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
-            except (ConnectionError, ValueError, RuntimeError, self._ray.exceptions.RayError) as error:
-                where = "here" if self._address is None else f"at {self._address}"
-                raise ExecutorError(f"--executor ray: no cluster {where} ({error}); look with `ray status`") from error
-        return self
+    def _run(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self._cluster.require(self._need(job))
+        arms = {arm.arm_id: arm for job in jobs for arm in job.arms}
+        done = [row for row in self._folder.done.values() if row.arm_id in arms]
+        label = next(iter(arms.values())).label if len(arms) == 1 else f"{len(arms)} arms"
+        self._progress.begin(f"{label} on Ray", len(self._targets) * len(arms), done, at_once=True)
+        work = video_work(self._split, self._targets, max_frames=self._config.max_frames, frame_stride=self._config.frame_stride)
+        waiting = deque(piece for job in jobs for piece in self._pieces(job, work))
+        live: dict[Task, _Piece] = {}
+        while waiting or live:
+            self._interrupts.check()
+            self._submit(waiting, live)
+            for task, event in self._cluster.events():
+                rest = self._take_of_task(event, task, live)
+                if rest is not None:
+                    waiting.appendleft(rest)
 
-    def __exit__(self, *_: object) -> None:
-        for events in self._live:
-            self._ray.cancel(events, force=True)
-        self._live.clear()
-        self._ray.shutdown()
+    def _need(self, job: Job) -> Need:
+        device, learned = job.config.device, RUNNERS[job.arm.model].is_learned
+        on_gpu = learned and (device == "cuda" or (device == "auto" and self._has_gpus))
+        return Need(job.config.cpus_per_task, int(on_gpu))
 
-    @property
-    def has_gpus(self) -> bool:
-        """Whether any node has a GPU."""
-        return any(resources.get("GPU", 0) for resources in self._nodes())
+    def _pieces(self, job: Job, work: Mapping[str, int]) -> list[_Piece]:
+        """A piece for each video, the longest first: the cluster is then done with all of them at about the same time."""
+        of_video: dict[str, list[tuple[str, str]]] = {}
+        for video, name in self._ledger.pending(job, self._targets):
+            of_video.setdefault(video, []).append((video, name))
+        return [
+            _Piece(dataclasses.replace(job, targets=tuple(of_video[video])), self._need(job))
+            for video in sorted(of_video, key=lambda video: -work[video])
+        ]
 
-    def describe(self) -> str:
-        """One line for people."""
-        nodes = self._nodes()
-        cpus, gpus = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
-        return f"{len(nodes)} node{'s' * (len(nodes) != 1)}, {cpus:.0f} CPUs, {gpus:.0f} GPUs"
-
-    def require(self, need: Need) -> None:
-        """
-        Raises:
-            ExecutorError: no node could ever run a task that needs this.
-        """
-        if not any(need.fits(resources) for resources in self._nodes()):
-            raise ExecutorError(f"--executor ray: no node has {need}, which a task takes; the cluster has {self.describe()}")
-
-    def slots(self, need: Need) -> int:
-        """How many such tasks the cluster can run at once."""
-        counts = (
-            min(int(resources.get(kind, 0) // per_task) for kind, per_task in (("CPU", need.cpus), ("GPU", need.gpus)) if per_task)
-            for resources in self._nodes()
-        )
-        return sum(counts)
-
-    def submit(self, job: Job, need: Need, command: Sequence[str]) -> Task:
-        """Hand a job to the cluster, which runs it once, as soon as a node is free.
-
-        Args:
-            command: of the worker process, without the interpreter, which is the node's own.
-        """
-        body = self._ray.remote(run_job).options(
-            name=f"{job.arm.arm_id} {job.targets[0][0]}",
-            num_cpus=need.cpus,
-            num_gpus=need.gpus,
-            num_returns="streaming",
-            max_retries=0,
-            # Beside others only where no node is idle: what runs on the same board slows what is measured.
-            scheduling_strategy="SPREAD",
-        )
-        task = Task(job, need, heard=time.monotonic())
-        self._live[body.remote(job, tuple(command), ROOT)] = task
-        return task
-
-    def events(self) -> Iterator[tuple[Task, dict[str, Any]]]:
-        """What has come from the tasks by now; waits a moment for the first.
-
-        Beside a worker's own events there are `started` (its task has a node), and as a task's last either `ended` (the worker's end, as
-        `WorkerProcess.wait` gives it, and the end of its log) or `lost` (status and reason: its node or Ray's process there is gone).
-
-        Raises:
-            ExecutorError: a node cannot run any task, or no node is left that could.
-        """
-        ready, _ = self._ray.wait(list(self._live), timeout=POLL_S) if self._live else ([], [])
-        for events in ready:
-            task = self._live[events]
-            event = self._next(events, task)
-            if event is None:
-                continue
-            task.heard = time.monotonic()
-            if event["event"] == "started":
-                task.node, task.pid = event["node"], event["pid"]
-            if event["event"] in ("ended", "lost"):
-                del self._live[events]
-            yield task, event
-        yield from self._silent()
-
-    def _next(self, events: Any, task: Task) -> dict[str, Any] | None:
-        ray = self._ray
-        try:
-            event: dict[str, Any] = ray.get(next(events))
-        except StopIteration:  # only after the last event, which took the task out
-            raise ExecutorError(f"the task of {task.job.targets[0][0]} ended without a word; see the cluster's logs") from None
-        except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError) as error:
-            return {"event": "lost", "status": "killed", "error": f"{task.where} was lost ({_first_sentence(error)})"}
-        except ray.exceptions.OutOfMemoryError as error:
-            return {"event": "lost", "status": "oom", "error": f"Ray ended the task for want of memory ({_first_sentence(error)})"}
-        except ray.exceptions.RayError as error:
-            raise ExecutorError(f"--executor ray: {task.where} cannot run tasks: {error}") from error
-        if event["event"] == "unfit":
-            raise ExecutorError(f"--executor ray: {event['error']}")
-        return event
-
-    def _silent(self) -> Iterator[tuple[Task, dict[str, Any]]]:
-        now = time.monotonic()
-        for events, task in list(self._live.items()):
-            limit_s = task.job.config.timeout_s + (GRACE_S if task.node else 0)
-            if now - task.heard < limit_s:
-                continue
-            if task.node:
-                self._ray.cancel(events, force=True)
-                del self._live[events]
-                yield task, {"event": "lost", "status": "killed", "error": f"{task.where} has been silent for {limit_s:g} s"}
+    def _submit(self, waiting: deque[_Piece], live: dict[Task, _Piece]) -> None:
+        while waiting:
+            piece = waiting[0]
+            given_up = self._given_up.get(piece.job.arm.arm_id)
+            if given_up is None:
+                same_need = sum(other.need == piece.need for other in live.values())
+                if same_need >= max(1, LOOKAHEAD * self._cluster.slots(piece.need)):
+                    return
+                command = worker_process.WORKER_COMMAND[1:]
+                live[self._cluster.submit(piece.job, piece.need, command)] = piece
             else:
-                self.require(task.need)  # waiting for others to finish is no fault
-                task.heard = now
+                self._ledger.fail(piece.job, piece.job.targets, piece.outcome, *given_up)
+            waiting.popleft()
 
-    def _nodes(self) -> list[dict[str, float]]:
-        """Resources of every node that is alive."""
-        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+    def _take_of_task(self, event: dict[str, Any], task: Task, live: dict[Task, _Piece]) -> _Piece | None:
+        """Take an event of a task. Returns what is to run again where the task has ended before its work was done."""
+        piece = live[task]
+        job, outcome = piece.job, piece.outcome
+        match event["event"]:
+            case "started":
+                self._unbegun = 0
+                outcome.node = task.node
+            case "lost":
+                del live[task]
+                return self._after_loss(piece, event["status"], event["error"], begun=bool(task.node))
+            case "ended":
+                del live[task]
+                self._write_log(job, task.node, event["log"])
+                return self._after_end(piece, event["death"])
+            case name:
+                if name == "built":
+                    self._built.add(job.arm.arm_id)
+                self._ledger.take(event, job, outcome)
+        return None
 
+    def _after_end(self, piece: _Piece, ended: tuple[str, str] | None) -> _Piece | None:
+        job, outcome = piece.job, piece.outcome
+        outcome.end(ended, len(job.targets))
+        arm_id, keys = job.arm.arm_id, job.targets[outcome.finished :]
+        if outcome.death is None:
+            if outcome.finished:
+                self._failures.pop(arm_id, None)
+            return None
+        status, reason = outcome.death
+        if outcome.facts is None:
+            given_up = status, f"the model could not be built: {reason}"
+            if arm_id not in self._built:
+                # what no node has built yet, the next one will not either; where one has, this node is to blame
+                self._given_up[arm_id] = given_up
+            self._ledger.fail(job, keys, outcome, *given_up)
+            return None
+        failed = outcome.under_way or keys[:1]
+        self._ledger.fail(job, failed, outcome, status, reason)
+        failures = self._failures[arm_id]
+        failures.add(reason, finished=outcome.finished)
+        if failures.is_long:
+            self._given_up[arm_id] = "skipped", f"given up after {failures.count} objects in a row failed with: {reason}"
+        rest = keys[len(failed) :]
+        return _Piece(dataclasses.replace(job, targets=rest), piece.need) if rest else None
 
-def _require_reachable(address: str) -> None:
-    """Ray itself tries for minutes before it gives up."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal():
-        return  # `auto` and the like
-    try:
-        socket.create_connection((host, int(port)), CONNECT_S).close()
-    except (OSError, OverflowError) as error:
-        raise ExecutorError(
-            f"--ray_address {address}: nothing answers there ({error}); `ray status` on a node tells the address"
-        ) from error
+    def _after_loss(self, piece: _Piece, status: str, reason: str, *, begun: bool) -> _Piece | None:
+        job, outcome = piece.job, piece.outcome
+        if not begun:
+            self._unbegun += 1
+            if self._unbegun >= UNBEGUN_LIMIT:
+                said = f"{self._unbegun} tasks in a row were lost before they began; see Ray's logs"
+                raise ExecutorError(f"--executor ray: {said} ({reason})")
+            return _Piece(job, piece.need)
+        self._ledger.settle()  # rows that have come count as done
+        keys = [key for key in job.targets if self._ledger.missing(job, key)]
+        for key in [key for key in outcome.under_way or keys[:1] if key in keys]:
+            lost = (job.arm.arm_id, *key)
+            self._losses[lost] += 1
+            if (count := self._losses[lost]) >= LOSS_LIMIT:
+                said = f"{reason}, as in {count - 1} tasks before; Ray's logs there may tell why"
+                self._ledger.fail(job, [key], outcome, status, said)
+                keys.remove(key)
+        self._progress.say(f"{reason}; {len(keys)} objects of {job.targets[0][0]} run again" if keys else reason)
+        return _Piece(dataclasses.replace(job, targets=tuple(keys)), piece.need) if keys else None
 
-
-def run_job(job: Job, command: Sequence[str], root: Path) -> Iterator[dict[str, Any]]:
-    """On the node: run a worker process and pass on its events; see `Cluster.events` for the others.
-
-    Args:
-        root: of the repository on the machine that the job comes from; weights that are part of its packages have come along.
-    """
-    node = socket.gethostname()
-    if job.weights is not None and any(job.weights.is_relative_to(root / package) for package in PACKAGES):
-        job = dataclasses.replace(job, weights=ROOT / job.weights.relative_to(root))
-    needed = (job.config.split_dir, job.weights, job.source_dir)
-    missing = [str(path) for path in needed if path is not None and not path.exists()]
-    if missing:
-        remedy = "split, weights and checkouts lie under the same path on every node"
-        yield {"event": "unfit", "error": f"{node} has no {' and no '.join(missing)}; {remedy}"}
-        return
-    yield {"event": "started", "node": node, "pid": os.getpid()}
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "worker.log"
-        worker = WorkerProcess(job, log, (sys.executable, *command))
-        try:
-            # Ray drives generators by `send`, which `yield from` would hand on to iterators that have none.
-            for event in worker.events(job.config.timeout_s, lambda: False):  # noqa: UP028
-                yield event
-            death = worker.wait()
-        except WorkerTimeoutError as error:
-            worker.kill(dump_stack=True)
-            death = "timeout", str(error)
-        finally:
-            worker.close()
-        yield {"event": "ended", "death": death, "log": _tail(log)}
-
-
-def _tail(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
-        return file.read().decode(errors="replace")
-
-
-def _first_sentence(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+    def _write_log(self, job: Job, node: str, text: str) -> None:
+        if text:
+            path = self._folder.path / "logs" / f"{job.arm.arm_id}.log"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as log:
+                log.write(f"== {job.targets[0][0]} on {node}\n{text}\n")

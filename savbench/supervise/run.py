@@ -1,31 +1,40 @@
-"""The whole run: settings to arms and targets, workers to rows, rows to the closing table."""
+"""The whole run: settings to jobs, jobs to rows, rows to the closing table."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from runners import RUNNERS
 from savbench.board.power.base import PowerError
 from savbench.board.watch import BoardWatch
 from savbench.data.dataset import open_split
 from savbench.finish.overlay import require_encoder
-from savbench.plan.arms import Arm, plan_arms
-from savbench.plan.config import RunConfig
 from savbench.plan.shards import take_shard
-from savbench.plan.weights import find_weights
+from savbench.results.environment import benchmark_version
 from savbench.results.run_folder import RunFolder, choose_out_dir
 from savbench.results.sustained import SUSTAINED, course_table, statement
-from savbench.results.table import closing_table, told_of_sharing, unfit_to_compare
+from savbench.results.table import closing_table, invalid_rows_line, shared_sessions_line
 from savbench.supervise.finisher_process import FinisherProcess
-from savbench.supervise.local_supervisor import LocalSupervisor
-from savbench.supervise.progress import Progress
-from savbench.supervise.ray_executor import Cluster
-from savbench.supervise.ray_supervisor import RaySupervisor
-from savbench.supervise.supervisor import PlannedArm
+from savbench.supervise.interrupts import EXIT_INTERRUPTED, Interrupts, StopRequestedError
+from savbench.supervise.invocation import Invocation
+from savbench.supervise.jobs import make_jobs, plan
+from savbench.supervise.ledger import Ledger
+from savbench.supervise.local_executor import LocalExecutor
+from savbench.supervise.ray_cluster import Cluster
+from savbench.supervise.ray_executor import RayExecutor
 
-EXIT_OK, EXIT_FAILED_ROWS, EXIT_INTERRUPTED = 0, 1, 130
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from savbench.data.dataset import Split, Target
+    from savbench.plan.arms import Arm
+    from savbench.plan.config import RunConfig
+    from savbench.plan.job import Job
+    from savbench.supervise.jobs import Executor
+    from savbench.supervise.progress import Progress
+
+EXIT_OK, EXIT_FAILED_ROWS = 0, 1
 
 
 def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_failed: bool = False) -> int:
@@ -40,73 +49,101 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
         ConfigError, DatasetError: the arguments or the split cannot be used; nothing was started.
         OverlayError: overlays were asked for and cannot be written here.
         ExecutorError: the cluster that --executor ray needs cannot be used, or cannot any more.
+        FinisherError: rows cannot be scored any more.
         PowerError: the source that --power names cannot be read; with --strict also: there is none, or it says that no row could be valid.
         RunFolderError, ResultsError: the folder cannot be used or written.
     """
     split = open_split(config.split_dir, config.split_name)
-    planned = [_plan(config, arm) for arm in plan_arms(config, split.name)]
+    planned = plan(config, split.name)
+    arms = [one.arm for one in planned]
     if config.save_overlays:
         require_encoder()
+    targets = _targets(config, split)
+    out_dir, is_resumed = (config.out_dir, False) if config.out_dir is not None else choose_out_dir(config)
+    config = dataclasses.replace(config, out_dir=out_dir.absolute())
+    interrupts = Interrupts()
+    try:
+        with contextlib.ExitStack() as stack:
+            cluster = None
+            if config.executor == "ray":
+                config = dataclasses.replace(config, power="none")
+                cluster = stack.enter_context(Cluster(config.ray_address))
+                progress.say(f"Ray: {cluster.describe()}; power is not read, because it is measured on other machines")
+            board = stack.enter_context(BoardWatch(config))
+            folder = stack.enter_context(RunFolder(out_dir, config, split.name))
+            finisher = stack.enter_context(FinisherProcess(config, split.name, out_dir / "logs" / "finisher.log"))
+            if retry_failed and (dropped := folder.forget(lambda row: row.status != "ok")):
+                progress.say(f"running {dropped} failed objects again")
+            if folder.done or is_resumed:
+                progress.say(f"going on with the run in {out_dir}: {len(folder.done)} rows are there")
+            board.record_into(folder.path)
+            if cluster is None:
+                progress.say(board.why)
+            if config.strict and (reason := board.why_no_valid_row()):
+                raise PowerError(f"--strict would refuse every row: {reason}")
+            ledger = Ledger(folder, finisher, board, progress, Invocation(folder, argv, config), interrupts)
+            executor: Executor
+            if cluster is None:
+                executor = LocalExecutor(config, split, targets, ledger, folder, board, progress, interrupts)
+            else:
+                executor = RayExecutor(cluster, config, split, targets, ledger, folder, progress, interrupts)
+            version, objects = benchmark_version(), len(targets)
+            jobs = make_jobs(planned, config, split_name=split.name, run_id=folder.run_id, benchmark_version=version, objects=objects)
+            is_interrupted = _execute(executor, jobs, ledger, progress, interrupts)
+            is_all_ok = _conclude(config, arms, targets, folder, progress)
+            if not is_interrupted:
+                return EXIT_OK if is_all_ok else EXIT_FAILED_ROWS
+    except KeyboardInterrupt:
+        pass  # outside of the jobs, or in the middle of something that hung
+    progress.say("interrupted; the same command goes on where it stopped")
+    return EXIT_INTERRUPTED
+
+
+def _targets(config: RunConfig, split: Split) -> list[Target]:
+    """What the settings choose of the split, in the order to run it."""
     targets = split.select(
         limit_videos=config.limit_videos, limit_objects=config.limit_objects, shuffle=config.shuffle_videos, seed=config.seed
     )
-    if config.shard is not None:
-        targets = take_shard(split, targets, config.shard, max_frames=config.max_frames, frame_stride=config.frame_stride)
-    out_dir, resumed = (config.out_dir, False) if config.out_dir is not None else choose_out_dir(config)
-    config = dataclasses.replace(config, out_dir=out_dir.absolute())
-    finisher = FinisherProcess(config, split.name, out_dir / "logs" / "finisher.log")
-    with contextlib.ExitStack() as stack:
-        cluster = None
-        if config.executor == "ray":
-            config = dataclasses.replace(config, power="none")
-            cluster = stack.enter_context(Cluster(config.ray_address))
-            progress.say(f"Ray: {cluster.describe()}; power is not read, for the boards are not here")
-        board = stack.enter_context(BoardWatch(config))
-        folder = stack.enter_context(RunFolder(out_dir, config, split.name))
-        stack.enter_context(finisher)
-        if retry_failed and (dropped := folder.forget(lambda row: row.status != "ok")):
-            progress.say(f"running {dropped} failed objects again")
-        if folder.done or resumed:
-            progress.say(f"going on with the run in {out_dir}: {len(folder.done)} rows are there")
-        board.record_into(folder.path)
-        if cluster is None:
-            progress.say(board.why)
-        if config.strict and (unfit := board.unfit()):
-            raise PowerError(f"--strict would refuse every row: {unfit}")
-        about_run = (config, folder, split.name, targets, progress, argv, board, finisher)
-        supervisor = LocalSupervisor(*about_run) if cluster is None else RaySupervisor(*about_run, cluster=cluster)
-        interrupted = supervisor.run(planned)
-        arm_ids = {plan.arm.arm_id for plan in planned}
-        keys = {(target.video, target.object) for target in targets}  # the folder may hold other shards too
-        rows = [row for row in folder.done.values() if row.arm_id in arm_ids and (row.video, row.object) in keys]
-        wanted = len(planned) * len(targets)
-        folder.mark(complete=len(rows) >= wanted)
-        progress.say(closing_table([plan.arm for plan in planned], rows, folder.latencies()))
-        for remark in filter(None, (told_of_sharing(rows), unfit_to_compare(rows))):
-            progress.say(remark)
-        progress.say(f"{len(rows)} of {wanted} rows in {out_dir / 'summary.csv'}")
-        if config.sustained_minutes is not None:
-            _show_courses(planned, folder, progress)
-        if interrupted:
-            progress.say("interrupted; the same command goes on where it stopped")
-            return EXIT_INTERRUPTED
-        return EXIT_OK if all(row.status == "ok" for row in rows) else EXIT_FAILED_ROWS
+    if config.shard is None:
+        return targets
+    return take_shard(split, targets, config.shard, max_frames=config.max_frames, frame_stride=config.frame_stride)
 
 
-def _show_courses(planned: Sequence[PlannedArm], folder: RunFolder, progress: Progress) -> None:
+def _execute(executor: Executor, jobs: Sequence[Job], ledger: Ledger, progress: Progress, interrupts: Interrupts) -> bool:
+    """Run all jobs. Returns whether the user ended the run early."""
+    with interrupts:
+        try:
+            executor.run(jobs)
+            ledger.settle()
+        except StopRequestedError:
+            ledger.close()
+            return True
+        finally:
+            progress.close()
+    return False
+
+
+def _conclude(config: RunConfig, arms: Sequence[Arm], targets: Sequence[Target], folder: RunFolder, progress: Progress) -> bool:
+    """Say what is there. Returns whether all rows are ok, as far as they are there."""
+    arm_ids = {arm.arm_id for arm in arms}
+    keys = {(target.video, target.object) for target in targets}  # the folder may hold other shards too
+    rows = [row for row in folder.done.values() if row.arm_id in arm_ids and (row.video, row.object) in keys]
+    wanted = len(arms) * len(targets)
+    folder.mark(complete=len(rows) >= wanted)
+    progress.say(closing_table(arms, rows, folder.latencies()))
+    for remark in filter(None, (shared_sessions_line(rows), invalid_rows_line(rows))):
+        progress.say(remark)
+    progress.say(f"{len(rows)} of {wanted} rows in {folder.path / 'summary.csv'}")
+    if config.sustained_minutes is not None:
+        _show_courses(arms, folder, progress)
+    return all(row.status == "ok" for row in rows)
+
+
+def _show_courses(arms: Sequence[Arm], folder: RunFolder, progress: Progress) -> None:
     """How FPS, power and temperature went, and where they ended."""
-    for arm in (plan.arm for plan in planned):
+    for arm in arms:
         course = folder.courses.get(arm.arm_id, [])
         if course:
             progress.say(f"\n{arm.label}\n{course_table(course)}")
         progress.say(statement(arm.label, course))
     progress.say(f"every run in {folder.path / SUSTAINED}")
-
-
-def _plan(config: RunConfig, arm: Arm) -> PlannedArm:
-    """Find the files an arm runs from, before anything is loaded."""
-    spec = RUNNERS[arm.model]
-    weights = None
-    if spec.checkpoint is not None and not config.random_weights:
-        weights = find_weights(spec.checkpoint, arm.model, config.weights_dirs)
-    return PlannedArm(arm, weights, {"sam2": config.sam2_dir, "edgetam": config.edgetam_dir}.get(spec.family))

@@ -15,19 +15,23 @@ from typing import IO, TYPE_CHECKING, Any
 
 from savbench.board.cgroup import OomKills
 from savbench.measure.failures import status_of_exit
+from savbench.supervise.child import POLL_S, start_child, write_some
+from savbench.supervise.interrupts import StopRequestedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from savbench.plan.job import Job
 
-ROOT = Path(__file__).resolve().parents[2]
 WORKER_COMMAND = [sys.executable, "-m", "savbench.measure.worker"]
-POLL_S = 0.2
 OOM_SCORE_ADJ = 500
 """Added to the worker's points when the kernel chooses whom to kill, where 1000 are all of the memory; see `man 5 proc`."""
 DUMP_S = 2.0
 """How long a hanging worker gets to write its stack into the log."""
+KILL_S = 30.0
+"""How long a killed worker may take to give its memory back, which the next one needs."""
+STOP_S = 0.5
+"""The same where the user ended the run, and nothing follows."""
 
 
 class WorkerTimeoutError(Exception):
@@ -35,41 +39,6 @@ class WorkerTimeoutError(Exception):
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"no progress for {timeout_s:g} s (--timeout); the log has the stack where it hung")
-
-
-class StopRequestedError(Exception):
-    """The user wants the run to end."""
-
-
-def start_child(command: Sequence[str], log: IO[bytes], *, own_group: bool) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a child process that takes its job on standard input and tells events on a pipe of its own, whose number is `--events`.
-
-    Args:
-        log: what the child prints goes there.
-        own_group: lead a process group, so that Ctrl-C on the terminal does not reach the child.
-
-    Returns:
-        The child and the reading end of its events.
-    """
-    reading, writing = os.pipe()
-    try:
-        child = subprocess.Popen(
-            [*command, "--events", str(writing)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            cwd=ROOT,
-            # progress bars of libraries would fill the log
-            env={**os.environ, "TQDM_DISABLE": "1"},
-            pass_fds=(writing,),
-            start_new_session=own_group,
-        )
-    except BaseException:
-        os.close(reading)
-        raise
-    finally:
-        os.close(writing)
-    return child, reading
 
 
 class WorkerProcess:
@@ -88,27 +57,30 @@ class WorkerProcess:
         with contextlib.suppress(OSError):
             # where memory runs out the kernel is to take the worker, which costs an object, and not the supervisor or the desktop
             Path(f"/proc/{self._child.pid}/oom_score_adj").write_text(str(OOM_SCORE_ADJ), encoding="ascii")
+        self._is_killed = False
         self._events = os.fdopen(reading, "rb", buffering=0)
-        with contextlib.suppress(BrokenPipeError):  # a child that died at once is noticed by its missing events
-            assert self._child.stdin is not None
-            self._child.stdin.write(job.to_line().encode())
-            self._child.stdin.flush()
+        self._unsent = memoryview(job.to_line().encode())
 
     def events(self, timeout_s: float, stop_requested: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         """The worker's events until it ends.
 
         Raises:
             WorkerTimeoutError: nothing came for `timeout_s` seconds.
-            StopRequestedError: `stop_requested` says so.
+            StopRequestedError: `stop_requested` says so; the worker is ended.
         """
         pending = b""
         last = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(self._events, selectors.EVENT_READ)
+            selector.register(self._stdin, selectors.EVENT_WRITE)
             while True:
                 if stop_requested():
+                    self.kill(patience_s=STOP_S)
                     raise StopRequestedError
-                if not selector.select(POLL_S):
+                ready = {key.fileobj for key, _ in selector.select(POLL_S)}
+                if self._stdin in ready and not self._send_job():
+                    selector.unregister(self._stdin)
+                if self._events not in ready:
                     if time.monotonic() - last > timeout_s:
                         raise WorkerTimeoutError(timeout_s)
                     continue
@@ -119,15 +91,39 @@ class WorkerProcess:
                 *lines, pending = (pending + data).split(b"\n")
                 yield from map(json.loads, lines)
 
+    def _send_job(self) -> memoryview:
+        """Send as much of the job as the worker takes now. Returns what is left."""
+        try:
+            self._unsent = write_some(self._stdin, self._unsent)
+        except BrokenPipeError:  # a worker that died at once is noticed by its missing events
+            self._unsent = memoryview(b"")
+        return self._unsent
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._child.stdin is not None  # it was started with a pipe
+        return self._child.stdin
+
     def wait(self) -> tuple[str, str] | None:
         """Wait for a worker whose events have ended. Returns status and message where it did not end well."""
-        return_code = self._child.wait()
+        try:
+            return_code = self._child.wait(KILL_S)
+        except subprocess.TimeoutExpired:
+            return "error", f"the worker closed its events and did not end within {KILL_S:g} s"
         if return_code == 0:
             return None
         return status_of_exit(return_code, self._oom_kills.risen())
 
-    def kill(self, *, dump_stack: bool = False) -> None:
-        """End the worker now; with `dump_stack` it first writes where it hangs into the log."""
+    def kill(self, *, dump_stack: bool = False, patience_s: float = KILL_S) -> None:
+        """End the worker now.
+
+        Args:
+            dump_stack: let it write first where it hangs into the log.
+            patience_s: how long to wait until it is gone. A process that hangs in a driver or on a disk may not go.
+        """
+        if self._is_killed:
+            return
+        self._is_killed = True
         if self._child.poll() is None and dump_stack:
             with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 self._child.send_signal(signal.SIGABRT)
@@ -135,12 +131,11 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             # its data loaders and compilers too
             os.killpg(self._child.pid, signal.SIGKILL)
-        self._child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(patience_s)
 
     def close(self) -> None:
         """Free the pipes; the worker is ended if it still runs."""
         self.kill()
         self._events.close()
-        if self._child.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._child.stdin.close()
+        self._stdin.close()

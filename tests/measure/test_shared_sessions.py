@@ -17,8 +17,8 @@ from savbench.plan.arms import plan_arms
 from savbench.plan.config import RunConfig
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
+from savbench.supervise import jobs, worker_process
 from savbench.supervise import run as runs
-from savbench.supervise import supervisor, worker_process
 from savbench.supervise.progress import Progress
 
 
@@ -104,7 +104,7 @@ def test_arms_that_differ_in_more_than_the_prompt_stay_apart(tmp_path: Path) -> 
     config = RunConfig(
         split_dir=tmp_path, models=("sam2_tiny_points", "sam2_tiny_mask"), autocast_dtypes=("float32", "bfloat16"), share_prompts=True
     )
-    planned = [supervisor.PlannedArm(arm, None, None) for arm in plan_arms(config, "val")]
-    groups = [[plan.arm for plan in group] for group in supervisor._sharing(planned)]
+    planned = [jobs.PlannedArm(arm, None, None) for arm in plan_arms(config, "val")]
+    groups = [[plan.arm for plan in group] for group in jobs._sharing(planned)]
     assert [[arm.prompt for arm in group] for group in groups] == [["points", "mask"]] * 2
     assert {len({replace(arm, prompt="", arm_id="") for arm in group}) for group in groups} == {1}

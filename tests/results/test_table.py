@@ -6,7 +6,7 @@ from pathlib import Path
 from savbench.plan.arms import Arm, plan_arms
 from savbench.plan.config import RunConfig
 from savbench.results.rows import SummaryRow
-from savbench.results.table import closing_table, told_of_sharing, unfit_to_compare
+from savbench.results.table import closing_table, invalid_rows_line, shared_sessions_line
 from savbench.supervise.progress import Progress
 
 
@@ -74,7 +74,7 @@ def test_plain_lines_say_what_came_of_each_object() -> None:
     static, _ = arms()
     stream = io.StringIO()
     progress = Progress(stream, stream)
-    progress.begin_arm(static, 3, [row(static, "before")])
+    progress.begin(static.label, 3, [row(static, "before")])
     progress.begin_object("a", "000")
     progress.advance(1, 9)
     progress.end_object(row(static, "a", fps=12.345, JandF=0.5))
@@ -96,7 +96,7 @@ def test_a_terminal_gets_a_bar_with_the_running_means() -> None:
     static, _ = arms()
     stream = Terminal()
     progress = Progress(stream, stream)
-    progress.begin_arm(static, 2, [])
+    progress.begin(static.label, 2, [])
     progress.begin_object("a", "000")
     progress.end_object(row(static, "a", latency_ms=10.0, frames=30, JandF=0.25))
     progress.begin_object("b", "001")
@@ -111,16 +111,16 @@ def test_a_terminal_gets_a_bar_with_the_running_means() -> None:
 def test_rows_that_are_not_valid_are_counted_by_reason() -> None:
     arm = arms()[0]
     rows = [row(arm, "a", validity="ok"), row(arm, "b"), row(arm, "c", validity="x", status="error")]
-    assert unfit_to_compare(rows) == ""
+    assert invalid_rows_line(rows) == ""
     rows += [row(arm, "d", validity="throttled (sw_thermal); hot at the start (71 C)"), row(arm, "e", validity="hot at the start (80 C)")]
-    assert unfit_to_compare(rows) == (
+    assert invalid_rows_line(rows) == (
         "times of 2 of 5 rows cannot be compared with others' (column validity): hot at the start 2, throttled 1"
     )
 
 
 def test_shared_sessions_are_told() -> None:
     arm = arms()[0]
-    assert told_of_sharing([row(arm, "a")]) == ""
-    told = told_of_sharing([row(arm, "a"), row(arm, "b", session_latency_ms=30.0), row(arm, "c", session_latency_ms=50.0)])
+    assert shared_sessions_line([row(arm, "a")]) == ""
+    told = shared_sessions_line([row(arm, "a"), row(arm, "b", session_latency_ms=30.0), row(arm, "c", session_latency_ms=50.0)])
     assert told.startswith("2 of 3 rows come of shared sessions")
     assert "takes 40.0 ms on average" in told

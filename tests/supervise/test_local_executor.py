@@ -21,7 +21,7 @@ from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
 from savbench.results.sustained import STEADY, TIME_IS_UP, SustainedRow
 from savbench.results.telemetry import TelemetryRow
-from savbench.supervise import local_supervisor, worker_process
+from savbench.supervise import local_executor, worker_process
 from savbench.supervise import run as runs
 
 
@@ -35,7 +35,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> WatchedBoard:
         (board, "SETTLE_S", 0.0),
         (board, "IDLE_S", 0.1),
         (cooling, "STEP_S", 0.02),
-        (local_supervisor, "STRICT_PAUSE_S", 0.0),
+        (local_executor, "STRICT_PAUSE_S", 0.0),
         # the machine that the tests run on may be busy
         (validity, "MAX_BACKGROUND_CPUS", float("inf")),
     ):

@@ -1,0 +1,77 @@
+"""Ctrl-C and SIGTERM during a run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+EXIT_INTERRUPTED = 130
+NOTICE_S = 1.0
+"""How long the main thread may hang after the first signal before it is interrupted in what it does."""
+LEAVE_S = 1.0
+"""How long the process may take to clean up after the second signal."""
+
+
+class StopRequestedError(Exception):
+    """The user wants the run to end."""
+
+
+class Interrupts:
+    """Use as a context manager in the main thread.
+
+    The first signal asks for an orderly end: whoever waits polls `requested`. A main thread that does not poll within `NOTICE_S`, because
+    it hangs in a pipe or on a disk, is interrupted by KeyboardInterrupt. The second signal raises KeyboardInterrupt at once, and ends the
+    process after `LEAVE_S` whatever hangs. A run's folder survives both: what was half written is taken back by the next command.
+    """
+
+    def __init__(self) -> None:
+        self._is_requested = False
+        self._noticed = threading.Event()
+        """The main thread knows of the request, or has left."""
+
+    def __enter__(self) -> Interrupts:
+        self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._noticed.set()
+
+    def requested(self) -> bool:
+        """Whether the user wants the run to end. For the main thread alone, which thereby shows that it does not hang."""
+        if self._is_requested:
+            self._noticed.set()
+        return self._is_requested
+
+    def check(self) -> None:
+        """
+        Raises:
+            StopRequestedError: the user wants the run to end.
+        """
+        if self.requested():
+            raise StopRequestedError
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        if self._is_requested:
+            threading.Thread(target=_leave, name="leave", daemon=True).start()
+            raise KeyboardInterrupt
+        self._is_requested = True
+        threading.Thread(target=self._interrupt_if_hanging, name="interrupt", daemon=True).start()
+
+    def _interrupt_if_hanging(self) -> None:
+        if not self._noticed.wait(NOTICE_S):
+            main_thread = threading.main_thread().ident
+            assert main_thread is not None  # it has been started
+            signal.pthread_kill(main_thread, signal.SIGINT)
+
+
+def _leave() -> None:
+    time.sleep(LEAVE_S)
+    os._exit(EXIT_INTERRUPTED)

@@ -1,0 +1,181 @@
+"""Where every row of a run is kept: events of workers and failures come in, finished rows go to the disk and to the screen.
+
+The process that keeps it never imports torch, so that nothing that can go wrong with a model or a GPU takes it down. A worker that dies
+costs the objects that it was on: they get rows with the status and the reason. Where workers run is an executor's concern
+(`savbench.supervise.local_executor`, `savbench.supervise.ray_executor`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from savbench.measure.failures import memory_hint
+from savbench.results.delivery import Delivery, ModelFacts, blank_row
+from savbench.results.rows import without_figures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from savbench.board.watch import BoardWatch
+    from savbench.data.dataset import Target
+    from savbench.finish.finisher import Finished
+    from savbench.plan.arms import Arm
+    from savbench.plan.job import Job
+    from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+    from savbench.results.run_folder import RunFolder
+    from savbench.supervise.finisher_process import FinisherProcess
+    from savbench.supervise.interrupts import Interrupts
+    from savbench.supervise.invocation import Invocation
+    from savbench.supervise.outcome import Key, WorkerOutcome
+    from savbench.supervise.progress import Progress
+
+LAST_ROWS_S = 1.5
+"""After an interrupt: how long to wait for the next row that is being scored."""
+
+
+class Ledger:
+    """Takes what workers say, has rows scored, makes them durable and shows them."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        finisher: FinisherProcess,
+        board: BoardWatch,
+        progress: Progress,
+        invocation: Invocation,
+        interrupts: Interrupts,
+    ) -> None:
+        self._folder = folder
+        self._finisher = finisher
+        self._board = board
+        self._progress = progress
+        self._invocation = invocation
+        self._interrupts = interrupts
+
+    def missing(self, job: Job, key: Key) -> list[Arm]:
+        """Arms of the job under which the object has no row."""
+        return [arm for arm in job.arms if (arm.arm_id, *key) not in self._folder.done]
+
+    def pending(self, job: Job, targets: Sequence[Target]) -> list[Key]:
+        """The objects that have no row yet; those that cannot be run get theirs here."""
+        pending = [target for target in targets if self.missing(job, (target.video, target.object))]
+        if any(target.defect is not None for target in pending):
+            self.settle()
+        for target in pending:
+            if target.defect is not None:
+                self._keep_failed(job, (target.video, target.object), {}, "error", target.defect)
+        return [(target.video, target.object) for target in pending if target.defect is None]
+
+    def take(
+        self, event: dict[str, Any], job: Job, outcome: WorkerOutcome, accepts: Callable[[Delivery], bool] = lambda delivery: True
+    ) -> None:
+        """Take an event of a worker process, see `savbench.results.delivery.EventName`.
+
+        Args:
+            outcome: of that process; changed by the event.
+            accepts: whether a row that is ok is to be scored and kept.
+
+        Raises:
+            RunFolderError: the disk is full or gone.
+        """
+        match event["event"]:
+            case "built":
+                outcome.facts = ModelFacts(**event["facts"])
+                self._invocation.add_worker(job.arm.arm_id, outcome.node, event["environment"])
+            case "begun":
+                outcome.under_way, outcome.last_frame = [(video, name) for video, name in event["targets"]], None
+                self._progress.begin_object(*outcome.under_way[0])
+            case "progress":
+                outcome.last_frame = event["frame"]
+                self._progress.advance(event["done"], event["total"])
+            case "phase":
+                self._board.mark(event["phase"], event["t_s"], job.arm.arm_id, *(outcome.under_way or [("", "")])[0])
+            case "row":
+                self._take_row(event, job, outcome, accepts)
+            case "done":
+                outcome.finished += event["targets"]
+                outcome.under_way, outcome.last_frame = [], None
+            case "refused":
+                outcome.refused, outcome.forecast = event["error"], event["columns"]
+            case "failed":
+                outcome.death = event["status"], event["error"]
+        self._keep_all(self._finisher.collect())
+
+    def fail(self, job: Job, keys: Sequence[Key], outcome: WorkerOutcome, status: str, reason: str, **columns: Any) -> None:
+        """Give objects that failed their rows, under all arms of the job that have none for them.
+
+        Args:
+            columns: of the rows, beside those that the outcome knows.
+
+        Raises:
+            StopRequestedError: the user ended the run while rows before were being scored; the objects run again.
+        """
+        if status == "oom":
+            reason = f"{reason}; {memory_hint_for(job)}"
+        self.settle()  # of a shared session some rows may have come, and be on their way
+        for key in keys:
+            at = {"failed_at_frame": outcome.last_frame} if key in outcome.under_way else {}
+            self._keep_failed(job, key, {**outcome.columns, **at, **columns}, status, reason)
+
+    def settle(self) -> None:
+        """Wait until every row that is on its way is scored and kept.
+
+        Raises:
+            StopRequestedError: the user ended the run meanwhile.
+        """
+        self._keep_all(self._finisher.collect(wait=True, give_up=self._interrupts.requested))
+        self._interrupts.check()
+
+    def close(self) -> None:
+        """After an interrupt: keep rows that are on their way as long as one comes every `LAST_ROWS_S`; the others run again."""
+        if waiting := self._finisher.waiting:
+            self._progress.say(f"interrupted; waiting for up to {waiting} rows to be scored, Ctrl-C again ends at once")
+        while self._finisher.waiting:
+            is_over = partial(_is_past, time.monotonic() + LAST_ROWS_S)
+            rows = list(itertools.islice(self._finisher.collect(wait=True, give_up=is_over), 1))
+            if not rows:
+                return
+            self._keep_all(rows)
+
+    def _take_row(self, event: dict[str, Any], job: Job, outcome: WorkerOutcome, accepts: Callable[[Delivery], bool]) -> None:
+        delivery = Delivery.from_event(event)
+        row = delivery.row
+        row.node = outcome.node
+        # a shared session that was cut off after this row runs again, and so does everything with --sustained
+        is_new = row.key not in self._folder.done
+        if row.status != "ok":
+            if is_new:
+                self.settle()  # rows stay in the order in which the objects ran
+                self._keep(row, delivery.frames)
+            return
+        self._board.add_to(row, delivery.spans, idle_of=job.arm.arm_id)
+        if accepts(delivery) and is_new:
+            arm = next(arm for arm in job.arms if arm.arm_id == row.arm_id)
+            self._finisher.submit(arm, delivery, event, self._interrupts.requested)
+
+    def _keep_failed(self, job: Job, key: Key, columns: dict[str, Any], status: str, reason: str) -> None:
+        for arm in self.missing(job, key):
+            self._keep(dataclasses.replace(blank_row(job, arm, *key), **columns, status=status, error=reason), [])
+
+    def _keep_all(self, rows: Iterable[Finished]) -> None:
+        for finished in rows:
+            row = finished.row
+            self._keep(without_figures(row, "error", finished.error) if finished.error else row, finished.frames, finished.streaming)
+
+    def _keep(self, row: SummaryRow, frames: list[FrameRow], streaming: Sequence[StreamingRow] = ()) -> None:
+        """Make a finished row durable, then show it."""
+        self._folder.append(row, frames, streaming)
+        self._progress.end_object(row)
+
+
+def _is_past(moment_s: float) -> bool:
+    return time.monotonic() > moment_s
+
+
+def memory_hint_for(job: Job, *, grows: bool = False) -> str:
+    """What to do where a job ran out of memory. Arguments as of `savbench.measure.failures.memory_hint`."""
+    return memory_hint(dtype=job.arm.autocast_dtype, has_size=job.arm.imgsz is not None, joint=job.config.joint_objects, grows=grows)
