@@ -2,6 +2,8 @@
 PYTHON ?=
 VENV ?= .venv
 PYTEST_ARGS ?=
+# How many processes run tests at once; each takes a core and a GiB of memory.
+JOBS ?= 2
 # RAY=1 installs Ray too, without which the tests that start a cluster are skipped.
 RAY ?=
 
@@ -13,7 +15,7 @@ shell_scripts = $(wildcard *.sh scripts/*.sh) .ci/run
 
 help:
 	@echo "make demo    set up, generate a small split, benchmark a nano SAM 2 and two baselines on it, print the table"
-	@echo "make test    set up if missing, run the tests (PYTEST_ARGS=... goes to pytest; RAY=1 installs Ray, whose tests need it)"
+	@echo "make test    set up if missing, run the tests (PYTEST_ARGS=... goes to pytest; JOBS=N processes; RAY=1 installs Ray, whose tests need it)"
 	@echo "make setup   make $(VENV) and install what the benchmark needs"
 	@echo "make lint    check style, types and shell scripts"
 	@echo "make format  bring the Python code into its style"
@@ -30,7 +32,7 @@ demo:
 	@scripts/demo.sh $(setup_flags)
 
 test: setup-dev
-	$(python) -m pytest $(PYTEST_ARGS)
+	$(python) -m pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 lint: setup-dev
 	$(python) -m ruff check .

@@ -50,6 +50,7 @@ def test_where_the_kernel_does_not_tell_it_is_none(tmp_path: Path) -> None:
     assert load.cpus is None
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="no /proc on this system")
 def test_real_work_counts_as_the_familys_or_as_others() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:

@@ -268,6 +268,7 @@ def _check(row: PowerSummary, frames: list[Interval], joules: Callable[[float, f
     assert row.power_mean_w < row.power_peak_w <= MEAN_W + SWING_W + 0.01
 
 
+@pytest.mark.alone
 def test_energy_of_an_emulated_rail_read_from_sysfs(tmp_path: Path) -> None:
     files = OrinFiles(tmp_path / "sys", NX_RAILS)
     begun_s = time.perf_counter()
@@ -279,6 +280,7 @@ def test_energy_of_an_emulated_rail_read_from_sysfs(tmp_path: Path) -> None:
     assert row.power_of == "VDD_IN"
 
 
+@pytest.mark.alone
 def test_energy_of_an_emulated_rail_read_through_the_real_jtop_service() -> None:
     with jtop_service() as service:
         for name in ("VDD_CPU_CV", "VIN_SYS_5V0", "VDDQ_VDD2_1V8AO"):

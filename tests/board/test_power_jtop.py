@@ -38,6 +38,7 @@ def _next(sampler: JtopSampler, wanted: Callable[[Reading], bool] = lambda readi
     pytest.fail("no such reading came in 20 s")
 
 
+@pytest.mark.alone
 def test_the_real_service_is_read_shared_and_survived() -> None:
     """One test, since starting the service takes longer than everything asked of it."""
     with jtop_service(NX_RAILS) as service:

@@ -136,6 +136,7 @@ def test_a_source_that_was_asked_for_and_is_not_there_ends_the_run_before_it_beg
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.alone
 def test_a_run_beside_the_real_jtop_service(tmp_path: Path) -> None:
     with jtop_service():
         (row,), said = run(tmp_path, ["slow"], power="jtop", max_frames=None)
@@ -147,6 +148,7 @@ def test_a_run_beside_the_real_jtop_service(tmp_path: Path) -> None:
     assert {"idle", "timed"} <= phases
 
 
+@pytest.mark.alone
 def test_strict_on_an_emulated_orin_waits_until_it_is_cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cooling, "STEP_S", 0.1)
     settings = config(make_split(tmp_path, ["slow"]), tmp_path / "run", power="jtop", strict=True, cooldown_c=50.0)
@@ -168,6 +170,7 @@ def test_strict_on_an_emulated_orin_waits_until_it_is_cold(tmp_path: Path, monke
     assert "cooling: 63.0 C, waiting for 50 C" in said.getvalue()
 
 
+@pytest.mark.alone
 def test_a_power_mode_that_changes_on_an_emulated_orin_makes_the_row_invalid(tmp_path: Path) -> None:
     split = TinySplit(tmp_path / "split")
     split.write_video("slow", 120, {"000": [rectangle(4, 2 + step, 8, 8) for step in range(3)]})

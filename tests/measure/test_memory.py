@@ -188,6 +188,7 @@ def test_the_systems_peak_is_its_highest_use(tmp_path: Path) -> None:
 
 
 @needs_proc
+@pytest.mark.alone
 def test_a_real_block_shows_in_the_machines_use() -> None:
     with SystemMemorySampler(interval_s=3600) as sampler:
         before = sampler.peak_mib

@@ -58,6 +58,7 @@ def run_in(group: Path | None, tmp_path: Path, videos: dict[str, int]) -> tuple[
     return read_rows(SummaryRow, tmp_path / "run" / "summary.csv"), done.stdout
 
 
+@pytest.mark.alone
 def test_a_kill_for_want_of_memory_costs_one_object_and_says_where(tmp_path: Path) -> None:
     with memory_limit(LIMIT_MIB) as group:
         rows, said = run_in(group, tmp_path, {"before": 9, "eat": 40, "after": 9})
