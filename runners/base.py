@@ -27,7 +27,24 @@ CompileScope = Literal["off", "encoder", "full"]
 
 MemoryMode = Literal["bounded", "upstream"]
 
-STAGES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder", "resize_copy", "hole_filling", "other")
+PART_MEANINGS = {
+    "preprocess_ms": "resize, normalise, upload",
+    "model_ms": "the model, with the upscaling of its logits to video resolution",
+    "output_ms": "threshold and copy to the host",
+}
+PARTS = tuple(PART_MEANINGS)
+"""What every runner's call consists of, in this order, see `FrameReport.parts_ms`."""
+
+STAGE_MEANINGS = {
+    "image_encoder": "the image encoder",
+    "memory_attention": "gathering memories and attending to them",
+    "mask_decoder": "prompt encoder and mask decoder, up to masks at the size of the model's input",
+    "memory_encoder": "making a memory of the frame; of EdgeTAM with its perceiver",
+    "resize_copy": "resizing the frame, upscaling the masks, and copying both",
+    "hole_filling": "filling small holes in the masks",
+    "other": "the rest, the tracker's bookkeeping; of `flow` the optical flow, of SAM v1 also finding the box and point of the last mask",
+}
+STAGES = tuple(STAGE_MEANINGS)
 """What the time of a call can go to, see `FrameReport.stages_ms`."""
 
 
@@ -143,8 +160,7 @@ class FrameReport:
     """About the last call of `prompt` or `track`; asking for it is not timed."""
 
     parts_ms: Mapping[str, float] = field(default_factory=dict)
-    """Parts of the call: preprocess_ms (resize, normalise, upload), model_ms (with the upscaling of its logits to video resolution),
-    output_ms (threshold, copy to the host)."""
+    """Parts of the call, by the names of `PARTS`."""
     finite: bool = True
     """False where NaN or infinite numbers were found in what the model put out."""
     stages_ms: Mapping[str, float] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from runners import nvtx
-from runners.base import RunnerError
+from runners.base import PARTS, RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,9 +92,6 @@ class PartClock:
     Each part is an NVTX range too, see `runners.nvtx`.
     """
 
-    PARTS = ("preprocess_ms", "model_ms", "output_ms")
-    """In the order in which every runner marks them."""
-
     def __init__(self, device: torch.device) -> None:
         self._on_cuda = device.type == "cuda"
         self._device = device
@@ -109,8 +106,8 @@ class PartClock:
 
     def mark(self, name: str) -> None:
         """The part since the last mark ends here."""
-        if name != self.PARTS[len(self._stamps) - 1]:
-            raise ValueError(f"{name} was marked where {self.PARTS[len(self._stamps) - 1]} is due")
+        if name != PARTS[len(self._stamps) - 1]:
+            raise ValueError(f"{name} was marked where {PARTS[len(self._stamps) - 1]} is due")
         self._close_range()
         self._stamps.append(self._stamp())
         self._open_range()
@@ -119,11 +116,11 @@ class PartClock:
         """Milliseconds of each marked part; call it when the device is idle."""
         spans = zip(self._stamps, self._stamps[1:], strict=False)
         lengths = [float(a.elapsed_time(b)) if self._on_cuda else (b - a) * 1e3 for a, b in spans]
-        return dict(zip(self.PARTS, lengths, strict=False))
+        return dict(zip(PARTS, lengths, strict=False))
 
     def _open_range(self) -> None:
-        if self._nvtx is not None and len(self._stamps) <= len(self.PARTS):
-            self._nvtx.range_push(self.PARTS[len(self._stamps) - 1].removesuffix("_ms"))
+        if self._nvtx is not None and len(self._stamps) <= len(PARTS):
+            self._nvtx.range_push(PARTS[len(self._stamps) - 1].removesuffix("_ms"))
             self._range_open = True
 
     def _close_range(self) -> None:

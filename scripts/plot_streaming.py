@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import math
 import sys
 from dataclasses import dataclass
@@ -65,7 +66,12 @@ def read_curves(path: Path) -> tuple[list[Curve], str]:
         OSError: it cannot be read.
     """
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("status") == "ok" and row.get("streaming_JandF") and _counts(row)]
+        streamed = [row for row in csv.DictReader(file) if row.get("status") == "ok" and row.get("streaming_JandF")]
+    try:
+        rows = [row | json.loads(row["streaming"]) for row in streamed]
+    except (KeyError, TypeError, ValueError):
+        raise PlotError(f"{path}: its column streaming is missing or holds no JSON object; give a run of this version") from None
+    rows = [row for row in rows if _counts(row)]
     if not rows:
         raise PlotError(f"{path}: no valid row has a streaming_JandF; run with --realtime, or scripts/sweep.sh fps")
     varying = [name for name in NAMING if len({row[name] for row in rows if row[name] not in ("", "none")}) > 1]

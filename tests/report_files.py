@@ -6,11 +6,12 @@ import csv
 import datetime
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.schema import RowSchema, columns, values_of
 from savbench.results.telemetry import TelemetryRow
 
 STAGE_SHARES = {
@@ -67,10 +68,10 @@ def write_run(
                 continue
             frame_rows += _frames(arm, video, object_name, number, frames)
             telemetry += clock.readings(arm.arm_id, video, object_name, "timed", 5, 6.0 + 400 / max(arm.latency_ms, 20.0))
-    _write(folder / "summary.csv", [item.name for item in fields(SummaryRow)], rows)
-    _write(folder / "frames.csv", [item.name for item in fields(FrameRow)], frame_rows)
+    _write(folder / "summary.csv", SummaryRow, rows)
+    _write(folder / "frames.csv", FrameRow, frame_rows)
     if has_power:
-        _write(folder / "telemetry.csv", [item.name for item in fields(TelemetryRow)], telemetry)
+        _write(folder / "telemetry.csv", TelemetryRow, telemetry)
     about = {"run_id": "r1", "split_dir": str(split_dir or "/data/sav_val"), "split_name": split_dir.name if split_dir else "sav_val"}
     (folder / "run.json").write_text(json.dumps(about))
     invocation = {
@@ -167,9 +168,21 @@ class _Clock:
         return made
 
 
-def _write(path: Path, names: list[str], rows: Sequence[dict[str, Any]]) -> None:
-    known = list(dict.fromkeys([*names, *(name for row in rows for name in row)]))
+def _write(path: Path, schema: type[RowSchema], rows: Sequence[dict[str, Any]]) -> None:
+    """Rows by value; those that lie in cells are put there, and what the schema does not know gets a column."""
+    rows = [_packed(schema, row) for row in rows]
+    known = list(dict.fromkeys([*columns(schema), *(name for row in rows for name in row)]))
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, known, restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _packed(schema: type[RowSchema], row: dict[str, Any]) -> dict[str, Any]:
+    cells: dict[str, dict[str, Any]] = {}
+    for value in values_of(schema):
+        if value.cell is not None and row.get(value.name, "") != "":
+            cells.setdefault(value.column, {})[value.name] = row[value.name]
+    within = {value.name for value in values_of(schema) if value.cell is not None}
+    plain = {name: content for name, content in row.items() if name not in within}
+    return plain | {column: json.dumps(details) for column, details in cells.items()}

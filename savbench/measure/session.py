@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from runners.base import STAGES, RunnerError
+from runners.base import PARTS, STAGES, RunnerError
 from savbench.board.background import BackgroundLoad
 from savbench.data.feed import Feed
 from savbench.data.masks import PackedMask
@@ -77,10 +77,6 @@ COMPILE_FRAMES = 24
 sizes stay, and with them what is compiled."""
 COMPILE_ROUNDS = 4
 """At most so many; the row's recompilations tell where they were not enough."""
-
-PARTS = ("preprocess_ms", "model_ms", "output_ms")
-"""Of a runner's call, as it reports them and as columns."""
-STAGE_COLUMNS = {stage: f"stage_{stage}_ms" for stage in STAGES}
 
 
 def track_together(
@@ -380,15 +376,11 @@ def _tracked(plan: _Plan, number: int, row: SummaryRow, timed: _Timed) -> Tracke
             session_latency_ms=frame.call_ms if is_shared else None,
             decode_ms=frame.decode_ms,
             stage_wait_ms=frame.wait_ms,
-            preprocess_ms=frame.report.parts_ms.get("preprocess_ms"),
-            model_ms=frame.report.parts_ms.get("model_ms"),
-            output_ms=frame.report.parts_ms.get("output_ms"),
+            parts_ms=dict(frame.report.parts_ms),
+            stages_ms=dict(frame.report.stages_ms),
         )
         for frame in own
     ]
-    for frame_row, frame in zip(frames, own, strict=True):
-        for stage, ms in frame.report.stages_ms.items():
-            setattr(frame_row, STAGE_COLUMNS[stage], ms)
     masks = {frame: timed.masks[number][feed.position_at(frame)] for frame in plan.wanted[number]}
     if row.status == "ok":
         _put_times(row, number, own, timed)
@@ -409,12 +401,16 @@ def _put_times(row: SummaryRow, number: int, own: Sequence[_TimedFrame], timed: 
     row.latency_p95_ms, row.latency_p99_ms = latency.p95, latency.p99
     row.decode_ms = LatencySamples(frame.decode_ms for frame in own).mean
     row.stage_wait_ms = LatencySamples(frame.wait_ms for frame in own).mean
-    for part in PARTS:
-        setattr(row, part, LatencySamples(frame.report.parts_ms[part] for frame in own if part in frame.report.parts_ms).mean)
-    for stage, name in STAGE_COLUMNS.items():
-        setattr(row, name, LatencySamples(frame.report.stages_ms[stage] for frame in own if stage in frame.report.stages_ms).mean)
+    row.parts_ms = _means([frame.report.parts_ms for frame in own], PARTS)
+    row.stages_ms = _means([frame.report.stages_ms for frame in own], STAGES)
     row.init_ms, row.first_frame_ms = timed.init_ms, timed.first_frame_ms
     row.setup_ms = timed.init_ms + timed.first_frame_ms
+
+
+def _means(spent_ms: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:
+    """Of each name over the frames that have it; without the names that none has."""
+    means = {name: LatencySamples(of_frame[name] for of_frame in spent_ms if name in of_frame).mean for name in names}
+    return {name: mean for name, mean in means.items() if mean is not None}
 
 
 def _put_compiling(row: SummaryRow, timed: _Timed) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from savbench.report.arms import numbers, texts
 from savbench.results.rows import SummaryRow
-from savbench.results.schema import number_columns
+from savbench.results.schema import number_values, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ AT_FIRST = frozenset({
 """Columns shown before a reader chooses others."""
 _LEFT_OUT = frozenset({"path", "line", "failure", "invalid"})
 _PLAIN_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
-_MEANINGS = {field.name: field.metadata.get("meaning", "") for field in fields(SummaryRow)} | {"arm": "Name of the arm in this report."}
+_MEANINGS = {value.name: value.meaning for value in values_of(SummaryRow)} | {"arm": "Name of the arm in this report."}
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class RowsTable:
 def make_rows_table(rows: pd.DataFrame, arms: Sequence[Arm]) -> RowsTable:
     """The rows in the order of the files. Columns that are empty throughout are left out, those that never change are named once."""
     label_of = {int(position): arm.shown for arm in arms for position in arm.rows}
-    known = number_columns(SummaryRow)
-    listed = [*FIRST, *(field.name for field in fields(SummaryRow)), *map(str, rows.columns)]
+    known = number_values(SummaryRow)
+    listed = [*FIRST, *(value.name for value in values_of(SummaryRow)), *map(str, rows.columns)]
     names = [name for name in dict.fromkeys(listed) if name in rows and name not in _LEFT_OUT and _PLAIN_NAME.fullmatch(name)]
     columns = [Column("arm", _MEANINGS["arm"], False, True)]
     values: list[list[str | float | None]] = [[label_of.get(position, "") for position in range(len(rows))]]

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from runners.base import STAGES
 from savbench.compare.tables import Grid
 from savbench.report.arms import numbers
 from savbench.report.charts import Axis, Bars, Box, Boxes, Figure, Line, Lines, Missing, Part, axis, notes_of, number, style_of
+from savbench.results.rows import STAGE_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,17 +26,9 @@ MOST_BINS = 60
 MOST_BANDS = 4
 """More bands than these hide each other."""
 
-STAGES = {
-    "stage_image_encoder_ms": "image encoder",
-    "stage_memory_attention_ms": "memory attention",
-    "stage_mask_decoder_ms": "mask decoder",
-    "stage_memory_encoder_ms": "memory encoder",
-    "stage_resize_copy_ms": "resize and copy",
-    "stage_hole_filling_ms": "hole filling",
-    "stage_other_ms": "other",
-}
-"""Columns of --stages and what they hold. Waiting for a frame to be decoded is no part of the latency."""
-PARTS = {"preprocess_ms": "preprocessing", "model_ms": "model", "output_ms": "threshold and copy out"}
+STAGE_LABELS = {STAGE_COLUMN.format(stage): stage.replace("_", " ") for stage in STAGES}
+"""By value of --stages. Waiting for a frame to be decoded is no part of the latency."""
+PART_LABELS = {"preprocess_ms": "preprocessing", "model_ms": "model", "output_ms": "threshold and copy out"}
 """The coarser parts that every row has."""
 
 NO_FRAMES = "There is no frames.csv with latencies beside the results. Every run writes one; give the run's folder instead of a lone CSV."
@@ -117,7 +111,7 @@ def stage_shares(arms: Sequence[Arm], rows: pd.DataFrame) -> Figure | Missing:
     """Shares of the latency by stage where --stages recorded them, else by the parts that every row has."""
     key, title = "stages", "Where a frame's time goes"
     remedy = "--stages records image encoder, memory attention, decoder and the rest."
-    for columns, is_fine in ((STAGES, True), (PARTS, False)):
+    for columns, is_fine in ((STAGE_LABELS, True), (PART_LABELS, False)):
         means = {arm.number: _means(arm, rows, columns) for arm in arms}
         drawn = [arm for arm in arms if sum(value for value in means[arm.number].values() if not math.isnan(value)) > 0]
         if not drawn:

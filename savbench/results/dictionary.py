@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
-from savbench.results.schema import Row
+from savbench.results.schema import Cell, RowSchema, values_of
 from savbench.results.sustained import SustainedRow
 from savbench.results.telemetry import TelemetryRow
 
+KINDS = {str: "text", int: "whole number", float: "number", dict: "object of numbers"}
 
-def dictionary(schema: type[Row]) -> str:
-    """A markdown table of every column and its meaning, for results/README.md."""
+
+def dictionary(schema: type[RowSchema]) -> str:
+    """Markdown for results/README.md: a table of every column and its meaning, and one of the keys of every cell."""
     lines = ["| column | meaning |", "|---|---|"]
-    lines += [f"| `{f.name}` | {f.metadata['meaning']} |" for f in fields(schema)]
-    return "\n".join(lines)
+    of_cell: dict[Cell, list[str]] = {}
+    for value in values_of(schema):
+        if value.cell is None:
+            lines.append(f"| `{value.name}` | {value.meaning} |")
+            continue
+        if value.cell not in of_cell:
+            lines.append(f"| `{value.cell.column}` | JSON object, keys below. {value.cell.meaning} |")
+            of_cell[value.cell] = [f"Keys of `{value.cell.column}`:", "", "| key | kind | meaning |", "|---|---|---|"]
+        of_cell[value.cell].append(f"| `{value.name}` | {KINDS[value.kind]} | {value.meaning} |")
+    return "\n\n".join(["\n".join(table) for table in (lines, *of_cell.values())])
 
 
 def with_dictionary(readme: str) -> str:
@@ -32,7 +40,8 @@ def with_dictionary(readme: str) -> str:
     for title, table in tables.items():
         heading = f"## {title}\n\n"
         before, _, after = readme.partition(heading)
-        readme = before + heading + table + "\n" + re.sub(r"\A(\|.*\n?)*", "", after)
+        _, next_heading, rest = after.partition("\n## ")
+        readme = before + heading + table + "\n" + next_heading + rest
     return readme
 
 

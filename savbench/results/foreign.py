@@ -17,10 +17,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from savbench.data.csv_file import CsvFile, InputError, read_csv
+from savbench.results.cells import spread_cells
 from savbench.results.measures import BY_COLUMN, MEASURES
 from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import ENVIRONMENT, SUMMARY
-from savbench.results.schema import number_columns
+from savbench.results.schema import number_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ class Results:
         rows: one per object and arm, in the order of the files. Columns: `file` (label of the file), `path`, `line`; `video`, `object`;
             every name of `SETTINGS` as text, `UNKNOWN` where the file does not tell; every column of `MEASURES` as float64, NaN where
             missing; `status`; `failure`, empty or why the row has no figures; `invalid`, empty or what makes the row's figures
-            doubtful; and every other column of the files as the text it was.
+            doubtful; and every other column of the files as the text it was, with a column for every value that lies in a cell.
         labels: of the files, in the order given.
         legacy: labels of files of older tools, whose fps is a whole-clip figure.
         notes: what was left out, repaired or assumed, with file and line.
@@ -95,6 +96,9 @@ def load_results(paths: Sequence[Path]) -> Results:
     for path, label in zip(files, labels, strict=True):
         csv_file = read_csv(path, REQUIRED)
         notes += csv_file.notes
+        faults = spread_cells(csv_file, SummaryRow)
+        if faults:
+            raise InputError(faults[0])
         is_legacy = "arm_id" not in csv_file.columns
         if is_legacy:
             legacy.add(label)
@@ -149,7 +153,7 @@ def _rows_of(csv_file: CsvFile, label: str, is_legacy: bool, notes: list[str]) -
         raise InputError(f"{csv_file.path}:{csv_file.lines[video.index('')]}: no video; mend or remove that line")
     data["video"], data["object"] = video, _mapped(columns["object"], _object_name)
     settings = _settings(csv_file)
-    kinds = number_columns(SummaryRow)
+    kinds = number_values(SummaryRow)
     for name in SETTINGS:
         data[name] = settings.get(name, [UNKNOWN] * size)
         if name in columns and name in kinds:
@@ -196,7 +200,7 @@ def _object_name(text: str) -> str:
 
 def _settings(csv_file: CsvFile) -> dict[str, list[str]]:
     columns = csv_file.columns
-    kinds = number_columns(SummaryRow)
+    kinds = number_values(SummaryRow)
     settings = {}
     for name in SETTINGS:
         cells = columns.get(name)

@@ -8,14 +8,37 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
-from savbench.results.power import PowerSummary
-from savbench.results.schema import column, kinds_of
+from runners.base import PART_MEANINGS, STAGE_MEANINGS
+from savbench.results.power import CONDITIONS, PowerSummary
+from savbench.results.schema import Cell, column, empty_figures, figures
 
 STATUSES = ("ok", "error", "oom", "killed", "timeout", "skipped")
 VALID = "ok"
 """Value of `validity` where nothing speaks against a row."""
+
+DIAGNOSTICS = Cell("diagnostics", "Where to look when a row is odd.")
+FORECAST = Cell("forecast", "With --memory_budget: what the arm may take, and will take at most.")
+CLIP = Cell("clip", "The clip that was tracked.")
+SESSION = Cell("session", "With --joint_objects or --share_prompts: the session that the object shared. Empty: tracked alone.")
+PARTS_MS = Cell("parts_ms", "What the latency consists of.")
+STAGES_MS = Cell(
+    "stages_ms",
+    "With --stages: where the latency goes. On a GPU a stage is the time between two events in its stream, without synchronising. The "
+    "stages sum to the latency; a stage that the model does not have is missing.",
+)
+UNTIMED_MS = Cell("untimed_ms", "What takes time and is no part of the latency.")
+STREAMING_DETAILS = Cell("streaming", "With --realtime: details of the pass at the camera's pace.")
+ATTENTION_DETAILS = Cell("attention_details", "Which attention calls there were, and which no native kernel served.")
+COMPILE_DETAILS = Cell("compile_details", "What `torch.compile` did. Empty where nothing was to be compiled.")
+MODEL_DETAILS = Cell("model_details", "What was built.")
+
+STAGE_COLUMN = "stage_{}_ms"
+"""Name of a stage's figure."""
+
+
+def _told(what: str, meanings: dict[str, str]) -> dict[str, str]:
+    return {key: f"{what}: {meaning}." for key, meaning in meanings.items()}
 
 
 @dataclass
@@ -33,7 +56,7 @@ class _ObjectColumns:
         default="",
     )
     attention: str = column("Attention that was asked for; `auto` is upstream's own choice, `none` a model without attention.", default="")
-    frames: int | None = column("Timed frames: those tracked after the prompted frame.")
+    frames: int | None = column("Timed frames: those tracked after the prompted frame.", is_figure=True)
     fps: float | None = column("Frames per second of tracking, 1000 / latency_ms.")
     latency_ms: float | None = column(
         "Mean latency of a timed frame, from the decoded RGB frame in host memory to its mask at video resolution in host memory."
@@ -56,30 +79,40 @@ class _ObjectColumns:
     error: str = column("What went wrong and what to do, on one line. Empty where status is ok.", default="")
     failed_at_frame: int | None = column(
         "Of a row that failed within its clip: the last frame of the clip that is known to be done, warm-up included; word of it comes "
-        "every 0.2 s."
+        "every 0.2 s.",
+        cell=DIAGNOSTICS,
     )
     prompt: str = column("`points`, `bbox` or `mask`, taken from the ground truth of the prompted frame.", default="")
     device: str = column("Device that ran the model, as the built model reports it.", default="")
     device_name: str = column("Name of the GPU, or of the CPU.", default="")
-    node: str = column("With --executor ray: name of the machine that ran the object. Empty: the one of environment.json.", default="")
+    node: str = column(
+        "With --executor ray: name of the machine that ran the object. Empty: the one of environment.json.", default="", cell=DIAGNOSTICS
+    )
     unified_peak_used_MiB: float | None = column(
         "On boards whose CPU and GPU share memory: peak of the whole machine's memory in use, MemTotal - MemAvailable, over the same time. "
         "The torch columns are a part of it, not an addition to it. Empty elsewhere."
     )
     memory_budget_MiB: float | None = column(
         "With --memory_budget: what the arm may take, of the whole machine's memory where CPU and GPU share it, of torch's GPU memory "
-        "where the GPU has its own, else of resident memory."
+        "where the GPU has its own, else of resident memory.",
+        cell=FORECAST,
     )
     forecast_MiB: float | None = column(
-        "With --memory_budget: what the arm will take of it at most, as its first clip tells: the sum of the four that follow."
+        "With --memory_budget: what the arm will take of it at most, as its first clip tells: the sum of the four that follow.",
+        cell=FORECAST,
     )
-    forecast_weights_MiB: float | None = column("Taken by the built model and its libraries.")
-    forecast_workspace_MiB: float | None = column("Taken beside that at the peak of the first clip, less what grows with size and length.")
+    forecast_weights_MiB: float | None = column("Taken by the built model and its libraries.", cell=FORECAST)
+    forecast_workspace_MiB: float | None = column(
+        "Taken beside that at the peak of the first clip, less what grows with size and length.", cell=FORECAST
+    )
     forecast_frames_MiB: float | None = column(
-        "For the largest frame and the most objects in a session: its pixels, logits and masks at video resolution."
+        "For the largest frame and the most objects in a session: its pixels, logits and masks at video resolution.",
+        cell=FORECAST,
     )
     forecast_state_MiB: float | None = column(
-        "For the longest clip: its number of frames times the growth for each frame of the first clip; about 0 where the memory is bounded."
+        "For the longest clip: its number of frames times the growth for each frame of the first clip; about 0 where the memory is "
+        "bounded.",
+        cell=FORECAST,
     )
     latency_min_ms: float | None = column("Smallest latency of a timed frame.")
     latency_p50_ms: float | None = column("Median latency of a timed frame.")
@@ -89,97 +122,110 @@ class _ObjectColumns:
     latency_max_ms: float | None = column("Largest latency of a timed frame.")
     passes: int | None = column(
         "How often the clip was tracked for its latencies, with --min_seconds, --min_frames or --preset. Masks and scores are the first "
-        "pass's."
+        "pass's.",
+        cell=CLIP,
+        is_figure=True,
     )
     shared: str = column(
         "With --joint_objects or --share_prompts: what the session tracked together. Empty: this object alone. Of a shared session "
         "latency_ms is the call without the others' own time, so about what this object would take alone; memory, energy, and the parts "
         "and stages of the latency are the whole session's.",
         default="",
+        cell=SESSION,
     )
-    session_tracks: int | None = column("Tracks in the shared session.")
+    session_tracks: int | None = column("Tracks in the shared session.", cell=SESSION, is_figure=True)
     session_latency_ms: float | None = column("Mean time of a call for all tracks of the shared session: what a user waits for.")
     shared_ms: float | None = column(
-        "Part of session_latency_ms done once for all tracks, the image encoder above all. The rest is the sum of their own times."
+        "Part of session_latency_ms done once for all tracks, the image encoder above all. The rest is the sum of their own times.",
+        cell=SESSION,
     )
-    preprocess_ms: float | None = column("Mean part of the latency: resize, normalise, upload.")
-    model_ms: float | None = column("Mean part of the latency: the model, with the upscaling of its logits to video resolution.")
-    output_ms: float | None = column("Mean part of the latency: threshold and copy to the host.")
-    stage_image_encoder_ms: float | None = column(
-        "With --stages: mean part of the latency spent in the image encoder. On a GPU a stage is the time between two events in its "
-        "stream, without synchronising. The stages sum to the latency; empty is a stage that the model does not have."
-    )
-    stage_memory_attention_ms: float | None = column("Likewise: gathering memories and attending to them.")
-    stage_mask_decoder_ms: float | None = column("Likewise: prompt encoder and mask decoder, up to masks at the size of the model's input.")
-    stage_memory_encoder_ms: float | None = column("Likewise: making a memory of the frame; of EdgeTAM with its perceiver.")
-    stage_resize_copy_ms: float | None = column("Likewise: resizing the frame, upscaling the masks, and copying both.")
-    stage_hole_filling_ms: float | None = column("Likewise: filling small holes in the masks.")
-    stage_other_ms: float | None = column(
-        "Likewise: the rest, the tracker's bookkeeping. Of `flow` it is the optical flow, of SAM v1 also finding the box and point of the "
-        "last mask."
-    )
+    parts_ms: dict[str, float] = figures(_told("Mean part of the latency", PART_MEANINGS), cell=PARTS_MS)
+    stages_ms: dict[str, float] = figures(_told("Mean part of the latency", STAGE_MEANINGS), STAGE_COLUMN, cell=STAGES_MS)
     decode_ms: float | None = column(
         "Mean time to read and decode a timed frame, in the thread that does so ahead of the tracker. Not part of the latency."
     )
     stage_wait_ms: float | None = column(
-        "Mean time that the tracker waited for a timed frame to be decoded; with --prefetch 0 that is decode_ms. Not part of the latency."
+        "Mean time that the tracker waited for a timed frame to be decoded; with --prefetch 0 that is decode_ms. Not part of the latency.",
+        cell=UNTIMED_MS,
     )
-    init_ms: float | None = column("Opening the clip: the tracker's state and what it does with frame 0. Not part of the latency.")
+    init_ms: float | None = column(
+        "Opening the clip: the tracker's state and what it does with frame 0. Not part of the latency.", cell=UNTIMED_MS
+    )
     first_frame_ms: float | None = column("From the prompt to the first mask and its memory. Not part of the latency.")
-    build_ms: float | None = column("Importing the model's package, building it and loading its weights; once per worker process.")
+    build_ms: float | None = column(
+        "Importing the model's package, building it and loading its weights; once per worker process.", cell=UNTIMED_MS
+    )
     warmup_frames: int | None = column("Frames run before, untimed, on the same clip at the same size; the prompted frame included.")
-    warmup_ms: float | None = column("Time of the warm-up, decoding left out.")
+    warmup_ms: float | None = column("Time of the warm-up, decoding left out.", cell=UNTIMED_MS)
     score_ms: float | None = column(
-        "Reading the ground truth and scoring, all frames together, in a process of its own while the next clip is tracked."
+        "Reading the ground truth and scoring, all frames together, in a process of its own while the next clip is tracked.",
+        cell=UNTIMED_MS,
     )
     frames_scored: int | None = column(
-        "Annotated frames that count in J and F: without the first and last, and none before the object appears."
+        "Annotated frames that count in J and F: without the first and last, and none before the object appears.",
+        is_figure=True,
     )
-    frames_annotated: int | None = column("Annotated frames of the object within the clip.")
-    camera_fps: float | None = column("--realtime: frames of the clip per second, at which they arrive. Empty: not streamed.")
+    frames_annotated: int | None = column("Annotated frames of the object within the clip.", cell=CLIP)
+    camera_fps: float | None = column(
+        "--realtime: frames of the clip per second, at which they arrive. Empty: not streamed.", is_figure=False
+    )
     streaming_J: float | None = column(
         "J of what is known at the time: each annotated frame scored with the newest mask that was finished when it arrived. The same "
-        "frames are scored as for J."
+        "frames are scored as for J.",
+        cell=STREAMING_DETAILS,
     )
-    streaming_F: float | None = column("F, likewise.")
+    streaming_F: float | None = column("F, likewise.", cell=STREAMING_DETAILS)
     streaming_JandF: float | None = column("(streaming_J + streaming_F) / 2.")
     streaming_fps: float | None = column(
         "Masks finished per second, from the prompt until the last of them; at most the rate at which frames arrive."
     )
-    frames_processed: int | None = column("Frames after the prompted one whose masks were finished before the clip was over.")
+    frames_processed: int | None = column(
+        "Frames after the prompted one whose masks were finished before the clip was over.", cell=STREAMING_DETAILS, is_figure=True
+    )
     frames_dropped: int | None = column(
-        "The other frames that arrived after the prompted one: never seen, or under way when the clip was over."
+        "The other frames that arrived after the prompted one: never seen, or under way when the clip was over.",
+        cell=STREAMING_DETAILS,
+        is_figure=True,
     )
     mask_age_p50_ms: float | None = column(
         "Median age of the newest finished mask when a frame arrives: the time since the frame that it was computed from. Before the first "
-        "mask, the time since the prompt."
+        "mask, the time since the prompt.",
+        cell=STREAMING_DETAILS,
     )
-    mask_age_p90_ms: float | None = column("90th percentile, likewise.")
+    mask_age_p90_ms: float | None = column("90th percentile, likewise.", cell=STREAMING_DETAILS)
     deadline_met: float | None = column(
         "Share of the frames that arrived after the prompted one whose mask was finished before the next one arrived, 0 to 1."
     )
-    streaming_clock: str = column("`live`: in real time; `simulated FILE`: with the latencies in that file, --realtime_from.", default="")
-    streaming_device: str = column("Name of the device that the streaming latencies were measured on.", default="")
+    streaming_clock: str = column(
+        "`live`: in real time; `simulated FILE`: with the latencies in that file, --realtime_from.", default="", cell=STREAMING_DETAILS
+    )
+    streaming_device: str = column("Name of the device that the streaming latencies were measured on.", default="", cell=STREAMING_DETAILS)
     prompt_frame: int | None = column("Frame that was prompted: the first annotated one on which the object is seen. Counted from 0.")
-    clip_frames: int | None = column("Frames of the clip, after --max_frames.")
-    video_height: int | None = column("Height of the video in pixels.")
-    video_width: int | None = column("Width of the video in pixels.")
+    clip_frames: int | None = column("Frames of the clip, after --max_frames.", cell=CLIP)
+    video_height: int | None = column("Height of the video in pixels.", cell=CLIP)
+    video_width: int | None = column("Width of the video in pixels.", cell=CLIP)
     max_frames: int | None = column("--max_frames: the clip was cut after so many frames. Empty: whole clips, as published scores need.")
     frame_stride: int | None = column("--frame_stride: every so many frames are tracked, masks are held in between. 1: every frame.")
     prefetch: int | None = column("Frames decoded ahead of the tracker, --prefetch. 0: decoded between its calls.")
-    frames_from: str = column("How the video's frames are stored: `jpg`, or the ending of a video file, such as `mp4`.", default="")
+    frames_from: str = column(
+        "How the video's frames are stored: `jpg`, or the ending of a video file, such as `mp4`.", default="", cell=CLIP
+    )
     num_points: int | None = column("Clicks given with a points prompt.")
-    nonfinite_frames: int | None = column("Frames on which the model put out NaN or infinite numbers. Such a row is an error.")
+    nonfinite_frames: int | None = column(
+        "Frames on which the model put out NaN or infinite numbers. Such a row is an error.", cell=DIAGNOSTICS
+    )
     warnings: int | None = column("Python warnings raised inside the runner for this object, warm-up included.")
-    warning_lines: str = column("First lines of the distinct warnings, separated by ` | `.", default="")
+    warning_lines: str = column("First lines of the distinct warnings, separated by ` | `.", default="", cell=DIAGNOSTICS)
     sdpa_kernels: str = column(
         "Kernels that served the attention calls of one untimed frame, from the profiler, with the number of calls: `flash:23 math:4`. "
         "`flash_cpu` is the CPU's own flash kernel, `manual` this benchmark's textbook computation.",
         default="",
     )
-    attention_calls: int | None = column("Attention calls of a tracked frame: the sum of the former.")
-    attention_fallbacks: int | None = column("With --attention fallback: calls that no native kernel could serve, prompt and tracking.")
-    attention_fallback_reasons: str = column("Why, with the number of calls, separated by ` | `.", default="")
+    attention_calls: int | None = column("Attention calls of a tracked frame: the sum of the former.", cell=ATTENTION_DETAILS)
+    attention_fallbacks: int | None = column(
+        "With --attention fallback: calls that no native kernel could serve, prompt and tracking.", cell=ATTENTION_DETAILS
+    )
+    attention_fallback_reasons: str = column("Why, with the number of calls, separated by ` | `.", default="", cell=ATTENTION_DETAILS)
     compile: str = column(
         "--compile: what `torch.compile` was to be applied to, `encoder`, `full` or `off`; `none` is a model without torch. What it was "
         "not applied to is in compile_fallback.",
@@ -188,15 +234,21 @@ class _ObjectColumns:
     compile_mode: str = column("Mode it was applied with, upstream's own or that of --compile_mode.", default="")
     compile_ms: float | None = column(
         "Time of the calls in which something was compiled, their own first run included, since the model was built. None of them is timed "
-        "but those of timed_compilations."
+        "but those of timed_compilations.",
+        cell=COMPILE_DETAILS,
     )
     recompilations: int | None = column(
-        "Graphs that were compiled for code that had been compiled before, as for another number of memories, since the model was built."
+        "Graphs that were compiled for code that had been compiled before, as for another number of memories, since the model was built.",
+        cell=COMPILE_DETAILS,
     )
-    timed_compilations: int | None = column("Graphs compiled during timed frames; above 0 the largest latencies hold compiling.")
-    graph_breaks: int | None = column("Places where a compiled part goes back to Python.")
+    timed_compilations: int | None = column(
+        "Graphs compiled during timed frames; above 0 the largest latencies hold compiling.", cell=COMPILE_DETAILS
+    )
+    graph_breaks: int | None = column("Places where a compiled part goes back to Python.", cell=COMPILE_DETAILS)
     compile_fallback: str = column(
-        "Parts of the model that ran uncompiled although they were to be compiled, and why, separated by ` | `. Empty: none.", default=""
+        "Parts of the model that ran uncompiled although they were to be compiled, and why, separated by ` | `. Empty: none.",
+        default="",
+        cell=COMPILE_DETAILS,
     )
     num_maskmem: int | None = column("--num_maskmem: memories that the memory attention sees. Empty: the model's own, 7.")
     memory: str = column(
@@ -211,10 +263,10 @@ class _ObjectColumns:
         "masks; `off`: none are filled. Part of the latency.",
         default="",
     )
-    notes: str = column("Adjustments made to upstream at run time, separated by ` | `.", default="")
-    parameters: int | None = column("Number of the model's parameters.")
+    notes: str = column("Adjustments made to upstream at run time, separated by ` | `.", default="", cell=MODEL_DETAILS)
+    parameters: int | None = column("Number of the model's parameters.", cell=MODEL_DETAILS)
     weights: str = column("sha256 of the weights file; `random` with --random_weights, `none` for a model without weights.", default="")
-    weights_file: str = column("Name of the weights file.", default="")
+    weights_file: str = column("Name of the weights file.", default="", cell=MODEL_DETAILS)
     torch_version: str = column("Version of torch in the worker process; empty where it was not used.", default="")
     seed: int | None = column("--seed.")
     split: str = column("Name of the split.", default="")
@@ -230,7 +282,8 @@ class SummaryRow(PowerSummary, _ObjectColumns):
 
     background_cpus: float | None = column(
         "CPUs that other programs kept busy during the timed pass, on average, in units of one CPU; the benchmark's own processes, "
-        "interrupts and the kernel's threads are not in it."
+        "interrupts and the kernel's threads are not in it.",
+        cell=CONDITIONS,
     )
     validity: str = column(
         "`ok`, or what speaks against comparing this row's times with others': throttled, clocks not locked, power mode changed, swap "
@@ -256,16 +309,8 @@ class FrameRow:
     repeat: int | None = column("Pass over the clip, counted from 0; above 0 with --min_seconds, --min_frames or --preset.")
     latency_ms: float | None = column("Latency of this frame; the same boundaries as in summary.csv.")
     session_latency_ms: float | None = column("Of a shared session: time of the call for all its tracks.")
-    preprocess_ms: float | None = column("Part of the latency: resize, normalise, upload.")
-    model_ms: float | None = column("Part of the latency: the model, with the upscaling of its logits.")
-    output_ms: float | None = column("Part of the latency: threshold and copy to the host.")
-    stage_image_encoder_ms: float | None = column("With --stages, here and below: part of the latency, as in summary.csv.")
-    stage_memory_attention_ms: float | None = column("Part of the latency.")
-    stage_mask_decoder_ms: float | None = column("Part of the latency.")
-    stage_memory_encoder_ms: float | None = column("Part of the latency.")
-    stage_resize_copy_ms: float | None = column("Part of the latency.")
-    stage_hole_filling_ms: float | None = column("Part of the latency.")
-    stage_other_ms: float | None = column("Part of the latency.")
+    parts_ms: dict[str, float] = figures(_told("Part of the latency", PART_MEANINGS))
+    stages_ms: dict[str, float] = figures(_told("With --stages, part of the latency", STAGE_MEANINGS), STAGE_COLUMN)
     decode_ms: float | None = column("Reading and decoding the frame; not part of the latency.")
     stage_wait_ms: float | None = column("Waiting for the frame to be decoded; not part of the latency.")
     J: float | None = column("Region similarity, where the frame is scored.")
@@ -298,17 +343,9 @@ class StreamingRow:
         return (self.arm_id, self.video, self.object)
 
 
-COUNTED = ("frames", "passes", "frames_scored", "session_tracks", "frames_processed", "frames_dropped")
-"""Columns that count what was measured. With the columns of real numbers they are the figures of a row."""
-ASKED = ("camera_fps",)
-"""Columns of real numbers that are settings."""
-
-
 def without_figures(row: SummaryRow, status: str, error: str) -> SummaryRow:
     """A row that failed after it was measured: who, where and why, and nothing that could be averaged."""
-    kinds = kinds_of(SummaryRow)
-    empty: dict[str, Any] = dict.fromkeys(name for name in kinds if (kinds[name] is float and name not in ASKED) or name in COUNTED)
-    return dataclasses.replace(row, **empty, status=status, error=error)
+    return dataclasses.replace(row, **empty_figures(SummaryRow), status=status, error=error)
 
 
 def is_valid(validity: str) -> bool:

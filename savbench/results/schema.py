@@ -1,9 +1,18 @@
-"""How a dataclass is the schema of a CSV file: its fields are the columns, each with its meaning."""
+"""How a dataclass is the schema of a CSV file.
+
+A field holds one value of a row, or a mapping of values with fixed keys, such as the stages of a latency. A value is a column of the
+file, or lies in a *cell*: a column that holds a JSON object, the details of one feature under their own names. No two values of a schema
+have the same name, so that a reader can spread the cells into columns.
+"""
 
 from __future__ import annotations
 
-from dataclasses import Field, field, fields
-from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_type_hints
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class RowSchema(Protocol):
@@ -15,21 +24,105 @@ class RowSchema(Protocol):
 Row = TypeVar("Row", bound=RowSchema)
 
 
-def column(meaning: str, *, default: Any = None) -> Any:
-    """A field of a row. Missing is None or, for text, the empty string, and an empty cell either way."""
-    return field(default=default, metadata={"meaning": meaning})
+@dataclass(frozen=True)
+class Cell:
+    """A column that holds a JSON object. A key that is missing is a value that is missing, an empty cell has none of them."""
+
+    column: str
+    meaning: str
 
 
-def columns(schema: type[Row]) -> list[str]:
-    return [f.name for f in fields(schema)]
+@dataclass(frozen=True)
+class Value:
+    """One thing that a row tells.
+
+    Attributes:
+        name: its column, or its key within a cell; unique in the schema.
+        field: of the dataclass.
+        key: where the field is a mapping with fixed keys, the value's.
+        kind: str, int, float, or dict for a mapping of names to numbers.
+        is_figure: measured or counted, so empty where a row has failed; anything else is a setting or says what happened.
+    """
+
+    name: str
+    field: str
+    key: str | None
+    kind: type
+    meaning: str
+    cell: Cell | None
+    is_figure: bool
+
+    @property
+    def column(self) -> str:
+        """Of the CSV file."""
+        return self.name if self.cell is None else self.cell.column
+
+    def of(self, row: RowSchema) -> Any:
+        """The value in a row. Missing is None or, for text and mappings, empty."""
+        content = getattr(row, self.field)
+        return content if self.key is None else content.get(self.key)
 
 
-def kinds_of(schema: type[Row]) -> dict[str, type]:
-    """Type of each column without its None: `int | None` is int."""
+def column(meaning: str, *, default: Any = None, cell: Cell | None = None, is_figure: bool | None = None) -> Any:
+    """A field with one value. Missing is None or, for text, the empty string.
+
+    Args:
+        cell: where the value lies; None is a column of its own.
+        is_figure: as in `Value`; None takes real numbers for figures and everything else not.
+    """
+    return field(default=default, metadata={"meaning": meaning, "cell": cell, "is_figure": is_figure})
+
+
+def mapping(meaning: str, *, cell: Cell | None = None) -> Any:
+    """A field of type `dict[str, float]`: figures by names that are not known beforehand. Empty where there are none."""
+    return field(default_factory=dict, metadata={"meaning": meaning, "cell": cell, "is_figure": True})
+
+
+def figures(meanings: Mapping[str, str], name: str = "{}", *, cell: Cell | None = None) -> Any:
+    """A field of type `dict[str, float]` with fixed keys: a figure for each that is there.
+
+    Args:
+        meanings: by key.
+        name: of a key's value, with `{}` for the key.
+    """
+    named = {key: (name.format(key), meaning) for key, meaning in meanings.items()}
+    return field(default_factory=dict, metadata={"named": named, "cell": cell, "is_figure": True})
+
+
+@cache
+def values_of(schema: type[RowSchema]) -> tuple[Value, ...]:
+    """Every value of a schema, in the order of the fields."""
     hints = get_type_hints(schema)
-    return {name: next((t for t in get_args(hints[name]) if t is not type(None)), hints[name]) for name in columns(schema)}
+    found = []
+    for item in fields(schema):
+        about, kind = item.metadata, _kind(hints[item.name])
+        is_figure = kind is float if about["is_figure"] is None else about["is_figure"]
+        if "named" in about:
+            found += [Value(n, item.name, key, float, m, about["cell"], is_figure) for key, (n, m) in about["named"].items()]
+        else:
+            found.append(Value(item.name, item.name, None, kind, about["meaning"], about["cell"], is_figure))
+    return tuple(found)
 
 
-def number_columns(schema: type[Row]) -> dict[str, type]:
-    """Columns of a schema that hold numbers, with int or float."""
-    return {name: kind for name, kind in kinds_of(schema).items() if kind in (int, float)}
+def _kind(hint: Any) -> type:
+    """`int | None` is int, `dict[str, float]` is dict; a Literal is text."""
+    if get_origin(hint) is dict:
+        return dict
+    one = next((part for part in get_args(hint) if part is not type(None)), hint)
+    return one if isinstance(one, type) else type(one)
+
+
+def columns(schema: type[RowSchema]) -> list[str]:
+    """Of the CSV file, in its order; a cell stands where its first value does."""
+    return list(dict.fromkeys(value.column for value in values_of(schema)))
+
+
+def number_values(schema: type[RowSchema]) -> dict[str, type]:
+    """Names of the values that are numbers, with int or float."""
+    return {value.name: value.kind for value in values_of(schema) if value.kind in (int, float)}
+
+
+def empty_figures(schema: type[RowSchema]) -> dict[str, Any]:
+    """Every field of figures with nothing in it."""
+    of_figures = {value.field for value in values_of(schema) if value.is_figure}
+    return {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(schema) if f.name in of_figures}

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from savbench.data.csv_file import CsvFile, InputError
+from savbench.results.cells import spread_cells
 from savbench.results.foreign import to_numbers
-from savbench.results.schema import columns, number_columns
+from savbench.results.schema import columns, number_values, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,15 +48,16 @@ class Report:
 
 
 class Table:
-    """A results file by column: `text` as it stands, `numbers` as float64 with NaN for empty cells."""
+    """A results file by value, those within cells too: `text` as it stands, `numbers` as float64 with NaN for empty cells."""
 
     def __init__(self, csv_file: CsvFile, schema: type[Row], report: Report) -> None:
         self.path = csv_file.path
         self.lines = np.array(csv_file.lines)
         size = len(csv_file.lines)
-        names = columns(schema)
         report.problems += csv_file.notes
-        absent = [name for name in names if name not in csv_file.columns]
+        absent = [name for name in columns(schema) if name not in csv_file.columns]
+        report.problems += spread_cells(csv_file, schema)
+        names = [value.name for value in values_of(schema)]
         if absent:
             report.problems.append(f"{self.path.name}:1: no column {', '.join(absent)}")
         extra = [name for name in csv_file.columns if name not in names]
@@ -64,7 +66,7 @@ class Table:
         self.text = {name: np.array([cell or "" for cell in csv_file.columns.get(name, [""] * size)], dtype=object) for name in names}
         self.numbers: dict[str, Numbers] = {}
         notes: list[str] = []
-        for name in number_columns(schema):
+        for name in number_values(schema):
             self.numbers[name] = np.full(size, np.nan)
             if name in csv_file.columns:
                 try:

@@ -11,30 +11,28 @@ import itertools
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from runners.base import STAGES
+from runners.base import PARTS, STAGES
 from savbench.data.csv_file import InputError, read_csv
-from savbench.results.rows import STATUSES, FrameRow, SummaryRow
+from savbench.results.rows import FORECAST, STAGE_COLUMN, STATUSES, FrameRow, SummaryRow
 from savbench.results.run_folder import FRAMES, RUN, SUMMARY
-from savbench.results.schema import number_columns
+from savbench.results.schema import number_values, values_of
 from savbench.validate.findings import KEY, RELATIVE, Flags, Numbers, Positions, Report, Table, close, keys_of, positions_by_key
 from savbench.validate.streaming import check_streaming
 from savbench.validate.sustained import check_sustained
-
-if TYPE_CHECKING:
-    pass
 
 EXIT_OK, EXIT_PROBLEMS, EXIT_BAD_INPUT = 0, 1, 2
 
 SCORES = ("J", "F", "JandF")
 PERCENTILES = (("latency_p50_ms", 50), ("latency_p90_ms", 90), ("latency_p95_ms", 95), ("latency_p99_ms", 99))
 RISING = ("latency_min_ms", *(name for name, _ in PERCENTILES), "latency_max_ms")
-PARTS = ("preprocess_ms", "model_ms", "output_ms")
-STAGE_PARTS = tuple(f"stage_{stage}_ms" for stage in STAGES)
-FORECAST_PARTS = tuple(f"forecast_{part}_MiB" for part in ("weights", "workspace", "frames", "state"))
+STAGE_PARTS = tuple(STAGE_COLUMN.format(stage) for stage in STAGES)
+FORECAST_PARTS = tuple(
+    value.name for value in values_of(SummaryRow) if value.cell == FORECAST and value.name not in ("memory_budget_MiB", "forecast_MiB")
+)
 FIGURES = ("frames", "fps", "latency_ms", *RISING)
 """What a row has if, and only if, its status is ok."""
 
@@ -136,7 +134,7 @@ def _check_ranges(rows: Table, report: Report) -> None:
 
 
 def _cannot_be_negative(name: str) -> bool:
-    return name == "fps" or name.endswith(("_ms", "_MiB", "_w")) or number_columns(SummaryRow)[name] is int
+    return name == "fps" or name.endswith(("_ms", "_MiB", "_w")) or number_values(SummaryRow)[name] is int
 
 
 def _check_sums(rows: Table, ok: Flags, report: Report) -> None:

@@ -90,7 +90,7 @@ def test_a_steady_board_gives_the_energy_of_its_frames(tmp_path: Path, monkeypat
     assert row.energy_gross_j_per_frame == pytest.approx(7.0 * row.latency_ms / 1e3, rel=1e-6)
     assert row.energy_j_per_frame == pytest.approx(0.0, abs=1e-9)
     assert row.fps_per_w == pytest.approx((row.fps or 0) / 7.0, rel=1e-6)
-    assert row.rails_mean_w == "GPU=3.000"
+    assert row.rails_mean_w == {"GPU": 3.0}
     assert row.validity == "ok"
     assert (row.temperature_start_c, row.gpu_clock_min_mhz, row.throttle_events, row.swap_io_mib) == (51.5, 918.0, 0, 0.0)
     assert source.closed

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import shutil
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from csv_cells import change_value
 from PIL import Image
 from tiny_split import TinySplit
 
@@ -43,14 +43,14 @@ def run(tiny_split: TinySplit, tmp_path: Path) -> Path:
             video="alpha", object="000", model="static", prompt="mask", autocast_dtype="none", attention="none", arm_id=ARM,
             run_id=opened.run_id, frames=12, fps=latency_ms.fps, latency_ms=latency_ms.mean, latency_min_ms=latency_ms.min,
             latency_p50_ms=latency_ms.p50, latency_p90_ms=latency_ms.p90, latency_p95_ms=latency_ms.p95, latency_p99_ms=latency_ms.p99,
-            latency_max_ms=latency_ms.max, preprocess_ms=1.0, model_ms=(latency_ms.mean or 0) - 2, output_ms=1.0, decode_ms=3.0,
+            latency_max_ms=latency_ms.max, parts_ms=parts(latency_ms.mean or 0), decode_ms=3.0,
             init_ms=4.0, first_frame_ms=5.0, setup_ms=9.0, J=score.J, F=score.F, JandF=score.JandF, frames_scored=score.frames_scored,
             frames_annotated=4, prompt_frame=0, clip_frames=13, frame_stride=1, warmup_frames=2, nonfinite_frames=0, cpu_peak_rss_MiB=60.0,
         )  # fmt: skip
         frames = [
             FrameRow(
-                ARM, "alpha", "000", frame + 1, repeat=0, latency_ms=latency, preprocess_ms=1.0, model_ms=latency - 2, output_ms=1.0,
-                decode_ms=3.0, J=J.get(frame + 1), F=None,
+                ARM, "alpha", "000", frame + 1, repeat=0, latency_ms=latency, parts_ms=parts(latency), decode_ms=3.0,
+                J=J.get(frame + 1), F=None,
             )
             for J in [_frame_scores(folder, obj.annotations)]
             for frame, latency in enumerate(latency_ms.samples_ms)
@@ -62,20 +62,16 @@ def run(tiny_split: TinySplit, tmp_path: Path) -> Path:
     return folder
 
 
+def parts(latency_ms: float) -> dict[str, float]:
+    return {"preprocess_ms": 1.0, "model_ms": latency_ms - 2, "output_ms": 1.0}
+
+
 def _frame_scores(folder: Path, annotations: tuple[tuple[int, Path], ...]) -> dict[int, float]:
     scores = {}
     for frame, path in annotations[1:-1]:
         prediction, truth = read_mask(folder / "masks" / ARM / "alpha" / "000" / path.name), read_mask(path)
         scores[frame] = float((prediction & truth).sum() / (prediction | truth).sum())
     return scores
-
-
-def change_cell(path: Path, line: int, column: str, text: str) -> None:
-    with path.open(newline="") as file:
-        table = list(csv.reader(file))
-    table[line - 1][table[0].index(column)] = text
-    with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(table)
 
 
 def test_a_sound_run_has_no_problems(run: Path) -> None:
@@ -115,7 +111,7 @@ def test_a_sound_run_has_no_problems(run: Path) -> None:
     ],
 )
 def test_every_figure_is_checked_against_others(run: Path, column: str, text: str, problem: str) -> None:
-    change_cell(run / "summary.csv", 2, column, text)
+    change_value(run / "summary.csv", 2, column, text)
     found = validate(run).problems
     assert any(problem in line for line in found), found
     assert any("summary.csv:2" in line for line in found)
@@ -126,19 +122,19 @@ def test_stages_sum_to_the_latency(run: Path) -> None:
     summary, frames = run / "summary.csv", run / "frames.csv"
     for path, lines in ((summary, [2]), (frames, range(2, 14))):
         for line in lines:
-            change_cell(path, line, "stage_resize_copy_ms", "5.0")
-            change_cell(path, line, "stage_other_ms", "10.1")
+            change_value(path, line, "stage_resize_copy_ms", "5.0")
+            change_value(path, line, "stage_other_ms", "10.1")
     assert validate(run).problems == []
     for path, lines in ((summary, [2]), (frames, range(2, 14))):
         for line in lines:
-            change_cell(path, line, "stage_other_ms", "10.0")
+            change_value(path, line, "stage_other_ms", "10.0")
     assert any("the stages sum to 15.000 ms, latency_ms is 15.500" in problem for problem in validate(run).problems)
-    change_cell(frames, 2, "stage_other_ms", "22.0")
+    change_value(frames, 2, "stage_other_ms", "22.0")
     assert any("stage_other_ms 10, frames.csv gives 11" in problem for problem in validate(run).problems)
 
 
 def test_a_failed_row_has_no_figures(run: Path) -> None:
-    change_cell(run / "summary.csv", 3, "latency_ms", "20.0")
+    change_value(run / "summary.csv", 3, "latency_ms", "20.0")
     assert any("summary.csv:3 (beta/000): status oom with a figure in latency_ms" in line for line in validate(run).problems)
 
 
@@ -228,7 +224,7 @@ def test_no_run_there(tmp_path: Path) -> None:
 def test_exit_status(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert jetson_benchmark.main(["validate", str(run)]) == 0
     assert capsys.readouterr().out.endswith(": no problems\n")
-    change_cell(run / "summary.csv", 2, "fps", "60.0")
+    change_value(run / "summary.csv", 2, "fps", "60.0")
     assert jetson_benchmark.main(["validate", str(run), "--skip_masks"]) == 1
     assert capsys.readouterr().out.startswith("problem: summary.csv:2 (alpha/000): fps 60 is not")
     assert jetson_benchmark.main(["validate", str(tmp_path / "gone")]) == 2

@@ -172,7 +172,10 @@ def _put_state(summary: PowerSummary, course: Sequence[Reading], after: Sequence
     summary.jetson_clocks = _in_turn({True: "on", False: "off", None: None}[reading.jetson_clocks] for reading in course)
     # an event at the very end shows in the counters of the reading after it
     counted = count_events([*course, *after])
-    summary.throttle_events, summary.throttle_reasons = sum(counted.values()), _compact(counted.items(), "d")
+    summary.throttle_events, summary.throttle_reasons = (
+        sum(counted.values()),
+        "; ".join(f"{name}={times}" for name, times in counted.items()),
+    )
 
 
 def _put_rails(
@@ -191,7 +194,8 @@ def _put_rails(
         values = [value for reading in beneath if (value := watts(reading)) is not None]
         if values:
             peaks[name] = max(values)
-    summary.rails_mean_w, summary.rails_peak_w = _compact(means.items(), ".3f"), _compact(peaks.items(), ".3f")
+    summary.rails_mean_w = {name: round(watt, 3) for name, watt in means.items()}
+    summary.rails_peak_w = {name: round(watt, 3) for name, watt in peaks.items()}
 
 
 def _beneath(readings: Sequence[Reading], intervals: Sequence[Interval]) -> list[Reading]:
