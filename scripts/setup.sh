@@ -12,6 +12,7 @@ readonly root
 usage() {
     cat <<'EOF'
 usage: scripts/setup.sh [--dev] [--ray] [--python PYTHON] [--venv DIR] [--torch {auto,system,registry}]
+                        [--offline DIR]
 
 Makes a virtual environment and installs the benchmark's requirements into it. Runs again in a moment when nothing has changed.
 
@@ -21,6 +22,8 @@ Makes a virtual environment and installs the benchmark's requirements into it. R
   --venv DIR       where the environment is (default: .venv in the repository)
   --torch SOURCE   system: keep the torch of the system Python; registry: let pip install one; auto (default): system on a Jetson,
                    registry elsewhere
+  --offline DIR    install from DIR alone, made by scripts/offline_bundle.sh for this machine; torch is then the system's, unless DIR has
+                   one. Later calls without it go on using DIR
   -h, --help       show this
 
 Environment: SETUP_MIN_FREE_MIB overrides how much free disk is asked for; pip's own variables (PIP_INDEX_URL, PIP_FIND_LINKS,
@@ -46,19 +49,20 @@ die_usage() {
 
 # --- arguments ------------------------------------------------------------------------------------------------------------------
 
-dev=no ray=no python="" venv="$root/.venv" torch_from=auto
+dev=no ray=no python="" venv="$root/.venv" torch_from=auto offline=""
 while (($#)); do
     case $1 in
         --dev | --ray)
             printf -v "${1#--}" yes
             shift
             ;;
-        --python | --venv | --torch)
+        --python | --venv | --torch | --offline)
             [[ ${2-} ]] || die_usage "$1 needs a value"
             case $1 in
                 --python) python=$2 ;;
                 --venv) venv=$2 ;;
                 --torch) torch_from=$2 ;;
+                --offline) offline=$2 ;;
             esac
             shift 2
             ;;
@@ -69,6 +73,25 @@ while (($#)); do
         *) die_usage "unknown argument $1" ;;
     esac
 done
+[[ $venv == /* ]] || venv="$PWD/$venv"
+readonly venv venv_python="$venv/bin/python" stamp="$venv/.setup-stamp" log="$venv/setup.log"
+
+# --- from a folder instead of a registry ----------------------------------------------------------------------------------------
+
+# An environment that was made from a folder stays with it.
+if [[ ! $offline && -f $stamp ]]; then read -r _ _ _ offline <"$stamp"; fi
+if [[ $offline ]]; then
+    [[ $dev == no && $ray == no ]] || die_usage "--offline holds what the benchmark runs on; leave out --dev and --ray"
+    offline=$(cd -- "$offline" 2>/dev/null && pwd) || die "--offline $offline: no such folder" \
+        "bring the one that scripts/offline_bundle.sh made for this machine, or remove $venv to set up from a registry"
+    [[ -f $offline/SHA256SUMS && -f $offline/requirements.txt ]] ||
+        die "--offline $offline: is not a folder that scripts/offline_bundle.sh made: SHA256SUMS or requirements.txt is missing"
+    export PIP_NO_INDEX=1 PIP_FIND_LINKS=$offline
+    unset PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_CONSTRAINT
+    if [[ $torch_from == auto ]] && ! compgen -G "$offline/torch-*.whl" >/dev/null; then torch_from=system; fi
+fi
+readonly offline
+
 case $torch_from in
     system | registry) ;;
     auto)
@@ -77,8 +100,7 @@ case $torch_from in
         ;;
     *) die_usage "--torch $torch_from: use auto, system or registry" ;;
 esac
-[[ $venv == /* ]] || venv="$PWD/$venv"
-readonly venv torch_from venv_python="$venv/bin/python" stamp="$venv/.setup-stamp" log="$venv/setup.log"
+readonly torch_from
 
 # pip would put packages under ~/.local or ask for another pip at every call, if the user's settings say so.
 export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -95,6 +117,7 @@ fingerprint() {
         cat -- "$root/scripts/setup.sh" "$root"/requirements*.txt
         echo "$venv $torch_from $("$venv_python" --version)"
         if [[ $torch_from == system ]]; then torch_release "$venv_python"; fi
+        if [[ $offline ]]; then cat -- "$offline/SHA256SUMS"; fi
     } | sha256sum | cut -d' ' -f1
 }
 
@@ -106,7 +129,7 @@ venv_works() {
 is_set_up() {
     [[ -f $stamp ]] && venv_works || return 1
     local known_fingerprint known_dev known_ray
-    read -r known_fingerprint known_dev known_ray <"$stamp"
+    read -r known_fingerprint known_dev known_ray _ <"$stamp"
     [[ $known_fingerprint == "$(fingerprint)" ]] || return 1
     if [[ $known_dev == yes ]]; then dev=yes; fi
     if [[ $known_ray == yes ]]; then ray=yes; fi
@@ -265,10 +288,8 @@ explain_failure() { # WHAT
     fi
     if ! grep -qs "conflicting dependencies" "$log" && grep -qsE "$no_registry|$no_package" "$log"; then
         die "installing $1 failed: this machine is offline, or pip's registry does not have it (log: $log)" \
-            "without a network: set up a copy of the repository on a machine of the same kind that has one, and there run" \
-            "    .venv/bin/pip wheel -r requirements.txt -w wheels" \
-            "    .venv/bin/pip download --no-deps --no-build-isolation -r requirements-sam2.txt -d wheels" \
-            "then bring the folder wheels here and run: PIP_NO_INDEX=1 PIP_FIND_LINKS=/path/to/wheels scripts/setup.sh"
+            "without a network: on a machine that has one run scripts/offline_bundle.sh (see its --help), bring the folder that it makes, and" \
+            "run here: scripts/setup.sh --offline DIR"
     fi
     if [[ $torch_from == system ]]; then
         die "installing $1 failed, the lines above and $log say why; torch is held to the one named under 'keeping' above"
@@ -283,19 +304,30 @@ pip_install() { # WHAT PIP_ARGUMENT...
     "$venv_python" -m pip install --log "$log" "$@" || explain_failure "$what"
 }
 
-# Older ones do the same, but look for fitting versions by downloading whole packages.
-"$venv_python" -m pip install --quiet --log "$log" "pip>=23.1" || say "going on with $("$venv_python" -m pip --version)"
-requirements=(--requirement "$root/requirements.txt")
-if [[ $dev == yes ]]; then requirements+=(--requirement "$root/requirements-dev.txt"); fi
-if [[ $ray == yes ]]; then requirements+=(--requirement "$root/requirements-ray.txt"); fi
-pip_install "requirements" ${constraints[@]+"${constraints[@]}"} "${requirements[@]}"
+install_online() {
+    # Older ones do the same, but look for fitting versions by downloading whole packages.
+    "$venv_python" -m pip install --quiet --log "$log" "pip>=23.1" || say "going on with $("$venv_python" -m pip --version)"
+    requirements=(--requirement "$root/requirements.txt")
+    if [[ $dev == yes ]]; then requirements+=(--requirement "$root/requirements-dev.txt"); fi
+    if [[ $ray == yes ]]; then requirements+=(--requirement "$root/requirements-ray.txt"); fi
+    pip_install "requirements" ${constraints[@]+"${constraints[@]}"} "${requirements[@]}"
 
-# A checkout that somebody installed on purpose is called SAM-2 and offers the same package.
-if "$venv_python" -c 'from importlib.metadata import version; version("SAM-2")' 2>/dev/null; then
-    say "leaving the installed SAM-2 checkout in place of the sam2 package"
-else
-    SAM2_BUILD_CUDA=0 pip_install "sam2" --no-deps --no-build-isolation --require-hashes --requirement "$root/requirements-sam2.txt"
-fi
+    # A checkout that somebody installed on purpose is called SAM-2 and offers the same package.
+    if "$venv_python" -c 'from importlib.metadata import version; version("SAM-2")' 2>/dev/null; then
+        say "leaving the installed SAM-2 checkout in place of the sam2 package"
+    else
+        SAM2_BUILD_CUDA=0 pip_install "sam2" --no-deps --no-build-isolation --require-hashes --requirement "$root/requirements-sam2.txt"
+    fi
+}
+
+# The folder holds all that its list needs, but for what the machine was said to have: nothing is to be looked for.
+install_offline() {
+    (cd -- "$offline" && sha256sum --check --quiet --strict SHA256SUMS) || die "$offline is damaged (see above); copy it again"
+    pip_install "requirements from $offline" --no-deps --requirement "$offline/requirements.txt"
+    "$venv_python" -m pip check || say "NOTE: the lines above name what this machine lacks or has in another version; doctor tells what that costs"
+}
+
+if [[ $offline ]]; then install_offline; else install_online; fi
 
 # --- is it true? ----------------------------------------------------------------------------------------------------------------
 
@@ -311,7 +343,7 @@ assert torch.from_numpy(numpy.arange(3)).numpy().tolist() == [0, 1, 2]') ||
 (cd / && "$venv_python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("sam2") is None)') ||
     die "sam2 was installed but cannot be found by $venv_python"
 
-echo "$(fingerprint) $dev $ray" >"$stamp"
+echo "$(fingerprint) $dev $ray $offline" >"$stamp"
 say "ready: $("$venv_python" --version), $facts_after"
 if [[ $torch_from == system && $facts_after != *"GPU usable: True"* ]]; then
     say "WARNING: this torch cannot use the board's GPU, models would run on its CPU"

@@ -21,6 +21,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+pytest_plugins = ("setup_machine",)
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 
