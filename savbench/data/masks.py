@@ -5,7 +5,6 @@ The official evaluator reads that layout.
 
 from __future__ import annotations
 
-import base64
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -46,7 +45,7 @@ class PackedMask:
 class CompressedMask:
     """A boolean mask to keep for long or to send to another process: some kilobytes for a mask of a video in full HD."""
 
-    __slots__ = ("_data", "shape")
+    __slots__ = ("data", "shape")
 
     def __init__(self, data: bytes, shape: tuple[int, int]) -> None:
         """
@@ -54,7 +53,7 @@ class CompressedMask:
             data: bits of the pixels, eight to a byte, compressed by zlib.
             shape: (height, width) of the mask.
         """
-        self._data = data
+        self.data = data
         self.shape = shape
 
     @classmethod
@@ -63,18 +62,9 @@ class CompressedMask:
         bits = mask.bits if isinstance(mask, PackedMask) else np.packbits(mask)
         return cls(zlib.compress(bits.tobytes(), 1), (mask.shape[0], mask.shape[1]))
 
-    @classmethod
-    def from_text(cls, text: str, shape: tuple[int, int]) -> CompressedMask:
-        """The inverse of `to_text`."""
-        return cls(base64.b64decode(text), shape)
-
-    def to_text(self) -> str:
-        """The compressed pixels in ASCII."""
-        return base64.b64encode(self._data).decode()
-
     @property
     def nbytes(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def unpack(self) -> BoolMask:
         """The mask, (height, width), bool, in an array of its own.
@@ -83,7 +73,7 @@ class CompressedMask:
             ValueError: the data are not a mask of this shape.
         """
         height, width = self.shape
-        bits = np.frombuffer(zlib.decompress(self._data), np.uint8)
+        bits = np.frombuffer(zlib.decompress(self.data), np.uint8)
         if bits.size != (height * width + 7) // 8:
             raise ValueError(f"{bits.size} bytes are not a mask of {width}x{height} pixels")
         return np.unpackbits(bits, count=height * width).view(np.bool_).reshape(height, width)
@@ -119,8 +109,12 @@ def save_object_masks(masks_dir: Path, arm: str, video: str, object_id: str, mas
         if left_over.exists():
             shutil.rmtree(left_over)
     partial.mkdir(parents=True)
-    for frame, mask in masks.items():
-        (partial / f"{frame}.png").write_bytes(_png(mask.unpack()))
+    try:
+        for frame, mask in masks.items():
+            (partial / f"{frame}.png").write_bytes(_png(mask.unpack()))
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     if folder.exists():
         folder.rename(replaced)
     partial.rename(folder)

@@ -7,6 +7,7 @@ the lowest priority. One task is a line of JSON on standard input, one answer a 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ from savbench.plan.arms import Arm
 from savbench.plan.config import RunConfig
 from savbench.results.delivery import Delivery
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+from savbench.results.spool import read_masks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from savbench.data.masks import CompressedMask
 
 LOWEST_PRIORITY = 19
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What ends the run instead of costing a row: every row after it would fail the same way, and runs again when the disk is mended."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,10 @@ class Finished:
     frames: list[FrameRow]
     streaming: list[StreamingRow]
     error: str = ""
+    unwritten: str = ""
+    """File or folder that a full or dying disk did not take; nothing of the row is to be kept then."""
+    errno: int = 0
+    """Why."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -48,7 +56,7 @@ class Finished:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Finished:
         frames, streaming = [FrameRow(**frame) for frame in data["frames"]], [StreamingRow(**frame) for frame in data["streaming"]]
-        return cls(SummaryRow(**data["row"]), frames, streaming, data["error"])
+        return cls(SummaryRow(**data["row"]), frames, streaming, data["error"], data["unwritten"], data["errno"])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,12 +88,17 @@ class Finisher:
         """Score a row and write what was asked for. What cannot be done is told in the answer and leaves the rest as it was."""
         row, frames = delivery.row, delivery.frames
         try:
-            self._score(row, frames, delivery.masks)
+            spooled = {} if delivery.masks_file is None else read_masks(delivery.masks_file)
+            masks = spooled.get("masks", {})
+            self._score(row, frames, masks)
             if delivery.streaming:
-                self._score_streaming(row, delivery.streaming, delivery.known)
-            self._save(arm, row, frames, delivery.masks)
+                self._score_streaming(row, delivery.streaming, spooled.get("known", {}))
+            self._save(arm, row, frames, masks)
         except (ClipError, OSError) as error:
             traceback.print_exc()
+            if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+                where = error.filename or self._config.out_dir
+                return Finished(row, frames, delivery.streaming, unwritten=str(where), errno=error.errno)
             return Finished(row, frames, delivery.streaming, f"the masks could not be scored or written: {error}")
         return Finished(row, frames, delivery.streaming)
 

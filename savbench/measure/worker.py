@@ -33,6 +33,7 @@ from savbench.plan.extent import Extent
 from savbench.plan.job import Job
 from savbench.results.delivery import EventWriter, ModelFacts, blank_row
 from savbench.results.environment import collect_torch
+from savbench.results.spool import SpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,13 +53,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--events", type=int, required=True)
     args = parser.parse_args(argv)
     faulthandler.enable()
-    events = EventWriter(os.fdopen(args.events, "w", encoding="utf-8"))
     job = Job.from_line(sys.stdin.readline())
+    events = EventWriter(os.fdopen(args.events, "w", encoding="utf-8"), job.spool)
     threading.Thread(target=_leave_with_supervisor, daemon=True).start()
     try:
         _Worker(job, events).run()
     except RunnerError as error:
         events.send("failed", status="error", error=str(error))
+        return 1
+    except SpoolError as error:
+        events.send("unwritten", path=error.filename, errno=error.errno)
         return 1
     except MemoryBudgetError as error:
         events.send("refused", error=str(error), columns=error.columns)
@@ -71,8 +75,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _leave_with_supervisor() -> None:
     """Standard input ends when the supervisor does, however it does."""
-    sys.stdin.read()
-    os._exit(1)
+    try:
+        sys.stdin.read()
+    finally:
+        os._exit(1)
 
 
 class _Worker:

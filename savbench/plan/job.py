@@ -26,6 +26,8 @@ class Job:
     split_name: str
     run_id: str
     benchmark_version: str
+    spool: Path
+    """Folder that the worker writes masks into, for the finisher."""
     weights: Path | None = None
     source_dir: Path | None = None
     companions: tuple[Arm, ...] = ()
@@ -43,7 +45,7 @@ class Job:
 
     def to_line(self) -> str:
         data = {**asdict(self), "config": self.config.to_json()}
-        for name in ("weights", "source_dir"):
+        for name in ("spool", "weights", "source_dir"):
             data[name] = None if data[name] is None else str(data[name])
         return json.dumps(data) + "\n"
 
@@ -57,6 +59,7 @@ class Job:
             split_name=data["split_name"],
             run_id=data["run_id"],
             benchmark_version=data["benchmark_version"],
+            spool=Path(data["spool"]),
             weights=None if data["weights"] is None else Path(data["weights"]),
             source_dir=None if data["source_dir"] is None else Path(data["source_dir"]),
             companions=tuple(Arm(**arm) for arm in data["companions"]),

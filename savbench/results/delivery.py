@@ -8,13 +8,14 @@ from __future__ import annotations
 import datetime
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from runners import RUNNERS
-from savbench.data.masks import CompressedMask
 from savbench.plan.config import NOT_APPLICABLE
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+from savbench.results.spool import write_masks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,14 +25,16 @@ if TYPE_CHECKING:
     from savbench.plan.job import Job
 
 
-EventName = Literal["built", "begun", "progress", "phase", "row", "done", "refused", "failed"]
+EventName = Literal["built", "begun", "progress", "phase", "row", "done", "refused", "unwritten", "failed"]
 
 
 class EventWriter:
     """The worker's end of the event pipe."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[str], spool: Path) -> None:
+        """`spool` is the folder that masks are written into."""
         self._file = file
+        self._spool = spool
 
     def send(self, event: EventName, **data: Any) -> None:
         self._file.write(json.dumps({"event": event, **data}) + "\n")
@@ -51,24 +54,19 @@ class EventWriter:
             spans: beginning and end of every timed frame, on the clock of `time.perf_counter`, which is one for all processes.
             masks: by frame of the clip.
             streaming, known: of the streaming pass, the masks that were known at annotated frames.
+
+        Raises:
+            SpoolError: the masks cannot be written; nothing was sent.
         """
+        masks_file = str(write_masks(self._spool, {"masks": masks, "known": known})) if masks else ""
         self.send(
             "row",
             row=asdict(row),
             frames=[asdict(frame) for frame in frames],
             spans=list(spans),
-            masks=_to_texts(masks),
             streaming=[asdict(frame) for frame in streaming],
-            known=_to_texts(known),
+            masks_file=masks_file,
         )
-
-
-def _to_texts(masks: Mapping[int, PackedMask]) -> dict[int, str]:
-    return {frame: CompressedMask.of(mask).to_text() for frame, mask in masks.items()}
-
-
-def _from_texts(texts: Mapping[str, str], size_hw: tuple[int, int]) -> dict[int, CompressedMask]:
-    return {int(frame): CompressedMask.from_text(text, size_hw) for frame, text in texts.items()}
 
 
 @dataclass(frozen=True)
@@ -99,25 +97,26 @@ class Delivery:
     row: SummaryRow
     frames: list[FrameRow]
     spans: list[tuple[float, float]]
-    masks: dict[int, CompressedMask]
-    """Predictions by frame of the clip."""
     streaming: list[StreamingRow]
     """Of the streaming pass; empty where there was none."""
-    known: dict[int, CompressedMask]
-    """What was known in the streaming pass at each annotated frame, by frame of the clip."""
+    masks_file: Path | None
+    """Where the masks lie, see `savbench.results.spool`: `masks`, the predictions, and `known`, what was known in the streaming pass at
+    each annotated frame. None of a row without masks."""
 
     @classmethod
     def from_event(cls, event: dict[str, Any]) -> Delivery:
-        row = SummaryRow(**event["row"])
-        size_hw = (row.video_height or 0, row.video_width or 0)
         return cls(
-            row=row,
+            row=SummaryRow(**event["row"]),
             frames=[FrameRow(**frame) for frame in event["frames"]],
             spans=[(begin, end) for begin, end in event["spans"]],
-            masks=_from_texts(event["masks"], size_hw),
             streaming=[StreamingRow(**frame) for frame in event["streaming"]],
-            known=_from_texts(event["known"], size_hw),
+            masks_file=Path(event["masks_file"]) if event["masks_file"] else None,
         )
+
+    def discard(self) -> None:
+        """Remove the masks."""
+        if self.masks_file is not None:
+            self.masks_file.unlink(missing_ok=True)
 
 
 def blank_row(job: Job, arm: Arm, video: str, object_name: str) -> SummaryRow:

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import time
 import uuid
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from savbench.results.csv_rows import ResultsError, header_line, read_rows, row_line
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.schema import Row
+from savbench.results.spool import SPOOL, SpoolError, write_bytes
 from savbench.results.sustained import SUSTAINED, SustainedRow
 
 if TYPE_CHECKING:
@@ -83,6 +85,8 @@ class RunFolder:
         self.done: dict[tuple[str, str, str], SummaryRow] = {}
         self.courses: dict[str, list[SustainedRow]] = {}
         self.run_id = ""
+        self.spool = path / SPOOL
+        """Folder for masks on their way to be scored; empty when the run begins, and gone when it ends."""
         self._lock: int | None = None
 
     def __enter__(self) -> RunFolder:
@@ -97,6 +101,7 @@ class RunFolder:
             os.close(self._lock)
             raise RunFolderError(f"{self.path}: another run is writing here; wait for it or give another --out_dir") from error
         try:
+            shutil.rmtree(self.spool, ignore_errors=True)
             self._identify()
             self._restore()
         except BaseException:
@@ -106,6 +111,7 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
+            shutil.rmtree(self.spool, ignore_errors=True)
             os.close(self._lock)  # releases the lock
             self._lock = None
 
@@ -125,6 +131,13 @@ class RunFolder:
             self._append(STREAMING, streaming_lines)
         self._append(SUMMARY, row_line(row))
         self.done[row.key] = row
+
+    def spool_bytes(self, data: bytes) -> Path:
+        """Write masks that came from another machine into a new file of `spool`, see `savbench.results.spool`. Raises as `append`."""
+        try:
+            return write_bytes(self.spool, data)
+        except SpoolError as error:
+            raise write_failed(Path(error.filename), error) from error
 
     def forget(self, condition: Callable[[SummaryRow], bool]) -> int:
         """Drop the rows for which the condition holds, with their frames, so that they run again. Returns how many."""
@@ -256,12 +269,13 @@ class RunFolder:
             except OSError as error:
                 with contextlib.suppress(OSError):
                     os.ftruncate(descriptor, before)
-                raise _write_failed(path, error) from error
+                raise write_failed(path, error) from error
         finally:
             os.close(descriptor)
 
 
-def _write_failed(path: Path, error: OSError) -> RunFolderError:
+def write_failed(path: Path, error: OSError) -> RunFolderError:
+    """What ends a run whose folder cannot be written, where the disk is full for example."""
     remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that"
     return RunFolderError(f"{path}: {error.strerror}; {remedy} and give the same command again, it goes on where it stopped")
 
@@ -290,4 +304,4 @@ def _replace(path: Path, text: str) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise _write_failed(path, error) from error
+        raise write_failed(path, error) from error

@@ -43,16 +43,17 @@ class _AbandonedError(Exception):
 class FinisherProcess:
     """Use as a context manager. The process starts with the first row; one that dies or hangs is replaced."""
 
-    def __init__(self, config: RunConfig, split_name: str, log_path: Path, command: Sequence[str] = FINISHER_COMMAND) -> None:
+    def __init__(self, config: RunConfig, split_name: str, log_path: Path, command: Sequence[str] | None = None) -> None:
         """
         Args:
             config: with `out_dir` set; its `timeout_s` bounds how long the process may neither read its task nor answer.
             log_path: what the process prints is appended there.
+            command: of the process, without its `--events`; None takes `FINISHER_COMMAND`.
         """
         self._first_line = json.dumps({"config": config.to_json(), "split_name": split_name}).encode() + b"\n"
         self._timeout_s = config.timeout_s
         self._log_path = log_path
-        self._command = command
+        self._command = command or FINISHER_COMMAND
         self._child: subprocess.Popen[bytes] | None = None
         self._answers = -1
         self._unsent = memoryview(b"")
@@ -90,7 +91,7 @@ class FinisherProcess:
         Raises:
             FinisherError: no row can be finished any more.
         """
-        task = delivery, json.dumps({"arm": vars(arm), "delivery": {**event, "row": vars(delivery.row)}})
+        task = delivery, json.dumps({"arm": vars(arm), "delivery": {**event, "row": vars(delivery.row), "spans": []}})
         while not give_up():
             self._check()
             try:
@@ -139,6 +140,8 @@ class FinisherProcess:
         except (OSError, EOFError, TimeoutError) as error:
             reason = f"the scoring process failed twice ({error}); see logs/{self._log_path.name} in the run's folder"
             return Finished(delivery.row, delivery.frames, delivery.streaming, reason)
+        finally:
+            delivery.discard()
         finished = Finished.from_json(json.loads(answer))
         if replaced:
             note = f"scored by a second process, the first failed: {replaced}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,7 +32,9 @@ class Interrupts:
     def __init__(self) -> None:
         self._is_requested = False
         self._noticed = threading.Event()
-        """The main thread knows of the request, or has left."""
+        """The main thread knows of the request."""
+        self._left = threading.Event()
+        """The context is over."""
 
     def __enter__(self) -> Interrupts:
         self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -43,6 +44,7 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._noticed.set()
+        self._left.set()
 
     def requested(self) -> bool:
         """Whether the user wants the run to end. For the main thread alone, which thereby shows that it does not hang."""
@@ -60,7 +62,7 @@ class Interrupts:
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         if self._is_requested:
-            threading.Thread(target=_leave, name="leave", daemon=True).start()
+            threading.Thread(target=self._leave, name="leave", daemon=True).start()
             raise KeyboardInterrupt
         self._is_requested = True
         threading.Thread(target=self._interrupt_if_hanging, name="interrupt", daemon=True).start()
@@ -71,7 +73,6 @@ class Interrupts:
             assert main_thread is not None  # it has been started
             signal.pthread_kill(main_thread, signal.SIGINT)
 
-
-def _leave() -> None:
-    time.sleep(LEAVE_S)
-    os._exit(EXIT_INTERRUPTED)
+    def _leave(self) -> None:
+        if not self._left.wait(LEAVE_S):
+            os._exit(EXIT_INTERRUPTED)

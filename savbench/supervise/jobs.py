@@ -59,11 +59,12 @@ def _with_files(config: RunConfig, arm: Arm) -> PlannedArm:
 
 
 def make_jobs(
-    planned: Sequence[PlannedArm], config: RunConfig, *, split_name: str, run_id: str, benchmark_version: str, objects: int
+    planned: Sequence[PlannedArm], config: RunConfig, *, split_name: str, run_id: str, benchmark_version: str, spool: Path, objects: int
 ) -> list[Job]:
     """A job for each arm, or with --share_prompts for all arms that differ in nothing but their prompt; in the order of their first.
 
     Args:
+        spool: folder for masks on their way to the finisher.
         objects: that each arm has in all.
     """
     together = _sharing(planned) if config.share_prompts else [[one] for one in planned]
@@ -75,6 +76,7 @@ def make_jobs(
             split_name=split_name,
             run_id=run_id,
             benchmark_version=benchmark_version,
+            spool=spool,
             weights=first.weights,
             source_dir=first.source_dir,
             companions=tuple(other.arm for other in others),

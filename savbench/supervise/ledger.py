@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from savbench.measure.failures import memory_hint
 from savbench.results.delivery import Delivery, ModelFacts, blank_row
 from savbench.results.rows import without_figures
+from savbench.results.run_folder import write_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -99,6 +102,9 @@ class Ledger:
             case "done":
                 outcome.finished += event["targets"]
                 outcome.under_way, outcome.last_frame = [], None
+            case "unwritten":
+                path = f"{outcome.node}:{event['path']}" if outcome.node else event["path"]
+                raise write_failed(Path(path), OSError(event["errno"], os.strerror(event["errno"])))
             case "refused":
                 outcome.refused, outcome.forecast = event["error"], event["columns"]
             case "failed":
@@ -148,6 +154,7 @@ class Ledger:
         # a shared session that was cut off after this row runs again, and so does everything with --sustained
         is_new = row.key not in self._folder.done
         if row.status != "ok":
+            delivery.discard()
             if is_new:
                 self.settle()  # rows stay in the order in which the objects ran
                 self._keep(row, delivery.frames)
@@ -156,6 +163,8 @@ class Ledger:
         if accepts(delivery) and is_new:
             arm = next(arm for arm in job.arms if arm.arm_id == row.arm_id)
             self._finisher.submit(arm, delivery, event, self._interrupts.requested)
+        else:
+            delivery.discard()
 
     def _keep_failed(self, job: Job, key: Key, columns: dict[str, Any], status: str, reason: str) -> None:
         for arm in self.missing(job, key):
@@ -164,6 +173,8 @@ class Ledger:
     def _keep_all(self, rows: Iterable[Finished]) -> None:
         for finished in rows:
             row = finished.row
+            if finished.unwritten:
+                raise write_failed(Path(finished.unwritten), OSError(finished.errno, os.strerror(finished.errno)))
             self._keep(without_figures(row, "error", finished.error) if finished.error else row, finished.frames, finished.streaming)
 
     def _keep(self, row: SummaryRow, frames: list[FrameRow], streaming: Sequence[StreamingRow] = ()) -> None:

@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from savbench.results.spool import SPOOL
 from savbench.supervise.child import POLL_S, ROOT
 from savbench.supervise.worker_process import WorkerProcess, WorkerTimeoutError
 
@@ -256,6 +257,8 @@ def _require_reachable(address: str) -> None:
 def run_job(job: Job, command: Sequence[str], root: Path) -> Iterator[dict[str, Any]]:
     """On the node: run a worker process and pass on its events; see `Cluster.events` for the others.
 
+    A `row` event brings its masks along, as `masks_bytes`: what the file holds that the worker has named.
+
     Args:
         root: of the repository on the machine that the job comes from; weights that are part of its packages have come along.
     """
@@ -271,10 +274,14 @@ def run_job(job: Job, command: Sequence[str], root: Path) -> Iterator[dict[str, 
     yield {"event": "started", "node": node, "pid": os.getpid()}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "worker.log"
+        job = dataclasses.replace(job, spool=Path(folder) / SPOOL)
         worker = WorkerProcess(job, log, (sys.executable, *command))
         try:
-            # Ray drives generators by `send`, which `yield from` would hand on to iterators that have none.
-            for event in worker.events(job.config.timeout_s, lambda: False):  # noqa: UP028
+            for event in worker.events(job.config.timeout_s, lambda: False):
+                if event.get("masks_file"):
+                    masks_file = Path(event["masks_file"])
+                    event["masks_bytes"] = masks_file.read_bytes()
+                    masks_file.unlink()
                 yield event
             death = worker.wait()
         except WorkerTimeoutError as error:

@@ -163,6 +163,8 @@ class RayExecutor:
             case name:
                 if name == "built":
                     self._built.add(job.arm.arm_id)
+                if "masks_bytes" in event:
+                    event["masks_file"] = str(self._folder.spool_bytes(event.pop("masks_bytes")))
                 self._ledger.take(event, job, outcome)
         return None
 

@@ -53,6 +53,19 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
         PowerError: the source that --power names cannot be read; with --strict also: there is none, or it says that no row could be valid.
         RunFolderError, ResultsError: the folder cannot be used or written.
     """
+    with Interrupts() as interrupts:
+        try:
+            is_interrupted, is_all_ok = _run(config, argv, progress, interrupts, retry_failed=retry_failed)
+        except KeyboardInterrupt:
+            is_interrupted, is_all_ok = True, False  # in the middle of something that does not ask for interrupts
+        if is_interrupted:
+            progress.say("interrupted; the same command goes on where it stopped")
+            return EXIT_INTERRUPTED
+        return EXIT_OK if is_all_ok else EXIT_FAILED_ROWS
+
+
+def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts: Interrupts, *, retry_failed: bool) -> tuple[bool, bool]:
+    """As `run`. Returns whether the user ended the run early, and whether all rows are ok."""
     split = open_split(config.split_dir, config.split_name)
     planned = plan(config, split.name)
     arms = [one.arm for one in planned]
@@ -61,42 +74,41 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
     targets = _targets(config, split)
     out_dir, is_resumed = (config.out_dir, False) if config.out_dir is not None else choose_out_dir(config)
     config = dataclasses.replace(config, out_dir=out_dir.absolute())
-    interrupts = Interrupts()
-    try:
-        with contextlib.ExitStack() as stack:
-            cluster = None
-            if config.executor == "ray":
-                config = dataclasses.replace(config, power="none")
-                cluster = stack.enter_context(Cluster(config.ray_address))
-                progress.say(f"Ray: {cluster.describe()}; power is not read, because it is measured on other machines")
-            board = stack.enter_context(BoardWatch(config))
-            folder = stack.enter_context(RunFolder(out_dir, config, split.name))
-            finisher = stack.enter_context(FinisherProcess(config, split.name, out_dir / "logs" / "finisher.log"))
-            if retry_failed and (dropped := folder.forget(lambda row: row.status != "ok")):
-                progress.say(f"running {dropped} failed objects again")
-            if folder.done or is_resumed:
-                progress.say(f"going on with the run in {out_dir}: {len(folder.done)} rows are there")
-            board.record_into(folder.path)
-            if cluster is None:
-                progress.say(board.why)
-            if config.strict and (reason := board.why_no_valid_row()):
-                raise PowerError(f"--strict would refuse every row: {reason}")
-            ledger = Ledger(folder, finisher, board, progress, Invocation(folder, argv, config), interrupts)
-            executor: Executor
-            if cluster is None:
-                executor = LocalExecutor(config, split, targets, ledger, folder, board, progress, interrupts)
-            else:
-                executor = RayExecutor(cluster, config, split, targets, ledger, folder, progress, interrupts)
-            version, objects = benchmark_version(), len(targets)
-            jobs = make_jobs(planned, config, split_name=split.name, run_id=folder.run_id, benchmark_version=version, objects=objects)
-            is_interrupted = _execute(executor, jobs, ledger, progress, interrupts)
-            is_all_ok = _conclude(config, arms, targets, folder, progress)
-            if not is_interrupted:
-                return EXIT_OK if is_all_ok else EXIT_FAILED_ROWS
-    except KeyboardInterrupt:
-        pass  # outside of the jobs, or in the middle of something that hung
-    progress.say("interrupted; the same command goes on where it stopped")
-    return EXIT_INTERRUPTED
+    with contextlib.ExitStack() as stack:
+        cluster = None
+        if config.executor == "ray":
+            config = dataclasses.replace(config, power="none")
+            cluster = stack.enter_context(Cluster(config.ray_address))
+            progress.say(f"Ray: {cluster.describe()}; power is not read, because it is measured on other machines")
+        board = stack.enter_context(BoardWatch(config))
+        folder = stack.enter_context(RunFolder(out_dir, config, split.name))
+        finisher = stack.enter_context(FinisherProcess(config, split.name, out_dir / "logs" / "finisher.log"))
+        if retry_failed and (dropped := folder.forget(lambda row: row.status != "ok")):
+            progress.say(f"running {dropped} failed objects again")
+        if folder.done or is_resumed:
+            progress.say(f"going on with the run in {out_dir}: {len(folder.done)} rows are there")
+        board.record_into(folder.path)
+        if cluster is None:
+            progress.say(board.why)
+        if config.strict and (reason := board.why_no_valid_row()):
+            raise PowerError(f"--strict would refuse every row: {reason}")
+        ledger = Ledger(folder, finisher, board, progress, Invocation(folder, argv, config), interrupts)
+        executor: Executor
+        if cluster is None:
+            executor = LocalExecutor(config, split, targets, ledger, folder, board, progress, interrupts)
+        else:
+            executor = RayExecutor(cluster, config, split, targets, ledger, folder, progress, interrupts)
+        jobs = make_jobs(
+            planned,
+            config,
+            split_name=split.name,
+            run_id=folder.run_id,
+            benchmark_version=benchmark_version(),
+            spool=folder.spool.absolute(),
+            objects=len(targets),
+        )
+        is_interrupted = _execute(executor, jobs, ledger, progress)
+        return is_interrupted, _conclude(config, arms, targets, folder, progress)
 
 
 def _targets(config: RunConfig, split: Split) -> list[Target]:
@@ -109,17 +121,16 @@ def _targets(config: RunConfig, split: Split) -> list[Target]:
     return take_shard(split, targets, config.shard, max_frames=config.max_frames, frame_stride=config.frame_stride)
 
 
-def _execute(executor: Executor, jobs: Sequence[Job], ledger: Ledger, progress: Progress, interrupts: Interrupts) -> bool:
+def _execute(executor: Executor, jobs: Sequence[Job], ledger: Ledger, progress: Progress) -> bool:
     """Run all jobs. Returns whether the user ended the run early."""
-    with interrupts:
-        try:
-            executor.run(jobs)
-            ledger.settle()
-        except StopRequestedError:
-            ledger.close()
-            return True
-        finally:
-            progress.close()
+    try:
+        executor.run(jobs)
+        ledger.settle()
+    except StopRequestedError:
+        ledger.close()
+        return True
+    finally:
+        progress.close()
     return False
 
 

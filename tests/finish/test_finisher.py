@@ -35,19 +35,19 @@ def arm_of(settings: RunConfig) -> Arm:
     return plan_arms(settings, "sav_tiny")[0]
 
 
-def event(arm: Arm, object_name: str = "000") -> dict[str, Any]:
-    """A row of video alpha whose prediction never moves from where object 000 is on frame 0."""
+def event(arm: Arm, spool: Path, object_name: str = "000") -> dict[str, Any]:
+    """A row of video alpha whose prediction never moves from where object 000 is on frame 0; its masks lie in `spool`."""
     row = SummaryRow(video="alpha", object=object_name, arm_id=arm.arm_id, video_height=24, video_width=32, prompt_frame=0, clip_frames=13)
     frames = [FrameRow(arm.arm_id, "alpha", object_name, frame, repeat) for repeat in (0, 1) for frame in range(1, 13)]
     pipe = io.StringIO()
-    EventWriter(pipe).send_row(row, frames, masks=dict.fromkeys((0, 4, 8, 12), PackedMask(rectangle(4, 2, 8, 8))))
+    EventWriter(pipe, spool).send_row(row, frames, masks=dict.fromkeys((0, 4, 8, 12), PackedMask(rectangle(4, 2, 8, 8))))
     sent: dict[str, Any] = json.loads(pipe.getvalue())
     return sent
 
 
 def test_a_row_is_scored_by_its_masks(tiny_split: TinySplit, tmp_path: Path) -> None:
     settings = config(tiny_split, tmp_path)
-    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings))))
+    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings), tmp_path)))
     assert finished.error == ""
     # Of the frames 0, 4, 8, 12 the inner two count; the square has moved by 4 of its 8 columns, then it is gone from there.
     assert (finished.row.J, finished.row.frames_scored) == ((4 / 12 + 0) / 2, 2)
@@ -65,9 +65,9 @@ def test_truth_is_decoded_once_for_all_arms(tiny_split: TinySplit, tmp_path: Pat
     monkeypatch.setattr(scoring, "read_mask", counted)
     settings = config(tiny_split, tmp_path)
     finisher, arm = Finisher(settings, "sav_tiny"), arm_of(settings)
-    first = finisher.finish(arm, Delivery.from_event(event(arm)))
+    first = finisher.finish(arm, Delivery.from_event(event(arm, tmp_path)))
     other = replace(arm, arm_id="other")
-    second = finisher.finish(other, Delivery.from_event(event(other)))
+    second = finisher.finish(other, Delivery.from_event(event(other, tmp_path)))
     assert [path.stem for path in read] == ["00004", "00008"]
     assert (first.row.J, first.row.F) == (second.row.J, second.row.F)
 
@@ -93,7 +93,7 @@ def test_a_frame_without_prediction_is_an_empty_one(tiny_split: TinySplit) -> No
 def test_truth_that_cannot_be_read_is_told(tiny_split: TinySplit, tmp_path: Path) -> None:
     settings = config(tiny_split, tmp_path)
     tiny_split.mask("alpha", "000", 1 * 4).write_bytes(b"no png")
-    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings))))
+    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings), tmp_path)))
     assert "00004.png" in finished.error
     assert finished.row.J is None
 
@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_written_is_told(tiny_split: TinySplit, tmp_path
     settings = config(tiny_split, tmp_path / "out", save_masks=True)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "masks").write_text("in the way")
-    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings))))
+    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings), tmp_path)))
     assert "could not be scored or written" in finished.error
 
 
@@ -112,8 +112,8 @@ def process(tiny_split: TinySplit, tmp_path: Path) -> Iterator[FinisherProcess]:
         yield started
 
 
-def submit(process: FinisherProcess, arm: Arm, object_name: str, **changed: Any) -> None:
-    data = event(arm, object_name)
+def submit(process: FinisherProcess, arm: Arm, spool: Path, object_name: str, **changed: Any) -> None:
+    data = event(arm, spool, object_name)
     delivery = Delivery.from_event(data)
     for name, value in changed.items():
         setattr(delivery.row, name, value)
@@ -122,8 +122,8 @@ def submit(process: FinisherProcess, arm: Arm, object_name: str, **changed: Any)
 
 def test_rows_come_back_in_order_with_what_was_added_to_them(tiny_split: TinySplit, tmp_path: Path, process: FinisherProcess) -> None:
     arm = arm_of(config(tiny_split, tmp_path))
-    submit(process, arm, "000", power_mean_w=7.5)
-    submit(process, arm, "001")
+    submit(process, arm, tmp_path / "spool", "000", power_mean_w=7.5)
+    submit(process, arm, tmp_path / "spool", "001")
     first, second = process.collect(wait=True)
     assert (first.row.object, second.row.object) == ("000", "001")
     assert (first.row.power_mean_w, first.row.J) == (7.5, (4 / 12) / 2)
@@ -165,7 +165,7 @@ def test_a_scoring_process_that_dies_costs_one_row_at_most(
     log = tmp_path / "logs" / "finisher.log"
     with FinisherProcess(settings, "sav_tiny", log, scripted(tmp_path, body)) as process:
         for _ in errors:
-            submit(process, arm_of(settings), "000")
+            submit(process, arm_of(settings), tmp_path / "spool", "000")
         finished = list(process.collect(wait=True))
     assert [bool(one.error) for one in finished] == [bool(error) for error in errors]
     for one, error in zip(finished, errors, strict=True):
@@ -176,7 +176,7 @@ def test_a_scoring_process_that_dies_costs_one_row_at_most(
 def test_a_process_that_cannot_start_is_told(tiny_split: TinySplit, tmp_path: Path) -> None:
     settings = config(tiny_split, tmp_path)
     with FinisherProcess(settings, "sav_tiny", tmp_path / "finisher.log", [str(tmp_path / "nothing")]) as process:
-        submit(process, arm_of(settings), "000")
+        submit(process, arm_of(settings), tmp_path / "spool", "000")
         (finished,) = process.collect(wait=True)
     assert "No such file" in finished.error
 

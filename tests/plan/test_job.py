@@ -13,6 +13,7 @@ from savbench.plan.config import RunConfig
 from savbench.plan.job import Job
 from savbench.results.delivery import Delivery, EventWriter, blank_row
 from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.spool import read_masks
 
 
 def make_job() -> Job:
@@ -25,6 +26,7 @@ def make_job() -> Job:
         split_name="sav_val",
         run_id="run",
         benchmark_version="abc+",
+        spool=Path("/out/.spool"),
         weights=Path("/weights/edgetam.pt"),
         source_dir=Path("/EdgeTAM"),
         companions=(dataclasses.replace(arm, prompt="mask"),),
@@ -53,13 +55,25 @@ def test_a_blank_row_says_who_and_what_and_measures_nothing() -> None:
     assert row.fps is row.J is row.cpu_peak_rss_MiB is None
 
 
-def test_rows_survive_the_pipe_to_the_last_bit() -> None:
+def test_rows_survive_the_pipe_to_the_last_bit(tmp_path: Path) -> None:
     pipe = io.StringIO()
     mask_hw = np.random.default_rng(0).random((5, 7)) < 0.5
     row = SummaryRow(video="ä", latency_ms=0.1 + 0.2, J=None, video_height=5, video_width=7)
     frames, spans = [FrameRow(frame=1, latency_ms=1 / 3)], [(0.1, 0.1 + 0.2), (1 / 3, 2 / 3)]
-    EventWriter(pipe).send_row(row, frames, spans, {4: PackedMask(mask_hw)})
+    EventWriter(pipe, tmp_path / "spool").send_row(row, frames, spans, {4: PackedMask(mask_hw)}, known={8: PackedMask(~mask_hw)})
     delivery = Delivery.from_event(json.loads(pipe.getvalue()))
     assert (delivery.row, delivery.frames, delivery.spans) == (row, frames, spans)
-    assert list(delivery.masks) == [4]
-    np.testing.assert_array_equal(delivery.masks[4].unpack(), mask_hw)
+    assert delivery.masks_file is not None
+    read = read_masks(delivery.masks_file)
+    assert {name: list(masks) for name, masks in read.items()} == {"masks": [4], "known": [8]}
+    np.testing.assert_array_equal(read["masks"][4].unpack(), mask_hw)
+    np.testing.assert_array_equal(read["known"][8].unpack(), ~mask_hw)
+    delivery.discard()
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_row_without_masks_leaves_no_file(tmp_path: Path) -> None:
+    pipe = io.StringIO()
+    EventWriter(pipe, tmp_path / "spool").send_row(SummaryRow(video="a", status="error"))
+    assert Delivery.from_event(json.loads(pipe.getvalue())).masks_file is None
+    assert not (tmp_path / "spool").exists()

@@ -39,6 +39,7 @@ def test_a_node_without_the_split_is_named() -> None:
         split_name="val",
         run_id="",
         benchmark_version="",
+        spool=Path(),
         weights=Path("/nowhere/w.pt"),
     )
     (event,) = run_job(job, ["-m", "savbench.measure.worker"], child.ROOT)
@@ -62,7 +63,7 @@ def test_weights_that_are_part_of_the_code_are_those_that_came_along(tmp_path: P
     there = Path("/elsewhere/repository")
     settings = RunConfig(split_dir=tmp_path, models=("static_mask",))
     (arm,) = plan_arms(settings, "val")
-    job = Job(settings, arm, (("a", "000"),), "val", "", "", weights=there / "runners" / "nano" / "w.pt")
+    job = Job(settings, arm, (("a", "000"),), "val", "", "", Path(), weights=there / "runners" / "nano" / "w.pt")
     with pytest.raises(OSError, match="enough seen"):
         list(run_job(job, [], there))
     assert seen == [shipped]
@@ -120,7 +121,7 @@ def on_stub(monkeypatch: pytest.MonkeyPatch, stub: StubRay, node: str = "n0", he
     cluster = Cluster(None)
     settings = RunConfig(split_dir=Path(), models=("static_mask",), timeout_s=10.0)
     (arm,) = plan_arms(settings, "val")
-    task = Task(Job(settings, arm, (("a", "000"),), "val", "", ""), Need(2, 0), node=node, pid=7, heard=heard)
+    task = Task(Job(settings, arm, (("a", "000"),), "val", "", "", Path()), Need(2, 0), node=node, pid=7, heard=heard)
     cluster._live[iter([object()])] = task
     return cluster, task
 
