@@ -19,13 +19,13 @@ import hashlib
 import os
 import re
 import time
-import unicodedata
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import torch
 
 from runners.base import RunnerError
+from runners.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,16 +124,10 @@ def refuse_misfits(faults: Mapping[str, Sequence[str]], path: Path) -> None:
     Raises:
         RunnerError: there are some.
     """
-    shown = {what: ", ".join(map(visible, keys[:5])) + ", ..." * (len(keys) > 5) for what, keys in faults.items() if keys}
+    shown = {what: ", ".join(map(one_line, keys[:5])) + ", ..." * (len(keys) > 5) for what, keys in faults.items() if keys}
     found = [f"{len(faults[what])} {what}: {names}" for what, names in shown.items()]
     if found:
         raise RunnerError(f"{path}: the weights do not fit the model ({'; '.join(found)}); is it the file of another model or version?")
-
-
-def visible(text: str) -> str:
-    """Text from a file, for messages: one line, without what a terminal would obey."""
-    shown = "".join(char if unicodedata.category(char)[0] != "C" else " " for char in re.sub(r"\x1b\[[0-9;?]*[@-~]", "", text))
-    return " ".join(shown.split())
 
 
 def _sha256(file: IO[bytes]) -> str:
@@ -168,7 +162,7 @@ def _content(path: Path, file: IO[bytes], size: int) -> Any:
 
 def _unreadable(path: Path, reason: str, kind: str) -> str:
     """Torch's advice to switch `weights_only` off is left out."""
-    said = visible(next(iter(reason.partition("WeightsUnpickler error:")[2].strip().splitlines() or reason.splitlines()), kind))
+    said = one_line(next(iter(reason.partition("WeightsUnpickler error:")[2].strip().splitlines() or reason.splitlines()), kind))
     if blocked := _BLOCKED.search(said):
         return f"{path}: holds an object of {blocked[1]} beside its weights, and reading that would run code from the file; {SAVE}"
     if "TorchScript" in reason:
@@ -190,7 +184,7 @@ def _safetensors(path: Path, file: IO[bytes]) -> Any:
         return safetensors.torch.load(file.read())
     # The package raises its own error and, for types that torch does not have, KeyError and others.
     except Exception as error:
-        raise RunnerError(f"{path}: is a damaged file of safetensors ({visible(str(error))[:200]}); {FETCH}") from error
+        raise RunnerError(f"{path}: is a damaged file of safetensors ({one_line(str(error))[:200]}); {FETCH}") from error
 
 
 def _state_dict(path: Path, content: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
@@ -208,7 +202,7 @@ def _state_dict(path: Path, content: Any) -> tuple[dict[str, torch.Tensor], tupl
         )
     unfit = [key for key, value in state.items() if value.layout != torch.strided or value.is_meta or value.is_quantized]
     if unfit:
-        raise RunnerError(f"{path}: {visible(unfit[0])} is sparse, quantized or without numbers; save the weights as ordinary tensors")
+        raise RunnerError(f"{path}: {one_line(unfit[0])} is sparse, quantized or without numbers; save the weights as ordinary tensors")
     taken_off = ""
     while wrapper := next((name for name in WRAPPERS if all(key.startswith(name) for key in state)), None):
         state = {key.removeprefix(wrapper): value for key, value in state.items()}
@@ -232,5 +226,5 @@ def _is_state_dict(value: Any) -> bool:
 def _what(content: Any) -> str:
     if not isinstance(content, dict):
         return f"a {type(content).__name__}"
-    keys = [visible(str(key))[:40] for key in content]
+    keys = [one_line(str(key))[:40] for key in content]
     return f"a dict of {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}" if keys else "an empty dict"

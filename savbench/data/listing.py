@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runners.text import one_line
 from savbench.data.frames import ClipError
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def visible_name(name: str) -> str:
 
 
 def is_writable(name: str) -> bool:
-    """Whether a name is text on one line: without control characters, line breaks, and bytes that are not UTF-8."""
-    return not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name)
+    """Whether a name survives in a row: it is one line of UTF-8 text without control characters."""
+    return one_line(name) == name
 
 
 def names_in(folder: Path) -> list[str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from runners.text import one_line
 from savbench.results.schema import RowSchema, Value, values_of
 
 if TYPE_CHECKING:
     from savbench.data.csv_file import CsvFile
 
+LONGEST_TEXT = 30_000
+"""Characters of a text: spreadsheets take 32767 in a cell, Python's reader 131072."""
 _KINDS_IN_WORDS: dict[type, str] = {str: "text", float: "a number", int: "a whole number", dict: "an object of numbers"}
 
 
@@ -18,7 +21,7 @@ def is_missing(content: Any) -> bool:
 
 
 def to_text(content: Any) -> str:
-    """A value, or a cell's object without missing values, as it is written. Line breaks within text become spaces."""
+    """A value, or a cell's object without missing values, as it is written."""
     content = _plain(content)
     if is_missing(content):
         return ""
@@ -96,12 +99,15 @@ def spread_cells(csv_file: CsvFile, schema: type[RowSchema]) -> list[str]:
 
 
 def _plain(content: Any) -> Any:
-    """Floats of any library as Python's, text on one line."""
+    """Floats of any library as Python's, text on one line and of a length that readers take."""
     if isinstance(content, dict):
         return {name: _plain(part) for name, part in content.items()}
     if isinstance(content, float):
         return float(content)
-    return " ".join(content.split()) if isinstance(content, str) else content
+    if isinstance(content, str):
+        line = one_line(content)
+        return line if len(line) <= LONGEST_TEXT else f"{line[: LONGEST_TEXT - 4]} ..."
+    return content
 
 
 def _is_number(content: Any) -> bool:
@@ -109,4 +115,4 @@ def _is_number(content: Any) -> bool:
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:40]}...")
+    return repr(one_line(text[:40]) + "..." * (len(text) > 40))

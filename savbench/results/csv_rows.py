@@ -6,12 +6,16 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from runners.text import one_line
 from savbench.results.cells import from_cell, is_missing, open_cell, to_text
 from savbench.results.schema import Row, RowSchema, Value, columns, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+
+_REMEDY = "put back an undamaged copy, remove that line, or give another --out_dir"
 
 
 class ResultsError(ValueError):
@@ -23,7 +27,7 @@ def header_line(schema: type[RowSchema]) -> str:
 
 
 def row_line(row: RowSchema) -> str:
-    """The row as one line of CSV. Line breaks within a value become spaces, so that a line is always a row."""
+    """The row as one line of CSV: line breaks and control characters within a value become blanks, and overlong text is cut."""
     by_column: dict[str, Any] = {}
     for value in values_of(type(row)):
         content = value.of(row)
@@ -36,24 +40,50 @@ def row_line(row: RowSchema) -> str:
     return _csv_line(map(to_text, by_column.values()))
 
 
-def read_rows(schema: type[Row], path: Path) -> list[Row]:
+def read_rows(schema: type[Row], path: Path, *, cut_off: bool = False) -> list[Row]:
     """Read a results file of this version.
 
+    Args:
+        cut_off: pass over what follows the last line break, which a crash left half written; a file without a whole line has no rows.
+
     Raises:
-        ResultsError: the header is not this schema's, or a value has the wrong type; names file and line.
+        ResultsError: the file cannot be read, its header is not this schema's, or a line is damaged; names file and line.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, None)
-        if header != columns(schema):
-            raise ResultsError(f"{path}:1: not the columns of this version; move the file away or give another --out_dir")
-        return [_parse(schema, cells, f"{path}:{reader.line_num}") for cells in reader]
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read ({error.strerror}); mend that or give another --out_dir") from error
+    if cut_off:
+        data = data[: data.rfind(b"\n") + 1]
+        if not data:
+            return []
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ResultsError(f"{path}:{line}: damaged, not UTF-8 text (byte 0x{data[error.start]:02x}); {_REMEDY}") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    begins = 1
+    rows = []
+    try:
+        for number, cells in enumerate(reader):
+            where, begins = f"{path}:{begins}", reader.line_num + 1
+            if number == 0:
+                if cells != columns(schema):
+                    raise ResultsError(f"{where}: not the columns of this version; move the file away or give another --out_dir")
+            else:
+                rows.append(_parse(schema, cells, where))
+    except csv.Error as error:
+        raise ResultsError(f"{path}:{begins}: damaged, not a row of CSV ({error}); {_REMEDY}") from error
+    if not text:
+        raise ResultsError(f"{path}:1: not the columns of this version; move the file away or give another --out_dir")
+    return rows
 
 
 def _parse(schema: type[Row], cells: list[str], where: str) -> Row:
     names = columns(schema)
     if len(cells) != len(names):
-        raise ResultsError(f"{where}: {len(cells)} cells, expected {len(names)}")
+        raise ResultsError(f"{where}: damaged, {len(cells)} cells, expected {len(names)}; {_REMEDY}")
     texts = dict(zip(names, cells, strict=True))
     fields: dict[str, Any] = {}
     opened: dict[str, dict[str, Any]] = {}
@@ -66,7 +96,7 @@ def _parse(schema: type[Row], cells: list[str], where: str) -> Row:
                     opened[value.column] = open_cell(texts[value.column])
                 content = from_cell(value, opened[value.column].pop(value.name, None))
         except ValueError as error:
-            raise ResultsError(f"{where}: column {value.column}: {error}") from error
+            raise ResultsError(f"{where}: column {value.column}: {error}; {_REMEDY}") from error
         if value.key is None:
             fields[value.field] = content
         elif content is not None:
@@ -83,7 +113,7 @@ def _from_text(value: Value, text: str) -> Any:
     try:
         return None if text == "" else value.kind(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is not a number") from error
+        raise ValueError(f"{one_line(text[:40])!r} is not a number") from error
 
 
 def _csv_line(cells: Iterable[str]) -> str:

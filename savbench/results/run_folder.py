@@ -15,8 +15,9 @@ import shutil
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from runners.text import one_line
 from savbench.results.csv_rows import ResultsError, header_line, read_rows, row_line
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.schema import Row
@@ -24,7 +25,7 @@ from savbench.results.spool import SPOOL, SpoolError, write_bytes
 from savbench.results.sustained import SUSTAINED, SustainedRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from savbench.plan.config import RunConfig
 
@@ -32,7 +33,11 @@ SUMMARY = "summary.csv"
 FRAMES = "frames.csv"
 STREAMING = "streaming.csv"
 RUN = "run.json"
+LOGS = "logs"
 ENVIRONMENT = "environment.json"
+
+
+Framed = TypeVar("Framed", FrameRow, StreamingRow)
 
 
 class RunFolderError(RuntimeError):
@@ -48,7 +53,7 @@ def choose_out_dir(config: RunConfig, root: Path = Path("results")) -> tuple[Pat
     candidates = sorted((path.parent for path in root.glob(f"*/{RUN}")), key=lambda folder: folder.name, reverse=True)
     for folder in candidates:
         with contextlib.suppress(OSError, ValueError):
-            run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+            run = _read_json(folder / RUN)
             if run.get("fingerprint") == fingerprint(config) and not run.get("complete", True):
                 return folder, True
     name = time.strftime("%Y-%m-%d_%H-%M-%S")
@@ -101,9 +106,12 @@ class RunFolder:
             os.close(self._lock)
             raise RunFolderError(f"{self.path}: another run is writing here; wait for it or give another --out_dir") from error
         try:
-            shutil.rmtree(self.spool, ignore_errors=True)
+            # All is read and found good before anything is written.
             self._identify()
             self._restore()
+            self._write_run(complete=False)
+            self._make_folder(LOGS)
+            shutil.rmtree(self.spool, ignore_errors=True)
         except BaseException:
             self.__exit__()
             raise
@@ -178,32 +186,44 @@ class RunFolder:
         _replace(self.path / ENVIRONMENT, json.dumps(data, indent=2) + "\n")
 
     def read_environment(self) -> dict[str, Any]:
-        """What environment.json holds; nothing where it is missing or was cut off."""
-        with contextlib.suppress(OSError, ValueError):
-            data = json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8"))
-            if isinstance(data, dict):
-                return data
-        return {}
+        """What environment.json holds; nothing where it is missing.
+
+        Raises:
+            RunFolderError: it is damaged.
+        """
+        path = self.path / ENVIRONMENT
+        try:
+            data = _read_json(path)
+            if not all(isinstance(invocation, dict) for invocation in data.get("invocations", [])):
+                raise ValueError("invocations are no objects")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be read ({error.strerror}); mend that or give another --out_dir") from error
+        except (ValueError, TypeError) as error:
+            raise RunFolderError(f"{path}: damaged ({one_line(str(error))}); move it away or give another --out_dir") from error
+        return data
 
     def _identify(self) -> None:
         """Take over the run that is here, or begin one."""
         here = {"split_dir": str(self._config.split_dir.resolve()), "split_name": self._split_name}
         try:
-            run = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+            run = _read_json(self.path / RUN)
             self.run_id = str(run["run_id"])
             was = {name: run[name] for name in here}
         except FileNotFoundError:
             if (self.path / SUMMARY).exists():
                 raise RunFolderError(f"{self.path}: has a {SUMMARY} but no {RUN}; give another --out_dir") from None
             self.run_id = uuid.uuid4().hex[:12]
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunFolderError(f"{self.path / RUN}: damaged ({error}); give another --out_dir") from error
+        except OSError as error:
+            raise RunFolderError(f"{self.path / RUN}: cannot be read ({error.strerror}); mend that or give another --out_dir") from error
+        except (ValueError, KeyError) as error:
+            raise RunFolderError(f"{self.path / RUN}: damaged ({one_line(str(error))}); give another --out_dir") from error
         else:
             if was != here:
                 raise RunFolderError(
                     f"{self.path}: holds a run of split {was['split_name']} in {was['split_dir']}; give another --out_dir for this one"
                 )
-        self._write_run(complete=False)
 
     def _write_run(self, complete: bool) -> None:
         run = {
@@ -216,42 +236,57 @@ class RunFolder:
         _replace(self.path / RUN, json.dumps(run, indent=2) + "\n")
 
     def _restore(self) -> None:
-        for name, header in ((SUMMARY, header_line(SummaryRow)), (FRAMES, header_line(FrameRow))):
-            if not _cut_half_line(self.path / name):
-                _replace(self.path / name, header)
+        """Take over the rows that are here, once all files were found good; only then put the files in order."""
+        rows = self._read(SummaryRow, SUMMARY)
+        frames = self._read(FrameRow, FRAMES)
+        if frames and not rows and not _has_whole_line(self.path / SUMMARY):
+            raise RunFolderError(f"{self.path / SUMMARY}: is gone, {FRAMES} beside it is not; put it back or give another --out_dir")
+        streaming = self._read(StreamingRow, STREAMING) if (self.path / STREAMING).exists() else None
+        courses = self._read(SustainedRow, SUSTAINED) if (self.path / SUSTAINED).exists() else None
+        self.read_environment()
+        self.done = {row.key: row for row in rows}
+        for run in courses or ():
+            self.courses.setdefault(run.arm_id, []).append(run)
+        self._put_in_order(SUMMARY, SummaryRow, rows, list(self.done.values()))
+        self._put_in_order(FRAMES, FrameRow, frames, self._owned(frames))
+        if streaming is not None:
+            self._put_in_order(STREAMING, StreamingRow, streaming, self._owned(streaming))
+        if courses is not None:
+            self._put_in_order(SUSTAINED, SustainedRow, courses, courses)
+
+    def _read(self, schema: type[Row], name: str) -> list[Row]:
+        """Whole rows of a file, none where it is not there; nothing is written."""
+        if not (self.path / name).exists():
+            return []
         try:
-            rows = read_rows(SummaryRow, self.path / SUMMARY)
+            return read_rows(schema, self.path / name, cut_off=True)
         except ResultsError as error:
             raise RunFolderError(str(error)) from error
-        self.done = {row.key: row for row in rows}
-        if len(self.done) < len(rows):
-            self._rewrite(SUMMARY, SummaryRow, self.done.values())
-        if (self.path / STREAMING).exists() and not _cut_half_line(self.path / STREAMING):
-            _replace(self.path / STREAMING, header_line(StreamingRow))
-        self._drop_orphan_frames()
-        if (self.path / SUSTAINED).exists():
-            if not _cut_half_line(self.path / SUSTAINED):
-                _replace(self.path / SUSTAINED, header_line(SustainedRow))
-            try:
-                runs = read_rows(SustainedRow, self.path / SUSTAINED)
-            except ResultsError as error:
-                raise RunFolderError(str(error)) from error
-            for run in runs:
-                self.courses.setdefault(run.arm_id, []).append(run)
+
+    def _owned(self, frames: Sequence[Framed]) -> list[Framed]:
+        """Frames of objects that have their row."""
+        return [frame for frame in frames if frame.key in self.done]
+
+    def _put_in_order(self, name: str, schema: type[Row], found: Sequence[Row], kept: Sequence[Row]) -> None:
+        """Leave a file with its header and the rows to keep, each whole, and able to be appended to."""
+        if len(kept) < len(found) or not _has_whole_line(self.path / name):
+            self._rewrite(name, schema, kept)
+        _cut_half_line(self.path / name)
 
     def _drop_orphan_frames(self) -> None:
         self._drop_orphans(FRAMES, FrameRow)
         if (self.path / STREAMING).exists():
             self._drop_orphans(STREAMING, StreamingRow)
 
-    def _drop_orphans(self, name: str, schema: type[FrameRow] | type[StreamingRow]) -> None:
+    def _drop_orphans(self, name: str, schema: type[Framed]) -> None:
+        frames = self._read(schema, name)
+        self._put_in_order(name, schema, frames, self._owned(frames))
+
+    def _make_folder(self, name: str) -> None:
         try:
-            frames = read_rows(schema, self.path / name)
-        except ResultsError as error:
-            raise RunFolderError(str(error)) from error
-        kept = [frame for frame in frames if frame.key in self.done]
-        if len(kept) < len(frames):
-            self._rewrite(name, schema, kept)
+            (self.path / name).mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{self.path / name}: {error.strerror}; move it away or give another --out_dir") from error
 
     def _rewrite(self, name: str, schema: type[Row], rows: Iterable[Row]) -> None:
         _replace(self.path / name, header_line(schema) + "".join(map(row_line, rows)))
@@ -259,7 +294,10 @@ class RunFolder:
     def _append(self, name: str, text: str) -> None:
         path = self.path / name
         data = memoryview(text.encode())
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            raise write_failed(path, error) from error
         try:
             before = os.fstat(descriptor).st_size
             try:
@@ -280,17 +318,37 @@ def write_failed(path: Path, error: OSError) -> RunFolderError:
     return RunFolderError(f"{path}: {error.strerror}; {remedy} and give the same command again, it goes on where it stopped")
 
 
-def _cut_half_line(path: Path) -> bool:
-    """Cut what follows the last line break, which a crash left half written. False where no whole line is there."""
+def _read_json(path: Path) -> dict[str, Any]:
+    """
+    Raises:
+        OSError, ValueError: it cannot be read, or holds no object of JSON.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(data, dict):
+        raise ValueError("no object of JSON")
+    return data
+
+
+def _has_whole_line(path: Path) -> bool:
+    try:
+        return b"\n" in path.read_bytes()
+    except FileNotFoundError:
+        return False
+
+
+def _cut_half_line(path: Path) -> None:
+    """Cut what follows the last line break, which a crash left half written; and see that the file can be written."""
     try:
         with path.open("r+b") as file:
             data = file.read()
             end = data.rfind(b"\n") + 1
             if end < len(data):
                 file.truncate(end)
-            return end > 0
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        raise write_failed(path, error) from error
 
 
 def _replace(path: Path, text: str) -> None:
@@ -303,5 +361,6 @@ def _replace(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise write_failed(path, error) from error

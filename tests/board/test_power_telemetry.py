@@ -102,12 +102,19 @@ def test_a_half_header_is_written_anew(path: Path) -> None:
     assert path.read_text() == header_line(TelemetryRow)
 
 
-def test_a_file_of_another_version_is_refused_and_left_alone(path: Path) -> None:
-    text = "time,power\n" + "1,2\n" * 200
+@pytest.mark.parametrize("rows", [200, 1])
+def test_a_file_of_another_version_is_refused_and_left_alone(path: Path, rows: int) -> None:
+    text = "time,power\n" + "1,2\n" * rows
     path.write_text(text)
     with pytest.raises(ResultsError, match="not the columns of this version"):
         TelemetryLog(path, "sysfs")
     assert path.read_text() == text
+
+
+def test_a_folder_in_its_place_is_one_line(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(ResultsError, match=r"cannot be written \(Is a directory\); mend that or give another --out_dir"):
+        TelemetryLog(path, "sysfs")
 
 
 def test_a_full_disk_stops_the_log_and_not_the_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

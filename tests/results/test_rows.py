@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runners.base import PARTS, STAGES
+from savbench.results.cells import LONGEST_TEXT
 from savbench.results.csv_rows import ResultsError, header_line, read_rows, row_line
 from savbench.results.dictionary import dictionary, with_dictionary
 from savbench.results.rows import PARTS_MS, STAGES_MS, FrameRow, StreamingRow, SummaryRow, without_figures
@@ -126,6 +127,16 @@ def test_a_row_is_a_line_whatever_the_message() -> None:
     line = row_line(SummaryRow(error="first\nsecond\r\n  third"))
     assert line.count("\n") == 1
     assert "first second third" in line
+
+
+def test_nothing_that_a_terminal_obeys_or_a_reader_refuses_gets_into_a_cell(tmp_path: Path) -> None:
+    path = tmp_path / "summary.csv"
+    row = SummaryRow(video="a  b", error="\x1b[31mred\x1b[0m \udcff" + "E" * 200_000)
+    path.write_text(header_line(SummaryRow) + row_line(row), encoding="utf-8")
+    [read] = read_rows(SummaryRow, path)
+    assert read.video == "a  b"
+    assert read.error.startswith("red \\udcffEEE")
+    assert len(read.error) == LONGEST_TEXT
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import os
+import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from savbench.plan.config import RunConfig
 from savbench.results.csv_rows import header_line, read_rows, row_line
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.results.run_folder import RunFolder, RunFolderError, choose_out_dir
+from savbench.results.sustained import SustainedRow
 
 ROOT = Path(__file__).parents[2]
 
@@ -207,3 +211,146 @@ def test_a_killed_writer_leaves_no_half_row_and_no_lock(tmp_path: Path) -> None:
         assert len(folder.done) > said
     videos, frame_videos = read(tmp_path / "run")
     assert sorted(frame_videos) == sorted(videos * 3)
+
+
+# ---- what is found is read with care
+
+
+def started(path: Path, tmp_path: Path, videos: str = "abc") -> dict[str, bytes]:
+    """A run with rows; what is in its files."""
+    with RunFolder(path, config(tmp_path), "val") as folder:
+        folder.write_environment({"run_id": folder.run_id, "invocations": [{}]})
+        for video in videos:
+            folder.append(row(video), frames(video))
+            folder.append_to_course(SustainedRow(arm_id="arm", round=1, video=video, object="000"))
+    return contents(path)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {entry.name: entry.read_bytes() for entry in path.iterdir() if entry.is_file()}
+
+
+@pytest.mark.parametrize("name", ["two  blanks", "no\u00a0break", "\u00a0at the ends\u00a0", " blank", "a'b,c\"d", "=1+1"])
+def test_names_survive_to_the_letter(tmp_path: Path, name: str) -> None:
+    with RunFolder(tmp_path / "run", config(tmp_path), "val") as folder:
+        folder.append(row(name), frames(name))
+    with RunFolder(tmp_path / "run", config(tmp_path), "val") as folder:
+        assert list(folder.done) == [("arm", name, "000")]
+        assert folder.latencies() == {"arm": [0.0, 1.0, 2.0]}
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "frames.csv", "sustained.csv"])
+@pytest.mark.parametrize(
+    ("second_line", "said"),
+    [
+        (lambda line: line[:-1] + b"\xb7\n", r":2: damaged, not UTF-8 text \(byte 0xb7\)"),
+        (lambda line: b"E" * 200_000 + line, r":2: damaged, not a row of CSV \(field larger"),
+        (lambda line: b'"' + line, r":2: damaged, not a row of CSV"),
+        (lambda line: line.replace(b",", b"", 1), r":2: damaged, \d+ cells, expected \d+"),
+        (lambda line: b"\n" + line, r":2: damaged, 0 cells"),
+    ],
+)
+def test_damage_is_named_by_file_and_line_and_nothing_is_written(
+    tmp_path: Path, name: str, second_line: Callable[[bytes], bytes], said: str
+) -> None:
+    path = tmp_path / "run"
+    header, second, *others = started(path, tmp_path)[name].splitlines(keepends=True)
+    (path / name).write_bytes(b"".join([header, second_line(second), *others, b"half a line"]))
+    before = contents(path)
+    with pytest.raises(RunFolderError, match=rf"{name}{said}.*give another --out_dir"), RunFolder(path, config(tmp_path), "val"):
+        pass
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize("content", ["{half", "[1]", "5", '{"run_id": 3}', "[" * 100_000, "\udcff"])
+@pytest.mark.parametrize("name", ["run.json", "environment.json"])
+def test_damaged_json_is_named_and_not_written_over(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / "run"
+    started(path, tmp_path)
+    if name == "environment.json" and content.startswith('{"'):
+        content = '{"invocations": 5}'
+    (path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    before = contents(path)
+    with pytest.raises(RunFolderError, match=rf"{name}: damaged"), RunFolder(path, config(tmp_path), "val"):
+        pass
+    assert contents(path) == before
+
+
+def test_frames_are_not_thrown_away_because_the_summary_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    started(path, tmp_path)
+    (path / "summary.csv").unlink()
+    before = contents(path)
+    with pytest.raises(RunFolderError, match=r"summary\.csv: is gone, frames\.csv beside it is not; put it back"):
+        RunFolder(path, config(tmp_path), "val").__enter__()
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "frames.csv", "streaming.csv", "sustained.csv", "run.json", "environment.json", ".lock"])
+def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "run"
+    started(path, tmp_path)
+    (path / name).unlink(missing_ok=True)
+    (path / name).mkdir()
+    with pytest.raises(RunFolderError, match=r"Is a directory\)?; (mend that or give another --out_dir|give a folder that)"):
+        RunFolder(path, config(tmp_path), "val").__enter__()
+
+
+def test_a_file_in_place_of_the_logs_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "logs").write_text("")
+    with pytest.raises(RunFolderError, match="logs: File exists; move it away or give another --out_dir"):
+        RunFolder(tmp_path / "run", config(tmp_path), "val").__enter__()
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "frames.csv", "run.json"])
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_files_that_may_not_be_opened_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, mode: str) -> None:
+    path = tmp_path / "run"
+    started(path, tmp_path)
+    original = io.open
+
+    def refuse(file: object, how: str = "r", *rest: object, **more: object) -> object:
+        is_writing = any(letter in how for letter in "wa+")
+        if str(file).endswith((name, f"{name}.tmp")) and is_writing == (mode == "write"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return original(file, how, *rest, **more)  # type: ignore[call-overload]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(io, "open", refuse)
+        with pytest.raises(RunFolderError, match=rf"{name}: .*Permission denied"):
+            RunFolder(path, config(tmp_path), "val").__enter__()
+
+
+def test_a_row_that_cannot_be_appended_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RunFolder(tmp_path / "run", config(tmp_path), "val") as folder:
+        (tmp_path / "run" / "frames.csv").unlink()
+        with pytest.raises(RunFolderError, match=r"frames\.csv: No such file or directory; mend that and give the same command again"):
+            folder.append(row("a"), frames("a"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_folder_is_taken_or_named_and_then_left_as_it_is(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    path = tmp_path / "run"
+    whole = started(path, tmp_path)
+    names = sorted(name for name in whole if name != ".lock")
+    for _ in range(25):
+        for name, data in whole.items():
+            (path / name).write_bytes(data)
+        name = rng.choice(names)
+        spoiled = whole[name]
+        for _ in range(rng.randrange(1, 4)):
+            at = rng.randrange(len(spoiled) + 1)
+            piece = rng.choice([b"", bytes([rng.randrange(256)]), b"\0" * 50, b'"', b"\n", b",", spoiled[at : at + 40], b"9" * 5000])
+            spoiled = spoiled[:at] + piece + spoiled[at + rng.randrange(3) :]
+        (path / name).write_bytes(spoiled)
+        before = contents(path)
+        try:
+            with RunFolder(path, config(tmp_path), "val") as folder:
+                folder.append(row("new"), frames("new"))
+            with RunFolder(path, config(tmp_path), "val") as folder:
+                folder.latencies()
+        except RunFolderError as error:
+            assert str(path) in str(error)  # noqa: PT017 - either is right
+            assert contents(path) == before

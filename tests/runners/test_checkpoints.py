@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 
 from runners import checkpoints  # noqa: E402
 from runners.base import RunnerError  # noqa: E402
-from runners.checkpoints import load_strictly, read_checkpoint, visible  # noqa: E402
+from runners.checkpoints import load_strictly, read_checkpoint  # noqa: E402
 
 STATE = {"block.weight": torch.arange(6, dtype=torch.float32).reshape(2, 3), "block.bias": torch.tensor([0.5, -0.25])}
 
@@ -213,7 +213,3 @@ def test_a_file_written_while_it_is_read_is_refused(path: Path, monkeypatch: pyt
     monkeypatch.setattr(checkpoints, "_content", writing)
     with pytest.raises(RunnerError, match="was written while it was read"):
         read_checkpoint(path)
-
-
-def test_text_of_a_file_is_shown_without_what_a_terminal_obeys() -> None:
-    assert visible("\x1b[31mred\x1b[0m\n two\x9b\u202e lines\x07") == "red two lines"

@@ -46,7 +46,7 @@ class TelemetryLog:
         source: the sampler's name.
 
     Raises:
-        ResultsError: the file is of another version. OSError: it cannot be written.
+        ResultsError: the file is of another version or cannot be written.
     """
 
     def __init__(self, path: Path, source: str) -> None:
@@ -57,7 +57,10 @@ class TelemetryLog:
         self._waiting: list[Reading] = []
         self._lock = threading.Lock()
         self._synced_s = time.monotonic()
-        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be written ({error.strerror}); mend that or give another --out_dir") from error
         try:
             self._prepare(self._file, path)
         except BaseException:
@@ -135,7 +138,7 @@ class TelemetryLog:
         """Write the header of a new file; check that of one that is there and cut what a crash left half written."""
         header = header_line(TelemetryRow).encode()
         size = os.fstat(file).st_size
-        if size > len(header) and os.pread(file, len(header), 0) != header:
+        if not header.startswith(os.pread(file, len(header), 0)):
             raise ResultsError(f"{path}:1: not the columns of this version; move the file away or give another --out_dir")
         if size <= len(header):
             os.ftruncate(file, 0)
