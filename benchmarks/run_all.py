@@ -68,6 +68,13 @@ BENCHMARKS = (
         "Stages", "bench_stages.py", "What measuring the stages of a frame (--stages) costs.", on_cpu=("--imgsz", "512", "--frames", "4")
     ),
     Benchmark(
+        "Preparing a frame",
+        "bench_resize.py",
+        "Pillow's resize by PyTorch, with the same bits, against Pillow; and the whole step from a decoded frame to the model's input.",
+        on_gpu=("--device", "cuda"),
+        on_cpu=("--device", "cpu"),
+    ),
+    Benchmark(
         "Overhead",
         "bench_harness.py",
         "What the benchmark adds to a frame, with a runner that does nothing.",

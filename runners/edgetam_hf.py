@@ -37,9 +37,9 @@ from runners.compiling import Compiler
 from runners.components import fill_holes
 from runners.edgetam_sizes import STRIDE, check_size
 from runners.edgetam_weights import convert
+from runners.preprocessing import FramePreprocessor
 from runners.stages import ObjectHook, StageHook, Stages
 from runners.torch_common import (
-    FramePreprocessor,
     PartClock,
     count_parameters,
     float16_autocast,
@@ -156,6 +156,7 @@ class EdgeTamHfRunner:
     def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
         self.close()
         self._clip = clip
+        self._preprocess.prepare((clip.height, clip.width))
         self._session = EdgeTamVideoInferenceSession(
             video_height=clip.height,
             video_width=clip.width,
@@ -191,6 +192,7 @@ class EdgeTamHfRunner:
             stages_ms=self._stages.stages_ms(),
             objects_ms=self._stages.objects_ms(0 if self._session is None else self._session.get_obj_num()),
             compiled=self._compiler.report(),
+            resize=self._preprocess.resize,
         )
 
     def close(self) -> None:

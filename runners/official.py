@@ -17,9 +17,10 @@ from runners.bounded import FrameSlot, forget_outputs, whole_clip
 from runners.checkpoints import load_strictly, read_checkpoint
 from runners.compiling import Compiler
 from runners.components import provide_components
+from runners.preprocessing import FramePreprocessor
+from runners.resize import PILLOW
 from runners.stages import ObjectHook, StageHook, Stages
 from runners.torch_common import (
-    FramePreprocessor,
     PartClock,
     count_parameters,
     float16_autocast,
@@ -178,6 +179,7 @@ class OfficialPredictorRunner:
             stages_ms=self._stages.stages_ms(),
             objects_ms=self._stages.objects_ms(0 if self._state is None else len(self._state["obj_ids"])),
             compiled=self._compiler.report(),
+            resize=self._preprocess.resize if self._memory == "bounded" else PILLOW,
         )
 
     def close(self) -> None:

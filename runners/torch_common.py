@@ -1,4 +1,4 @@
-"""What runners on PyTorch share: devices, frames to tensors, part clocks, reversible replacement of functions."""
+"""What runners on PyTorch share: devices, masks to the host, part clocks, reversible replacement of functions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
 import torch
-from PIL import Image
 
 from runners import nvtx
 from runners.base import PARTS, RunnerError
@@ -17,10 +14,7 @@ from runners.base import PARTS, RunnerError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runners.base import Frame, Masks
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+    from runners.base import Masks
 
 
 def resolve_device(name: str) -> torch.device:
@@ -55,30 +49,6 @@ def synchronize(device: torch.device) -> None:
 def float16_autocast(device: torch.device) -> bool:
     """Whether the caller runs under autocast to float16, where tensors in bfloat16 cannot be mixed in."""
     return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.float16
-
-
-class FramePreprocessor:
-    """Decoded frames to the model's input, (3, imgsz, imgsz) float32 on the device, bit for bit as SAM 2's and EdgeTAM's loaders do.
-
-    Upstream resizes with Pillow (bicubic), divides by 255 in float64, rounds to float32, subtracts the mean and divides by the standard
-    deviation in float32. Each of the last four steps maps one of 256 values, so one table per channel gives the same bits in one pass.
-    """
-
-    def __init__(self, imgsz: int, device: torch.device) -> None:
-        self.imgsz = imgsz
-        self.device = device
-        unit_256 = (np.arange(256) / 255.0).astype(np.float32)
-        self._tables = [
-            ((unit_256 - np.float32(m)) / np.float32(s)).reshape(1, 256) for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)
-        ]
-
-    def __call__(self, frame_hwc: Frame) -> torch.Tensor:
-        """(height, width, 3) RGB uint8 to (3, imgsz, imgsz) float32 on the device."""
-        resized_hwc = np.asarray(Image.fromarray(frame_hwc).resize((self.imgsz, self.imgsz), Image.Resampling.BICUBIC))
-        image_chw = np.empty((3, self.imgsz, self.imgsz), np.float32)
-        for channel, table in enumerate(self._tables):
-            cv2.LUT(np.ascontiguousarray(resized_hwc[..., channel]), table, dst=image_chw[channel])
-        return torch.from_numpy(image_chw).to(self.device)
 
 
 def masks_to_host(logits_n1hw: torch.Tensor) -> Masks:

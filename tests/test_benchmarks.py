@@ -11,7 +11,7 @@ import pytest
 from benchmarks import run_all
 
 NEEDS_NO_TORCH = ["append", "harness", "metrics", "startup"]
-QUICK_WITH_TORCH = ["attention", "relative_position", "sessions", "stages"]
+QUICK_WITH_TORCH = ["attention", "relative_position", "resize", "sessions", "stages"]
 
 
 def quick_run(name: str, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:

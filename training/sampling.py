@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from runners.torch_common import IMAGENET_MEAN, IMAGENET_STD
+from runners.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from training.pool import POOL_FRAMES, POOL_SIDE, ClipPool, Frames
 
 PromptType = Literal["points", "bbox", "mask"]

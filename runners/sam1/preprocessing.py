@@ -6,18 +6,11 @@ A frame is resized so that its longer side is the input's, and the rest of the s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch.nn import functional
-
-from runners.torch_common import IMAGENET_MEAN, IMAGENET_STD
-
-if TYPE_CHECKING:
-    from runners.base import Frame
 
 GIVEN_MASK_LOGIT = 10.0
 """Logit, up to its sign, that a given mask has as a prompt: the size SAM 2 gives to masks that it is prompted with."""
@@ -37,15 +30,6 @@ class InputFrame:
         """Height and width of the frame within the input; the longer is `imgsz`, the other rounded, halves up."""
         scale = self.imgsz / max(self.height, self.width)
         return max(1, int(self.height * scale + 0.5)), max(1, int(self.width * scale + 0.5))
-
-    def image(self, frame_hwc: Frame, device: torch.device) -> torch.Tensor:
-        """RGB uint8 to (1, 3, imgsz, imgsz) float32 on the device, bit for bit as SAM v1's predictor: bilinear with Pillow."""
-        height, width = self.resized_hw
-        resized_hwc = np.array(Image.fromarray(frame_hwc).resize((width, height), Image.Resampling.BILINEAR))
-        pixels_hwc = torch.from_numpy(resized_hwc).to(device).float()
-        mean, std = (torch.tensor([255 * value for value in values], device=device) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        normalised_chw = ((pixels_hwc - mean) / std).permute(2, 0, 1)
-        return functional.pad(normalised_chw, (0, self.imgsz - width, 0, self.imgsz - height))[None]
 
     def points(self, points_xy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(..., 2) x, y from pixels of the video to pixels of the input. Pixels are numbered from 0 and scaled by their number."""

@@ -18,6 +18,7 @@ import torch
 from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
 from runners.checkpoints import load_strictly, read_checkpoint
 from runners.compiling import Compiler
+from runners.preprocessing import FramePreprocessor, tables_of_sam1
 from runners.sam1.model import ENCODERS, Sam1
 from runners.sam1.motion import Motion
 from runners.sam1.preprocessing import InputFrame
@@ -79,6 +80,7 @@ class Sam1Runner:
             self._compiler.compile_forward(self._model.prompt_encoder, self._model.mask_decoder)
         self._imgsz = imgsz
         self._moves = options.move_with_flow
+        self._preprocess = FramePreprocessor(imgsz, self._device, "bilinear", tables_of_sam1())
         self._clock = PartClock(self._device)
         notes = ["each frame prompted with the previous mask's box, innermost point and low-resolution logits"]
         if imgsz != native:
@@ -126,6 +128,7 @@ class Sam1Runner:
         self.close()
         self._clip = clip
         self._where = InputFrame(clip.height, clip.width, self._imgsz)
+        self._preprocess.prepare((clip.height, clip.width), self._where.resized_hw)
         self._motion = Motion() if self._moves else None
 
     def prompt(self, frame_index: int, frame_hwc: Frame, prompts: Sequence[Prompt]) -> Masks:
@@ -160,6 +163,7 @@ class Sam1Runner:
             finite=all(bool(tensor.isfinite().all()) for tensor in self._outputs),
             stages_ms=self._stages.stages_ms(),
             compiled=self._compiler.report(),
+            resize=self._preprocess.resize,
         )
 
     def close(self) -> None:
@@ -205,7 +209,7 @@ class Sam1Runner:
         return np.stack([reported[object_id] for object_id in self._objects])
 
     def _to_input(self, frame_hwc: Frame) -> torch.Tensor:
-        return self._where.image(frame_hwc, self._device)
+        return self._preprocess(frame_hwc, self._where.resized_hw)[None]
 
     def _at_video_resolution(self, logits_n1hw: torch.Tensor) -> torch.Tensor:
         return self._where.enlarge(logits_n1hw)

@@ -141,6 +141,7 @@ def track_together(
         row.attention_fallback_reasons = " | ".join(f"{count}x {reason}" for reason, count in attention.reasons.items())
         row.background_cpus = background.cpus
         row.nonfinite_frames = timed.nonfinite
+        row.resize = timed.resize
         _put_compiling(row, timed)
         if timed.nonfinite:
             fed = timed.passes * (1 + feed.to_track)
@@ -264,6 +265,8 @@ class _Timed:
     nonfinite: int = 0
     compiled: CompileReport | None = None
     """As of the last frame."""
+    resize: str = ""
+    """As of the last frame."""
     compilations: int = 0
     """Graphs compiled after the prompt of a pass."""
 
@@ -351,7 +354,7 @@ def _track_timed(runner: VideoRunner, plan: _Plan, timed: _Timed, count: _FrameC
             if repeat == 0:
                 plan.keep_masks(timed.masks, position, masks_nhw)
             count.add(position)
-    timed.compiled = report.compiled
+    timed.compiled, timed.resize = report.compiled, report.resize
     if begun_report.compiled is not None and report.compiled is not None:
         timed.compilations += report.compiled.graphs - begun_report.compiled.graphs
     timed.passes += 1

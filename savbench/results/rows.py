@@ -263,6 +263,13 @@ class _ObjectColumns:
         "masks; `off`: none are filled. Part of the latency.",
         default="",
     )
+    resize: str = column(
+        "What resized the frames to the model's input, part of preprocess_ms: `exact on cuda, as pillow 13.0.0` (or `on cpu`), this "
+        "project's own computation with the same bits as that release of Pillow; `pillow 13.0.0`, Pillow itself. The bits of one release "
+        "of Pillow may differ from another's. Empty: a model without such an input.",
+        default="",
+        cell=MODEL_DETAILS,
+    )
     notes: str = column("Adjustments made to upstream at run time, separated by ` | `.", default="", cell=MODEL_DETAILS)
     parameters: int | None = column("Number of the model's parameters.", cell=MODEL_DETAILS)
     weights: str = column("sha256 of the weights file; `random` with --random_weights, `none` for a model without weights.", default="")

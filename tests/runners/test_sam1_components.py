@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="needs torch")
 from sam1_reference import IMGSZ, TINY, make_ours, make_package, make_transformers  # noqa: E402
 
 from attention.relative_position import METHODS  # noqa: E402
+from runners.preprocessing import FramePreprocessor, tables_of_sam1  # noqa: E402
 from runners.sam1.model import ENCODERS, Sam1  # noqa: E402
 from runners.sam1.preprocessing import InputFrame  # noqa: E402
 from runners.sam1.relative_position_encoder import relative_vectors, relative_vectors_by_definition, resample  # noqa: E402
@@ -277,7 +278,8 @@ def test_frames_are_prepared_as_by_the_package(package: Any, height: int, width:
     resized_chw = torch.from_numpy(resize.apply_image(frame_hwc)).permute(2, 0, 1)
     where = InputFrame(height, width, IMGSZ)
     assert where.resized_hw == resized_chw.shape[1:]
-    assert torch.equal(where.image(frame_hwc, torch.device("cpu")), package.preprocess(resized_chw)[None])
+    prepare = FramePreprocessor(IMGSZ, torch.device("cpu"), "bilinear", tables_of_sam1())
+    assert torch.equal(prepare(frame_hwc, where.resized_hw), package.preprocess(resized_chw))
     points = np.array([[0, 0], [width - 1, height - 1], [3.5, 7]], np.float32)
     assert np.array_equal(where.points(points), resize.apply_coords(points, (height, width)).astype(np.float32))
     logits = draw(1, 2, 32, 32)
@@ -287,7 +289,11 @@ def test_frames_are_prepared_as_by_the_package(package: Any, height: int, width:
 def test_a_frame_far_from_square_keeps_a_pixel() -> None:
     where = InputFrame(1, 1000, IMGSZ)
     assert where.resized_hw == (1, IMGSZ)
-    assert where.image(np.zeros((1, 1000, 3), np.uint8), torch.device("cpu")).shape == (1, 3, IMGSZ, IMGSZ)
+    prepare = FramePreprocessor(IMGSZ, torch.device("cpu"), "bilinear", tables_of_sam1())
+    image_chw = prepare(np.full((1, 1000, 3), 255, np.uint8), where.resized_hw)
+    assert image_chw.shape == (3, IMGSZ, IMGSZ)
+    assert (image_chw[:, 0] > 1).all()
+    assert not image_chw[:, 1:].any()
 
 
 def test_a_given_mask_comes_back_from_its_logits() -> None:

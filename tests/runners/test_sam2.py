@@ -17,8 +17,8 @@ pytest.importorskip("sam2", reason="needs the sam2 package")
 
 from runners import RUNNERS  # noqa: E402
 from runners.base import BuildOptions, Clip, Frame, Masks, Prompt, RunnerError  # noqa: E402
+from runners.preprocessing import FramePreprocessor  # noqa: E402
 from runners.sam2 import Sam2Runner  # noqa: E402
-from runners.torch_common import FramePreprocessor  # noqa: E402
 
 HEIGHT, WIDTH, FRAMES = 90, 120, 10
 SPEC = RUNNERS["sam2_tiny"]

@@ -1,0 +1,259 @@
+"""Pillow's resize of 8-bit pictures, equal to it in every bit, by PyTorch: on a GPU, and on a CPU in less time than Pillow takes.
+
+SAM 2, EdgeTAM and SAM v1 were published with frames resized by Pillow, so its rounding is part of what a model sees. Pillow resamples one
+axis after the other, with the filter widened by the scale where it shrinks. Its weights are rounded to integers in units of 2^-22, a pixel
+is the sum of weights times bytes, rounded to a byte, and the second axis starts from those bytes.
+
+A sum of rows with weights is what PyTorch's `embedding_bag` computes. Its float32 holds integers below 2^24 exactly, however they are
+added, so each weight is split into its upper 14 bits and its lower 8, and both sums are exact. Along the other axis it is the same with
+the picture transposed.
+
+Which axis comes first is Pillow's choice, another in other releases, and it can be seen in the bits. So the first frame of a size does not
+come alone: noise of that size is resized both by Pillow and here, and what is not equal is not used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import PIL
+import torch
+from PIL import Image
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from runners.base import Frame
+
+Filter = Literal["bicubic", "bilinear"]
+Axis = Literal["x", "y"]
+Size = tuple[int, int]
+"""Height and width."""
+
+PILLOW = f"pillow {PIL.__version__}"
+"""As a row names it."""
+
+WEIGHT_BITS = 22
+LOW_BITS = 8
+"""Of a weight; the others are its upper part."""
+HIGH_UNIT = 2.0 ** (LOW_BITS - WEIGHT_BITS)
+EXACT_BELOW = 1 << 24
+"""Integers that float32 holds exactly."""
+
+ORDERS: tuple[tuple[Axis, Axis], ...] = (("x", "y"), ("y", "x"))
+
+ROWS_AT_A_TIME = 64
+"""Rows put out at a time on a CPU, so that the sums stay in its cache."""
+NOISE_FRAMES = 2
+"""That are compared with Pillow before a size is used."""
+
+SUPPORT = {"bicubic": 2, "bilinear": 1}
+"""Pixels on either side of the middle that a filter reaches, where it does not shrink."""
+
+
+def weights(size_in: int, size_out: int, kind: Filter) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where each pixel of a resized line comes from.
+
+    Returns:
+        Positions in the line, (size_out, taps), and weights in units of 2^-22 with 0 for taps that a pixel has no use for.
+    """
+    scale = size_in / size_out
+    widened = max(scale, 1.0)
+    middles = (np.arange(size_out) + 0.5) * scale
+    reach = SUPPORT[kind] * widened
+    first = np.maximum((middles - reach + 0.5).astype(np.int64), 0)
+    count = np.minimum((middles + reach + 0.5).astype(np.int64), size_in) - first
+    taps = np.arange(count.max())
+    positions = first[:, None] + taps
+    distances = np.abs((positions - middles[:, None] + 0.5) * (1.0 / widened))
+    values = np.where(taps < count[:, None], _filter(distances, kind), 0.0)
+    # One after the other: NumPy's `sum` adds in another order, and so rounds otherwise.
+    values /= np.cumsum(values, axis=1)[:, -1:]
+    whole = np.trunc(values * (1 << WEIGHT_BITS) + np.copysign(0.5, values)).astype(np.int64)
+    return np.minimum(positions, size_in - 1), whole
+
+
+def _filter(x: npt.NDArray[np.float64], kind: Filter) -> npt.NDArray[np.float64]:
+    """The triangle, or the cubic convolution of Keys (1981) with a = -0.5, at distances of 0 and more."""
+    if kind == "bilinear":
+        return np.maximum(1.0 - x, 0.0)
+    a = -0.5
+    near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
+    far = (((x - 5.0) * x + 8.0) * x - 4.0) * a
+    return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+
+
+class _Weights:
+    """Of one axis, in two parts, as float32 holds the sums of both."""
+
+    def __init__(self, size_in: int, size_out: int, kind: Filter) -> None:
+        """
+        Raises:
+            OverflowError: a picture is shrunk so far that it does not.
+        """
+        self.positions_nk, whole_nk = weights(size_in, size_out, kind)
+        high_nk, low_nk = whole_nk >> LOW_BITS, whole_nk & ((1 << LOW_BITS) - 1)
+        if max(int(np.abs(part).sum(axis=1).max()) for part in (high_nk, low_nk)) * 255 >= EXACT_BELOW:
+            raise OverflowError(f"{size_in} pixels to {size_out}: more taps than float32 can sum exactly")
+        self.high_nk = (high_nk * HIGH_UNIT).astype(np.float32)
+        """The sum of bytes with them is a multiple of `HIGH_UNIT`."""
+        self.low_nk = (low_nk / (1 << LOW_BITS)).astype(np.float32)
+        """The sum with them is in units of `HIGH_UNIT`, and adds to the other what it holds of whole ones."""
+
+
+class OnHost:
+    """One axis on a CPU: a part of the picture at a time, and OpenCV for what PyTorch has no vector code for."""
+
+    def __init__(self, along: Axis, in_hw: tuple[int, int], size_out: int, kind: Filter, device: torch.device) -> None:
+        """Raises as `_Weights`."""
+        size_in, length = in_hw if along == "y" else in_hw[::-1]
+        split = _Weights(size_in, size_out, kind)
+        self._along = along
+        self._out_shape = (size_out, length, 3)
+        # The operator takes rows of bytes that end in what a byte is to be multiplied by and what is to be added.
+        self._table = np.zeros((size_in, length * 3 + 8), np.uint8)
+        self._table[:, -8:-4] = np.ones(1, np.float32).view(np.uint8)
+        self._parts: list[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        for start in range(0, size_out, ROWS_AT_A_TIME):
+            rows = slice(start, min(start + ROWS_AT_A_TIME, size_out))
+            twice_nk = np.concatenate([split.positions_nk[rows]] * 2).astype(np.int32)
+            weights_nk = np.concatenate([split.high_nk[rows], split.low_nk[rows]])
+            begins_n = np.arange(0, twice_nk.size, twice_nk.shape[1], dtype=np.int32)
+            self._parts.append((rows, *(torch.from_numpy(array) for array in (twice_nk.reshape(-1), begins_n, weights_nk.reshape(-1)))))
+
+    @staticmethod
+    def is_faster() -> bool:
+        """Than Pillow: where this torch has FBGEMM's vector code, as on x86 and not on ARM."""
+        return "fbgemm" in torch.backends.quantized.supported_engines and hasattr(torch.ops.quantized, "embedding_bag_byte_rowwise_offsets")
+
+    def __call__(self, picture_hwc: torch.Tensor) -> torch.Tensor:
+        """(height, width, 3) uint8 to the axis' other size."""
+        lines_nmc = self._table[:, :-8].reshape(len(self._table), -1, 3)
+        if self._along == "x":
+            cv2.transpose(picture_hwc.numpy(), dst=lines_nmc)
+        else:
+            lines_nmc[...] = picture_hwc.numpy()
+        out_nmc = np.empty(self._out_shape, np.uint8)
+        out_nm = out_nmc.reshape(len(out_nmc), -1)
+        table = torch.from_numpy(self._table)
+        for rows, positions, begins, both in self._parts:
+            sums = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(table, positions, begins, per_sample_weights=both)
+            high_nm, low_nm = sums.chunk(2)
+            # Adds, rounds and saturates in one go. The addend is half a unit of the sum: what lies in the middle goes up, as with Pillow.
+            cv2.addWeighted(high_nm.numpy(), 1.0, low_nm.floor_().numpy(), HIGH_UNIT, HIGH_UNIT / 2, dst=out_nm[rows], dtype=cv2.CV_8U)
+        return torch.from_numpy(cv2.transpose(out_nmc) if self._along == "x" else out_nmc)
+
+
+class OnDevice:
+    """One axis on a GPU: few launches, and no wait."""
+
+    def __init__(self, along: Axis, in_hw: tuple[int, int], size_out: int, kind: Filter, device: torch.device) -> None:
+        """Raises as `_Weights`."""
+        split = _Weights(in_hw[0] if along == "y" else in_hw[1], size_out, kind)
+        self._along = along
+        self._positions_nk = torch.tensor(split.positions_nk, dtype=torch.int32, device=device)
+        self._high_nk, self._low_nk = (torch.from_numpy(part).to(device) for part in (split.high_nk, split.low_nk))
+
+    def __call__(self, picture_hwc: torch.Tensor) -> torch.Tensor:
+        """(height, width, 3) uint8 to the axis' other size."""
+        lines_nmc = picture_hwc.transpose(0, 1) if self._along == "x" else picture_hwc
+        lines_nm = lines_nmc.reshape(len(lines_nmc), -1).float()
+        high_nm, low_nm = (
+            functional.embedding_bag(self._positions_nk, lines_nm, mode="sum", per_sample_weights=part)
+            for part in (self._high_nk, self._low_nk)
+        )
+        out_nm = high_nm.add_(low_nm.floor_(), alpha=HIGH_UNIT).add_(0.5).clamp_(0, 255).to(torch.uint8)
+        out_nmc = out_nm.view(len(out_nm), -1, 3)
+        return out_nmc.transpose(0, 1).contiguous() if self._along == "x" else out_nmc
+
+
+class Exact:
+    """Frames of one size to another, one axis after the other."""
+
+    def __init__(
+        self, step: type[OnHost | OnDevice], in_hw: Size, out_hw: Size, kind: Filter, device: torch.device, order: tuple[Axis, Axis]
+    ) -> None:
+        """
+        Raises:
+            OverflowError: it cannot be computed exactly.
+        """
+        self._steps: list[OnHost | OnDevice] = []
+        height, width = in_hw
+        for axis in order:
+            # As with Pillow, an axis that keeps its size is not resampled.
+            if axis == "y" and height != out_hw[0]:
+                self._steps.append(step("y", (height, width), out_hw[0], kind, device))
+                height = out_hw[0]
+            elif axis == "x" and width != out_hw[1]:
+                self._steps.append(step("x", (height, width), out_hw[1], kind, device))
+                width = out_hw[1]
+
+    def __call__(self, picture_hwc: torch.Tensor) -> torch.Tensor:
+        """(height, width, 3) uint8 on the device to the other size."""
+        for step in self._steps:
+            picture_hwc = step(picture_hwc)
+        return picture_hwc
+
+
+class Resizer:
+    """Frames in host memory to another size on a device."""
+
+    def __init__(self, kind: Filter, device: torch.device) -> None:
+        self._kind = kind
+        self._device = device
+        self._sizes: tuple[Size, Size] | None = None
+        self._exact: Exact | None = None
+        self._staged_hwc: torch.Tensor | None = None
+
+    @property
+    def way(self) -> str:
+        """What resized the last frame, for the row; empty before the first."""
+        if self._sizes is None:
+            return ""
+        return PILLOW if self._exact is None else f"exact on {self._device.type}, as {PILLOW}"
+
+    def prepare(self, in_hw: Size, out_hw: Size) -> None:
+        """Find out how frames of this size are resized, which takes some 100 ms; the first frame does so where it was not done before."""
+        if self._sizes != (in_hw, out_hw):
+            self._sizes, self._exact = (in_hw, out_hw), self._equal_to_pillow(in_hw, out_hw)
+
+    def __call__(self, frame_hwc: Frame, out_hw: Size) -> torch.Tensor:
+        """(height, width, 3) uint8 in host memory to the height and width given, uint8 on the device."""
+        self.prepare((frame_hwc.shape[0], frame_hwc.shape[1]), out_hw)
+        if self._exact is None:
+            return self._on_device(by_pillow(frame_hwc, out_hw, self._kind))
+        return self._exact(self._on_device(frame_hwc))
+
+    def _equal_to_pillow(self, in_hw: Size, out_hw: Size) -> Exact | None:
+        """None where Pillow itself is to be used."""
+        step = OnHost if self._device.type == "cpu" else OnDevice
+        if step is OnHost and not OnHost.is_faster():
+            return None
+        noise = np.random.default_rng(0).integers(0, 256, (NOISE_FRAMES, *in_hw, 3), np.uint8)
+        expected = [torch.from_numpy(by_pillow(frame_hwc, out_hw, self._kind)) for frame_hwc in noise]
+        for order in ORDERS:
+            try:
+                exact = Exact(step, in_hw, out_hw, self._kind, self._device, order)
+            except OverflowError:
+                return None
+            if all(torch.equal(exact(self._on_device(a)).cpu(), b) for a, b in zip(noise, expected, strict=True)):
+                return exact
+        return None
+
+    def _on_device(self, frame_hwc: Frame) -> torch.Tensor:
+        """Through pinned memory to a GPU, which is written again by the next frame; by then a runner has waited for the device."""
+        if self._device.type != "cuda":
+            # PyTorch warns of arrays that cannot be written to.
+            return torch.from_numpy(frame_hwc if frame_hwc.flags.writeable else frame_hwc.copy()).to(self._device)
+        if self._staged_hwc is None or self._staged_hwc.shape != frame_hwc.shape:
+            self._staged_hwc = torch.empty(frame_hwc.shape, dtype=torch.uint8, pin_memory=True)
+        self._staged_hwc.numpy()[...] = frame_hwc
+        return self._staged_hwc.to(self._device, non_blocking=True)
+
+
+def by_pillow(frame_hwc: Frame, out_hw: Size, kind: Filter) -> Frame:
+    """(height, width, 3) uint8 to another height and width."""
+    height, width = out_hw
+    return np.array(Image.fromarray(frame_hwc).resize((width, height), Image.Resampling[kind.upper()]))
