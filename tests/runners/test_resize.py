@@ -22,7 +22,7 @@ from runners.sam1.preprocessing import InputFrame  # noqa: E402
 
 CPU = torch.device("cpu")
 FILTERS: tuple[Filter, ...] = ("bicubic", "bilinear")
-STEPS = [OnHost, OnDevice] if OnHost.is_faster() else [OnDevice]
+STEPS: list[type[OnHost | OnDevice]] = [OnHost, OnDevice] if OnHost.is_faster() else [OnDevice]
 
 SIZES: dict[str, tuple[Size, Size]] = {
     "480p to 1024": ((480, 848), (1024, 1024)),
@@ -139,7 +139,7 @@ def test_a_pillow_with_other_bits_is_followed(monkeypatch: pytest.MonkeyPatch) -
 def test_the_order_of_this_pillow_is_found(monkeypatch: pytest.MonkeyPatch, order: tuple[resize.Axis, resize.Axis]) -> None:
     def pillow_of(frame_hwc: npt.NDArray[np.uint8], out_hw: Size, kind: Filter) -> npt.NDArray[np.uint8]:
         in_hw = (frame_hwc.shape[0], frame_hwc.shape[1])
-        return Exact(OnDevice, in_hw, out_hw, kind, CPU, order)(torch.from_numpy(frame_hwc)).numpy()
+        return np.asarray(Exact(OnDevice, in_hw, out_hw, kind, CPU, order)(torch.from_numpy(frame_hwc)))
 
     monkeypatch.setattr(resize, "by_pillow", pillow_of)
     resizer = Resizer("bicubic", CPU)
