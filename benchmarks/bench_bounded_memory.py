@@ -34,7 +34,7 @@ from savbench.data.frames import JpegFrames, ReadAhead
 from savbench.data.ground_truth import read_mask
 from savbench.data.prompts import make_prompt
 from savbench.measure.memory import RssSampler
-from savbench.plan.config import GPU_PREFETCH, MEMORY_MODES
+from savbench.plan.settings import GPU_PREFETCH, MEMORY_MODES
 
 HEIGHT, WIDTH = 480, 848
 SHORT = 8

@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("savbench.results",),
     ("savbench.plan", "training"),
     ("savbench.data",),
+    ("savbench.arguments",),
     ("runners",),
     ("attention",),
 )

@@ -9,8 +9,8 @@ from typing import Any
 
 from tiny_split import TinySplit, rectangle
 
-from savbench.plan.config import RunConfig
 from savbench.plan.job import Job
+from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
 from savbench.supervise import run as runs

@@ -13,7 +13,7 @@ import scripted_worker
 from tiny_split import TinySplit, rectangle
 
 from runners import RUNNERS
-from savbench.plan.config import RunConfig
+from savbench.plan.settings import RunConfig
 from savbench.supervise import worker_process
 from savbench.supervise.progress import Progress
 from savbench.supervise.run import run

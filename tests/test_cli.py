@@ -14,6 +14,7 @@ import pytest
 from tiny_split import TinySplit
 
 import jetson_benchmark
+from savbench.plan.command_line import config_of, run_parser
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import FrameRow, SummaryRow
 
@@ -60,13 +61,17 @@ def test_the_supervisor_never_loads_torch(tiny_split: TinySplit, tmp_path: Path)
     [
         (["--models", "static_mask", "--split_dir", "/nowhere"], "/nowhere: no such folder"),
         (["--models", "sam9_mask"], "no such model; known are"),
-        (["--models", "static_mask", "--autocast_dtype", "float8"], "use one or more of float32"),
-        (["--models", "static_mask", "--imgsz", "big"], "whole numbers of pixels"),
+        (["--models", "static_mask", "--autocast_dtype", "float8"], "--autocast_dtype float8: use float32, float16 or bfloat16"),
+        (["--models", "static_mask", "--imgsz", "big"], "big: give a whole number of pixels, for example 16"),
         (["--models", "static_mask", "--split_name", "other"], "--split_name can be sav_tiny"),
         (["--models", "sam2_tiny_mask", "--weights_dir", "/nowhere"], "sam2.1_hiera_tiny.pt is not in /nowhere"),
         (["--models", "static_mask", "--sam2_dir", "/nowhere"], "holds no sam2 package"),
         (["--models", "static_mask", "--out_dir", "/dev/null/run"], "give a folder that can be written"),
-        ([], "--models"),
+        (["--models", ""], "--models: the list is empty; name at least one"),
+        (["--weights_dir", "/nowhere"], "fetch them with `scripts/download_weights.sh sam2_tiny sam2_small sam2_base sam2_large edgetam`"),
+        (["--models", "static_mask", "--timeout", "inf"], "--timeout inf: use 0.1 to 86400 seconds"),
+        (["--models", "static_mask", "--device", "gpu"], "--device gpu: use auto, cpu, cuda, or cuda:N"),
+        (["--models", "static_mask", "--split_dir", "~nobody-of-that-name/x"], "there is no such home folder"),
     ],
 )
 def test_bad_arguments_end_with_2_and_say_what_to_give(tiny_split: TinySplit, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -173,7 +178,7 @@ def test_the_commands_of_the_readme_parse() -> None:
     for words in commands:
         arguments = words[words.index("jetson_benchmark.py") + 1 :]
         if arguments and arguments[0] not in jetson_benchmark.SUBCOMMANDS and arguments != ["--help"]:
-            jetson_benchmark.config_of(jetson_benchmark.run_parser().parse_args(arguments))
+            config_of(run_parser().parse_args(arguments))
 
 
 def test_the_python_of_the_readme_runs(tiny_split: TinySplit, tmp_path: Path) -> None:

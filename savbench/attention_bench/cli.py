@@ -16,9 +16,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from attention import CHOICES
 from runners import PROMPT_KINDS, RUNNERS
+from savbench.arguments.declared import ConfigError, Parser
+from savbench.arguments.values import SEED, Choice, Device, FilePath, ListOf, Real, Whole
 from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import accuracy_tables, call_tables
-from savbench.plan.config import AUTOCAST_DTYPES, MAX_MASKMEM, ConfigError
+from savbench.plan.settings import AUTOCAST_DTYPES, MAX_MASKMEM
+from savbench.plan.upstream import checkout, edgetam_checkout, weights_folders
 from savbench.supervise.child import start_child
 
 if TYPE_CHECKING:
@@ -51,63 +54,82 @@ exit status: 0 measured, 1 something could not be measured, 2 bad arguments, 130
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The flags of the subcommand."""
-    flags = argparse.ArgumentParser(
+    flags = Parser(
         prog="jetson_benchmark.py attention",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    folder, count = FilePath(absolute=True), Whole(1, 1_000_000)
     what = flags.add_argument_group("what to measure; lists are comma-separated and multiply")
     what.add_argument(
-        "--models", type=_names, default=("sam2_tiny", "edgetam"), metavar="LIST", help=f"{', '.join(LEARNED)} (default sam2_tiny,edgetam)"
+        "--models",
+        type=ListOf(Choice(LEARNED)),
+        default=("sam2_tiny", "edgetam"),
+        metavar="LIST",
+        help=f"{', '.join(LEARNED)} (default sam2_tiny,edgetam)",
     )
     what.add_argument(
-        "--imgsz", type=_numbers, default=(), metavar="LIST", help="side of the model's input in pixels (default: its own, 1024)"
+        "--imgsz",
+        type=ListOf(Whole(16, 8_192, unit="pixels")),
+        default=(),
+        metavar="LIST",
+        help="side of the model's input in pixels (default: its own, 1024)",
     )
     what.add_argument(
-        "--autocast_dtype", type=_names, metavar="LIST",
+        "--autocast_dtype", type=ListOf(Choice(AUTOCAST_DTYPES)), metavar="LIST",
         help=f"{', '.join(AUTOCAST_DTYPES)} (default bfloat16; with --accuracy float32,bfloat16)",
     )  # fmt: skip
-    what.add_argument("--attention", type=_names, default=("auto", "manual"), metavar="LIST", help=f"{', '.join(CHOICES)} (auto,manual)")
     what.add_argument(
-        "--num_maskmem", type=_numbers, default=(), metavar="LIST", help="memories that the memory attention sees, 1 to 7 (default 7)"
+        "--attention", type=ListOf(Choice(CHOICES)), default=("auto", "manual"), metavar="LIST", help=f"{', '.join(CHOICES)} (auto,manual)"
     )
-    what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda where it works)")
     what.add_argument(
-        "--weights_dir", type=Path, help="folder with trained weights (default: random ones; neither calls nor times depend on them)"
+        "--num_maskmem",
+        type=ListOf(Whole(1, MAX_MASKMEM)),
+        default=(),
+        metavar="LIST",
+        help="memories that the memory attention sees, 1 to 7 (default 7)",
     )
-    what.add_argument("--sam2_dir", type=Path, help="run SAM 2 from this checkout instead of the installed package")
-    what.add_argument("--edgetam_dir", type=Path, help="run EdgeTAM from this checkout (default ./EdgeTAM; without one, transformers)")
-    what.add_argument("--seed", type=int, default=0, help="for random weights (default 0)")
+    what.add_argument("--device", type=Device(), default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda where it works)")
+    what.add_argument(
+        "--weights_dir", type=folder, help="folder with trained weights (default: random ones; neither calls nor times depend on them)"
+    )
+    what.add_argument("--sam2_dir", type=folder, help="run SAM 2 from this checkout instead of the installed package")
+    what.add_argument("--edgetam_dir", type=folder, help="run EdgeTAM from this checkout (default ./EdgeTAM; without one, transformers)")
+    what.add_argument("--seed", type=SEED, default=0, help="for random weights (default 0)")
     effort = flags.add_argument_group("how long")
-    effort.add_argument("--min_time", type=float, default=0.5, metavar="S", help="seconds that a call is repeated for (default 0.5)")
-    effort.add_argument("--repeats", type=int, default=100, metavar="N", help="most repetitions of a call (default 100)")
+    effort.add_argument(
+        "--min_time",
+        type=Real(0, 3_600, unit="seconds"),
+        default=0.5,
+        metavar="S",
+        help="seconds that a call is repeated for (default 0.5)",
+    )
+    effort.add_argument("--repeats", type=count, default=100, metavar="N", help="most repetitions of a call (default 100)")
     masks = flags.add_argument_group("accuracy")
-    masks.add_argument("--accuracy", type=Path, metavar="SPLIT_DIR", help="compare masks on clips of this SA-V split with float32 and auto")
+    masks.add_argument(
+        "--accuracy", type=folder, metavar="SPLIT_DIR", help="compare masks on clips of this SA-V split with float32 and auto"
+    )
     masks.add_argument("--split_name", help="stem of the split's list (default: the one .txt file in the folder)")
-    masks.add_argument("--limit_videos", type=int, default=1, metavar="N", help="videos to track, the first object of each (default 1)")
-    masks.add_argument("--max_frames", type=int, metavar="N", help="cut clips after N frames")
+    masks.add_argument("--limit_videos", type=count, default=1, metavar="N", help="videos to track, the first object of each (default 1)")
+    masks.add_argument("--max_frames", type=Whole(2, 1_000_000), metavar="N", help="cut clips after N frames")
     masks.add_argument("--prompt", choices=PROMPT_KINDS, default="mask", help="(default %(default)s)")
     output = flags.add_argument_group("output")
-    output.add_argument("--out", type=Path, metavar="CSV", help="file to write (default results/attention_<time>.csv)")
-    output.add_argument("--top", type=int, default=8, metavar="N", help="calls to list of each frame; the CSV has all (default 8)")
+    output.add_argument("--out", type=FilePath(), metavar="CSV", help="file to write (default results/attention_<time>.csv)")
+    output.add_argument("--top", type=count, default=8, metavar="N", help="calls to list of each frame; the CSV has all (default 8)")
     return flags
 
 
-def main(argv: Sequence[str], bases: Sequence[Path] = (Path(),)) -> int:
-    """Measure, write the CSV and print the tables. Returns the exit status.
-
-    Args:
-        bases: folders in which ./EdgeTAM is looked for.
-    """
-    args = parser().parse_args(argv)
+def main(argv: Sequence[str]) -> int:
+    """Measure, write the CSV and print the tables. Returns the exit status."""
     # Both read data sets and JSON of child processes with what --help has no time to load.
     from savbench.data.dataset import DatasetError
 
     try:
-        jobs = _jobs(args, bases)
+        args = parser().parse_args(argv)
+        jobs = _jobs(args)
         schema = CallRow if args.accuracy is None else AccuracyRow
         with _CsvFile(schema, args.out) as csv_file:
             return _measure(jobs, csv_file, args.top)
@@ -207,7 +229,7 @@ class _CsvFile:
         self._file.close()
 
 
-def _jobs(args: argparse.Namespace, bases: Sequence[Path]) -> list[AttentionJob]:
+def _jobs(args: argparse.Namespace) -> list[AttentionJob]:
     """One job per model.
 
     Raises:
@@ -220,30 +242,17 @@ def _jobs(args: argparse.Namespace, bases: Sequence[Path]) -> list[AttentionJob]
     from savbench.results.environment import benchmark_version
 
     dtypes = args.autocast_dtype or (("bfloat16",) if args.accuracy is None else ("float32", "bfloat16"))
-    _check("models", args.models, LEARNED)
-    _check("autocast_dtype", dtypes, AUTOCAST_DTYPES)
-    _check("attention", args.attention, CHOICES)
-    _check("num_maskmem", args.num_maskmem, range(1, MAX_MASKMEM + 1), may_be_empty=True)
-    for name, least in (("repeats", 1), ("top", 1), ("limit_videos", 1), ("max_frames", 2)):
-        if (value := getattr(args, name)) is not None and value < least:
-            raise ConfigError(f"--{name} {value}: must be {least} or more")
-    if not args.min_time >= 0:
-        raise ConfigError(f"--min_time {args.min_time:g}: must be 0 seconds or more")
     accuracy = None
     if args.accuracy is not None:
         split = open_split(args.accuracy, args.split_name)
-        accuracy = AccuracyJob(str(_absolute(args.accuracy)), split.name, args.limit_videos, args.max_frames, args.prompt)
-    edgetam_dir = args.edgetam_dir or next((base / "EdgeTAM" for base in bases if (base / "EdgeTAM" / "sam2").is_dir()), None)
-    sources = {"sam2": args.sam2_dir, "edgetam": edgetam_dir}
-    for option in ("sam2_dir", "edgetam_dir"):
-        if (folder := getattr(args, option)) is not None and not (folder / "sam2").is_dir():
-            raise ConfigError(f"--{option} {folder}: holds no sam2 package; give the top of the checkout")
+        accuracy = AccuracyJob(str(args.accuracy), split.name, args.limit_videos, args.max_frames, args.prompt)
+    sources = {"sam2": checkout("sam2_dir", args.sam2_dir), "edgetam": edgetam_checkout(args.edgetam_dir)}
     jobs = []
     for model in args.models:
         spec = RUNNERS[model]
         weights = None
         if args.weights_dir is not None and spec.checkpoint is not None:
-            weights = find_weights(spec.checkpoint, model, [args.weights_dir])
+            weights = find_weights(spec.checkpoint, model, weights_folders(args.weights_dir))
         source_dir = sources.get(spec.family)
         jobs.append(
             AttentionJob(
@@ -257,34 +266,9 @@ def _jobs(args: argparse.Namespace, bases: Sequence[Path]) -> list[AttentionJob]
                 min_time_s=args.min_time,
                 seed=args.seed,
                 benchmark_version=benchmark_version(),
-                weights=None if weights is None else str(_absolute(weights)),
-                source_dir=None if source_dir is None else str(_absolute(source_dir)),
+                weights=None if weights is None else str(weights),
+                source_dir=None if source_dir is None else str(source_dir),
                 accuracy=accuracy,
             )
         )
     return jobs
-
-
-def _check(option: str, values: Sequence[Any], known: Sequence[Any], *, may_be_empty: bool = False) -> None:
-    if not values and not may_be_empty:
-        raise ConfigError(f"--{option}: name at least one of {', '.join(map(str, known))}")
-    for value in values:
-        if value not in known:
-            raise ConfigError(f"--{option} {value}: use one or more of {', '.join(map(str, known))}")
-    if len(set(values)) < len(values):
-        raise ConfigError(f"--{option} {','.join(map(str, values))}: names something twice")
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(name) for name in _names(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text}: give whole numbers, for example 1,4,7") from None

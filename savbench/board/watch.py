@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from savbench.plan.config import RunConfig
+    from savbench.plan.settings import RunConfig
     from savbench.results.rows import SummaryRow
     from savbench.results.telemetry import Phase
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
+from savbench.arguments.declared import ConfigError, Parser
+from savbench.arguments.values import INPUT_PATH, SEED, Whole
 from savbench.compare.comparison import compare
 from savbench.compare.exports import render_csv, render_json
 from savbench.compare.findings import Options
-from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES
+from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES, RESAMPLES
 from savbench.compare.tables import render_latex, render_markdown, render_table
 from savbench.compare.verdicts import judge, parse_condition
 from savbench.data.csv_file import InputError
@@ -29,15 +30,15 @@ exit status: 0 compared, 1 a --fail_if held, 2 bad input or refused
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The flags of the subcommand."""
-    flags = argparse.ArgumentParser(
+    flags = Parser(
         prog="jetson_benchmark.py compare",
         description="Compare results object by object: files, run folders, or the arms within them.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("paths", type=Path, nargs="+", metavar="RUN", help="summary.csv files, run folders, or CSVs of older tools")
+    flags.add_argument("paths", type=INPUT_PATH, nargs="+", metavar="RUN", help="summary.csv files, run folders, or CSVs of older tools")
     flags.add_argument(
         "--by", type=lambda text: tuple(filter(None, text.split(","))), default=(), metavar="COLUMN[,COLUMN]",
         help="compare the values of these columns, over all files together: autocast_dtype, model, attention, imgsz, device, file, or any "
@@ -53,22 +54,20 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--format", choices=FORMATS, default="table", help="(default %(default)s)")
     flags.add_argument("--center", choices=("mean", "median"), default="mean", help="of times over objects: geometric mean or median")
     flags.add_argument(
-        "--resamples", type=int, metavar="N",
+        "--resamples", type=RESAMPLES, metavar="N",
         help=f"draws of the bootstrap (default {MOST_RESAMPLES}, falling to {FEWEST_RESAMPLES} for more than 500 videos)",
     )  # fmt: skip
-    flags.add_argument("--seed", type=int, default=0, help="of the bootstrap (default %(default)s)")
-    flags.add_argument("--top", type=int, default=5, metavar="N", help="objects that moved most to show (default %(default)s)")
+    flags.add_argument("--seed", type=SEED, default=0, help="of the bootstrap (default %(default)s)")
+    flags.add_argument(
+        "--top", type=Whole(0, 1_000_000), default=5, metavar="N", help="objects that moved most to show (default %(default)s)"
+    )
     return flags
 
 
 def main(argv: list[str]) -> int:
     """Compare and print. Returns the exit status."""
-    args = parser().parse_args(argv)
     try:
-        if args.resamples is not None and args.resamples < 1000:
-            raise InputError(f"--resamples {args.resamples}: give 1000 or more, an interval from fewer is noise")
-        if args.seed < 0 or args.top < 0:
-            raise InputError("--seed and --top are 0 or more")
+        args = parser().parse_args(argv)
         conditions = [parse_condition(text) for text in args.fail_if]
         options = Options(args.by, args.baseline, args.force, args.center, args.resamples, args.seed, args.top)
         comparison = compare(load_results(args.paths), options)
@@ -77,7 +76,7 @@ def main(argv: list[str]) -> int:
             for line in (*comparison.forced, *comparison.notes):
                 print(line, file=sys.stderr)
         held = judge(comparison, conditions)
-    except InputError as error:
+    except (InputError, ConfigError) as error:
         print(f"jetson_benchmark compare: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     for line in held:

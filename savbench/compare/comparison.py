@@ -23,7 +23,8 @@ from savbench.compare.findings import (
 from savbench.compare.pairing import MUST_AGREE, Plan, RefusedError, plan_comparison
 from savbench.compare.references import ReferenceLine, reference_line
 from savbench.compare.statistics import Estimates, Floats, estimate
-from savbench.results.foreign import NOT_APPLICABLE, SETTINGS, UNKNOWN, Results
+from savbench.results.circumstances import SETTINGS
+from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
 from savbench.results.measures import MEASURES, SCORES, Measure
 from savbench.results.scores import ObjectMeans, ObjectScore, dataset_means
 

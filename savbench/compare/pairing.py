@@ -21,22 +21,18 @@ import pandas as pd
 
 from savbench.compare.blocks import Block, CodedRows, Flags, Positions, codes_of, combined, concrete, form_blocks
 from savbench.data.csv_file import InputError
-from savbench.results.foreign import ARM, CIRCUMSTANCES, KEY, NOT_APPLICABLE, SETTINGS, SHARED, UNKNOWN, Results
+from savbench.results import circumstances
+from savbench.results.circumstances import ARM, CIRCUMSTANCES, SETTINGS, TELLS_APART
+from savbench.results.foreign import KEY, NOT_APPLICABLE, SHARED, UNKNOWN, Results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FILE = "file"
-MUST_AGREE = ("num_points", "num_maskmem", "max_frames", "frame_stride", "split", "weights", "nvpmodel", "camera_fps", SHARED)
+MUST_AGREE = (*circumstances.MUST_AGREE, SHARED)
 """Circumstances under which results cannot be compared where they differ; the others are what a comparison of boards is about."""
 SAY_WHAT_VARIES = ("model", "autocast_dtype", "attention")
 """What may differ between two files, or go along with what varies in one, without being asked for: it is then what is compared."""
-TELL_APART = (
-    "device", "device_name", "nvpmodel", "seed", "jetson_clocks", "warmup_frames", "implementation", "torch_version", "camera_fps",
-    "streaming_device", "streaming_clock", "compile", "compile_mode", "memory", "prefetch",
-)  # fmt: skip
-"""What rows are paired by too where one object would otherwise be in an arm twice."""
-_INFER_FROM = tuple(dict.fromkeys((*ARM, "device_name", "device", "nvpmodel", *CIRCUMSTANCES)))
 _SHOWN = {"nvpmodel": "power mode", "weights": "weights (sha256)", "imgsz": "input size"}
 
 Differing = dict[str, tuple[set[str], set[str]]]
@@ -157,7 +153,7 @@ def _what_is_compared(results: Results, by: Sequence[str]) -> _Question:
         return _Question(tuple(columns), is_inferred=False)
     if len(results.labels) > 1:
         return _Question((FILE,), is_inferred=True)
-    varying = [name for name in _INFER_FROM if len(concrete(rows[name])) > 1]
+    varying = [name for name in SETTINGS if len(concrete(rows[name])) > 1]
     if not varying:
         return _Question(("model",), is_inferred=True, notes=("one arm: there is nothing to compare it with",))
     first, others = varying[0], [name for name in varying[1:] if name in (*ARM, "device_name", "nvpmodel")]
@@ -236,7 +232,7 @@ def _paired(table: CodedRows, arms: _Arms, pairing: _Pairing) -> _Pairing:
     """
     paired_by = pairing.paired_by
     twice = _there_twice(table, arms, paired_by)
-    for name in TELL_APART if twice.any() else ():
+    for name in TELLS_APART if twice.any() else ():
         taken = name in paired_by or name in pairing.compared or name in pairing.freed
         if not taken and len(set(table.rows.loc[twice, name])) > 1:
             paired_by = (*paired_by, name)

@@ -20,6 +20,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from savbench.arguments.values import Whole
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -27,6 +29,8 @@ MIN_VIDEOS = 6
 """Below this there is no interval: with 5 videos the bootstrap has 126 distinct resamples and no 95% interval can be trusted."""
 
 MOST_RESAMPLES, FEWEST_RESAMPLES = 10_000, 2_000
+RESAMPLES = Whole(1_000, 1_000_000, hint="an interval from fewer is noise")
+"""What --resamples may be."""
 LEVEL = 0.95
 
 _CHUNK_CELLS = 2_000_000

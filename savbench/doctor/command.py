@@ -11,19 +11,22 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from savbench.arguments.declared import ConfigError, Parser
+from savbench.arguments.values import FilePath
 from savbench.doctor.check import Subject
 from savbench.doctor.gpu import check_torch
 from savbench.doctor.machine import check_machine
 from savbench.doctor.models import check_models, edgetam_extension
 from savbench.doctor.packages import check_dataset, check_packages
 from savbench.doctor.probe import Probe
+from savbench.plan.upstream import usual_edgetam, weights_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from savbench.doctor.check import Check
 
-EXIT_INTERRUPTED = 130
+EXIT_BAD_ARGUMENTS, EXIT_INTERRUPTED = 2, 130
 SCHEMA_VERSION = 1
 TORCH_TIMEOUT_S = 180.0
 """torch, torchvision and SAM 2 are imported and CUDA is started; on a cold board from a memory card that takes a minute."""
@@ -33,23 +36,24 @@ PACKAGES_TIMEOUT_S = 120.0
 COLOURS = {"ok": "32", "warning": "33", "failure": "31"}
 
 
-def main(argv: Sequence[str], bases: Sequence[Path]) -> int:
-    """Examine the machine and report. Returns 0, or 1 where something is broken that a run needs.
-
-    Args:
-        bases: folders in which the default folders are looked for, `checkpoints` and `EdgeTAM`.
-    """
-    parser = argparse.ArgumentParser(
+def main(argv: Sequence[str]) -> int:
+    """Examine the machine and report. Returns 0, or 1 where something is broken that a run needs."""
+    parser = Parser(
         prog="jetson_benchmark.py doctor",
         description="Check what a run needs, and name the command that mends what is not right. Warnings do not make it fail.",
     )
-    parser.add_argument("--split_dir", type=Path, help="also check this SA-V split and count what is in it")
-    parser.add_argument("--weights_dir", type=Path, help="folder with the weights files (default: checkpoints, EdgeTAM/checkpoints)")
-    parser.add_argument("--edgetam_dir", type=Path, help="EdgeTAM checkout (default ./EdgeTAM where there is one)")
-    parser.add_argument("--sam2_dir", type=Path, help="SAM 2 checkout (default: the installed package)")
+    folder = FilePath(absolute=True)
+    parser.add_argument("--split_dir", type=folder, help="also check this SA-V split and count what is in it")
+    parser.add_argument("--weights_dir", type=folder, help="folder with the weights files (default: checkpoints, EdgeTAM/checkpoints)")
+    parser.add_argument("--edgetam_dir", type=folder, help="EdgeTAM checkout (default ./EdgeTAM where there is one)")
+    parser.add_argument("--sam2_dir", type=folder, help="SAM 2 checkout (default: the installed package)")
     parser.add_argument("--json", action="store_true", help="write one JSON object instead of lines")
-    args = parser.parse_args(argv)
-    checks = examine(_subject(args, bases), Path("results"))
+    try:
+        args = parser.parse_args(argv)
+    except ConfigError as error:
+        print(f"jetson_benchmark doctor: {error}", file=sys.stderr)
+        return EXIT_BAD_ARGUMENTS
+    checks = examine(_subject(args), Path("results"))
     try:
         found = list(checks) if args.json else show(checks, sys.stdout)
     except KeyboardInterrupt:
@@ -59,19 +63,13 @@ def main(argv: Sequence[str], bases: Sequence[Path]) -> int:
     return 1 if any(check.state == "failure" for check in found) else 0
 
 
-def _subject(args: argparse.Namespace, bases: Sequence[Path]) -> Subject:
-    weights_dirs = [base / name for base in bases for name in ("checkpoints", "EdgeTAM/checkpoints")]
-    edgetam_dir = args.edgetam_dir or next((base / "EdgeTAM" for base in bases if (base / "EdgeTAM" / "sam2").is_dir()), None)
+def _subject(args: argparse.Namespace) -> Subject:
     return Subject(
-        split_dir=_absolute(args.split_dir),
-        weights_dirs=tuple(weights_dirs) if args.weights_dir is None else (args.weights_dir.expanduser().absolute(),),
-        edgetam_dir=_absolute(edgetam_dir),
-        sam2_dir=_absolute(args.sam2_dir),
+        split_dir=args.split_dir,
+        weights_dirs=weights_folders(args.weights_dir),
+        edgetam_dir=args.edgetam_dir or usual_edgetam(),
+        sam2_dir=args.sam2_dir,
     )
-
-
-def _absolute(path: Path | None) -> Path | None:
-    return None if path is None else path.expanduser().absolute()
 
 
 def examine(subject: Subject, out_dir: Path, *, torch_timeout_s: float = TORCH_TIMEOUT_S) -> Iterator[Check]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners import RUNNERS
+from savbench.arguments.declared import ConfigError
 from savbench.doctor.check import Check, Subject, pip, set_up_again, short_path
-from savbench.plan.config import ConfigError
 from savbench.plan.weights import find_weights
 from savbench.results.environment import git_state
 

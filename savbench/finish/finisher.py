@@ -21,7 +21,7 @@ from savbench.data.feed import PromptMaker
 from savbench.finish.saving import save_masks, save_overlay
 from savbench.finish.scoring import TruthMasks, score_object
 from savbench.plan.arms import Arm
-from savbench.plan.config import RunConfig
+from savbench.plan.settings import RunConfig
 from savbench.results.delivery import Delivery
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.spool import read_masks

@@ -51,7 +51,7 @@ class SessionSettings:
     warmup_frames: int = 5
     min_frames: int = 0
     """The clip is tracked again until so many frames have been timed; further passes are not scored."""
-    min_seconds: float = 0.0
+    min_time_s: float = 0.0
     """And until the timed frames have taken so long."""
     keep_all_masks: bool = False
     """Keep the mask of every frame that was tracked, for overlays; otherwise of the annotated frames alone."""
@@ -272,7 +272,7 @@ class _Timed:
 
     def enough(self, settings: SessionSettings) -> bool:
         seconds = sum(frame.call_ms for frame in self.frames) / 1e3
-        return self.passes > 0 and len(self.frames) >= settings.min_frames and seconds >= settings.min_seconds
+        return self.passes > 0 and len(self.frames) >= settings.min_frames and seconds >= settings.min_time_s
 
 
 class _FrameCount:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from savbench.measure.session import SessionSettings
     from savbench.measure.streaming import Clock, Processed
     from savbench.plan.arms import Arm
-    from savbench.plan.config import RunConfig
     from savbench.plan.recorded_latencies import ArmLatencies
+    from savbench.plan.settings import RunConfig
     from savbench.results.rows import SummaryRow
 
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attention import RELATIVE_CHOICES
 from runners import RUNNERS
-from runners.base import BuildOptions, CompileScope, MemoryMode, PromptKind, RunnerError
+from runners.base import BuildOptions, PromptKind, RunnerError
+from savbench.arguments.declared import made_from
 from savbench.data.dataset import ClipError, NothingToTrackError, open_split
 from savbench.data.feed import PromptMaker, sessions_of
 from savbench.measure.devices import Device, PlainCpu, TorchDevice, check_attention
@@ -28,9 +29,9 @@ from savbench.measure.failures import status_of
 from savbench.measure.memory_budget import MemoryBudgetError, MemoryMeter
 from savbench.measure.session import SessionSettings, Tracked, observe_kernels, track_together
 from savbench.measure.streaming_session import Pace, stream_object
-from savbench.plan.config import GPU_PREFETCH
 from savbench.plan.extent import Extent
 from savbench.plan.job import Job
+from savbench.plan.settings import GPU_PREFETCH
 from savbench.results.delivery import EventWriter, ModelFacts, blank_row
 from savbench.results.environment import collect_torch
 from savbench.results.spool import SpoolError
@@ -133,18 +134,13 @@ class _Worker:
         if spec.is_learned:
             check_attention(self._kernel_choice, arm.autocast_dtype, job.config.device)
         begun = time.perf_counter()
-        options = BuildOptions(
-            device=job.config.device,
+        options = made_from(
+            BuildOptions,
+            job.config,
             imgsz=arm.imgsz,
             weights=job.weights,
-            seed=job.config.seed,
             config=spec.config,
             source_dir=job.source_dir,
-            num_maskmem=job.config.num_maskmem,
-            memory=cast("MemoryMode", job.config.memory),
-            stages=job.config.stages,
-            compile=cast("CompileScope", job.config.compile),
-            compile_mode=job.config.compile_mode,
             move_with_flow=job.config.sam1_flow,
             relative_attention=arm.attention if arm.attention in RELATIVE_CHOICES else "auto",
         )
@@ -200,16 +196,14 @@ class _Worker:
                     row_of[id(track)] = blank
         for session in sessions_of(tracks, config.frame_stride, takes_late_objects=runner.applied.takes_late_objects):
             share = len({track.obj.object for track in session}) / job.objects_in_arm
-            settings = SessionSettings(
+            settings = made_from(
+                SessionSettings,
+                config,
                 autocast_dtype=job.arm.autocast_dtype,
                 attention=self._kernel_choice,
-                num_points=config.num_points,
-                max_frames=config.max_frames,
-                frame_stride=config.frame_stride,
                 prefetch=self._facts.prefetch,
-                warmup_frames=config.warmup_frames,
                 min_frames=math.ceil(config.min_frames * share),
-                min_seconds=config.min_seconds * share,
+                min_time_s=config.min_time_s * share,
                 keep_all_masks=config.save_overlays,
             )
             video = self._opened(video_name)

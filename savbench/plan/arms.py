@@ -10,8 +10,9 @@ from pathlib import Path
 
 from attention import CHOICES, RELATIVE_CHOICES, refusal
 from runners import PROMPT_KINDS, RUNNERS
-from savbench.plan.config import NOT_APPLICABLE, ConfigError, RunConfig
+from savbench.arguments.declared import ConfigError, deciding
 from savbench.plan.recorded_latencies import ArmLatencies, RecordedLatencies, RecordedLatenciesError
+from savbench.plan.settings import NOT_APPLICABLE, WITH_MEMORY, RunConfig
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Arm:
     """Readable and unique among settings that change a measurement: the same id means the same measurement."""
     compile: str = "off"
     """What is compiled, with the mode where one was asked for."""
+
+    @property
+    def family(self) -> str:
+        return RUNNERS[self.model].family
 
     @property
     def tag(self) -> str:
@@ -72,14 +77,10 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
     """Multiply the lists into arms, in the order given. Models that compute without dtype and size get one arm each.
 
     Raises:
-        ConfigError: a tag is unknown, a list names something twice, an attention cannot run under a dtype, a model has no such memory, or
-            the file of --realtime_from has no latencies of an arm.
+        ConfigError: no model is named, a tag is unknown, an attention cannot run under a dtype, a model has no such memory, or the file of
+            --realtime_from has no latencies of an arm.
     """
     recorded = None if config.realtime_from is None else _read_latencies(config.realtime_from)
-    lists = {"models": config.models, "imgsz": config.imgsz, "autocast_dtype": config.autocast_dtypes, "attention": config.attention}
-    for option, values in lists.items():
-        if len(set(values)) < len(values):
-            raise ConfigError(f"--{option} {','.join(map(str, values))}: names something twice")
     if not config.models:
         raise ConfigError(f"--models: name at least one of {', '.join(all_tags())}")
     arms = []
@@ -139,7 +140,7 @@ def _check_attention(model: str, attention: str, dtype: str, device: str) -> Non
 
 
 def _check_memory(model: str, config: RunConfig) -> None:
-    if config.memory == "upstream" and RUNNERS[model].family not in ("sam2", "edgetam"):
+    if config.memory == "upstream" and RUNNERS[model].family not in WITH_MEMORY:
         raise ConfigError(f"--memory upstream: {model} keeps no frames; run it apart from SAM 2 and EdgeTAM, with --memory bounded")
 
 
@@ -151,36 +152,21 @@ def _device_type(device: str) -> str | None:
 
 def _arm_id(config: RunConfig, split_name: str, arm: Arm, latencies: ArmLatencies | None) -> str:
     """A readable name, and a digest of the settings that change a measurement without being part of the name."""
-    model, prompt = arm.model, arm.prompt
-    learned = RUNNERS[model].is_learned
-    deciding = {
-        "split": split_name,
-        "max_frames": config.max_frames,
-        "frame_stride": config.frame_stride,
-        "warmup_frames": config.warmup_frames,
-        "seed": config.seed,
-        "num_points": config.num_points if prompt == "points" else None,
-        "device": config.device if learned else None,
-        "random_weights": config.random_weights if learned else None,
-        "num_maskmem": config.num_maskmem if learned else None,
-        **{name: value for name, value in (("min_seconds", config.min_seconds), ("min_frames", config.min_frames)) if value},
-        **({"joint_objects": True} if config.joint_objects else {}),
-        **({"shared_prompts": shared} if len(shared := _shared_prompts(config, model)) > 1 else {}),
-        **({"memory": config.memory} if config.memory != "bounded" else {}),
-        **({"prefetch": config.prefetch} if config.prefetch is not None else {}),
-        **({"compile": arm.compile} if arm.compile != "off" else {}),
-        **({"stages": True} if config.stages else {}),
-        **({"sam1_flow": True} if config.sam1_flow and RUNNERS[model].family == "sam1" else {}),
-        **({} if config.realtime_fps is None else {"realtime_fps": config.realtime_fps}),
-        **({} if latencies is None else {"realtime_from": latencies.digest}),
-    }
-    digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:8]
-    named = [f"{model}_{prompt}"]
-    if learned:
+    settings = deciding(config, arm)
+    # of these two it is not the value that decides
+    if "share_prompts" in settings and len(shared := _shared_prompts(config, arm.model)) > 1:
+        settings["share_prompts"] = shared
+    else:
+        settings.pop("share_prompts", None)
+    if latencies is not None:
+        settings["realtime_from"] = latencies.digest
+    digest = hashlib.sha256(json.dumps({"split": split_name, **settings}, sort_keys=True).encode()).hexdigest()[:8]
+    named = [arm.tag]
+    if RUNNERS[arm.model].is_learned:
         named += [arm.autocast_dtype, arm.attention, f"{arm.imgsz}px"]
     return "-".join([*named, digest])
 
 
 def _shared_prompts(config: RunConfig, model: str) -> list[str]:
-    """With --share_prompts: the prompts that share a session of the model."""
-    return sorted(prompt for name, prompt in map(parse_tag, config.models) if name == model) if config.share_prompts else []
+    """The prompts that share a session of the model."""
+    return sorted(prompt for name, prompt in map(parse_tag, config.models) if name == model)

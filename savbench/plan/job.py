@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from savbench.plan.arms import Arm
-from savbench.plan.config import RunConfig
 from savbench.plan.extent import Extent
+from savbench.plan.settings import RunConfig
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Job:
     extent: Extent | None = None
     """With --memory_budget: what is to fit, over all that the arm has to run."""
     objects_in_arm: int = 1
-    """Objects that the arm has in all, done ones included: its --min_seconds and --min_frames are shared out among them."""
+    """Objects that the arm has in all, done ones included: its --min_time and --min_frames are shared out among them."""
 
     @property
     def arms(self) -> tuple[Arm, ...]:

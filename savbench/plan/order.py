@@ -34,7 +34,7 @@ class Turn(Generic[Runs]):
 
 
 def turns(arms: Sequence[Runs], targets: Sequence[Target], order: str) -> list[Turn[Runs]]:
-    """Every arm over every target, in the order of `savbench.plan.config.ORDERS`. Targets of one video stand together."""
+    """Every arm over every target, in the order of `savbench.plan.settings.ORDERS`. Targets of one video stand together."""
     if order == "sequential":
         return [Turn(arm, tuple(targets)) for arm in arms]
     planned: list[Turn[Runs]] = []

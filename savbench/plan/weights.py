@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runners import SHIPPED_WEIGHTS
-from savbench.plan.config import ConfigError
+from savbench.arguments.declared import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,12 +12,15 @@ if TYPE_CHECKING:
 
 
 def find_weights(file_name: str, model: str, folders: Sequence[Path]) -> Path:
-    """The weights file in the first folder that has it; weights that come with the benchmark are found last.
+    """The weights file in the first folder that has it.
+
+    Args:
+        folders: as `savbench.plan.upstream.weights_folders` gives them.
 
     Raises:
         ConfigError: none has it; names the file and the script that fetches it.
     """
-    for folder in (*folders, SHIPPED_WEIGHTS):
+    for folder in folders:
         if (folder / file_name).is_file():
             return folder / file_name
     looked = ", ".join(str(folder) for folder in folders)

@@ -11,9 +11,9 @@ import pandas as pd
 from savbench.compare.blocks import Positions
 from savbench.compare.comparison import RANDOM, compare
 from savbench.compare.findings import Options
-from savbench.compare.pairing import MUST_AGREE
 from savbench.compare.statistics import Floats, estimate
-from savbench.results.foreign import ARM, NOT_APPLICABLE, UNKNOWN, Results
+from savbench.results.circumstances import ARM, MUST_AGREE, TELLS_APART
+from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
 from savbench.results.foreign import SHARED as TRACKED
 
 if TYPE_CHECKING:
@@ -25,13 +25,11 @@ FILE = "file"
 UNTRAINED, DOUBTFUL, SHARED = "*", "†", "‡"
 """Marks behind the name of an arm whose figures need a word of warning."""
 
-_EXTRA = ("streaming_clock", "streaming_device", "compile", "compile_mode", "memory", "prefetch")
-_MUST_AGREE = tuple(name for name in MUST_AGREE if name != TRACKED)
+_SPLIT_BY = tuple(dict.fromkeys((*ARM, *MUST_AGREE, *TELLS_APART)))
 """Objects tracked alone and in shared sessions stay in one arm: its scores are over all of them, and its times are marked."""
-_SPLIT_BY = (
-    *ARM, *_MUST_AGREE, *_EXTRA, "device", "device_name", "jetson_clocks", "seed", "warmup_frames", "implementation", "torch_version",
-)  # fmt: skip
-_NAMED_BY = ("autocast_dtype", "attention", "imgsz", *_EXTRA, *_MUST_AGREE, "device_name")
+_UNNAMED = {"model", "prompt", "device", "jetson_clocks", "seed", "warmup_frames", "implementation", "torch_version"}
+_NAMED_FIRST, _NAMED_LAST = ("autocast_dtype", "attention", "imgsz"), "device_name"
+_NAMED_BY = (*_NAMED_FIRST, *(name for name in _SPLIT_BY if name not in {*_UNNAMED, *_NAMED_FIRST, _NAMED_LAST}), _NAMED_LAST)
 _SHOWN = {
     "num_maskmem": "maskmem", "num_points": "points", "max_frames": "frames", "frame_stride": "stride", "nvpmodel": "mode",
     "camera_fps": "camera", "streaming_clock": "clock", "streaming_device": "as on", "compile": "compile", "memory": "memory",

@@ -12,8 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from runners import RUNNERS
-from savbench.plan.config import NOT_APPLICABLE
+from savbench.arguments.declared import cells
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.spool import write_masks
 
@@ -121,22 +120,10 @@ class Delivery:
 
 def blank_row(job: Job, arm: Arm, video: str, object_name: str) -> SummaryRow:
     """A row with everything that is known before the object has run; `arm` is one of the job's."""
-    config, spec = job.config, RUNNERS[arm.model]
     return SummaryRow(
         video=video,
         object=object_name,
-        model=arm.model,
-        prompt=arm.prompt,
-        imgsz=arm.imgsz,
-        autocast_dtype=arm.autocast_dtype,
-        attention=arm.attention,
-        max_frames=config.max_frames,
-        frame_stride=config.frame_stride,
-        camera_fps=config.realtime_fps,
-        num_maskmem=config.num_maskmem if spec.is_learned else None,
-        compile=config.compile if spec.is_learned else NOT_APPLICABLE,
-        memory=config.memory if spec.family in ("sam2", "edgetam") else "",
-        seed=config.seed,
+        **cells(job.config, arm),
         split=job.split_name,
         benchmark_version=job.benchmark_version,
         started_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -18,6 +18,7 @@ import pandas as pd
 
 from savbench.data.csv_file import CsvFile, InputError, read_csv
 from savbench.results.cells import spread_cells
+from savbench.results.circumstances import KNOWN_ONCE_BUILT, MEANING_OF_EMPTY, SETTINGS
 from savbench.results.measures import BY_COLUMN, MEASURES
 from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import ENVIRONMENT, SUMMARY
@@ -29,15 +30,6 @@ if TYPE_CHECKING:
 
 KEY = ("video", "object")
 REQUIRED = (*KEY, "model")
-ARM = ("model", "prompt", "imgsz", "autocast_dtype", "attention")
-"""What an arm is made of."""
-CIRCUMSTANCES = (
-    "num_points", "num_maskmem", "max_frames", "frame_stride", "split", "weights", "nvpmodel", "device", "device_name", "jetson_clocks",
-    "seed", "warmup_frames", "implementation", "torch_version", "postprocess", "benchmark_version", "camera_fps", "streaming_clock",
-    "streaming_device", "compile", "compile_mode", "memory", "prefetch",
-)  # fmt: skip
-"""What else a measurement depends on."""
-SETTINGS = (*ARM, *CIRCUMSTANCES)
 SHARED = "tracked"
 """Whether a row's object was tracked alone or in a shared session; within one arm both are found, a video may have a single object."""
 
@@ -45,13 +37,6 @@ UNKNOWN = "?"
 """A setting that the file does not tell."""
 NOT_APPLICABLE = "none"
 """A setting that the model has no use for, as in the rows themselves."""
-
-_MEANING_OF_EMPTY = {"imgsz": NOT_APPLICABLE, "max_frames": "all", "num_points": NOT_APPLICABLE, "num_maskmem": "own"}
-_KNOWN_ONCE_BUILT = (
-    "weights", "device", "device_name", "num_points", "imgsz", "implementation", "torch_version", "warmup_frames", "nvpmodel",
-    "jetson_clocks", "postprocess", "streaming_clock", "streaming_device",
-)  # fmt: skip
-"""Settings that a row which failed before its model was built does not have; the arm's other rows tell."""
 
 _NOT_A_NUMBER = frozenset({"nan", "na", "n/a", "<na>", "null", "none", "-nan"})
 _PRECISIONS = {
@@ -208,7 +193,7 @@ def _settings(csv_file: CsvFile) -> dict[str, list[str]]:
             cells = columns["precision"]
         if cells is not None:
             tidy = _mapped(cells, _whole_number) if name in kinds else [(cell or "").strip() for cell in cells]
-            empty = _MEANING_OF_EMPTY.get(name, UNKNOWN)
+            empty = MEANING_OF_EMPTY.get(name, UNKNOWN)
             settings[name] = [UNKNOWN if cell is None else text or empty for cell, text in zip(cells, tidy, strict=True)]
     if "autocast_dtype" in settings:
         settings["autocast_dtype"] = _mapped(settings["autocast_dtype"], lambda text: _PRECISIONS.get(text.lower(), text))
@@ -257,7 +242,7 @@ def _require_range(csv_file: CsvFile, column: str, numbers: npt.NDArray[np.float
 def _fill_from_arm(rows: pd.DataFrame, csv_file: CsvFile) -> None:
     arm_id = np.array([cell or "" for cell in csv_file.columns["arm_id"]], dtype=object)
     failed = (rows["failure"] != "").to_numpy()
-    for name in _KNOWN_ONCE_BUILT:
+    for name in KNOWN_ONCE_BUILT:
         values = rows[name].to_numpy(dtype=object).copy()
         lacking = failed & np.isin(values, [UNKNOWN, NOT_APPLICABLE])
         for arm in set(arm_id[lacking]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from savbench.arguments.declared import Compared
 from savbench.results.schema import Cell, column, mapping
 
 POWER_DETAILS = Cell("power_details", "How power was read, and what else it says.")
@@ -45,8 +46,16 @@ class PowerSummary:
     temperature_peak_c: float | None = column("The same at its highest, from there to the end of the last timed frame.")
     gpu_clock_min_mhz: float | None = column("Lowest clock of the GPU in readings in a timed frame or next to one.", cell=CONDITIONS)
     gpu_clock_max_mhz: float | None = column("Highest clock of the GPU in them.", cell=CONDITIONS)
-    nvpmodel: str = column("Power mode; where it changed, each in turn with ` > ` between them.", default="")
-    jetson_clocks: str = column("`on` where the clocks were held at their upper limits, else `off`; a change as in nvpmodel.", default="")
+    nvpmodel: str = column(
+        "Power mode; where it changed, each in turn with ` > ` between them.",
+        default="",
+        compared=Compared.MUST_AGREE | Compared.TELLS_APART,
+    )
+    jetson_clocks: str = column(
+        "`on` where the clocks were held at their upper limits, else `off`; a change as in nvpmodel.",
+        default="",
+        compared=Compared.TELLS_APART,
+    )
     throttle_events: int | None = column(
         "Times that the board throttled or drew too much current from the first timed frame to the last, decoding included."
     )

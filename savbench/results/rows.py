@@ -10,8 +10,9 @@ import dataclasses
 from dataclasses import dataclass
 
 from runners.base import PART_MEANINGS, STAGE_MEANINGS
+from savbench.arguments.declared import Compared
 from savbench.results.power import CONDITIONS, PowerSummary
-from savbench.results.schema import Cell, column, empty_figures, figures
+from savbench.results.schema import Cell, column, empty_figures, figures, setting_column, with_setting_columns
 
 STATUSES = ("ok", "error", "oom", "killed", "timeout", "skipped")
 VALID = "ok"
@@ -47,15 +48,10 @@ class _ObjectColumns:
 
     video: str = column("Video id, as in the split's list.", default="")
     object: str = column("Object folder of the video, for example `000`. Empty where the video itself could not be used.", default="")
-    model: str = column("Model, without its prompt: `sam2_tiny`, `edgetam`, `static`, ...", default="")
-    imgsz: int | None = column(
-        "Side in pixels of the model's square input, as the built model reports it. Empty: works at video resolution."
-    )
-    autocast_dtype: str = column(
-        "dtype of `torch.amp.autocast` around every call of the runner; `float32` is no autocast, `none` a model that has no use for it.",
-        default="",
-    )
-    attention: str = column("Attention that was asked for; `auto` is upstream's own choice, `none` a model without attention.", default="")
+    model: str = setting_column("model")
+    imgsz: int | None = setting_column("imgsz")
+    autocast_dtype: str = setting_column("autocast_dtype")
+    attention: str = setting_column("attention")
     frames: int | None = column("Timed frames: those tracked after the prompted frame.", is_figure=True)
     fps: float | None = column("Frames per second of tracking, 1000 / latency_ms.")
     latency_ms: float | None = column(
@@ -82,9 +78,9 @@ class _ObjectColumns:
         "every 0.2 s.",
         cell=DIAGNOSTICS,
     )
-    prompt: str = column("`points`, `bbox` or `mask`, taken from the ground truth of the prompted frame.", default="")
-    device: str = column("Device that ran the model, as the built model reports it.", default="")
-    device_name: str = column("Name of the GPU, or of the CPU.", default="")
+    prompt: str = setting_column("prompt")
+    device: str = setting_column("device")
+    device_name: str = column("Name of the GPU, or of the CPU.", default="", compared=Compared.TELLS_APART)
     node: str = column(
         "With --executor ray: name of the machine that ran the object. Empty: the one of environment.json.", default="", cell=DIAGNOSTICS
     )
@@ -121,8 +117,7 @@ class _ObjectColumns:
     latency_p99_ms: float | None = column("99th percentile.")
     latency_max_ms: float | None = column("Largest latency of a timed frame.")
     passes: int | None = column(
-        "How often the clip was tracked for its latencies, with --min_seconds, --min_frames or --preset. Masks and scores are the first "
-        "pass's.",
+        "How often the clip was tracked for its latencies, with --min_time or --min_frames. Masks and scores are the first pass's.",
         cell=CLIP,
         is_figure=True,
     )
@@ -155,7 +150,7 @@ class _ObjectColumns:
     build_ms: float | None = column(
         "Importing the model's package, building it and loading its weights; once per worker process.", cell=UNTIMED_MS
     )
-    warmup_frames: int | None = column("Frames run before, untimed, on the same clip at the same size; the prompted frame included.")
+    warmup_frames: int | None = setting_column("warmup_frames")
     warmup_ms: float | None = column("Time of the warm-up, decoding left out.", cell=UNTIMED_MS)
     score_ms: float | None = column(
         "Reading the ground truth and scoring, all frames together, in a process of its own while the next clip is tracked.",
@@ -166,9 +161,7 @@ class _ObjectColumns:
         is_figure=True,
     )
     frames_annotated: int | None = column("Annotated frames of the object within the clip.", cell=CLIP)
-    camera_fps: float | None = column(
-        "--realtime: frames of the clip per second, at which they arrive. Empty: not streamed.", is_figure=False
-    )
+    camera_fps: float | None = setting_column("camera_fps")
     streaming_J: float | None = column(
         "J of what is known at the time: each annotated frame scored with the newest mask that was finished when it arrived. The same "
         "frames are scored as for J.",
@@ -196,21 +189,24 @@ class _ObjectColumns:
     deadline_met: float | None = column(
         "Share of the frames that arrived after the prompted one whose mask was finished before the next one arrived, 0 to 1."
     )
-    streaming_clock: str = column(
-        "`live`: in real time; `simulated FILE`: with the latencies in that file, --realtime_from.", default="", cell=STREAMING_DETAILS
+    streaming_clock: str = setting_column("streaming_clock", cell=STREAMING_DETAILS)
+    streaming_device: str = column(
+        "Name of the device that the streaming latencies were measured on.",
+        default="",
+        cell=STREAMING_DETAILS,
+        compared=Compared.TELLS_APART,
     )
-    streaming_device: str = column("Name of the device that the streaming latencies were measured on.", default="", cell=STREAMING_DETAILS)
     prompt_frame: int | None = column("Frame that was prompted: the first annotated one on which the object is seen. Counted from 0.")
     clip_frames: int | None = column("Frames of the clip, after --max_frames.", cell=CLIP)
     video_height: int | None = column("Height of the video in pixels.", cell=CLIP)
     video_width: int | None = column("Width of the video in pixels.", cell=CLIP)
-    max_frames: int | None = column("--max_frames: the clip was cut after so many frames. Empty: whole clips, as published scores need.")
-    frame_stride: int | None = column("--frame_stride: every so many frames are tracked, masks are held in between. 1: every frame.")
-    prefetch: int | None = column("Frames decoded ahead of the tracker, --prefetch. 0: decoded between its calls.")
+    max_frames: int | None = setting_column("max_frames")
+    frame_stride: int | None = setting_column("frame_stride")
+    prefetch: int | None = setting_column("prefetch")
     frames_from: str = column(
         "How the video's frames are stored: `jpg`, or the ending of a video file, such as `mp4`.", default="", cell=CLIP
     )
-    num_points: int | None = column("Clicks given with a points prompt.")
+    num_points: int | None = setting_column("num_points")
     nonfinite_frames: int | None = column(
         "Frames on which the model put out NaN or infinite numbers. Such a row is an error.", cell=DIAGNOSTICS
     )
@@ -226,12 +222,8 @@ class _ObjectColumns:
         "With --attention fallback: calls that no native kernel could serve, prompt and tracking.", cell=ATTENTION_DETAILS
     )
     attention_fallback_reasons: str = column("Why, with the number of calls, separated by ` | `.", default="", cell=ATTENTION_DETAILS)
-    compile: str = column(
-        "--compile: what `torch.compile` was to be applied to, `encoder`, `full` or `off`; `none` is a model without torch. What it was "
-        "not applied to is in compile_fallback.",
-        default="",
-    )
-    compile_mode: str = column("Mode it was applied with, upstream's own or that of --compile_mode.", default="")
+    compile: str = setting_column("compile")
+    compile_mode: str = setting_column("compile_mode")
     compile_ms: float | None = column(
         "Time of the calls in which something was compiled, their own first run included, since the model was built. None of them is timed "
         "but those of timed_compilations.",
@@ -250,18 +242,14 @@ class _ObjectColumns:
         default="",
         cell=COMPILE_DETAILS,
     )
-    num_maskmem: int | None = column("--num_maskmem: memories that the memory attention sees. Empty: the model's own, 7.")
-    memory: str = column(
-        "--memory: `bounded`, frames are prepared when they are tracked and what no later frame reads is forgotten; `upstream`, as the "
-        "official code does it, the whole clip is prepared when it is opened (in init_ms, not in latency_ms) and everything kept. Masks "
-        "are the same. Empty: a model without such a memory.",
-        default="",
-    )
-    implementation: str = column("Package and version that ran the model.", default="")
+    num_maskmem: int | None = setting_column("num_maskmem")
+    memory: str = setting_column("memory")
+    implementation: str = column("Package and version that ran the model.", default="", compared=Compared.TELLS_APART)
     postprocess: str = column(
         "What labelled the small holes in masks that SAM 2 and EdgeTAM fill: `cuda` (their compiled extension) or `opencv`, with the same "
         "masks; `off`: none are filled. Part of the latency.",
         default="",
+        compared=Compared.NOTED,
     )
     resize: str = column(
         "What resized the frames to the model's input, part of preprocess_ms: `exact on cuda, as pillow 13.0.0` (or `on cpu`), this "
@@ -272,18 +260,27 @@ class _ObjectColumns:
     )
     notes: str = column("Adjustments made to upstream at run time, separated by ` | `.", default="", cell=MODEL_DETAILS)
     parameters: int | None = column("Number of the model's parameters.", cell=MODEL_DETAILS)
-    weights: str = column("sha256 of the weights file; `random` with --random_weights, `none` for a model without weights.", default="")
+    weights: str = column(
+        "sha256 of the weights file; `random` with --random_weights, `none` for a model without weights.",
+        default="",
+        compared=Compared.MUST_AGREE,
+    )
     weights_file: str = column("Name of the weights file.", default="", cell=MODEL_DETAILS)
-    torch_version: str = column("Version of torch in the worker process; empty where it was not used.", default="")
-    seed: int | None = column("--seed.")
-    split: str = column("Name of the split.", default="")
-    benchmark_version: str = column("Version of this benchmark: git commit, with `+` where the tree had changes.", default="")
+    torch_version: str = column(
+        "Version of torch in the worker process; empty where it was not used.", default="", compared=Compared.TELLS_APART
+    )
+    seed: int | None = setting_column("seed")
+    split: str = column("Name of the split.", default="", compared=Compared.MUST_AGREE)
+    benchmark_version: str = column(
+        "Version of this benchmark: git commit, with `+` where the tree had changes.", default="", compared=Compared.NOTED
+    )
     started_at: str = column("When the object was begun, UTC, ISO 8601.", default="")
     arm_id: str = column("The arm: what is compared, and a digest of the settings that change a measurement.", default="")
     run_id: str = column("The run, as in environment.json.", default="")
 
 
 @dataclass
+@with_setting_columns
 class SummaryRow(PowerSummary, _ObjectColumns):
     """One object of one video under one arm. The columns of the last base come first."""
 
@@ -313,7 +310,7 @@ class FrameRow:
     video: str = column("As in summary.csv.", default="")
     object: str = column("As in summary.csv.", default="")
     frame: int | None = column("Frame of the clip, counted from 0.")
-    repeat: int | None = column("Pass over the clip, counted from 0; above 0 with --min_seconds, --min_frames or --preset.")
+    repeat: int | None = column("Pass over the clip, counted from 0; above 0 with --min_time or --min_frames.")
     latency_ms: float | None = column("Latency of this frame; the same boundaries as in summary.csv.")
     session_latency_ms: float | None = column("Of a shared session: time of the call for all its tracks.")
     parts_ms: dict[str, float] = figures(_told("Part of the latency", PART_MEANINGS))

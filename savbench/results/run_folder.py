@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runners.text import one_line
+from savbench.arguments.declared import identifying
 from savbench.results.csv_rows import ResultsError, header_line, read_rows, row_line
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.schema import Row
@@ -27,7 +28,7 @@ from savbench.results.sustained import SUSTAINED, SustainedRow
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from savbench.plan.config import RunConfig
+    from savbench.plan.settings import RunConfig
 
 SUMMARY = "summary.csv"
 FRAMES = "frames.csv"
@@ -67,9 +68,7 @@ def choose_out_dir(config: RunConfig, root: Path = Path("results")) -> tuple[Pat
 
 def fingerprint(config: RunConfig) -> dict[str, Any]:
     """The settings that make two commands the same."""
-    settings = config.to_json()
-    for name in ("out_dir", "timeout_s", "power", "power_interval_s", "ray_address"):
-        del settings[name]
+    settings = identifying(config)
     settings["split_dir"] = str(config.split_dir.resolve())
     return settings
 

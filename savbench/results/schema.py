@@ -7,12 +7,18 @@ have the same name, so that a reader can spread the cells into columns.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
+from savbench.arguments.declared import Compared, columns_of
+from savbench.plan.settings import RunConfig
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from savbench.arguments.declared import Column
 
 
 class RowSchema(Protocol):
@@ -63,14 +69,43 @@ class Value:
         return content if self.key is None else content.get(self.key)
 
 
-def column(meaning: str, *, default: Any = None, cell: Cell | None = None, is_figure: bool | None = None) -> Any:
+def column(
+    meaning: str, *, default: Any = None, cell: Cell | None = None, is_figure: bool | None = None, compared: Compared = Compared.NO
+) -> Any:
     """A field with one value. Missing is None or, for text, the empty string.
 
     Args:
         cell: where the value lies; None is a column of its own.
         is_figure: as in `Value`; None takes real numbers for figures and everything else not.
+        compared: what it means to a comparison of results.
     """
-    return field(default=default, metadata={"meaning": meaning, "cell": cell, "is_figure": is_figure})
+    return field(default=default, metadata={"meaning": meaning, "cell": cell, "is_figure": is_figure, "compared": compared})
+
+
+def setting_column(name: str, *, cell: Cell | None = None) -> Any:
+    """A field that tells a setting, as the setting's declaration has it."""
+    declared, kind = columns_of(RunConfig)[name]
+    about = {"meaning": declared.meaning, "cell": cell, "is_figure": False, "compared": declared.compared, "setting": declared}
+    return field(default="" if kind is str else None, metadata=about)
+
+
+def with_setting_columns(schema: type[Row]) -> type[Row]:
+    """Add the columns of settings that a schema and its bases do not name. To be applied before `dataclass` is.
+
+    Those that code reads by name, or that stand at a certain place in the file, are named in the schema; any other need not be.
+    """
+    named = {name for base in schema.__mro__ for name in inspect.get_annotations(base)}
+    for name, (_, kind) in columns_of(RunConfig).items():
+        if name not in named:
+            schema.__annotations__[name] = kind if kind is str else kind | None
+            setattr(schema, name, setting_column(name))
+    return schema
+
+
+def compared_of(schema: type[RowSchema]) -> dict[str, tuple[Compared, Column | None]]:
+    """The values that mean something to a comparison: what, and the declaration of those that tell a setting."""
+    about = {f.name: f.metadata for f in fields(schema)}
+    return {name: (of["compared"], of.get("setting")) for name, of in about.items() if of.get("compared", Compared.NO)}
 
 
 def mapping(meaning: str, *, cell: Cell | None = None) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from savbench.plan.arms import Arm
-    from savbench.plan.config import RunConfig
+    from savbench.plan.settings import RunConfig
     from savbench.results.delivery import Delivery
 
 FINISHER_COMMAND = (sys.executable, "-m", "savbench.finish.finisher")

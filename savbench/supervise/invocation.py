@@ -9,7 +9,7 @@ from savbench.results import environment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savbench.plan.config import RunConfig
+    from savbench.plan.settings import RunConfig
     from savbench.results.run_folder import RunFolder
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from runners import RUNNERS
 from savbench.plan.arms import plan_arms
 from savbench.plan.job import Job
+from savbench.plan.upstream import weights_folders
 from savbench.plan.weights import find_weights
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from savbench.plan.arms import Arm
-    from savbench.plan.config import RunConfig
+    from savbench.plan.settings import RunConfig
 
 
 class Executor(Protocol):
@@ -54,7 +55,7 @@ def _with_files(config: RunConfig, arm: Arm) -> PlannedArm:
     spec = RUNNERS[arm.model]
     weights = None
     if spec.checkpoint is not None and not config.random_weights:
-        weights = find_weights(spec.checkpoint, arm.model, config.weights_dirs)
+        weights = find_weights(spec.checkpoint, arm.model, weights_folders(config.weights_dir))
     return PlannedArm(arm, weights, {"sam2": config.sam2_dir, "edgetam": config.edgetam_dir}.get(spec.family))
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from savbench.board.watch import BoardWatch
     from savbench.data.dataset import Split, Target
-    from savbench.plan.config import RunConfig
     from savbench.plan.job import Job
+    from savbench.plan.settings import RunConfig
     from savbench.results.delivery import Delivery
     from savbench.results.run_folder import RunFolder
     from savbench.supervise.interrupts import Interrupts

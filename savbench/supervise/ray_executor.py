@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from savbench.data.dataset import Split, Target
-    from savbench.plan.config import RunConfig
     from savbench.plan.job import Job
+    from savbench.plan.settings import RunConfig
     from savbench.results.run_folder import RunFolder
     from savbench.supervise.interrupts import Interrupts
     from savbench.supervise.ledger import Ledger

@@ -11,6 +11,7 @@ from savbench.board.watch import BoardWatch
 from savbench.data.dataset import open_split
 from savbench.finish.overlay import require_encoder
 from savbench.plan.shards import take_shard
+from savbench.plan.upstream import with_default_models
 from savbench.results.environment import benchmark_version
 from savbench.results.run_folder import RunFolder, choose_out_dir
 from savbench.results.sustained import SUSTAINED, course_table, statement
@@ -29,21 +30,20 @@ if TYPE_CHECKING:
 
     from savbench.data.dataset import Split, Target
     from savbench.plan.arms import Arm
-    from savbench.plan.config import RunConfig
     from savbench.plan.job import Job
+    from savbench.plan.settings import RunConfig
     from savbench.supervise.jobs import Executor
     from savbench.supervise.progress import Progress
 
 EXIT_OK, EXIT_FAILED_ROWS = 0, 1
 
 
-def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_failed: bool = False) -> int:
+def run(config: RunConfig, argv: Sequence[str], progress: Progress) -> int:
     """Run everything the configuration asks for that has no row yet. Returns the exit status.
 
     Args:
         config: with absolute paths; `out_dir` None lets the run choose its folder.
         argv: the command line, for environment.json.
-        retry_failed: run objects again whose row has a status other than ok.
 
     Raises:
         ConfigError, DatasetError: the arguments or the split cannot be used; nothing was started.
@@ -55,7 +55,7 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
     """
     with Interrupts() as interrupts:
         try:
-            is_interrupted, is_all_ok = _run(config, argv, progress, interrupts, retry_failed=retry_failed)
+            is_interrupted, is_all_ok = _run(config, argv, progress, interrupts)
         except KeyboardInterrupt:
             is_interrupted, is_all_ok = True, False  # in the middle of something that does not ask for interrupts
         if is_interrupted:
@@ -64,9 +64,12 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress, *, retry_fai
         return EXIT_OK if is_all_ok else EXIT_FAILED_ROWS
 
 
-def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts: Interrupts, *, retry_failed: bool) -> tuple[bool, bool]:
+def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts: Interrupts) -> tuple[bool, bool]:
     """As `run`. Returns whether the user ended the run early, and whether all rows are ok."""
     split = open_split(config.split_dir, config.split_name)
+    if not config.models:
+        config, which = with_default_models(config)
+        progress.say(which)
     planned = plan(config, split.name)
     arms = [one.arm for one in planned]
     if config.save_overlays:
@@ -83,7 +86,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         board = stack.enter_context(BoardWatch(config))
         folder = stack.enter_context(RunFolder(out_dir, config, split.name))
         finisher = stack.enter_context(FinisherProcess(config, split.name, out_dir / "logs" / "finisher.log"))
-        if retry_failed and (dropped := folder.forget(lambda row: row.status != "ok")):
+        if config.retry_failed and (dropped := folder.forget(lambda row: row.status != "ok")):
             progress.say(f"running {dropped} failed objects again")
         if folder.done or is_resumed:
             progress.say(f"going on with the run in {out_dir}: {len(folder.done)} rows are there")

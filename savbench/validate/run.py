@@ -6,7 +6,6 @@ truth. What cannot be checked, because a file is not there, is said, not passed 
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import sys
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from runners.base import PARTS, STAGES
+from savbench.arguments.declared import ConfigError, Parser
+from savbench.arguments.values import INPUT_PATH
 from savbench.data.csv_file import InputError, read_csv
 from savbench.results.rows import FORECAST, STAGE_COLUMN, STATUSES, FrameRow, SummaryRow
 from savbench.results.run_folder import FRAMES, RUN, SUMMARY
@@ -323,18 +324,18 @@ def _check_overlays(folder: Path, rows: Table, report: Report) -> None:
 
 def main(argv: list[str]) -> int:
     """Validate and print. Returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="jetson_benchmark.py validate",
         description="Check that the files of a run agree with the schema, with each other and with the saved masks.",
         epilog="exit status: 0 all checks passed, 1 problems were found, 2 the run cannot be read",
     )
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("--split_dir", type=Path, help="where the split is now (default: as in the run's run.json)")
+    parser.add_argument("run", type=INPUT_PATH, help="folder of the run")
+    parser.add_argument("--split_dir", type=INPUT_PATH, help="where the split is now (default: as in the run's run.json)")
     parser.add_argument("--skip_masks", action="store_true", help="do not score saved masks again")
-    args = parser.parse_args(argv)
     try:
+        args = parser.parse_args(argv)
         report = validate(args.run, args.split_dir, with_masks=not args.skip_masks)
-    except InputError as error:
+    except (InputError, ConfigError) as error:
         print(f"jetson_benchmark validate: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     for line in report.problems:

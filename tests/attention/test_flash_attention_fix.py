@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from tiny_split import TinySplit
 
-import jetson_benchmark
 from attention import CHOICES
 from savbench.attention_bench import cli
 from savbench.attention_bench.rows import AccuracyRow, CallRow
+from savbench.plan.command_line import config_of, run_parser
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
 from savbench.results.schema import values_of
@@ -58,7 +58,7 @@ def test_every_command_can_be_given_as_it_stands() -> None:
         if arguments[0] == "attention":
             cli.parser().parse_args(arguments[1:])
         else:
-            jetson_benchmark.config_of(jetson_benchmark.run_parser().parse_args(arguments))
+            config_of(run_parser().parse_args(arguments))
 
 
 @pytest.fixture

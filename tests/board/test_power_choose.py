@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 from orin import OrinFiles
 
-from savbench.board.power.base import SOURCES, PowerError, Sampler
+from savbench.board.power.base import PowerError, Sampler
 from savbench.board.power.choose import open_source
 from savbench.board.power.sysfs import SysfsSampler
+from savbench.plan.settings import POWER_SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,7 @@ def test_what_cannot_be_asked_for_is_refused(choice: str, interval_s: float) -> 
 def test_the_real_sources_are_opened_by_their_names(tmp_path: Path) -> None:
     """Nothing that it could find is under this root, and no GPU is meant."""
     reasons = []
-    for name in SOURCES:
+    for name in POWER_SOURCES:
         if name not in ("auto", "none", "jtop"):
             with pytest.raises(PowerError, match=f"^{name}: ") as raised:
                 open_source(name, 0.1, "cpu", root=tmp_path)

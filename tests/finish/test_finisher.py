@@ -21,7 +21,7 @@ from savbench.finish import scoring
 from savbench.finish.finisher import Finisher
 from savbench.finish.scoring import TruthMasks, score_object
 from savbench.plan.arms import Arm, plan_arms
-from savbench.plan.config import RunConfig
+from savbench.plan.settings import RunConfig
 from savbench.results.delivery import Delivery, EventWriter
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.supervise.finisher_process import FinisherProcess

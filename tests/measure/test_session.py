@@ -132,7 +132,7 @@ def test_a_clip_is_tracked_again_until_enough_frames_are_timed(tiny_split: TinyS
 def test_a_clip_is_tracked_again_until_its_frames_took_long_enough(tiny_split: TinySplit) -> None:
     (once,), _ = session(tiny_split, "alpha", [("000", "mask")])
     enough_s = 20 * sum(end - begin for begin, end in once.spans)
-    (tracked,), _ = session(tiny_split, "alpha", [("000", "mask")], min_seconds=enough_s)
+    (tracked,), _ = session(tiny_split, "alpha", [("000", "mask")], min_time_s=enough_s)
     timed_s = [end - begin for begin, end in tracked.spans]
     assert sum(timed_s) >= enough_s > sum(timed_s[:-12])
 

@@ -14,7 +14,7 @@ from tiny_split import TinySplit, rectangle
 
 from runners import RUNNERS
 from savbench.plan.arms import plan_arms
-from savbench.plan.config import RunConfig
+from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
 from savbench.supervise import jobs, worker_process

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from runners import RUNNERS
+from savbench.arguments.declared import ConfigError
 from savbench.plan.arms import parse_tag, plan_arms
-from savbench.plan.config import NOT_APPLICABLE, ConfigError, RunConfig
+from savbench.plan.settings import NOT_APPLICABLE, RunConfig
 
 
 def config(**settings: object) -> RunConfig:
@@ -70,18 +71,10 @@ def test_an_arm_with_stages_has_an_id_of_its_own() -> None:
     assert plan_arms(config(), "sav_val")[0].arm_id != plan_arms(config(stages=True), "sav_val")[0].arm_id
 
 
-@pytest.mark.parametrize("changed", [{"min_seconds": 600.0}, {"min_frames": 1024}])
+@pytest.mark.parametrize("changed", [{"min_time_s": 600.0}, {"min_frames": 1024}])
 def test_arm_id_changes_with_how_long_is_measured_and_is_what_it_was_without(changed: dict[str, object]) -> None:
-    assert plan_arms(config(), "sav_val")[0].arm_id == plan_arms(config(min_seconds=0.0, min_frames=0), "sav_val")[0].arm_id
+    assert plan_arms(config(), "sav_val")[0].arm_id == plan_arms(config(min_time_s=0.0, min_frames=0), "sav_val")[0].arm_id
     assert plan_arms(config(), "sav_val")[0].arm_id != plan_arms(config(**changed), "sav_val")[0].arm_id
-
-
-def test_a_preset_raises_what_is_below_it() -> None:
-    measured = config(min_seconds=5.0, min_frames=5000).with_preset("mlperf")
-    assert (measured.min_seconds, measured.min_frames) == (600.0, 5000)
-    assert plan_arms(config().with_preset("mlperf"), "s") == plan_arms(config(min_seconds=600.0, min_frames=1024), "s")
-    with pytest.raises(ConfigError, match="--preset fast: use mlperf"):
-        config().with_preset("fast")
 
 
 def test_clicks_concern_points_prompts_only() -> None:
@@ -155,7 +148,7 @@ def test_settings_of_frames_and_memory_change_an_arm_where_they_are_not_the_defa
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"prefetch": -1}, "--prefetch -1: must be 0 or more"),
+        ({"prefetch": -1}, "--prefetch -1: use 0 to 1000"),
         ({"memory": "flat"}, "--memory flat: use bounded or upstream"),
         ({"memory": "upstream", "realtime_fps": 24.0}, "--memory upstream: its loader takes all frames before the first"),
         ({"memory": "upstream", "models": ("static_mask",)}, "--memory upstream: static keeps no frames"),

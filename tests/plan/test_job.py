@@ -9,8 +9,8 @@ import numpy as np
 
 from savbench.data.masks import PackedMask
 from savbench.plan.arms import plan_arms
-from savbench.plan.config import RunConfig
 from savbench.plan.job import Job
+from savbench.plan.settings import RunConfig
 from savbench.results.delivery import Delivery, EventWriter, blank_row
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.results.spool import read_masks

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from savbench.arguments.declared import ConfigError
 from savbench.plan.arms import plan_arms
-from savbench.plan.config import ConfigError, RunConfig
 from savbench.plan.recorded_latencies import RecordedLatencies, RecordedLatenciesError
+from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import header_line, row_line
 from savbench.results.rows import FrameRow, SummaryRow
 
@@ -133,7 +134,7 @@ def test_arms_are_told_apart_by_rate_and_latencies_and_keep_their_ids_without(re
 
 
 def test_bad_settings_are_refused_before_anything_runs(recorded: Recorded) -> None:
-    with pytest.raises(ConfigError, match="--realtime 0: must be above 0"):
+    with pytest.raises(ConfigError, match=r"--realtime 0: use 0\.01 to 10000 frames per second"):
         config(realtime_fps=0.0)
     with pytest.raises(ConfigError, match="one object at a time"):
         config(realtime_fps=24.0, joint_objects=True)

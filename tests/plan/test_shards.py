@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import itertools
 import json
@@ -15,9 +14,10 @@ from hypothesis import strategies as st
 from tiny_split import TinySplit, rectangle
 
 import jetson_benchmark
+from savbench.arguments.declared import ConfigError
 from savbench.compare.cli import main as compare
 from savbench.data.dataset import Split, Target, open_split
-from savbench.plan.config import ConfigError, RunConfig
+from savbench.plan.settings import RunConfig
 from savbench.plan.shards import assign, take_shard, video_work
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
@@ -132,15 +132,14 @@ def test_there_is_no_shard_0_and_none_beyond_the_last(many: Split) -> None:
     [
         ("0/4", "shards are counted from 1; use 1/4 to 4/4"),
         ("5/4", "shards are counted from 1; use 1/4 to 4/4"),
-        ("1/0", "the number of shards must be 1 or more"),
+        ("1/0", "there can be 1 to 1000000 shards"),
         ("a/b", "for example 2/4"),
         ("2", "for example 2/4"),
     ],
 )
 def test_bad_shards_say_what_to_give(tiny_split: TinySplit, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
     arguments = ["--split_dir", str(tiny_split.root), "--models", "static_mask", "--shard", text]
-    with contextlib.suppress(SystemExit):  # how argparse ends
-        assert jetson_benchmark.main(arguments) == 2
+    assert jetson_benchmark.main(arguments) == 2
     assert message in capsys.readouterr().err
 
 

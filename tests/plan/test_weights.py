@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from savbench.plan.config import ConfigError
+from savbench.arguments.declared import ConfigError
 from savbench.plan.weights import find_weights
 
 

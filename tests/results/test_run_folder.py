@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from savbench.plan.config import RunConfig
+from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import header_line, read_rows, row_line
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.results.run_folder import RunFolder, RunFolderError, choose_out_dir

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 from savbench.plan.arms import Arm, plan_arms
-from savbench.plan.config import RunConfig
+from savbench.plan.settings import RunConfig
 from savbench.results.rows import SummaryRow
 from savbench.results.table import closing_table, invalid_rows_line, shared_sessions_line
 from savbench.supervise.progress import Progress

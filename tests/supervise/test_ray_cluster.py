@@ -15,9 +15,10 @@ import scripted_worker
 from fake_cluster import Event, FakeCluster, config, make_split, run
 
 from runners import RUNNERS
+from savbench.arguments.declared import ConfigError
 from savbench.plan.arms import plan_arms
-from savbench.plan.config import ConfigError, RunConfig
 from savbench.plan.job import Job
+from savbench.plan.settings import RunConfig
 from savbench.supervise import child, ray_cluster, worker_process
 from savbench.supervise import run as runs
 from savbench.supervise.ray_cluster import Cluster, ExecutorError, Need, Task, run_job
@@ -190,7 +191,7 @@ def test_an_address_where_nothing_answers_is_refused_at_once(monkeypatch: pytest
         ({"executor": "slurm"}, "use local or ray"),
         ({"executor": "ray", "power": "jtop"}, "--power jtop: is read on this machine"),
         ({"executor": "ray", "device": "cuda:1"}, "use cuda"),
-        ({"executor": "ray", "cpus_per_task": 0}, "1 or more"),
+        ({"executor": "ray", "cpus_per_task": 0}, "--cpus_per_task 0: use 1 to 4096"),
         ({"executor": "ray", "order": "interleaved"}, "--order interleaved: goes with one board"),
         ({"executor": "ray", "sustained_minutes": 3.0}, "--sustained: goes with one board"),
         ({"executor": "local", "cpus_per_task": 2}, "add that or leave them out"),

@@ -20,8 +20,9 @@ from scripted_run import command as command_of
 from tiny_split import TinySplit
 
 from runners import RUNNERS
+from savbench.arguments.declared import ConfigError
 from savbench.board import cgroup
-from savbench.plan.config import ConfigError, RunConfig
+from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.supervise import run as runs
@@ -37,9 +38,9 @@ def _scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_process, "WORKER_COMMAND", WORKER_COMMAND)
 
 
-def run(settings: RunConfig, **options: bool) -> tuple[int, dict[str, SummaryRow], str]:
+def run(settings: RunConfig) -> tuple[int, dict[str, SummaryRow], str]:
     said = io.StringIO()
-    status = runs.run(settings, ["jetson_benchmark.py"], Progress(said, said), **options)
+    status = runs.run(settings, ["jetson_benchmark.py"], Progress(said, said))
     assert settings.out_dir is not None
     rows = read_rows(SummaryRow, settings.out_dir / "summary.csv")
     assert len({row.key for row in rows}) == len(rows)
@@ -190,7 +191,7 @@ def test_failed_objects_run_again_where_asked(tmp_path: Path, monkeypatch: pytes
     assert run(config(split_dir, tmp_path / "run"))[0] == 1
     monkeypatch.delenv("SCRIPTED_BUILD_FAULT")
     assert run(config(split_dir, tmp_path / "run"))[0] == 1
-    status, rows, _ = run(config(split_dir, tmp_path / "run"), retry_failed=True)
+    status, rows, _ = run(config(split_dir, tmp_path / "run", retry_failed=True))
     assert status == 0
     assert {row.status for row in rows.values()} == {"ok"}
 
@@ -203,7 +204,7 @@ def test_a_stride_holds_masks_and_still_scores_every_annotated_frame(tmp_path: P
 
 
 def test_missing_weights_end_before_anything_is_made(tmp_path: Path) -> None:
-    settings = config(make_split(tmp_path, ["a"]), tmp_path / "run", models=("sam2_tiny_points",), weights_dirs=(tmp_path,))
+    settings = config(make_split(tmp_path, ["a"]), tmp_path / "run", models=("sam2_tiny_points",), weights_dir=tmp_path)
     with pytest.raises(ConfigError, match=r"sam2\.1_hiera_tiny\.pt.*download_weights\.sh sam2_tiny.*--random_weights"):
         run(settings)
     assert not (tmp_path / "run").exists()

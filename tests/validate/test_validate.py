@@ -17,7 +17,7 @@ from savbench.data.csv_file import InputError
 from savbench.data.dataset import open_split
 from savbench.data.ground_truth import read_mask
 from savbench.data.masks import CompressedMask, save_object_masks
-from savbench.plan.config import RunConfig
+from savbench.plan.settings import RunConfig
 from savbench.results.latency import LatencySamples
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.results.run_folder import RunFolder

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SOURCES = ("auto", "jtop", "sysfs", "nvml", "none")
-"""Values of --power."""
-
 Scope = Literal["module", "gpu"]
 
 
@@ -67,7 +64,7 @@ class Sampler(Protocol):
     """One source of readings. All its methods are called from one thread, after the constructor."""
 
     name: str
-    """As in `SOURCES`."""
+    """As in `POWER_SOURCES`."""
     interval_s: float
     """Seconds between readings as they will really come, which a source that others share may set."""
     scope: Scope

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from savbench.board.power.base import SOURCES, PowerError, Sampler, check_interval
+from savbench.board.power.base import PowerError, Sampler, check_interval
 from savbench.board.power.jtop import JtopSampler
 from savbench.board.power.nvml import NvmlSampler
 from savbench.board.power.sysfs import SysfsSampler
+from savbench.plan.settings import POWER_SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ def open_source(
     """Open the source that --power names. `auto` takes the first of jtop, sysfs and NVML that answers, and none where none does.
 
     Args:
-        choice: one of `SOURCES`.
+        choice: one of `POWER_SOURCES`.
         interval_s: --power_interval, seconds between readings.
         device: --device; NVML measures the GPU that it means.
         root: the file system to look at.
@@ -44,8 +45,8 @@ def open_source(
     Raises:
         PowerError: the source that was named cannot be read; the message has the command that mends it.
     """
-    if choice not in SOURCES:
-        raise PowerError(f"--power {choice}: use one of {', '.join(SOURCES)}")
+    if choice not in POWER_SOURCES:
+        raise PowerError(f"--power {choice}: use one of {', '.join(POWER_SOURCES)}")
     check_interval(interval_s)
     if choice == "none":
         return Choice(None, "power: none, as asked")

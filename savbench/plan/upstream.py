@@ -1,0 +1,81 @@
+"""Where the code and the weights of the models lie that do not come with the benchmark."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+from runners import RUNNERS, SHIPPED_WEIGHTS
+from savbench.arguments.declared import ConfigError
+from savbench.plan.settings import RunConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS_FOLDERS = ("checkpoints", "EdgeTAM/checkpoints")
+DEFAULT_MODELS = ("sam2_tiny", "sam2_small", "sam2_base", "sam2_large", "edgetam")
+DEFAULT_PROMPT = "points"
+
+
+def weights_folders(given: Path | None) -> tuple[Path, ...]:
+    """The folders that weights are searched in, in this order: the one of --weights_dir alone, else the usual ones."""
+    if given is not None:
+        return (given,)
+    return (*(base / name for base in _bases() for name in WEIGHTS_FOLDERS), SHIPPED_WEIGHTS)
+
+
+def edgetam_checkout(given: Path | None) -> Path | None:
+    """The checkout that EdgeTAM runs from: the one of --edgetam_dir, else the usual one.
+
+    Raises:
+        ConfigError: as `checkout`.
+    """
+    return usual_edgetam() if given is None else checkout("edgetam_dir", given)
+
+
+def usual_edgetam() -> Path | None:
+    """The first usual checkout of EdgeTAM that is there."""
+    return next((base / "EdgeTAM" for base in _bases() if (base / "EdgeTAM" / "sam2").is_dir()), None)
+
+
+def checkout(flag: str, given: Path | None) -> Path | None:
+    """The checkout that a flag names; None where it names none.
+
+    Raises:
+        ConfigError: it holds no package to run.
+    """
+    if given is not None and not (given / "sam2").is_dir():
+        raise ConfigError(f"--{flag} {given}: holds no sam2 package; give the top of the checkout")
+    return given
+
+
+def with_default_models(config: RunConfig) -> tuple[RunConfig, str]:
+    """Settings that name no models, with those whose weights are found.
+
+    Returns:
+        The settings, and a line that says which models run and which do not.
+
+    Raises:
+        ConfigError: no weights are found; names the command that fetches them.
+    """
+    folders = weights_folders(config.weights_dir)
+    files = {model: RUNNERS[model].checkpoint or "" for model in DEFAULT_MODELS}
+    found = [model for model, file in files.items() if config.random_weights or any((folder / file).is_file() for folder in folders)]
+    missing = [model for model in DEFAULT_MODELS if model not in found]
+    fetch = f"`scripts/download_weights.sh {' '.join(missing)}`"
+    if not found:
+        raise ConfigError(
+            f"--models: none are named, and no weights of {', '.join(missing)} are in {', '.join(map(str, folders))}; "
+            f"fetch them with {fetch}, name their folder with --weights_dir, or name models that need none, as --models static_mask"
+        )
+    line = f"no --models: running {', '.join(found)} with {DEFAULT_PROMPT}"
+    if missing:
+        line += f"; not {', '.join(missing)}, whose weights are missing: fetch them with {fetch}"
+    return dataclasses.replace(config, models=tuple(f"{model}_{DEFAULT_PROMPT}" for model in found)), line
+
+
+def _bases() -> list[Path]:
+    """Where the usual folders are looked for: the current folder, then the benchmark's own."""
+    bases = []
+    with contextlib.suppress(FileNotFoundError):  # the current folder may be gone
+        bases.append(Path.cwd())
+    return list(dict.fromkeys((*bases, ROOT)))
