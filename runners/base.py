@@ -30,7 +30,7 @@ MemoryMode = Literal["bounded", "upstream"]
 PART_MEANINGS = {
     "preprocess_ms": "resize, normalise, upload",
     "model_ms": "the model, with the upscaling of its logits to video resolution",
-    "output_ms": "threshold and copy to the host",
+    "output_ms": "threshold and copy to the host, and the rest of the call",
 }
 PARTS = tuple(PART_MEANINGS)
 """What every runner's call consists of, in this order, see `FrameReport.parts_ms`."""

@@ -139,7 +139,7 @@ def test_a_learned_model_end_to_end(tiny_split: TinySplit, tmp_path: Path) -> No
         assert row.frames == (8 if row.object == "000" else 4)
         assert row.nonfinite_frames == 0
         assert row.latency_ms is not None
-        assert row.latency_ms == pytest.approx(sum(row.parts_ms.values()), rel=0.03)
+        assert row.latency_ms == pytest.approx(sum(row.parts_ms.values()), rel=1e-9)
         assert (row.build_ms or 0) > 0
         assert (row.warmup_ms or 0) > 0
         assert (row.cpu_peak_rss_MiB or 0) > 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import sys
@@ -116,13 +117,24 @@ class SystemMemorySampler(PeakSampler):
         super().__init__(lambda: system_memory(root).used_mib, interval_s, name="system-memory-sampler")
 
 
+def process_peak_rss_mib() -> float:
+    """The highest resident memory of this process since it began, as the kernel keeps it.
+
+    VmHWM where there is a /proc: `ru_maxrss` also knows the process that this one was forked from.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / MIB if sys.platform == "darwin" else used / 1024
+
+
 def rss_mib() -> float:
     """Resident memory of this process; where there is no /proc, the highest that it had so far."""
     try:
         statm = os.open("/proc/self/statm", os.O_RDONLY)
     except FileNotFoundError:
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return used / MIB if sys.platform == "darwin" else used / 1024
+        return process_peak_rss_mib()
     try:
         resident_pages = int(os.read(statm, 128).split()[1])
     finally:

@@ -22,7 +22,7 @@ from runners.base import PARTS, STAGES, RunnerError
 from savbench.board.background import BackgroundLoad
 from savbench.data.feed import Feed
 from savbench.data.masks import PackedMask
-from savbench.measure.memory import RssSampler, SystemMemorySampler
+from savbench.measure.memory import RssSampler, SystemMemorySampler, process_peak_rss_mib
 from savbench.measure.warning_log import WarningLog
 from savbench.results.latency import LatencySamples
 from savbench.results.rows import FrameRow, SummaryRow
@@ -97,7 +97,8 @@ def track_together(
         video: the clip, already cut to `settings.max_frames`.
         tracks: of one session and in its order, see `savbench.data.feed.sessions_of`.
         on_frame: called after every frame with the number of frames done and to do, warm-up included, and the frame of the clip; not timed.
-        on_phase: called when a phase begins, with its name and the time on the clock of `time.perf_counter`; "" is anything else.
+        on_phase: called when a phase begins, with its name and the time on the clock of `time.perf_counter`; "" is anything else. `timed`
+            begins with the first timed frame of a pass and ends with its last.
 
     Returns:
         One for each track, in the order given.
@@ -128,9 +129,7 @@ def track_together(
                 attention = stack.enter_context(device.attention(settings.attention))
                 stack.enter_context(device.autocast(settings.autocast_dtype))
                 while not timed.enough(settings):
-                    _track_timed(runner, plan, timed, count, settings.prefetch)
-            on_phase("timed", timed.frames[0].span[0])
-            on_phase("", timed.frames[-1].span[1])
+                    _track_timed(runner, plan, timed, count, settings.prefetch, on_phase)
             peaks = device.peaks_mib()
         finally:
             runner.close()
@@ -149,6 +148,7 @@ def track_together(
             continue
         row.gpu_peak_alloc_MiB, row.gpu_peak_reserved_MiB = peaks
         row.cpu_peak_rss_MiB = rss.peak_mib
+        row.process_peak_rss_MiB = process_peak_rss_mib()
         row.unified_peak_used_MiB = None if system is None else system.peak_mib
     return [_tracked(plan, number, row, timed) for number, row in enumerate(rows)]
 
@@ -248,6 +248,14 @@ class _TimedFrame:
         return self.call_ms - sum(ms for other, ms in enumerate(self.report.objects_ms) if other != number)
 
     @property
+    def parts_ms(self) -> dict[str, float]:
+        return _summing_to(self.call_ms, self.report.parts_ms, PARTS[-1])
+
+    @property
+    def stages_ms(self) -> dict[str, float]:
+        return _summing_to(self.call_ms, self.report.stages_ms, STAGES[-1])
+
+    @property
     def shared_ms(self) -> float:
         return self.call_ms - sum(self.report.objects_ms)
 
@@ -327,9 +335,11 @@ def _warm_round(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCoun
     return spent * 1e3, None if compiled is None else compiled.graphs
 
 
-def _track_timed(runner: VideoRunner, plan: _Plan, timed: _Timed, count: _FrameCount, prefetch: int) -> None:
+def _track_timed(
+    runner: VideoRunner, plan: _Plan, timed: _Timed, count: _FrameCount, prefetch: int, on_phase: Callable[[PhaseName, float], None]
+) -> None:
     """One pass over the clip; the first gives the masks and the times of the prompt."""
-    feed, repeat = plan.feed, timed.passes
+    feed, repeat, timed_before = plan.feed, timed.passes, len(timed.frames)
     first, prompted = feed.read(0), feed.read(feed.start)
     begun = time.perf_counter()
     runner.open(feed.clip, first)
@@ -344,6 +354,9 @@ def _track_timed(runner: VideoRunner, plan: _Plan, timed: _Timed, count: _FrameC
     count.add(feed.start)
     with feed.read_ahead(feed.start + 1, prefetch) as frames:
         for position, frame in enumerate(frames, feed.start + 1):
+            if len(timed.frames) == timed_before and plan.is_timed(position):
+                # told before the frame, not after the pass: readings are written within a second
+                on_phase("timed", time.perf_counter())
             begun = time.perf_counter()
             masks_nhw = plan.run_frame(runner, position, frame.frame_hwc)
             done = time.perf_counter()
@@ -354,6 +367,7 @@ def _track_timed(runner: VideoRunner, plan: _Plan, timed: _Timed, count: _FrameC
             if repeat == 0:
                 plan.keep_masks(timed.masks, position, masks_nhw)
             count.add(position)
+    on_phase("", done)
     timed.compiled, timed.resize = report.compiled, report.resize
     if begun_report.compiled is not None and report.compiled is not None:
         timed.compilations += report.compiled.graphs - begun_report.compiled.graphs
@@ -379,8 +393,8 @@ def _tracked(plan: _Plan, number: int, row: SummaryRow, timed: _Timed) -> Tracke
             session_latency_ms=frame.call_ms if is_shared else None,
             decode_ms=frame.decode_ms,
             stage_wait_ms=frame.wait_ms,
-            parts_ms=dict(frame.report.parts_ms),
-            stages_ms=dict(frame.report.stages_ms),
+            parts_ms=frame.parts_ms,
+            stages_ms=frame.stages_ms,
         )
         for frame in own
     ]
@@ -404,10 +418,22 @@ def _put_times(row: SummaryRow, number: int, own: Sequence[_TimedFrame], timed: 
     row.latency_p95_ms, row.latency_p99_ms = latency.p95, latency.p99
     row.decode_ms = LatencySamples(frame.decode_ms for frame in own).mean
     row.stage_wait_ms = LatencySamples(frame.wait_ms for frame in own).mean
-    row.parts_ms = _means([frame.report.parts_ms for frame in own], PARTS)
-    row.stages_ms = _means([frame.report.stages_ms for frame in own], STAGES)
+    row.parts_ms = _means([frame.parts_ms for frame in own], PARTS)
+    row.stages_ms = _means([frame.stages_ms for frame in own], STAGES)
     row.init_ms, row.first_frame_ms = timed.init_ms, timed.first_frame_ms
     row.setup_ms = timed.init_ms + timed.first_frame_ms
+
+
+def _summing_to(whole_ms: float, spent_ms: Mapping[str, float], last: str) -> dict[str, float]:
+    """What a call was spent on, with `last` as the rest of it.
+
+    The runner's clock starts and stops within the call. Time that passes between its stamps and the caller's, as where another process
+    is given the CPU there, belongs to the call and so to one of its parts.
+    """
+    if last not in spent_ms:
+        return dict(spent_ms)
+    others_ms = sum(ms for name, ms in spent_ms.items() if name != last)
+    return {**spent_ms, last: max(0.0, whole_ms - others_ms)}
 
 
 def _means(spent_ms: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:

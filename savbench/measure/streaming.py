@@ -191,7 +191,7 @@ class Timeline:
         """Masks of tracked frames per second, from the prompt until the last of them was finished: at most the rate at which frames arrive.
         None where there are none."""
         tracked = self.tracked
-        return 1000 * len(tracked) / tracked[-1].finished_ms if tracked else None
+        return 1000 * len(tracked) / tracked[-1].finished_ms if tracked and tracked[-1].finished_ms > 0 else None
 
     def mask_age_ms(self, moment_ms: float) -> float:
         """Age of the newest finished mask: the time since the frame that it was computed from arrived. Before the first, the time since the

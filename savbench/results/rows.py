@@ -61,7 +61,10 @@ class _ObjectColumns:
         "Peak of torch's allocated GPU memory from opening the clip to its last frame. Empty on a CPU."
     )
     gpu_peak_reserved_MiB: float | None = column("Peak of torch's reserved GPU memory over the same time. Empty on a CPU.")
-    cpu_peak_rss_MiB: float | None = column("Peak resident memory of the worker process over the same time, sampled every 20 ms.")
+    cpu_peak_rss_MiB: float | None = column(
+        "Peak resident memory of the worker process over the same time, sampled every 20 ms. Building the model, the warm-up and earlier "
+        "objects are not in it; process_peak_rss_MiB has them."
+    )
     J: float | None = column("Region similarity (intersection over union), mean over the scored frames, 0 to 1.")
     F: float | None = column("Boundary accuracy (F-measure), mean over the scored frames, 0 to 1.")
     JandF: float | None = column("(J + F) / 2.")
@@ -87,6 +90,10 @@ class _ObjectColumns:
     unified_peak_used_MiB: float | None = column(
         "On boards whose CPU and GPU share memory: peak of the whole machine's memory in use, MemTotal - MemAvailable, over the same time. "
         "The torch columns are a part of it, not an addition to it. Empty elsewhere."
+    )
+    process_peak_rss_MiB: float | None = column(
+        "Peak resident memory of the worker process since it began, loading the weights, the warm-up and earlier objects included, as the "
+        "kernel keeps it. What the process needs to run at all; on a board with little memory this decides."
     )
     memory_budget_MiB: float | None = column(
         "With --memory_budget: what the arm may take, of the whole machine's memory where CPU and GPU share it, of torch's GPU memory "

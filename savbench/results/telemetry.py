@@ -24,7 +24,7 @@ class TelemetryRow:
     object: str = column("As in summary.csv; empty outside of an object.", default="")
     phase: str = column(
         "`cooling` (waiting, with --strict and --sustained), `idle` (before the arm, no model loaded), `warm-up`, `timed` (first timed "
-        "frame to last, decoding included); empty in between: building, prompting.",
+        "frame of a pass to its last, decoding included); empty in between: building, prompting.",
         default="",
     )
     source: str = column("`jtop`, `sysfs` or `nvml`.", default="")

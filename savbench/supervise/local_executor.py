@@ -8,6 +8,7 @@ every run of an object goes into sustained.csv, the first one also into summary.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
@@ -142,6 +143,8 @@ class LocalExecutor:
             outcome.death = "timeout", str(error)
         finally:
             worker.close()
+            # one that was killed did not tell that its phase is over
+            self._board.mark("", time.perf_counter(), job.arm.arm_id)
 
     def _is_strict_enough(self, outcome: WorkerOutcome, delivery: Delivery) -> bool:
         if not self._config.strict:

@@ -14,6 +14,7 @@ from savbench.results.run_folder import STREAMING, SUMMARY
 from savbench.validate.findings import KEY, RELATIVE, Table, close, keys_of, positions_by_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from savbench.validate.findings import Flags, Numbers, Positions, Report
@@ -31,6 +32,7 @@ def check_streaming(folder: Path, rows: Table, ok: Flags, report: Report) -> Non
     """
     n = rows.numbers
     streamed = ~np.isnan(n["camera_fps"])
+    rows.tell(report, n["camera_fps"] <= 0, lambda row: f"camera_fps {n['camera_fps'][row]:g} is not above 0")
     for name in SHARES:
         outside = (n[name] < 0) | (n[name] > 1)
         rows.tell(report, outside, lambda row, name=name: f"{name} {n[name][row]:g} is out of its range")  # type: ignore[misc]
@@ -60,14 +62,18 @@ def check_streaming(folder: Path, rows: Table, ok: Flags, report: Report) -> Non
         report.problems.append(
             f"{STREAMING}: frames of {len(orphans)} objects without a row in {SUMMARY}, the first {'/'.join(orphans[0])}"
         )
+    usable = _check_values(frames, inside.values(), report)
     differing: dict[str, Numbers] = {}
-    for row in np.flatnonzero(ok & streamed):
+    for row in np.flatnonzero(ok & streamed & (n["camera_fps"] > 0)):
         of = inside.get(keys[row])
         if of is None:
             report.problems.append(f"{STREAMING}: no frames of {'/'.join(keys[row])}")
             continue
+        if not usable[of].all():
+            continue
         timeline = _timeline(frames, of, float(n["camera_fps"][row]))
-        _check_times(frames, of, timeline, report)
+        if not _check_times(frames, of, timeline, report):
+            continue
         for name, value in _figures(timeline, frames, of, float(n["frames_scored"][row])).items():
             differing.setdefault(name, n[name].copy())[row] = math.nan if value is None else value
     for name, values in differing.items():
@@ -76,6 +82,26 @@ def check_streaming(folder: Path, rows: Table, ok: Flags, report: Report) -> Non
             lambda row, name=name, values=values: f"{name} {n[name][row]:g}, {STREAMING} gives {values[row]:g}",  # type: ignore[misc]
         )  # fmt: skip
     report.checked.append(f"{len(frames.lines)} frames of {STREAMING}")
+
+
+def _check_values(frames: Table, objects: Iterable[Positions], report: Report) -> Flags:
+    """Whether each line holds what a camera and a tracker can have done: only of such lines is there a timeline to check."""
+    n = frames.numbers
+    steps = np.array([n["taken_ms"], n["latency_ms"], n["finished_ms"]])
+    rises = np.ones(len(frames.lines), np.bool_)
+    for of in objects:
+        rises[of[1:]] = np.diff(n["frame"][of]) > 0
+    checks = {
+        "frame is missing or negative": ~(n["frame"] >= 0),
+        "frame is not above the one before it": ~rises,
+        "taken_ms, latency_ms and finished_ms are not all there or all missing": np.isnan(steps).any(axis=0) & ~np.isnan(steps).all(axis=0),
+        "a time is negative": (steps < 0).any(axis=0) | (n["arrived_ms"] < 0),
+        "finished_ms is before taken_ms": n["finished_ms"] < n["taken_ms"],
+    }
+    for said, wrong in checks.items():
+        frames.tell(report, wrong, lambda row, said=said: said)  # type: ignore[misc]
+    wrong_anywhere: Flags = np.any(list(checks.values()), axis=0)
+    return ~wrong_anywhere
 
 
 def _timeline(frames: Table, of: Positions, fps: float) -> Timeline:
@@ -89,8 +115,8 @@ def _timeline(frames: Table, of: Positions, fps: float) -> Timeline:
     return Timeline(camera, tuple(steps))
 
 
-def _check_times(frames: Table, of: Positions, timeline: Timeline, report: Report) -> None:
-    """Of one object: arrivals, the frames that were taken, and what was known when."""
+def _check_times(frames: Table, of: Positions, timeline: Timeline, report: Report) -> bool:
+    """Of one object: arrivals, the frames that were taken, and what was known when. Returns whether figures can follow from the times."""
     n, camera = frames.numbers, timeline.camera
     arrived = np.array([camera.arrival_ms(index) for index in range(len(of))])
     steps = [timeline.known_at(moment) for moment in arrived]
@@ -107,11 +133,13 @@ def _check_times(frames: Table, of: Positions, timeline: Timeline, report: Repor
         "not taken when the tracker was free, or not the newest frame then": late,
         "known_frame is not the newest finished by arrived_ms": ~close(n["known_frame"][of], known),
         "mask_age_ms is not the time since known_frame arrived": ~close(n["mask_age_ms"][of], ages),
+        "its newest mask was finished before its frame arrived": ages < 0,
     }
     for said, wrong in checks.items():
         lines = np.zeros(len(frames.lines), np.bool_)
         lines[of[wrong]] = True
         frames.tell(report, lines, lambda row, said=said: said)  # type: ignore[misc]
+    return not (ages < 0).any()
 
 
 def _figures(timeline: Timeline, frames: Table, of: Positions, scored: float) -> dict[str, float | None]:

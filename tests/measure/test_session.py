@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from savbench.data.feed import Feed, PromptMaker, Track, sessions_of
 from savbench.data.masks import CompressedMask
 from savbench.measure.devices import PlainCpu
 from savbench.measure.session import SessionSettings, Tracked, track_together
+from savbench.results.rows import FrameRow, SummaryRow
 
 SETTINGS = SessionSettings(autocast_dtype="none", attention="none", warmup_frames=2)
 
@@ -135,6 +137,65 @@ def test_a_clip_is_tracked_again_until_its_frames_took_long_enough(tiny_split: T
     (tracked,), _ = session(tiny_split, "alpha", [("000", "mask")], min_time_s=enough_s)
     timed_s = [end - begin for begin, end in tracked.spans]
     assert sum(timed_s) >= enough_s > sum(timed_s[:-12])
+
+
+class HastyRunner(CountingRunner):
+    """Its clock sees little of a call, or more than there is of it."""
+
+    def __init__(self, model_ms: float) -> None:
+        super().__init__()
+        self._model_ms = model_ms
+
+    def inspect(self) -> FrameReport:
+        parts_ms = {"preprocess_ms": 0.0, "model_ms": self._model_ms, "output_ms": 0.0}
+        return FrameReport(parts_ms=parts_ms, stages_ms={"image_encoder": self._model_ms, "other": 0.0})
+
+
+def alone(split: TinySplit, runner: CountingRunner, *, min_frames: int = 0) -> tuple[Tracked, list[tuple[str, float]]]:
+    """Object 000 of alpha, and the phases that were told; the runner's calls have them too."""
+    video = open_split(split.root).video("alpha")
+    track = PromptMaker(video, 1, 1).track(video.object("000"), "mask")
+    phases: list[tuple[str, float]] = []
+
+    def on_phase(phase: str, t_s: float) -> None:
+        phases.append((phase, t_s))
+        runner.calls.append(f"phase {phase}")
+
+    settings = replace(SETTINGS, min_frames=min_frames)
+    (tracked,) = track_together(runner, PlainCpu(), video, [track], settings, on_phase=on_phase)
+    return tracked, phases
+
+
+def test_parts_and_stages_sum_to_the_call_whatever_passes_between_the_clocks(tiny_split: TinySplit) -> None:
+    tracked, _ = alone(tiny_split, HastyRunner(1e-5))
+    measured: list[FrameRow | SummaryRow] = [*tracked.frames, tracked.row]
+    for of in measured:
+        assert sum(of.parts_ms.values()) == pytest.approx(of.latency_ms, rel=1e-9)
+        assert sum(of.stages_ms.values()) == pytest.approx(of.latency_ms, rel=1e-9)
+        assert of.parts_ms["model_ms"] == of.stages_ms["image_encoder"] == pytest.approx(1e-5)
+
+
+def test_no_part_is_negative_where_the_runners_clock_runs_ahead(tiny_split: TinySplit) -> None:
+    tracked, _ = alone(tiny_split, HastyRunner(1e6))
+    assert {frame.parts_ms["output_ms"] for frame in tracked.frames} == {frame.stages_ms["other"] for frame in tracked.frames} == {0.0}
+
+
+def test_the_timed_phase_is_told_before_the_first_timed_frame_of_each_pass(tiny_split: TinySplit) -> None:
+    runner = CountingRunner()
+    tracked, phases = alone(tiny_split, runner, min_frames=24)
+    assert [phase for phase, _ in phases] == ["warm-up", "", "timed", "", "timed", ""]
+    timed_at = [index for index, call in enumerate(runner.calls) if call == "phase timed"]
+    assert [runner.calls[index - 1 : index + 2] for index in timed_at] == [["prompt 0 1:mask", "phase timed", "track 1"]] * 2
+    assert [t_s for _, t_s in phases] == sorted(t_s for _, t_s in phases)
+    first, last = tracked.spans[0], tracked.spans[11]
+    assert phases[2][1] <= first[0]
+    assert phases[3][1] == last[1]
+
+
+def test_the_process_has_held_at_least_what_it_held_while_frames_were_timed(tiny_split: TinySplit) -> None:
+    tracked, _ = alone(tiny_split, CountingRunner())
+    # the kernel keeps its count of pages per thread and adds them up now and then
+    assert (tracked.row.process_peak_rss_MiB or 0) >= (tracked.row.cpu_peak_rss_MiB or 0) - 1
 
 
 def test_the_progress_counts_every_frame_once_and_names_it(tiny_split: TinySplit) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from csv_cells import change_value
 from tiny_split import TinySplit, rectangle
 
 import jetson_benchmark
@@ -94,6 +95,14 @@ def late_last_frame(rows: list[StreamingRow]) -> list[StreamingRow]:
     return [change(row, taken_ms=2e3, finished_ms=2e3 + (row.latency_ms or 0)) if row.frame == 12 else row for row in rows]
 
 
+def early_last_frame(rows: list[StreamingRow]) -> list[StreamingRow]:
+    """The clip's last frame is known right after the prompt, and nothing else was seen."""
+    first, *others, last = [row for row in rows if row.video == "alpha"]
+    unseen = [change(row, taken_ms=None, latency_ms=None, finished_ms=None) for row in others]
+    known = [change(row, taken_ms=0.0, latency_ms=0.05, finished_ms=0.05) for row in (first, last)]
+    return [known[0], *unseen, known[1], *(row for row in rows if row.video != "alpha")]
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
@@ -106,6 +115,11 @@ def late_last_frame(rows: list[StreamingRow]) -> list[StreamingRow]:
         (lambda rows: [row for row in rows if row.video == "alpha"], "no frames of flow_mask"),
         (lambda rows: [*rows, change(rows[0], video="gamma")], "frames of 1 objects without a row"),
         (late_last_frame, "not taken when"),
+        (lambda rows: [rows[0], change(rows[1], latency_ms=-5.0, finished_ms=-1.0), *rows[2:]], "a time is negative"),
+        (early_last_frame, "before its frame arrived"),
+        (lambda rows: [change(row, finished_ms=None) for row in rows], "not all there or all missing"),
+        (lambda rows: [change(row, frame=None) for row in rows], "frame is missing"),
+        (lambda rows: [change(row, frame=3) for row in rows], "frame is not above the one before it"),
     ],
 )
 def test_validate_sees_times_and_figures_that_do_not_follow(
@@ -118,6 +132,16 @@ def test_validate_sees_times_and_figures_that_do_not_follow(
     rows = spoil(read_rows(StreamingRow, folder / "streaming.csv"))
     (tmp_path / "streaming.csv").write_text(header_line(StreamingRow) + "".join(map(row_line, rows)))
     assert any(problem in said for said in validate(tmp_path, split.root).problems)
+
+
+@pytest.mark.parametrize("rate", ["0.0", "-24.0"])
+def test_validate_sees_a_rate_that_no_camera_has(live: tuple[TinySplit, Path], tmp_path: Path, rate: str) -> None:
+    split, folder = live
+    for path in folder.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    change_value(tmp_path / "summary.csv", 2, "camera_fps", rate)
+    assert any("is not above 0" in said for said in validate(tmp_path, split.root).problems)
 
 
 def test_frames_of_an_object_that_was_cut_off_are_dropped(live: tuple[TinySplit, Path], tmp_path: Path) -> None:

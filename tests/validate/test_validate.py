@@ -118,12 +118,12 @@ def test_every_figure_is_checked_against_others(run: Path, column: str, text: st
 
 
 def test_stages_sum_to_the_latency(run: Path) -> None:
-    """Those that the model does not have are empty; 3% may be missing."""
+    """Those that the model does not have are missing. By construction nothing lies between them."""
     summary, frames = run / "summary.csv", run / "frames.csv"
     for path, lines in ((summary, [2]), (frames, range(2, 14))):
         for line in lines:
             change_value(path, line, "stage_resize_copy_ms", "5.0")
-            change_value(path, line, "stage_other_ms", "10.1")
+            change_value(path, line, "stage_other_ms", "10.5")
     assert validate(run).problems == []
     for path, lines in ((summary, [2]), (frames, range(2, 14))):
         for line in lines:
