@@ -86,6 +86,20 @@ def test_bad_arguments_end_with_2_and_say_what_to_give(tiny_split: TinySplit, tm
     assert not (tmp_path / "run").exists()
 
 
+def test_without_models_those_run_whose_weights_are_found(tiny_split: TinySplit, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs torch")
+    (tmp_path / "edgetam.pt").write_bytes(b"no weights at all")
+    done = command(
+        "--split_dir", tiny_split.root, "--autocast_dtype", "bfloat16", "--weights_dir", tmp_path, "--limit_videos", "1",
+        "--limit_objects", "1", "--out_dir", tmp_path / "run",
+    )  # fmt: skip
+    assert done.stdout.startswith(
+        "no --models: running edgetam with points; not sam2_tiny, sam2_small, sam2_base, sam2_large, whose weights"
+    )
+    (row,) = read_rows(SummaryRow, tmp_path / "run" / "summary.csv")
+    assert (done.returncode, row.model, row.prompt, row.autocast_dtype, row.status) == (1, "edgetam", "points", "bfloat16", "error")
+
+
 def test_it_runs_from_any_folder_with_relative_paths(tiny_split: TinySplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = command("--split_dir", tiny_split.root.name, "--models", "static_mask", "--out_dir", "run", "--save_overlays", "--save_masks")
