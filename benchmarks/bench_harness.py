@@ -78,8 +78,8 @@ class Session:
 
     def run(self) -> float:
         """Median latency in ms that a session reports; what lies between its timed frames goes into `around_ms`."""
-        (tracked,) = track_together(NullRunner(), self._device, self._video, [self._track], self._settings)
-        frames, spans = tracked.frames, tracked.spans
+        (measured,) = track_together(NullRunner(), self._device, self._video, [self._track], self._settings)
+        frames, spans = measured.frame_rows(("", "", "")), measured.spans
         between = [after[0] - before[1] for before, after in itertools.pairwise(spans)]
         decoding = [frame.decode_ms or 0.0 for frame in frames[1:]]
         self.around_ms.append(statistics.median(gap * 1e3 - ms for gap, ms in zip(between, decoding, strict=True)))

@@ -18,19 +18,18 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from runners.base import PARTS, STAGES, RunnerError
+from runners.base import RunnerError
 from savbench.board.background import BackgroundLoad
 from savbench.data.feed import Feed
 from savbench.data.masks import PackedMask
+from savbench.measure.measured import Measured, Peaks, SessionFacts, TimedFrame
 from savbench.measure.memory import RssSampler, SystemMemorySampler, process_peak_rss_mib
 from savbench.measure.warning_log import WarningLog
-from savbench.results.latency import LatencySamples
-from savbench.results.rows import FrameRow, SummaryRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from runners.base import CompileReport, Frame, FrameReport, Masks, VideoRunner
+    from runners.base import CompileReport, Frame, Masks, VideoRunner
     from savbench.data.dataset import SplitVideo
     from savbench.data.feed import Track
     from savbench.measure.devices import Device
@@ -57,19 +56,6 @@ class SessionSettings:
     """Keep the mask of every frame that was tracked, for overlays; otherwise of the annotated frames alone."""
 
 
-@dataclass
-class Tracked:
-    """What came of one track."""
-
-    row: SummaryRow
-    """The measurements; who and where is the caller's to fill in, and the scores the finisher's."""
-    frames: list[FrameRow]
-    masks: dict[int, PackedMask]
-    """Predicted masks by frame of the clip, from the prompted frame on; a frame that was not fed has the mask of the last one before."""
-    spans: list[tuple[float, float]]
-    """Beginning and end of every timed frame, on the clock of `time.perf_counter`."""
-
-
 PhaseName = Literal["warm-up", "timed", ""]
 
 COMPILE_FRAMES = 24
@@ -87,7 +73,7 @@ def track_together(
     settings: SessionSettings,
     on_frame: Callable[[int, int, int], None] = lambda done, total, frame: None,
     on_phase: Callable[[PhaseName, float], None] = lambda phase, t_s: None,
-) -> list[Tracked]:
+) -> list[Measured]:
     """Run one session.
 
     Where the model puts out NaN or infinite numbers, neither its masks nor its scores mean anything: the rows then have status error and
@@ -110,8 +96,7 @@ def track_together(
     feed = Feed(video, tracks, settings.frame_stride)
     plan = _Plan(feed, tracks, len(video.frames), settings.keep_all_masks)
     warm = min(settings.warmup_frames, 1 + feed.to_track)
-    rows = [_begun_row(track, feed, settings, video) for track in tracks]
-    timed = _Timed([{} for _ in tracks])
+    passes = _Passes([{} for _ in tracks])
     with WarningLog() as warned:
         try:
             count = _FrameCount(on_frame, feed, warm)
@@ -124,33 +109,40 @@ def track_together(
             device.reset_peaks()
             with contextlib.ExitStack() as stack:
                 rss = stack.enter_context(RssSampler())
-                system = stack.enter_context(SystemMemorySampler()) if device.shares_memory else None
+                machine = stack.enter_context(SystemMemorySampler()) if device.shares_memory else None
                 background = stack.enter_context(BackgroundLoad())
                 attention = stack.enter_context(device.attention(settings.attention))
                 stack.enter_context(device.autocast(settings.autocast_dtype))
-                while not timed.enough(settings):
-                    _track_timed(runner, plan, timed, count, settings.prefetch, on_phase)
-            peaks = device.peaks_mib()
+                while not passes.are_enough(settings):
+                    _track_timed(runner, plan, passes, count, settings.prefetch, on_phase)
+            gpu_peaks = device.peaks_mib()
         finally:
             runner.close()
-    for row in rows:
-        row.warmup_frames, row.warmup_ms = warm, warmup_ms
-        row.warnings, row.warning_lines = warned.count, " | ".join(warned.lines)
-        row.attention_fallbacks = attention.fell_back
-        row.attention_fallback_reasons = " | ".join(f"{count}x {reason}" for reason, count in attention.reasons.items())
-        row.background_cpus = background.cpus
-        row.nonfinite_frames = timed.nonfinite
-        row.resize = timed.resize
-        _put_compiling(row, timed)
-        if timed.nonfinite:
-            fed = timed.passes * (1 + feed.to_track)
-            row.status, row.error = "error", nonfinite_message(timed.nonfinite, fed, settings.autocast_dtype)
-            continue
-        row.gpu_peak_alloc_MiB, row.gpu_peak_reserved_MiB = peaks
-        row.cpu_peak_rss_MiB = rss.peak_mib
-        row.process_peak_rss_MiB = process_peak_rss_mib()
-        row.unified_peak_used_MiB = None if system is None else system.peak_mib
-    return [_tracked(plan, number, row, timed) for number, row in enumerate(rows)]
+    fed = passes.count * (1 + feed.to_track)
+    session = SessionFacts(
+        clip_frames=len(video.frames),
+        frames_from=video.frames.format,
+        size_hw=feed.size_hw,
+        tracks=len(tracks),
+        shared=_shared_in_words(tracks, passes.frames),
+        warmup_frames=warm,
+        warmup_ms=warmup_ms,
+        init_ms=passes.init_ms,
+        first_frame_ms=passes.first_frame_ms,
+        passes=passes.count,
+        peaks=Peaks(*gpu_peaks, rss.peak_mib, process_peak_rss_mib(), None if machine is None else machine.peak_mib),
+        background_cpus=background.cpus,
+        warnings=warned.count,
+        warning_lines=" | ".join(warned.lines),
+        attention_fallbacks=attention.fell_back,
+        attention_fallback_reasons=" | ".join(f"{count}x {reason}" for reason, count in attention.reasons.items()),
+        resize=passes.resize,
+        compiled=passes.compiled,
+        timed_compilations=passes.compilations,
+        nonfinite_frames=passes.nonfinite,
+        error=nonfinite_message(passes.nonfinite, fed, settings.autocast_dtype) if passes.nonfinite else "",
+    )
+    return [_measured(plan, number, session, passes, settings) for number in range(len(tracks))]
 
 
 def observe_kernels(runner: VideoRunner, device: Device, video: SplitVideo, track: Track, settings: SessionSettings) -> Mapping[str, int]:
@@ -170,22 +162,6 @@ def observe_kernels(runner: VideoRunner, device: Device, video: SplitVideo, trac
             return device.observe(lambda: runner.track(last, frame_hwc))
     finally:
         runner.close()
-
-
-def _begun_row(track: Track, feed: Feed, settings: SessionSettings, video: SplitVideo) -> SummaryRow:
-    return SummaryRow(
-        prompt=track.prompt.kind,
-        autocast_dtype=settings.autocast_dtype,
-        prompt_frame=track.prompt_frame,
-        clip_frames=len(video.frames),
-        frames_from=video.frames.format,
-        video_height=feed.size_hw[0],
-        video_width=feed.size_hw[1],
-        max_frames=settings.max_frames,
-        frame_stride=settings.frame_stride,
-        num_points=settings.num_points if track.prompt.kind == "points" else None,
-        frames_annotated=len(track.obj.annotations),
-    )
 
 
 class _Plan:
@@ -230,46 +206,16 @@ class _Plan:
                 kept[number][position] = PackedMask(mask_hw)
 
 
-@dataclass(frozen=True)
-class _TimedFrame:
-    position: int
-    repeat: int
-    span: tuple[float, float]
-    decode_ms: float
-    wait_ms: float
-    report: FrameReport
-
-    @property
-    def call_ms(self) -> float:
-        return (self.span[1] - self.span[0]) * 1e3
-
-    def latency_ms(self, number: int) -> float:
-        """Of one track: the call without what the others took by themselves."""
-        return self.call_ms - sum(ms for other, ms in enumerate(self.report.objects_ms) if other != number)
-
-    @property
-    def parts_ms(self) -> dict[str, float]:
-        return _summing_to(self.call_ms, self.report.parts_ms, PARTS[-1])
-
-    @property
-    def stages_ms(self) -> dict[str, float]:
-        return _summing_to(self.call_ms, self.report.stages_ms, STAGES[-1])
-
-    @property
-    def shared_ms(self) -> float:
-        return self.call_ms - sum(self.report.objects_ms)
-
-
 @dataclass
-class _Timed:
-    """What a session measured, over all its passes."""
+class _Passes:
+    """What the timed passes over a clip gave."""
 
     masks: list[dict[int, PackedMask]]
     """For each track, by position; of the first pass."""
-    frames: list[_TimedFrame] = field(default_factory=list)
+    frames: list[TimedFrame] = field(default_factory=list)
     init_ms: float = 0.0
     first_frame_ms: float = 0.0
-    passes: int = 0
+    count: int = 0
     nonfinite: int = 0
     compiled: CompileReport | None = None
     """As of the last frame."""
@@ -278,9 +224,9 @@ class _Timed:
     compilations: int = 0
     """Graphs compiled after the prompt of a pass."""
 
-    def enough(self, settings: SessionSettings) -> bool:
+    def are_enough(self, settings: SessionSettings) -> bool:
         seconds = sum(frame.call_ms for frame in self.frames) / 1e3
-        return self.passes > 0 and len(self.frames) >= settings.min_frames and seconds >= settings.min_time_s
+        return self.count > 0 and len(self.frames) >= settings.min_frames and seconds >= settings.min_time_s
 
 
 class _FrameCount:
@@ -336,10 +282,10 @@ def _warm_round(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCoun
 
 
 def _track_timed(
-    runner: VideoRunner, plan: _Plan, timed: _Timed, count: _FrameCount, prefetch: int, on_phase: Callable[[PhaseName, float], None]
+    runner: VideoRunner, plan: _Plan, passes: _Passes, count: _FrameCount, prefetch: int, on_phase: Callable[[PhaseName, float], None]
 ) -> None:
     """One pass over the clip; the first gives the masks and the times of the prompt."""
-    feed, repeat, timed_before = plan.feed, timed.passes, len(timed.frames)
+    feed, repeat, timed_before = plan.feed, passes.count, len(passes.frames)
     first, prompted = feed.read(0), feed.read(feed.start)
     begun = time.perf_counter()
     runner.open(feed.clip, first)
@@ -347,31 +293,32 @@ def _track_timed(
     masks_nhw = plan.run_frame(runner, feed.start, prompted)
     done = time.perf_counter()
     begun_report = runner.inspect()
-    timed.nonfinite += not begun_report.finite
+    passes.nonfinite += not begun_report.finite
     if repeat == 0:
-        timed.init_ms, timed.first_frame_ms = (opened - begun) * 1e3, (done - opened) * 1e3
-        plan.keep_masks(timed.masks, feed.start, masks_nhw)
+        passes.init_ms, passes.first_frame_ms = (opened - begun) * 1e3, (done - opened) * 1e3
+        plan.keep_masks(passes.masks, feed.start, masks_nhw)
     count.add(feed.start)
     with feed.read_ahead(feed.start + 1, prefetch) as frames:
         for position, frame in enumerate(frames, feed.start + 1):
-            if len(timed.frames) == timed_before and plan.is_timed(position):
+            if len(passes.frames) == timed_before and plan.is_timed(position):
                 # told before the frame, not after the pass: readings are written within a second
                 on_phase("timed", time.perf_counter())
             begun = time.perf_counter()
             masks_nhw = plan.run_frame(runner, position, frame.frame_hwc)
             done = time.perf_counter()
             report = runner.inspect()
-            timed.nonfinite += not report.finite
+            passes.nonfinite += not report.finite
             if plan.is_timed(position):
-                timed.frames.append(_TimedFrame(position, repeat, (begun, done), frame.decode_ms, frame.wait_ms, report))
+                in_clip = feed.frame_at(position)
+                passes.frames.append(TimedFrame(position, in_clip, repeat, (begun, done), frame.decode_ms, frame.wait_ms, report))
             if repeat == 0:
-                plan.keep_masks(timed.masks, position, masks_nhw)
+                plan.keep_masks(passes.masks, position, masks_nhw)
             count.add(position)
     on_phase("", done)
-    timed.compiled, timed.resize = report.compiled, report.resize
+    passes.compiled, passes.resize = report.compiled, report.resize
     if begun_report.compiled is not None and report.compiled is not None:
-        timed.compilations += report.compiled.graphs - begun_report.compiled.graphs
-    timed.passes += 1
+        passes.compilations += report.compiled.graphs - begun_report.compiled.graphs
+    passes.count += 1
     runner.close()
 
 
@@ -380,79 +327,26 @@ def nonfinite_message(frames: int, total: int, dtype: str) -> str:
     return f"NaN or infinite output on {frames} of {total} frames under {dtype}; {remedy}"
 
 
-def _tracked(plan: _Plan, number: int, row: SummaryRow, timed: _Timed) -> Tracked:
-    """What came of one track. The frames of its own are those after its prompt."""
-    feed = plan.feed
-    own = [frame for frame in timed.frames if frame.position > plan.starts[number]]
-    is_shared = len(plan.tracks) > 1
-    frames = [
-        FrameRow(
-            frame=feed.frame_at(frame.position),
-            repeat=frame.repeat,
-            latency_ms=frame.latency_ms(number),
-            session_latency_ms=frame.call_ms if is_shared else None,
-            decode_ms=frame.decode_ms,
-            stage_wait_ms=frame.wait_ms,
-            parts_ms=frame.parts_ms,
-            stages_ms=frame.stages_ms,
-        )
-        for frame in own
-    ]
-    masks = {frame: timed.masks[number][feed.position_at(frame)] for frame in plan.wanted[number]}
-    if row.status == "ok":
-        _put_times(row, number, own, timed)
-        if is_shared:
-            row.shared = _shared_in_words(plan.tracks, is_batch=not any(frame.report.objects_ms for frame in own))
-            row.session_tracks = len(plan.tracks)
-            row.session_latency_ms = LatencySamples(frame.call_ms for frame in own).mean
-            row.shared_ms = LatencySamples(frame.shared_ms for frame in own).mean
-    return Tracked(row, frames, masks, [frame.span for frame in own])
+def _measured(plan: _Plan, number: int, session: SessionFacts, passes: _Passes, settings: SessionSettings) -> Measured:
+    """What was measured of one track. The frames of its own are those after its prompt."""
+    track = plan.tracks[number]
+    return Measured(
+        session=session,
+        track=number,
+        prompt_frame=track.prompt_frame,
+        num_points=settings.num_points if track.prompt.kind == "points" else None,
+        frames_annotated=len(track.obj.annotations),
+        timed=[frame for frame in passes.frames if frame.position > plan.starts[number]],
+        masks={frame: passes.masks[number][plan.feed.position_at(frame)] for frame in plan.wanted[number]},
+    )
 
 
-def _put_times(row: SummaryRow, number: int, own: Sequence[_TimedFrame], timed: _Timed) -> None:
-    latency = LatencySamples(frame.latency_ms(number) for frame in own)
-    row.frames, row.passes = latency.count, timed.passes
-    row.fps, row.latency_ms = latency.fps, latency.mean
-    row.latency_min_ms, row.latency_max_ms = latency.min, latency.max
-    row.latency_p50_ms, row.latency_p90_ms = latency.p50, latency.p90
-    row.latency_p95_ms, row.latency_p99_ms = latency.p95, latency.p99
-    row.decode_ms = LatencySamples(frame.decode_ms for frame in own).mean
-    row.stage_wait_ms = LatencySamples(frame.wait_ms for frame in own).mean
-    row.parts_ms = _means([frame.parts_ms for frame in own], PARTS)
-    row.stages_ms = _means([frame.stages_ms for frame in own], STAGES)
-    row.init_ms, row.first_frame_ms = timed.init_ms, timed.first_frame_ms
-    row.setup_ms = timed.init_ms + timed.first_frame_ms
-
-
-def _summing_to(whole_ms: float, spent_ms: Mapping[str, float], last: str) -> dict[str, float]:
-    """What a call was spent on, with `last` as the rest of it.
-
-    The runner's clock starts and stops within the call. Time that passes between its stamps and the caller's, as where another process
-    is given the CPU there, belongs to the call and so to one of its parts.
-    """
-    if last not in spent_ms:
-        return dict(spent_ms)
-    others_ms = sum(ms for name, ms in spent_ms.items() if name != last)
-    return {**spent_ms, last: max(0.0, whole_ms - others_ms)}
-
-
-def _means(spent_ms: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:
-    """Of each name over the frames that have it; without the names that none has."""
-    means = {name: LatencySamples(of_frame[name] for of_frame in spent_ms if name in of_frame).mean for name in names}
-    return {name: mean for name, mean in means.items() if mean is not None}
-
-
-def _put_compiling(row: SummaryRow, timed: _Timed) -> None:
-    compiled = timed.compiled
-    if compiled is not None:
-        row.compile_mode, row.compile_ms, row.compile_fallback = compiled.mode, compiled.compile_ms, compiled.fallback
-        row.recompilations, row.graph_breaks = compiled.recompilations, compiled.graph_breaks
-        row.timed_compilations = timed.compilations
-
-
-def _shared_in_words(tracks: Sequence[Track], *, is_batch: bool) -> str:
+def _shared_in_words(tracks: Sequence[Track], frames: Sequence[TimedFrame]) -> str:
+    if len(tracks) == 1:
+        return ""
     objects = len({track.obj.object for track in tracks})
     prompts = len({track.prompt.kind for track in tracks})
     counted = [f"{number} {what}" for number, what in ((objects, "objects"), (prompts, "prompts")) if number > 1]
+    is_batch = not any(frame.report.objects_ms for frame in frames)
     how = "as one batch, whose time is everyone's" if is_batch else "the image encoder once for all"
     return f"{' x '.join(counted)} in one session, {how}"

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Pace:
+class StreamingSettings:
     """At what rate an arm's frames arrive, and by which clock."""
 
     fps: float
@@ -48,7 +48,7 @@ class Pace:
     """Where they came from."""
 
     @classmethod
-    def of(cls, config: RunConfig, arm: Arm) -> Pace | None:
+    def of(cls, config: RunConfig, arm: Arm) -> StreamingSettings | None:
         """What --realtime and --realtime_from ask for; None without them.
 
         Raises:
@@ -65,7 +65,7 @@ class Pace:
 class Streamed:
     """What came of an object's stream."""
 
-    pace: Pace
+    settings: StreamingSettings
     timeline: Timeline
     autocast_dtype: str
     known: dict[int, PackedMask] = field(default_factory=dict)
@@ -79,9 +79,9 @@ class Streamed:
         Args:
             device_name: of the device here.
         """
-        row = replace(row, camera_fps=self.pace.fps, streaming_clock="live", streaming_device=device_name)
-        if self.pace.latencies is not None:
-            row.streaming_clock, row.streaming_device = f"simulated {self.pace.file}", self.pace.latencies.device_name
+        row = replace(row, camera_fps=self.settings.fps, streaming_clock="live", streaming_device=device_name)
+        if self.settings.latencies is not None:
+            row.streaming_clock, row.streaming_device = f"simulated {self.settings.file}", self.settings.latencies.device_name
         if self.nonfinite:
             reason = nonfinite_message(self.nonfinite, len(self.timeline.processed), self.autocast_dtype)
             return without_figures(row, "error", f"at the camera's pace, {reason}")
@@ -140,7 +140,7 @@ def stream_object(
     video: SplitVideo,
     track: Track,
     settings: SessionSettings,
-    pace: Pace,
+    streaming: StreamingSettings,
     on_frame: Callable[[int, int, int], None] = lambda done, total, frame: None,
 ) -> Streamed:
     """Track one object at the camera's pace, from its prompt on. The offline pass before it is the warm-up.
@@ -155,14 +155,14 @@ def stream_object(
         RunnerError: the model cannot do what is asked.
     """
     feed = Feed(video, [track], settings.frame_stride)
-    camera = Camera([feed.frame_at(feed.start + index) for index in range(1 + feed.to_track)], pace.fps)
+    camera = Camera([feed.frame_at(feed.start + index) for index in range(1 + feed.to_track)], streaming.fps)
     given = track.prompt.mask_hw
     known = _Known(
         camera,
         deque(frame for frame, _ in track.obj.annotations if frame >= track.prompt_frame),
         PackedMask(np.zeros(feed.size_hw, np.bool_) if given is None else given),
     )
-    streamed = Streamed(pace, Timeline(camera, ()), settings.autocast_dtype)
+    streamed = Streamed(streaming, Timeline(camera, ()), settings.autocast_dtype)
     position = feed.start
 
     def take(index: int) -> Callable[[], Masks]:
@@ -186,7 +186,7 @@ def stream_object(
     try:
         with device.attention(settings.attention), device.autocast(settings.autocast_dtype):
             runner.open(feed.clip, feed.read(0))
-            streamed.timeline = stream(camera, pace.clock(track), take, keep)
+            streamed.timeline = stream(camera, streaming.clock(track), take, keep)
     finally:
         runner.close()
     streamed.known = known.settle()

@@ -27,8 +27,8 @@ from savbench.data.feed import PromptMaker, sessions_of
 from savbench.measure.devices import Device, PlainCpu, TorchDevice, check_attention
 from savbench.measure.failures import status_of
 from savbench.measure.memory_budget import MemoryBudgetError, MemoryMeter
-from savbench.measure.session import SessionSettings, Tracked, observe_kernels, track_together
-from savbench.measure.streaming_session import Pace, stream_object
+from savbench.measure.session import SessionSettings, observe_kernels, track_together
+from savbench.measure.streaming_session import StreamingSettings, stream_object
 from savbench.plan.extent import Extent
 from savbench.plan.job import Job
 from savbench.plan.settings import GPU_PREFETCH
@@ -89,35 +89,24 @@ class _Worker:
         self._split: Split = open_split(job.config.split_dir, job.split_name)
         self._video: SplitVideo | None = None
         self._prompt_maker: PromptMaker | None = None
-        self._facts: ModelFacts
-        """Known when the model is built."""
-        self._kernels_known = False
-        self._pace = Pace.of(job.config, job.arm)
+        self._streaming = StreamingSettings.of(job.config, job.arm)
         self._meter: MemoryMeter | None = None
         if job.config.memory_budget is not None and job.extent is not None:
             self._meter = MemoryMeter(job.config.memory_budget, job.extent)
         self._went_well: set[tuple[str, str]] = set()
         """Targets that have a row with figures."""
 
-    @property
-    def _kernel_choice(self) -> str:
-        """What --attention says of the kernels: a way to compute relative positions leaves them to PyTorch."""
-        attention = self._job.arm.attention
-        return "auto" if attention in RELATIVE_CHOICES else attention
-
-    def _prefetch(self, device: str) -> int:
-        """Frames to decode ahead of a model on this device."""
-        if self._job.config.prefetch is not None:
-            return self._job.config.prefetch
-        return 0 if device == "cpu" else GPU_PREFETCH
-
     def run(self) -> None:
-        runner, device = self._build()
+        """Build the model and run the targets."""
+        model = _build(self._job)
+        self._events.send("built", facts=vars(model.facts), environment=model.environment)
+        if self._meter is not None:
+            self._meter.built(model.device)
         targets = self._job.targets
         while targets:
             for video_name, object_names in self._together(targets):
                 self._events.send("begun", targets=[(video_name, name) for name in object_names])
-                self._run_objects(runner, device, video_name, object_names)
+                self._run_objects(model, video_name, object_names)
                 self._events.send("done", targets=len(object_names))
             targets = tuple(target for target in targets if self._job.repeats and target in self._went_well)
 
@@ -127,129 +116,83 @@ class _Worker:
             names = [name for _, name in of_video]
             yield from [(video_name, names)] if self._job.config.joint_objects else ((video_name, [name]) for name in names)
 
-    def _build(self) -> tuple[VideoRunner, Device]:
-        """Build the model and check that it is what was asked for."""
-        job, arm = self._job, self._job.arm
-        spec = RUNNERS[arm.model]
-        if spec.is_learned:
-            check_attention(self._kernel_choice, arm.autocast_dtype, job.config.device)
-        begun = time.perf_counter()
-        options = made_from(
-            BuildOptions,
-            job.config,
-            imgsz=arm.imgsz,
-            weights=job.weights,
-            config=spec.config,
-            source_dir=job.source_dir,
-            move_with_flow=job.config.sam1_flow,
-            relative_attention=arm.attention if arm.attention in RELATIVE_CHOICES else "auto",
-        )
-        runner = spec.build(options)
-        build_ms = (time.perf_counter() - begun) * 1e3
-        applied = runner.applied
-        if applied.imgsz != arm.imgsz:
-            raise RunnerError(f"{arm.model}: asked for --imgsz {arm.imgsz}, the built model works at {applied.imgsz}")
-        device: Device = PlainCpu()
-        environment: dict[str, Any] = {}
-        if spec.is_learned:
-            import torch
-
-            device = TorchDevice(torch, applied.device)
-            environment = collect_torch(torch)
-            with device.autocast(arm.autocast_dtype):
-                pass  # refused here, once, rather than for every object
-        self._facts = ModelFacts(
-            imgsz=applied.imgsz,
-            device=applied.device,
-            device_name=device.name,
-            prefetch=self._prefetch(applied.device),
-            implementation=applied.implementation,
-            postprocess=applied.postprocess,
-            notes=" | ".join(applied.notes),
-            parameters=applied.parameters if spec.is_learned else None,
-            weights=applied.weights,
-            weights_file="" if job.weights is None else job.weights.name,
-            torch_version=device.torch_version,
-            build_ms=build_ms,
-        )
-        self._events.send("built", facts=vars(self._facts), environment=environment)
-        if self._meter is not None:
-            self._meter.built(device)
-        return runner, device
-
-    def _run_objects(self, runner: VideoRunner, device: Device, video_name: str, object_names: Sequence[str]) -> None:
+    def _run_objects(self, model: _Model, video_name: str, object_names: Sequence[str]) -> None:
         """Run objects of one video under all arms of the job. Every one of them gets its row, unless this process ends."""
-        config, job = self._job.config, self._job
         tracks: list[Track] = []
-        row_of: dict[int, SummaryRow] = {}
+        blank_of: dict[int, SummaryRow] = {}
+        """By the identity of the track."""
         for name in object_names:
-            for arm in job.arms:
-                blank = dataclasses.replace(blank_row(job, arm, video_name, name), **vars(self._facts))
+            for arm in self._job.arms:
+                blank = blank_row(self._job, arm, video_name, name)
                 try:
                     track = self._prompts(video_name).track(self._opened(video_name).object(name), cast("PromptKind", arm.prompt))
                 except NothingToTrackError as error:
-                    self._events.send_row(dataclasses.replace(blank, status="skipped", error=str(error)))
+                    self._send_failed(model, blank, "skipped", error)
                 except (ClipError, RunnerError) as error:
-                    self._events.send_row(dataclasses.replace(blank, status="error", error=str(error)))
+                    self._send_failed(model, blank, "error", error)
                 else:
                     tracks.append(track)
-                    row_of[id(track)] = blank
-        for session in sessions_of(tracks, config.frame_stride, takes_late_objects=runner.applied.takes_late_objects):
-            share = len({track.obj.object for track in session}) / job.objects_in_arm
-            settings = made_from(
-                SessionSettings,
-                config,
-                autocast_dtype=job.arm.autocast_dtype,
-                attention=self._kernel_choice,
-                prefetch=self._facts.prefetch,
-                min_frames=math.ceil(config.min_frames * share),
-                min_time_s=config.min_time_s * share,
-                keep_all_masks=config.save_overlays,
-            )
-            video = self._opened(video_name)
-            try:
-                if not self._kernels_known:
-                    self._observe_kernels(runner, device, video, session[0], settings)
-                progress = _Progress(self._events, self._begun_meter(video, session))
-                all_tracked = track_together(runner, device, video, session, settings, progress, self._tell_phase)
-                streams = [self._stream(runner, device, video, *pair, settings) for pair in zip(session, all_tracked, strict=True)]
-            except (ClipError, RunnerError) as error:
-                for track in session:
-                    self._events.send_row(dataclasses.replace(row_of[id(track)], status="error", error=str(error)))
-            else:
-                does_not_fit = None if self._meter is None else self._meter.end(all_tracked[0].row)
-                about = {**vars(self._facts), **({} if self._meter is None else self._meter.columns)}
-                for track, tracked, streamed in zip(session, all_tracked, streams, strict=True):
-                    row = _fill(dataclasses.replace(row_of[id(track)], **about), tracked)
-                    streaming = [] if streamed is None else streamed.rows(row.key)
-                    known = {} if streamed is None else streamed.known
-                    self._events.send_row(row, tracked.frames, tracked.spans, tracked.masks, streaming, known)
-                    if row.status == "ok":
-                        self._went_well.add((row.video, row.object))
-                if does_not_fit is not None:
-                    raise does_not_fit
+                    blank_of[id(track)] = blank
+        takes_late_objects = model.runner.applied.takes_late_objects
+        for session in sessions_of(tracks, self._job.config.frame_stride, takes_late_objects=takes_late_objects):
+            self._run_session(model, session, [blank_of[id(track)] for track in session])
+
+    def _run_session(self, model: _Model, session: Sequence[Track], blanks: Sequence[SummaryRow]) -> None:
+        """
+        Args:
+            session: tracks of one video.
+            blanks: their rows, which say who and where.
+
+        Raises:
+            MemoryBudgetError: the largest session will not fit; the rows of this one were sent.
+        """
+        video = self._opened(session[0].obj.video)
+        settings = _session_settings(self._job, model.facts, len({track.obj.object for track in session}))
+        try:
+            if not model.kernels_known:
+                model.observe_kernels(video, session[0], settings)
+            if self._meter is not None:
+                self._meter.begin(_extent(video, session, settings))
+            progress = _Progress(self._events, self._meter)
+            measured = track_together(model.runner, model.device, video, session, settings, progress, self._send_phase)
+            rows = [one.row(blank) for one, blank in zip(measured, blanks, strict=True)]
+            streamed = [self._stream(model, video, track, row, settings) for track, row in zip(session, rows, strict=True)]
+        except (ClipError, RunnerError) as error:
+            for blank in blanks:
+                self._send_failed(model, blank, "error", error)
+            return
+        refusal = None if self._meter is None else self._meter.end(rows[0])
+        for one, (row, stream) in zip(measured, streamed, strict=True):
+            streaming, known = ([], {}) if stream is None else (stream.rows(row.key), stream.known)
+            self._events.send_row(self._with_facts(model, row), one.frame_rows(row.key), one.spans, one.masks, streaming, known)
+            if row.status == "ok":
+                self._went_well.add((row.video, row.object))
+        if refusal is not None:
+            raise refusal
 
     def _stream(
-        self, runner: VideoRunner, device: Device, video: SplitVideo, track: Track, tracked: Tracked, settings: SessionSettings
-    ) -> Streamed | None:
-        """The object once more at the camera's pace, where that is asked for; its figures go into the row of the offline pass.
+        self, model: _Model, video: SplitVideo, track: Track, row: SummaryRow, settings: SessionSettings
+    ) -> tuple[SummaryRow, Streamed | None]:
+        """The object once more at the camera's pace, where that is asked for. Returns its row, completed, and what came of the stream.
 
         Raises:
             ClipError, RunnerError: as `stream_object`.
         """
-        if self._pace is None or tracked.row.status != "ok":
-            return None
-        streamed = stream_object(runner, device, video, track, settings, self._pace, _Progress(self._events))
-        tracked.row = streamed.completed(tracked.row, self._facts.device_name)
-        return streamed if tracked.row.status == "ok" else None
+        if self._streaming is None or row.status != "ok":
+            return row, None
+        stream = stream_object(model.runner, model.device, video, track, settings, self._streaming, _Progress(self._events))
+        completed = stream.completed(row, model.facts.device_name)
+        return completed, stream if completed.status == "ok" else None
 
-    def _begun_meter(self, video: SplitVideo, session: Sequence[Track]) -> MemoryMeter | None:
-        """The meter of the forecast, told of a session that begins."""
-        if self._meter is not None:
-            height, width = video.read_size()
-            fed = -(-(len(video.frames) - session[0].prompt_frame) // self._job.config.frame_stride)
-            self._meter.begin(Extent(fed, height * width, len(session)))
-        return self._meter
+    def _with_facts(self, model: _Model, row: SummaryRow) -> SummaryRow:
+        forecast: dict[str, Any] = {} if self._meter is None else dict(self._meter.columns)
+        return dataclasses.replace(row, **vars(model.facts), **forecast)
+
+    def _send_failed(self, model: _Model, blank: SummaryRow, status: str, error: Exception) -> None:
+        self._events.send_row(dataclasses.replace(blank, **vars(model.facts), status=status, error=str(error)))
+
+    def _send_phase(self, phase: str, t_s: float) -> None:
+        self._events.send("phase", phase=phase, t_s=t_s)
 
     def _opened(self, video_name: str) -> SplitVideo:
         """The clip, cut to --max_frames; the last one is kept. Raises ClipError."""
@@ -263,25 +206,117 @@ class _Worker:
         assert self._prompt_maker is not None  # comes with the clip
         return self._prompt_maker
 
-    def _observe_kernels(self, runner: VideoRunner, device: Device, video: SplitVideo, track: Track, settings: SessionSettings) -> None:
-        """Once per process: the same kernels serve every object of an arm."""
-        kernels = observe_kernels(runner, device, video, track, settings)
-        self._kernels_known = True
+
+@dataclasses.dataclass
+class _Model:
+    """A built model and what is known of it."""
+
+    runner: VideoRunner
+    device: Device
+    facts: ModelFacts
+    environment: dict[str, Any]
+    """Of torch, for environment.json; empty of a model that does without."""
+    kernels_known: bool = False
+
+    def observe_kernels(self, video: SplitVideo, track: Track, settings: SessionSettings) -> None:
+        """Once per process: the same kernels serve every object of an arm. Raises as `observe_kernels`."""
+        kernels = observe_kernels(self.runner, self.device, video, track, settings)
+        self.kernels_known = True
         if kernels:
             named = " ".join(f"{kernel}:{calls}" for kernel, calls in kernels.items())
-            self._facts = dataclasses.replace(self._facts, sdpa_kernels=named, attention_calls=sum(kernels.values()))
-
-    def _tell_phase(self, phase: str, t_s: float) -> None:
-        self._events.send("phase", phase=phase, t_s=t_s)
+            self.facts = dataclasses.replace(self.facts, sdpa_kernels=named, attention_calls=sum(kernels.values()))
 
 
-def _fill(blank: SummaryRow, tracked: Tracked) -> SummaryRow:
-    """The measurements, put into a row that says who and where; the frames get its key."""
-    measured = {f.name: getattr(tracked.row, f.name) for f in dataclasses.fields(tracked.row)}
-    row = dataclasses.replace(blank, **{name: value for name, value in measured.items() if value not in (None, "")})
-    for frame in tracked.frames:
-        frame.arm_id, frame.video, frame.object = row.key
-    return row
+def _build(job: Job) -> _Model:
+    """Build the model of a job and check that it is what was asked for.
+
+    Raises:
+        RunnerError: it is not, or cannot be built.
+    """
+    arm, spec = job.arm, RUNNERS[job.arm.model]
+    if spec.is_learned:
+        check_attention(_kernel_choice(arm.attention), arm.autocast_dtype, job.config.device)
+    begun = time.perf_counter()
+    runner = spec.build(_build_options(job))
+    build_ms = (time.perf_counter() - begun) * 1e3
+    applied = runner.applied
+    if applied.imgsz != arm.imgsz:
+        raise RunnerError(f"{arm.model}: asked for --imgsz {arm.imgsz}, the built model works at {applied.imgsz}")
+    device: Device = PlainCpu()
+    environment: dict[str, Any] = {}
+    if spec.is_learned:
+        import torch
+
+        device = TorchDevice(torch, applied.device)
+        environment = collect_torch(torch)
+        with device.autocast(arm.autocast_dtype):
+            pass  # refused here, once, rather than for every object
+    facts = ModelFacts(
+        imgsz=applied.imgsz,
+        device=applied.device,
+        device_name=device.name,
+        prefetch=_prefetch(job, applied.device),
+        implementation=applied.implementation,
+        postprocess=applied.postprocess,
+        notes=" | ".join(applied.notes),
+        parameters=applied.parameters if spec.is_learned else None,
+        weights=applied.weights,
+        weights_file="" if job.weights is None else job.weights.name,
+        torch_version=device.torch_version,
+        build_ms=build_ms,
+    )
+    return _Model(runner, device, facts, environment)
+
+
+def _build_options(job: Job) -> BuildOptions:
+    arm = job.arm
+    return made_from(
+        BuildOptions,
+        job.config,
+        imgsz=arm.imgsz,
+        weights=job.weights,
+        config=RUNNERS[arm.model].config,
+        source_dir=job.source_dir,
+        move_with_flow=job.config.sam1_flow,
+        relative_attention=arm.attention if arm.attention in RELATIVE_CHOICES else "auto",
+    )
+
+
+def _session_settings(job: Job, facts: ModelFacts, objects: int) -> SessionSettings:
+    """
+    Args:
+        objects: of the session, whose share of --min_time and --min_frames is timed in it.
+    """
+    config, share = job.config, objects / job.objects_in_arm
+    return made_from(
+        SessionSettings,
+        config,
+        autocast_dtype=job.arm.autocast_dtype,
+        attention=_kernel_choice(job.arm.attention),
+        prefetch=facts.prefetch,
+        min_frames=math.ceil(config.min_frames * share),
+        min_time_s=config.min_time_s * share,
+        keep_all_masks=config.save_overlays,
+    )
+
+
+def _kernel_choice(attention: str) -> str:
+    """What --attention says of the kernels: a way to compute relative positions leaves them to PyTorch."""
+    return "auto" if attention in RELATIVE_CHOICES else attention
+
+
+def _prefetch(job: Job, device: str) -> int:
+    """Frames to decode ahead of a model on this device."""
+    if job.config.prefetch is not None:
+        return job.config.prefetch
+    return 0 if device == "cpu" else GPU_PREFETCH
+
+
+def _extent(video: SplitVideo, session: Sequence[Track], settings: SessionSettings) -> Extent:
+    """Of a session, for the forecast of memory."""
+    height, width = video.read_size()
+    fed = -(-(len(video.frames) - session[0].prompt_frame) // settings.frame_stride)
+    return Extent(fed, height * width, len(session))
 
 
 class _Progress:

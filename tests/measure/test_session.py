@@ -15,7 +15,8 @@ from savbench.data.dataset import NothingToTrackError, open_split
 from savbench.data.feed import Feed, PromptMaker, Track, sessions_of
 from savbench.data.masks import CompressedMask
 from savbench.measure.devices import PlainCpu
-from savbench.measure.session import SessionSettings, Tracked, track_together
+from savbench.measure.measured import Measured
+from savbench.measure.session import SessionSettings, track_together
 from savbench.results.rows import FrameRow, SummaryRow
 
 SETTINGS = SessionSettings(autocast_dtype="none", attention="none", warmup_frames=2)
@@ -57,7 +58,16 @@ class CountingRunner:
         self._since = {}
 
 
-def session(split: TinySplit, video_name: str, requests: Sequence[tuple[str, str]], **changed: object) -> tuple[list[Tracked], list[str]]:
+class Told:
+    """What was measured, and the rows that tell it."""
+
+    def __init__(self, measured: Measured, track: Track) -> None:
+        self.row = measured.row(SummaryRow(prompt=track.prompt.kind))
+        self.frames = measured.frame_rows(("arm", "video", track.obj.object))
+        self.masks, self.spans = measured.masks, measured.spans
+
+
+def session(split: TinySplit, video_name: str, requests: Sequence[tuple[str, str]], **changed: object) -> tuple[list[Told], list[str]]:
     """Track (object, prompt kind) together; also returns the calls of the timed passes."""
     settings = SessionSettings(**{**vars(SETTINGS), **changed})
     video = open_split(split.root).video(video_name)
@@ -66,7 +76,7 @@ def session(split: TinySplit, video_name: str, requests: Sequence[tuple[str, str
     (together,) = sessions_of(tracks, settings.frame_stride, takes_late_objects=True)
     runner = CountingRunner()
     tracked = track_together(runner, PlainCpu(), video, together, settings)
-    return tracked, runner.calls[runner.calls.index("open", 1) :]
+    return [Told(one, track) for one, track in zip(tracked, together, strict=True)], runner.calls[runner.calls.index("open", 1) :]
 
 
 def width_of(mask: CompressedMask) -> int:
@@ -151,7 +161,7 @@ class HastyRunner(CountingRunner):
         return FrameReport(parts_ms=parts_ms, stages_ms={"image_encoder": self._model_ms, "other": 0.0})
 
 
-def alone(split: TinySplit, runner: CountingRunner, *, min_frames: int = 0) -> tuple[Tracked, list[tuple[str, float]]]:
+def alone(split: TinySplit, runner: CountingRunner, *, min_frames: int = 0) -> tuple[Told, list[tuple[str, float]]]:
     """Object 000 of alpha, and the phases that were told; the runner's calls have them too."""
     video = open_split(split.root).video("alpha")
     track = PromptMaker(video, 1, 1).track(video.object("000"), "mask")
@@ -162,8 +172,8 @@ def alone(split: TinySplit, runner: CountingRunner, *, min_frames: int = 0) -> t
         runner.calls.append(f"phase {phase}")
 
     settings = replace(SETTINGS, min_frames=min_frames)
-    (tracked,) = track_together(runner, PlainCpu(), video, [track], settings, on_phase=on_phase)
-    return tracked, phases
+    (measured,) = track_together(runner, PlainCpu(), video, [track], settings, on_phase=on_phase)
+    return Told(measured, track), phases
 
 
 def test_parts_and_stages_sum_to_the_call_whatever_passes_between_the_clocks(tiny_split: TinySplit) -> None:

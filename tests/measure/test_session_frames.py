@@ -16,7 +16,9 @@ from savbench.data.dataset import SplitVideo, open_split
 from savbench.data.feed import Feed, PromptMaker
 from savbench.data.frames import ClipError
 from savbench.measure.devices import PlainCpu
-from savbench.measure.session import SessionSettings, Tracked, track_together
+from savbench.measure.measured import Measured
+from savbench.measure.session import SessionSettings, track_together
+from savbench.results.rows import SummaryRow
 
 
 class WatchingRunner:
@@ -46,7 +48,7 @@ class WatchingRunner:
         pass
 
 
-def run(video: SplitVideo, name: str, *, stride: int, prefetch: int) -> tuple[WatchingRunner, Tracked]:
+def run(video: SplitVideo, name: str, *, stride: int, prefetch: int) -> tuple[WatchingRunner, Measured]:
     settings = SessionSettings(autocast_dtype="none", attention="none", warmup_frames=2, frame_stride=stride, prefetch=prefetch)
     runner = WatchingRunner()
     track = PromptMaker(video, 1, stride).track(video.object(name), "mask")
@@ -62,22 +64,23 @@ def test_a_runner_is_fed_the_frames_in_step_with_the_prompt(tiny_split: TinySpli
         shutil.rmtree(tiny_split.frames_dir("alpha"))
         write_video(tiny_split.frames_dir("alpha").with_suffix(".mp4"), 13, size_hw=(24, 32))
     video = open_split(tiny_split.root).video("alpha")
-    runner, tracked = run(video, "001", stride=stride, prefetch=prefetch)  # prompted on frame 4
+    runner, measured = run(video, "001", stride=stride, prefetch=prefetch)  # prompted on frame 4
+    row, frames = measured.row(SummaryRow()), measured.frame_rows(("arm", "alpha", "001"))
     expected = [1, 4, 7, 10] if stride == 3 else [0, 4, *range(5, 13)]
     with video.frames.reader() as reader:
         for frame_hwc, index in zip(runner.fed, expected, strict=True):
             np.testing.assert_array_equal(frame_hwc, reader.read(index))
-    assert [frame.frame for frame in tracked.frames] == expected[2:]
-    assert (tracked.row.frames_from, tracked.row.clip_frames) == (stored_as, 13)
+    assert [frame.frame for frame in frames] == expected[2:]
+    assert (row.frames_from, row.clip_frames) == (stored_as, 13)
     files = runner.clips[-1].frame_files
     assert files == (None if stored_as == "mp4" else (video.frames.files or ())[1 if stride == 3 else 0 :: stride])
-    for frame in tracked.frames:
+    for frame in frames:
         assert frame.decode_ms is not None
         assert frame.decode_ms > 0
         assert frame.stage_wait_ms is not None
         assert frame.stage_wait_ms >= (0 if prefetch else frame.decode_ms)
-    assert tracked.row.stage_wait_ms == pytest.approx(np.mean([frame.stage_wait_ms or 0 for frame in tracked.frames]))
-    assert tracked.row.decode_ms == pytest.approx(np.mean([frame.decode_ms or 0 for frame in tracked.frames]))
+    assert row.stage_wait_ms == pytest.approx(np.mean([frame.stage_wait_ms or 0 for frame in frames]))
+    assert row.decode_ms == pytest.approx(np.mean([frame.decode_ms or 0 for frame in frames]))
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])

@@ -22,7 +22,7 @@ from savbench.finish.scoring import TruthMasks, score_object
 from savbench.measure.devices import PlainCpu
 from savbench.measure.session import SessionSettings, track_together
 from savbench.measure.streaming import Clock, SimulatedClock
-from savbench.measure.streaming_session import Pace, Streamed, stream_object
+from savbench.measure.streaming_session import Streamed, StreamingSettings, stream_object
 from savbench.results.rows import SummaryRow
 
 SIZE = (24, 32)
@@ -87,7 +87,7 @@ def alpha(tiny_split: TinySplit) -> SplitVideo:
 
 
 @dataclass(frozen=True)
-class ScriptedPace(Pace):
+class ScriptedSettings(StreamingSettings):
     """Latencies that are not those of a file."""
 
     latencies_ms: Iterable[float] = ()
@@ -104,7 +104,7 @@ def follow(
     runner: VideoRunner, video: SplitVideo, latencies_ms: Iterable[float], name: str = "000", kind: PromptKind = "mask", stride: int = 1
 ) -> Streamed:
     track = track_of(video, name, kind, stride)
-    return stream_object(runner, PlainCpu(), video, track, settings(frame_stride=stride), ScriptedPace(25.0, latencies_ms=latencies_ms))
+    return stream_object(runner, PlainCpu(), video, track, settings(frame_stride=stride), ScriptedSettings(25.0, latencies_ms=latencies_ms))
 
 
 def shown(streamed: Streamed) -> dict[int, int | None]:
