@@ -139,14 +139,14 @@ def test_a_learned_model_end_to_end(tiny_split: TinySplit, tmp_path: Path) -> No
     pytest.importorskip("torch", reason="needs torch")
     pytest.importorskip("sam2", reason="needs the sam2 package")
     done = command(
-        "--split_dir", tiny_split.root, "--models", "sam2_tiny_points,sam2_tiny_bbox", "--autocast_dtype", "float32,bfloat16",
+        "--split_dir", tiny_split.root, "--models", "sam2_tiny_points", "--autocast_dtype", "float32,bfloat16",
         "--imgsz", "64", "--random_weights", "--device", "cpu", "--limit_videos", "1", "--warmup_frames", "2", "--max_frames", "9",
         "--out_dir", tmp_path / "run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + "".join(path.read_text() for path in (tmp_path / "run" / "logs").iterdir())
     rows = read_rows(SummaryRow, tmp_path / "run" / "summary.csv")
     assert [(row.prompt, row.autocast_dtype, row.object) for row in rows] == [
-        (prompt, dtype, name) for prompt in ("points", "bbox") for dtype in ("float32", "bfloat16") for name in ("000", "001")
+        ("points", dtype, name) for dtype in ("float32", "bfloat16") for name in ("000", "001")
     ]
     for row in rows:
         assert (row.status, row.imgsz, row.device, row.weights, row.attention) == ("ok", 64, "cpu", "random", "auto")
@@ -160,7 +160,7 @@ def test_a_learned_model_end_to_end(tiny_split: TinySplit, tmp_path: Path) -> No
         assert row.gpu_peak_alloc_MiB is None
         assert row.torch_version
         assert row.setup_ms == pytest.approx((row.init_ms or 0) + (row.first_frame_ms or 0))
-    assert len(read_rows(FrameRow, tmp_path / "run" / "frames.csv")) == 4 * (8 + 4)
+    assert len(read_rows(FrameRow, tmp_path / "run" / "frames.csv")) == 2 * (8 + 4)
     workers = json.loads((tmp_path / "run" / "environment.json").read_text())["invocations"][0]["workers"]
     assert set(workers) == {row.arm_id for row in rows}
     assert "untrained weights" in done.stdout

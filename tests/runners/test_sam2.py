@@ -22,7 +22,8 @@ from runners.sam2 import Sam2Runner  # noqa: E402
 
 HEIGHT, WIDTH, FRAMES = 90, 120, 10
 SPEC = RUNNERS["sam2_tiny"]
-
+NANO = {"config": RUNNERS["sam2_nano"].config}
+"""Options of a smaller one, for what the size of the model does not change."""
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -41,6 +42,11 @@ def options(**changed: object) -> BuildOptions:
 @pytest.fixture(scope="module")
 def runner() -> Sam2Runner:
     return Sam2Runner(options())
+
+
+@pytest.fixture(scope="module")
+def nano() -> Sam2Runner:
+    return Sam2Runner(options(**NANO))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +127,7 @@ def long_clip_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("num_maskmem", "stride"), [(7, 1), (7, 3), (3, 2), (2, 1), (1, 1)])
 def test_forgetting_changes_no_mask_and_memory_stays_flat(long_clip_dir: Path, num_maskmem: int, stride: int) -> None:
-    runner = Sam2Runner(options(imgsz=64))
+    runner = Sam2Runner(options(imgsz=64, **NANO))
     predictor = runner._predictor
     frames = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(long_clip_dir.iterdir())]
     predictor.num_maskmem, predictor.memory_temporal_stride_for_eval = num_maskmem, stride
@@ -139,19 +145,19 @@ def test_forgetting_changes_no_mask_and_memory_stays_flat(long_clip_dir: Path, n
     assert len({mask.tobytes() for mask in theirs}) > 10
 
 
-def test_as_many_memories_as_it_has_change_nothing_and_fewer_do(runner: Sam2Runner, frames: list[Frame]) -> None:
-    whole = run(runner, frames, PROMPTS["mask"])
-    for mine, other in zip(run(Sam2Runner(options(num_maskmem=7)), frames, PROMPTS["mask"]), whole, strict=True):
+def test_as_many_memories_as_it_has_change_nothing_and_fewer_do(nano: Sam2Runner, frames: list[Frame]) -> None:
+    whole = run(nano, frames, PROMPTS["mask"])
+    for mine, other in zip(run(Sam2Runner(options(num_maskmem=7, **NANO)), frames, PROMPTS["mask"]), whole, strict=True):
         np.testing.assert_array_equal(mine, other)
-    fewer = Sam2Runner(options(num_maskmem=2))
+    fewer = Sam2Runner(options(num_maskmem=2, **NANO))
     changed = [bool((mine != other).any()) for mine, other in zip(run(fewer, frames, PROMPTS["mask"]), whole, strict=True)]
     # With the prompted frame and one more the first two frames see all there is.
     assert changed[:3] == [False, False, False]
     assert any(changed[3:])
 
 
-def test_temporal_encodings_stay_with_what_they_were_trained_for(runner: Sam2Runner) -> None:
-    seven, three = runner._predictor.maskmem_tpos_enc, Sam2Runner(options(num_maskmem=3))._predictor.maskmem_tpos_enc
+def test_temporal_encodings_stay_with_what_they_were_trained_for(nano: Sam2Runner) -> None:
+    seven, three = nano._predictor.maskmem_tpos_enc, Sam2Runner(options(num_maskmem=3, **NANO))._predictor.maskmem_tpos_enc
     assert torch.equal(three, torch.stack([seven[0], seven[1], seven[6]]))
 
 
@@ -165,16 +171,16 @@ def test_frames_are_prepared_as_upstream_loads_them(clip_dir: Path, frames: list
         assert torch.equal(prepare(frame_hwc), image_chw)
 
 
-def test_an_object_added_in_mid_clip_does_not_change_the_others(runner: Sam2Runner, frames: list[Frame]) -> None:
-    alone_1 = run(runner, frames, PROMPTS["mask"])
+def test_an_object_added_in_mid_clip_does_not_change_the_others(nano: Sam2Runner, frames: list[Frame]) -> None:
+    alone_1 = run(nano, frames, PROMPTS["mask"])
     second = Prompt(2, "mask", mask_hw=np.roll(square(), 15, axis=0))
-    alone_2 = run(runner, frames, Prompt(1, "mask", mask_hw=second.mask_hw), start=3)
-    runner.open(Clip("clip", FRAMES, HEIGHT, WIDTH), frames[0])
-    together = [runner.prompt(0, frames[0], [PROMPTS["mask"]])]
-    together += [runner.track(index, frames[index]) for index in (1, 2)]
-    together.append(runner.prompt(3, frames[3], [second]))
-    together += [runner.track(index, frames[index]) for index in range(4, FRAMES)]
-    runner.close()
+    alone_2 = run(nano, frames, Prompt(1, "mask", mask_hw=second.mask_hw), start=3)
+    nano.open(Clip("clip", FRAMES, HEIGHT, WIDTH), frames[0])
+    together = [nano.prompt(0, frames[0], [PROMPTS["mask"]])]
+    together += [nano.track(index, frames[index]) for index in (1, 2)]
+    together.append(nano.prompt(3, frames[3], [second]))
+    together += [nano.track(index, frames[index]) for index in range(4, FRAMES)]
+    nano.close()
     for index, masks in enumerate(together):
         np.testing.assert_array_equal(masks[0], alone_1[index][0])
         if index >= 3:
@@ -183,7 +189,7 @@ def test_an_object_added_in_mid_clip_does_not_change_the_others(runner: Sam2Runn
 
 def test_the_seed_decides_random_weights() -> None:
     def first(seed: int) -> Any:
-        return next(Sam2Runner(options(seed=seed))._predictor.parameters())
+        return next(Sam2Runner(options(seed=seed, **NANO))._predictor.parameters())
 
     assert torch.equal(first(7), first(7))
     assert not torch.equal(first(7), first(8))
@@ -221,7 +227,7 @@ def test_parts_cover_the_call_and_finite_output_is_reported(runner: Sam2Runner, 
 
 @pytest.mark.parametrize("where", ["sam_mask_decoder.pred_obj_score_head", "memory_attention", "obj_ptr_proj"])
 def test_nan_is_found_also_where_upstream_hides_it(frames: list[Frame], where: str) -> None:
-    runner = Sam2Runner(options())
+    runner = Sam2Runner(options(**NANO))
     weight = next(runner._predictor.get_submodule(where).parameters())
     with torch.no_grad():
         weight.fill_(float("nan"))
