@@ -49,6 +49,8 @@ class Arm:
             parts.append(f"{self.imgsz}px")
         if self.compile != "off":
             parts.append(f"compiled {self.compile}")
+        if "~" in self.arm_id:
+            parts.append(f"(changed, ~{self.arm_id.rpartition('~')[2]})")
         return " ".join(parts)
 
 

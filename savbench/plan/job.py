@@ -30,6 +30,8 @@ class Job:
     """Folder that the worker writes masks into, for the finisher."""
     weights: Path | None = None
     source_dir: Path | None = None
+    accepted_changes: str = ""
+    """With --accept_changes: what is not as it was when the run's earlier rows were measured. Empty: nothing."""
     companions: tuple[Arm, ...] = ()
     """With --share_prompts: arms that differ from `arm` in the prompt alone, and run in the same sessions."""
     repeats: bool = False
@@ -62,6 +64,7 @@ class Job:
             spool=Path(data["spool"]),
             weights=None if data["weights"] is None else Path(data["weights"]),
             source_dir=None if data["source_dir"] is None else Path(data["source_dir"]),
+            accepted_changes=data["accepted_changes"],
             companions=tuple(Arm(**arm) for arm in data["companions"]),
             repeats=data["repeats"],
             extent=None if data["extent"] is None else Extent(**data["extent"]),

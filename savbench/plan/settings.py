@@ -384,6 +384,13 @@ class RunConfig:
         identifies_run=False,
     )
     retry_failed: bool = setting(Switch(), OUTPUT, "run objects again whose row is not ok", default=False, identifies_run=False)
+    accept_changes: bool = setting(
+        Switch(),
+        OUTPUT,
+        "go on with a run whose rows were measured on another system (torch, device, power mode, weights); new ones are kept apart",
+        default=False,
+        identifies_run=False,
+    )
     save_overlays: bool = setting(Switch(), OUTPUT, "write a video of each object with the masks drawn in", default=False)
     save_masks: bool = setting(Switch(), OUTPUT, "write predictions in SA-V layout, for the official evaluator", default=False)
 
@@ -403,6 +410,8 @@ class RunConfig:
             raise ConfigError("--sustained heats the board with one arm at a time: leave out --order interleaved")
         if self.strict and self.sustained_minutes is not None:
             raise ConfigError("--sustained lets the board throttle and --strict takes no such row: leave one of them out")
+        if self.accept_changes and self.sustained_minutes is not None:
+            raise ConfigError("--sustained heats the board with whole arms: leave out --accept_changes and give another --out_dir")
         if self.share_prompts and self.sustained_minutes is not None:
             raise ConfigError("--sustained follows one arm at a time: leave out --share_prompts")
         if self.strict and self.power == "none":
@@ -427,6 +436,7 @@ class RunConfig:
             "strict": self.strict,
             "sustained": self.sustained_minutes is not None,
             "memory_budget": self.memory_budget is not None,
+            "accept_changes": self.accept_changes,
             "order interleaved": self.order != "sequential",
         }
         for option in (option for option, given in tied_to_a_board.items() if given):

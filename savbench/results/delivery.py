@@ -126,6 +126,7 @@ def blank_row(job: Job, arm: Arm, video: str, object_name: str) -> SummaryRow:
         **cells(job.config, arm),
         split=job.split_name,
         benchmark_version=job.benchmark_version,
+        accepted_changes=job.accepted_changes,
         started_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         arm_id=arm.arm_id,
         run_id=job.run_id,

@@ -155,7 +155,7 @@ class _ObjectColumns:
     )
     first_frame_ms: float | None = column("From the prompt to the first mask and its memory. Not part of the latency.")
     build_ms: float | None = column(
-        "Importing the model's package, building it and loading its weights; once per worker process.", cell=UNTIMED_MS
+        "Importing the model's package, building it, loading its weights and taking their sum; once per worker process.", cell=UNTIMED_MS
     )
     warmup_frames: int | None = setting_column("warmup_frames")
     warmup_ms: float | None = column("Time of the warm-up, decoding left out.", cell=UNTIMED_MS)
@@ -273,6 +273,11 @@ class _ObjectColumns:
         compared=Compared.MUST_AGREE,
     )
     weights_file: str = column("Name of the weights file.", default="", cell=MODEL_DETAILS)
+    accepted_changes: str = column(
+        "With --accept_changes: what had changed since the run's earlier rows of this arm, which are kept apart under their own arm_id.",
+        default="",
+        cell=MODEL_DETAILS,
+    )
     torch_version: str = column(
         "Version of torch in the worker process; empty where it was not used.", default="", compared=Compared.TELLS_APART
     )

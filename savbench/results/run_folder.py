@@ -24,6 +24,7 @@ from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.schema import Row
 from savbench.results.spool import SPOOL, SpoolError, write_bytes
 from savbench.results.sustained import SUSTAINED, SustainedRow
+from savbench.results.systems import whole_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -87,6 +88,8 @@ class RunFolder:
         self._config = config
         self._split_name = split_name
         self.done: dict[tuple[str, str, str], SummaryRow] = {}
+        self._whole: set[tuple[str, str, str]] = set()
+        """The keys of `done`, with the whole arm's id."""
         self.courses: dict[str, list[SustainedRow]] = {}
         self.run_id = ""
         self.spool = path / SPOOL
@@ -122,6 +125,10 @@ class RunFolder:
             os.close(self._lock)  # releases the lock
             self._lock = None
 
+    def has_row(self, arm_id: str, key: tuple[str, str]) -> bool:
+        """Whether an object, (video, object), is done under an arm or under a part of it, see `savbench.results.systems`."""
+        return (whole_id(arm_id), *key) in self._whole
+
     def append(self, row: SummaryRow, frames: Iterable[FrameRow] = (), streaming: Iterable[StreamingRow] = ()) -> None:
         """Append the frames of an object, timed and streamed, then its row, each fsynced before this returns.
 
@@ -138,6 +145,7 @@ class RunFolder:
             self._append(STREAMING, streaming_lines)
         self._append(SUMMARY, row_line(row))
         self.done[row.key] = row
+        self._whole.add((whole_id(row.arm_id), row.video, row.object))
 
     def spool_bytes(self, data: bytes) -> Path:
         """Write masks that came from another machine into a new file of `spool`, see `savbench.results.spool`. Raises as `append`."""
@@ -152,7 +160,7 @@ class RunFolder:
         dropped = len(self.done) - len(keep)
         if dropped:
             self._rewrite(SUMMARY, SummaryRow, keep.values())
-            self.done = keep
+            self._take_over(keep.values())
             self._drop_orphan_frames()
         return dropped
 
@@ -243,7 +251,7 @@ class RunFolder:
         streaming = self._read(StreamingRow, STREAMING) if (self.path / STREAMING).exists() else None
         courses = self._read(SustainedRow, SUSTAINED) if (self.path / SUSTAINED).exists() else None
         self.read_environment()
-        self.done = {row.key: row for row in rows}
+        self._take_over(rows)
         for run in courses or ():
             self.courses.setdefault(run.arm_id, []).append(run)
         self._put_in_order(SUMMARY, SummaryRow, rows, list(self.done.values()))
@@ -252,6 +260,10 @@ class RunFolder:
             self._put_in_order(STREAMING, StreamingRow, streaming, self._owned(streaming))
         if courses is not None:
             self._put_in_order(SUSTAINED, SustainedRow, courses, courses)
+
+    def _take_over(self, rows: Iterable[SummaryRow]) -> None:
+        self.done = {row.key: row for row in rows}
+        self._whole = {(whole_id(row.arm_id), row.video, row.object) for row in self.done.values()}
 
     def _read(self, schema: type[Row], name: str) -> list[Row]:
         """Whole rows of a file, none where it is not there; nothing is written."""

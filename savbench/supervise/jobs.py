@@ -10,6 +10,7 @@ from savbench.plan.arms import plan_arms
 from savbench.plan.job import Job
 from savbench.plan.upstream import weights_folders
 from savbench.plan.weights import find_weights
+from savbench.results.systems import split_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from savbench.plan.arms import Arm
     from savbench.plan.settings import RunConfig
+    from savbench.supervise.outcome import WorkerOutcome
 
 
 class Executor(Protocol):
@@ -85,6 +87,12 @@ def make_jobs(
         )
         for first, *others in together
     ]
+
+
+def part_of(job: Job, outcome: WorkerOutcome) -> Job:
+    """The job under ids of its own, for what is measured on a system that is not the earlier rows'."""
+    arm, *companions = (dataclasses.replace(arm, arm_id=split_id(arm.arm_id, outcome.system)) for arm in job.arms)
+    return dataclasses.replace(job, arm=arm, companions=tuple(companions), accepted_changes="; ".join(outcome.changes))
 
 
 def _sharing(planned: Sequence[PlannedArm]) -> list[list[PlannedArm]]:

@@ -13,12 +13,15 @@ import os
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from savbench.measure.failures import memory_hint
 from savbench.results.delivery import Delivery, ModelFacts, blank_row
+from savbench.results.environment import power_mode
 from savbench.results.rows import without_figures
-from savbench.results.run_folder import write_failed
+from savbench.results.run_folder import RunFolderError, write_failed
+from savbench.results.systems import changes, system_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -61,7 +64,7 @@ class Ledger:
 
     def missing(self, job: Job, key: Key) -> list[Arm]:
         """Arms of the job under which the object has no row."""
-        return [arm for arm in job.arms if (arm.arm_id, *key) not in self._folder.done]
+        return [arm for arm in job.arms if not self._folder.has_row(arm.arm_id, key)]
 
     def pending(self, job: Job, targets: Sequence[Target]) -> list[Key]:
         """The objects that have no row yet; those that cannot be run get theirs here."""
@@ -83,11 +86,13 @@ class Ledger:
             accepts: whether a row that is ok is to be scored and kept.
 
         Raises:
-            RunFolderError: the disk is full or gone.
+            RunFolderError: the disk is full or gone; or the system is not the one that earlier rows of the arm were measured on, and that
+                is not accepted.
         """
         match event["event"]:
             case "built":
                 outcome.facts = ModelFacts(**event["facts"])
+                outcome.changes = self._changes(job, outcome)
                 self._invocation.add_worker(job.arm.arm_id, outcome.node, event["environment"])
             case "begun":
                 outcome.under_way, outcome.last_frame = [(video, name) for video, name in event["targets"]], None
@@ -146,6 +151,22 @@ class Ledger:
             if not rows:
                 return
             self._keep_all(rows)
+
+    def _changes(self, job: Job, outcome: WorkerOutcome) -> list[str]:
+        """What is not as it was when rows of the job's arms were measured. Raises RunFolderError where that is not accepted."""
+        mode = None if outcome.node else power_mode()
+        told = {**outcome.columns, "benchmark_version": job.benchmark_version, "nvpmodel": "" if mode is None else mode["name"]}
+        outcome.system = system_of(SimpleNamespace(**told))
+        arm_ids = {arm.arm_id for arm in job.arms}
+        rows = [row for row in self._folder.done.values() if row.arm_id in arm_ids and row.node == outcome.node]
+        found = changes(map(system_of, rows), outcome.system)
+        if found and not job.config.accept_changes:
+            self.settle()
+            raise RunFolderError(
+                f"{self._folder.path}: {len(rows)} rows of {job.arm.label} were measured on another system: {'; '.join(found)}; give "
+                "another --out_dir, or go on here with --accept_changes, which keeps new rows apart as an arm of their own"
+            )
+        return found
 
     def _take_row(self, event: dict[str, Any], job: Job, outcome: WorkerOutcome, accepts: Callable[[Delivery], bool]) -> None:
         delivery = Delivery.from_event(event)

@@ -18,6 +18,8 @@ from savbench.plan.extent import Extent
 from savbench.plan.order import turns
 from savbench.results.rows import is_valid
 from savbench.results.sustained import Course
+from savbench.results.systems import whole_id
+from savbench.supervise.jobs import part_of
 from savbench.supervise.ledger import memory_hint_for
 from savbench.supervise.outcome import FailureStreak, WorkerOutcome
 from savbench.supervise.worker_process import WorkerProcess, WorkerTimeoutError
@@ -101,6 +103,10 @@ class LocalExecutor:
                 self._cool_down(job, STRICT_PAUSE_S if state.tries[keys[0]] else 0.0)
             outcome = WorkerOutcome()
             self._work(dataclasses.replace(job, targets=tuple(keys)), outcome, partial(self._is_strict_enough, outcome))
+            if outcome.changes:
+                job = state.job = part_of(job, outcome)
+                self._progress.say(f"{'; '.join(outcome.changes)}: new rows are kept apart as {job.arm.label}")
+                continue
             keys = self._after(state, keys[outcome.finished :], outcome)
         self._ledger.settle()
 
@@ -219,8 +225,8 @@ class LocalExecutor:
 
     def _begin_arm(self, job: Job, targets: Sequence[Target]) -> None:
         wanted = {(target.video, target.object) for target in targets}
-        arm_ids = {arm.arm_id for arm in job.arms}
-        done = [row for row in self._folder.done.values() if row.arm_id in arm_ids and (row.video, row.object) in wanted]
+        arm_ids = {whole_id(arm.arm_id) for arm in job.arms}
+        done = [row for row in self._folder.done.values() if whole_id(row.arm_id) in arm_ids and (row.video, row.object) in wanted]
         self._progress.begin(job.arm.label, len(wanted) * len(job.arms), done)
 
     def _cool_down(self, job: Job, at_least_s: float = 0.0) -> None:

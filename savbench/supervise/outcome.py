@@ -37,13 +37,17 @@ class WorkerOutcome:
     """With --strict: why a row was not taken. Nothing after it was taken either."""
     refused: str = ""
     """Why nothing more of the arm is to be run; empty where nothing speaks against it."""
+    system: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What the worker runs on, as `savbench.results.circumstances.system_of` gives it."""
+    changes: list[str] = dataclasses.field(default_factory=list)
+    """What is not as it was when earlier rows of the arm were measured, where that is accepted: nothing of it ran under this id."""
     is_enough: bool = False
     """With --sustained: the course has ended."""
 
     @property
     def is_cut_short(self) -> bool:
         """Whether what the worker does from here on is of no use."""
-        return bool(self.invalid or self.refused or self.is_enough)
+        return bool(self.invalid or self.refused or self.changes or self.is_enough)
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from savbench.plan.upstream import with_default_models
 from savbench.results.environment import benchmark_version
 from savbench.results.run_folder import RunFolder, choose_out_dir
 from savbench.results.sustained import SUSTAINED, course_table, statement
+from savbench.results.systems import is_part, whole_id
 from savbench.results.table import closing_table, invalid_rows_line, shared_sessions_line
 from savbench.supervise.finisher_process import FinisherProcess
 from savbench.supervise.interrupts import EXIT_INTERRUPTED, Interrupts, StopRequestedError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from savbench.plan.arms import Arm
     from savbench.plan.job import Job
     from savbench.plan.settings import RunConfig
+    from savbench.results.rows import SummaryRow
     from savbench.supervise.jobs import Executor
     from savbench.supervise.progress import Progress
 
@@ -141,16 +143,23 @@ def _conclude(config: RunConfig, arms: Sequence[Arm], targets: Sequence[Target],
     """Say what is there. Returns whether all rows are ok, as far as they are there."""
     arm_ids = {arm.arm_id for arm in arms}
     keys = {(target.video, target.object) for target in targets}  # the folder may hold other shards too
-    rows = [row for row in folder.done.values() if row.arm_id in arm_ids and (row.video, row.object) in keys]
+    rows = [row for row in folder.done.values() if whole_id(row.arm_id) in arm_ids and (row.video, row.object) in keys]
     wanted = len(arms) * len(targets)
     folder.mark(complete=len(rows) >= wanted)
-    progress.say(closing_table(arms, rows, folder.latencies()))
+    progress.say(closing_table(_with_parts(arms, rows), rows, folder.latencies()))
     for remark in filter(None, (shared_sessions_line(rows), invalid_rows_line(rows))):
         progress.say(remark)
     progress.say(f"{len(rows)} of {wanted} rows in {folder.path / 'summary.csv'}")
     if config.sustained_minutes is not None:
         _show_courses(arms, folder, progress)
     return all(row.status == "ok" for row in rows)
+
+
+def _with_parts(arms: Sequence[Arm], rows: Sequence[SummaryRow]) -> list[Arm]:
+    """The arms, each followed by parts of it that have rows, see `savbench.results.systems`."""
+    parts = list(dict.fromkeys(row.arm_id for row in rows if is_part(row.arm_id)))
+    ids = [(arm, [arm.arm_id, *(part for part in parts if whole_id(part) == arm.arm_id)]) for arm in arms]
+    return [dataclasses.replace(arm, arm_id=arm_id) for arm, of_arm in ids for arm_id in of_arm]
 
 
 def _show_courses(arms: Sequence[Arm], folder: RunFolder, progress: Progress) -> None:

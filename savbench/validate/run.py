@@ -10,6 +10,7 @@ import itertools
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from savbench.data.csv_file import InputError, read_csv
 from savbench.results.rows import FORECAST, STAGE_COLUMN, STATUSES, FrameRow, SummaryRow
 from savbench.results.run_folder import FRAMES, RUN, SUMMARY
 from savbench.results.schema import number_values, values_of
+from savbench.results.systems import SYSTEM, mixed, system_of
 from savbench.validate.findings import KEY, RELATIVE, Flags, Numbers, Positions, Report, Table, close, keys_of, positions_by_key
 from savbench.validate.streaming import check_streaming
 from savbench.validate.sustained import check_sustained
@@ -61,6 +63,7 @@ def validate(run: Path, split_dir: Path | None = None, *, with_masks: bool = Tru
     rows = Table(read_csv(folder / SUMMARY, KEY), SummaryRow, report)
     ok = rows.text["status"] == "ok"
     _check_rows(rows, ok, about, report)
+    _check_systems(rows, report)
     _check_ranges(rows, report)
     _check_sums(rows, ok, report)
     _check_counts(rows, ok, report)
@@ -112,6 +115,15 @@ def _check_rows(rows: Table, ok: Flags, about: dict[str, Any], report: Report) -
             report, ~ok & ~np.isnan(numbers[name]),
             lambda row, name=name: f"status {text['status'][row]} with a figure in {name}",  # type: ignore[misc]
         )  # fmt: skip
+
+
+def _check_systems(rows: Table, report: Report) -> None:
+    """Rows of an arm, on one machine, are of one system."""
+    systems: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row, arm in enumerate(zip(rows.text["arm_id"], rows.text["node"], strict=True)):
+        systems.setdefault(arm, []).append(system_of(SimpleNamespace(**{name: rows.text[name][row] for name in SYSTEM})))
+    for (arm_id, _), of_arm in systems.items():
+        report.problems += [f"{SUMMARY}: arm {arm_id} mixes systems: {what}" for what in mixed(of_arm)]
 
 
 def _check_ranges(rows: Table, report: Report) -> None:

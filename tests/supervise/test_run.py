@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -23,10 +25,12 @@ from runners import RUNNERS
 from savbench.arguments.declared import ConfigError
 from savbench.board import cgroup
 from savbench.plan.settings import RunConfig
-from savbench.results.csv_rows import read_rows
+from savbench.results.csv_rows import header_line, read_rows, row_line
+from savbench.results.delivery import ModelFacts
 from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.run_folder import RunFolderError
+from savbench.supervise import ledger, worker_process
 from savbench.supervise import run as runs
-from savbench.supervise import worker_process
 from savbench.supervise.progress import Progress
 
 WORKER = Path(scripted_worker.__file__)
@@ -280,3 +284,59 @@ def test_an_interrupt_ends_cleanly_with_what_is_done(tmp_path: Path, command: Co
     with (tmp_path / "run" / "summary.csv").open(newline="") as file:
         assert {row["status"] for row in csv.DictReader(file)} == {"ok"}
     finish_and_check(tmp_path)
+
+
+# ---- a run that goes on elsewhere
+
+
+def measured_on(path: Path, **system: str) -> None:
+    """Have the rows of a run say that they were measured on another system."""
+    rows = read_rows(SummaryRow, path / "summary.csv")
+    lines = [row_line(dataclasses.replace(row, **system)) for row in rows]  # type: ignore[arg-type]
+    (path / "summary.csv").write_text(header_line(SummaryRow) + "".join(lines), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("torch_version", "2.5.0a0+nv24.08"),
+        ("benchmark_version", "0123456789ab"),
+        ("implementation", "sam2 checkout (commit 0)"),
+        ("device", "cuda:0"),
+        ("device_name", "Orin"),
+        ("weights", "0" * 64),
+        ("nvpmodel", "15W > MODE_30W"),
+    ],
+)
+def test_an_arm_does_not_go_on_upon_another_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, before: str) -> None:
+    facts = {"torch_version": "2.6.0"}
+    monkeypatch.setattr(ledger, "ModelFacts", lambda **told: ModelFacts(**{**told, **facts}))
+    monkeypatch.setattr(ledger, "power_mode", lambda: {"name": "MAXN", "id": 0})
+    split, out = make_split(tmp_path, ["a", "b"]), tmp_path / "run"
+    run(config(split, out, limit_videos=1))
+    measured_on(out, torch_version="2.6.0", nvpmodel="MAXN")
+    measured_on(out, **{name: before})
+    kept = (out / "summary.csv").read_bytes()
+    told = before.rpartition(" > ")[2].removeprefix("MODE_")
+    with pytest.raises(RunFolderError, match=rf"another system: {name} was {re.escape(told)} and is .*--out_dir.*--accept_changes"):
+        run(config(split, out))
+    assert (out / "summary.csv").read_bytes() == kept
+
+
+def test_accepted_changes_split_the_arm_and_mark_its_rows(tmp_path: Path) -> None:
+    split, out = make_split(tmp_path, ["a", "b", "c"]), tmp_path / "run"
+    run(config(split, out, limit_videos=1))
+    measured_on(out, device_name="Orin")
+    status, rows, said = run(config(split, out, limit_videos=2, accept_changes=True))
+    assert status == 0
+    assert rows["b"].arm_id.partition("~")[0] == rows["a"].arm_id != rows["b"].arm_id
+    assert (rows["a"].accepted_changes, rows["b"].accepted_changes) == ("", f"device_name was Orin and is {rows['b'].device_name}")
+    assert f"device_name was Orin and is {rows['b'].device_name}: new rows are kept apart" in said
+    assert "2 of 2 rows" in said
+    assert f"scripted_mask (changed, ~{rows['b'].arm_id.partition('~')[2]})" in said
+
+    status, rows, said = run(config(split, out, accept_changes=True))
+    assert (status, rows["c"].arm_id) == (0, rows["b"].arm_id)
+    assert "3 of 3 rows" in said
+    # everything has its row, so that nothing is measured and nothing mixed
+    assert run(config(split, out))[0] == 0

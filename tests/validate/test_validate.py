@@ -18,6 +18,7 @@ from savbench.data.dataset import open_split
 from savbench.data.ground_truth import read_mask
 from savbench.data.masks import CompressedMask, save_object_masks
 from savbench.plan.settings import RunConfig
+from savbench.results.csv_rows import header_line, read_rows, row_line
 from savbench.results.latency import LatencySamples
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.results.run_folder import RunFolder
@@ -60,6 +61,13 @@ def run(tiny_split: TinySplit, tmp_path: Path) -> Path:
                                           run_id=opened.run_id, status="oom", error="out of memory"))  # fmt: skip
         opened.mark(complete=True)
     return folder
+
+
+def test_an_arm_of_two_systems_is_found(run: Path) -> None:
+    first, second = read_rows(SummaryRow, run / "summary.csv")
+    rows = [dataclasses.replace(first, torch_version="2.5.0", weights="b35"), dataclasses.replace(second, torch_version="2.6.0")]
+    (run / "summary.csv").write_text(header_line(SummaryRow) + "".join(map(row_line, rows)))
+    assert validate(run).problems == [f"summary.csv: arm {ARM} mixes systems: torch_version 2.5.0 and 2.6.0"]
 
 
 def parts(latency_ms: float) -> dict[str, float]:
