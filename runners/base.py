@@ -112,6 +112,9 @@ class BuildOptions:
     """What `torch.compile` is applied to: nothing, the image encoder, or every part of the model that takes time."""
     compile_mode: str | None = None
     """Mode of `torch.compile`; None takes upstream's, where upstream compiles itself, or torch's default."""
+    postprocessing: Literal["on", "off"] = "on"
+    """SAM 2 and EdgeTAM: upstream's `apply_postprocessing`. On: its predictors fill small holes in masks, fall back to the best of three
+    masks where the single one is not stable, and encode prompted frames' masks as 0 and 1. Off is how its own evaluation runs."""
     memory: MemoryMode = "bounded"
     """`bounded`: a frame is prepared when it is fed, and what no later frame reads is forgotten. `upstream`: as the official SAM 2 and
     EdgeTAM do it, all frames are prepared when the clip is opened and everything is kept to its end; other runners refuse."""
@@ -129,7 +132,7 @@ class Applied:
     """sha256 of the file whose bytes were loaded, in hex; `random`, or `none` for models without any."""
     parameters: int = 0
     """Number of parameters."""
-    postprocess: Literal["cuda", "opencv", "off"] = "off"
+    hole_filling: Literal["cuda", "opencv", "off"] = "off"
     """What labels the small holes in masks that are filled: upstream's CUDA extension or OpenCV. `off`: none are filled."""
     takes_late_objects: bool = True
     """Whether an object can be prompted while others are tracked."""

@@ -8,11 +8,14 @@ agree to 1e-6 in float32 for clicks, boxes and masks, and to the rounding of the
    three masks there and takes the token of the best.
 3. Mask prompt, memory. Officially the memory encoder sees the mask after a round trip through the low resolution of the decoder's output
    (imgsz / 4); transformers gives it the prompt itself.
-4. Holes. The official predictor fills holes of up to 8 pixels in the decoder's output. On a prompted frame the memory encoder sees the
-   filled mask, on a tracked one the mask as it was. transformers fills none.
+4. Holes. With its postprocessing on, the official predictor fills holes of up to 8 pixels in the decoder's output. On a prompted frame the
+   memory encoder sees the filled mask, on a tracked one the mask as it was. transformers fills none.
 
 A fifth mend is of an error: transformers gives the object score of a mask prompt one dimension less than that of a tracked object, and
 cannot join the two on one frame.
+
+With the postprocessing off, the official predictor fills no holes, keeps the single mask whether it is stable or not, and encodes the mask
+of a prompted frame as probabilities; transformers always makes them 0 and 1.
 
 Two points that look different are not. Officially clips under 16 frames use fewer object pointers: EdgeTAM's pointers carry no temporal
 encoding, so the limit never drops one that exists. And transformers tracks the objects of a session one by one, the official predictor
@@ -56,19 +59,29 @@ BOX_CORNERS = (2, 3)
 class _Model(EdgeTamVideoModel):  # type: ignore[misc]
     """transformers' model with what the module's docstring says of masks mended (2 to 4 and the fifth)."""
 
+    postprocesses = True
+    """Upstream's `apply_postprocessing`."""
+
     def _single_frame_forward(self, *args: Any, **kwargs: Any) -> Any:
         # Only the pointer of a mask prompt is computed without saying how many masks are wanted; everything else passes it.
         if "multimask_output" not in kwargs:
             return super()._single_frame_forward(*args, **kwargs, multimask_output=False)
         output = super()._single_frame_forward(*args, **kwargs)
-        output.pred_masks = fill_holes(output.pred_masks.float())
+        self._fill_holes(output)
         return output if kwargs.get("input_points") is None else _with_memory_of_output(output)
 
     def _use_mask_as_output(self, *args: Any, **kwargs: Any) -> Any:
         output = super()._use_mask_as_output(*args, **kwargs)
-        output.pred_masks = fill_holes(output.pred_masks.float())
+        self._fill_holes(output)
         output.object_score_logits = output.object_score_logits[:, None]
         return _with_memory_of_output(output)
+
+    def _encode_new_memory(self, *, is_mask_from_pts: bool, **kwargs: Any) -> Any:
+        return super()._encode_new_memory(is_mask_from_pts=is_mask_from_pts and self.postprocesses, **kwargs)
+
+    def _fill_holes(self, output: Any) -> None:
+        if self.postprocesses:
+            output.pred_masks = fill_holes(output.pred_masks.float())
 
 
 def _with_memory_of_output(output: Any) -> Any:
@@ -98,7 +111,9 @@ class EdgeTamHfRunner:
         self._device = resolve_device(options.device)
         _check_hooks()
         torch.manual_seed(options.seed)
-        self._model = _Model(_configuration(imgsz))
+        postprocesses = options.postprocessing == "on"
+        self._model = _Model(_configuration(imgsz, postprocesses=postprocesses))
+        self._model.postprocesses = postprocesses
         # One matrix in the official model; transformers holds two copies and draws each at random.
         self._model.shared_image_embedding.positional_embedding.copy_(self._model.prompt_encoder.shared_embedding.positional_embedding)
         checkpoint = None if options.weights is None else read_checkpoint(options.weights)
@@ -124,7 +139,7 @@ class EdgeTamHfRunner:
             imgsz=int(self._model.image_size),
             weights="random" if checkpoint is None else checkpoint.sha256,
             parameters=count_parameters(self._model),
-            postprocess="opencv",
+            hole_filling="opencv" if postprocesses else "off",
             notes=(
                 "memory features rounded to bfloat16, as the official predictor keeps them",
                 "object pointer and memory of a mask prompt computed as officially",
@@ -296,7 +311,7 @@ class EdgeTamHfRunner:
                 del tracked[index]
 
 
-def _configuration(imgsz: int) -> EdgeTamVideoConfig:
+def _configuration(imgsz: int, *, postprocesses: bool) -> EdgeTamVideoConfig:
     """The official model's architecture at one input size; the library's defaults name another backbone and only know 1024 pixels."""
     grid = imgsz // STRIDE
     backbone = TimmWrapperConfig(architecture="repvit_m1", model_args={"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]})
@@ -307,6 +322,7 @@ def _configuration(imgsz: int) -> EdgeTamVideoConfig:
             backbone_feature_sizes=[[4 * grid, 4 * grid], [2 * grid, 2 * grid], [grid, grid]],
         ),
         prompt_encoder_config={"image_size": imgsz},
+        mask_decoder_config={"dynamic_multimask_via_stability": postprocesses},
         memory_attention_rope_feat_sizes=[grid, grid],
         # SAM 2.1 has both; EdgeTAM's checkpoint has neither.
         enable_occlusion_spatial_embedding=False,
@@ -316,7 +332,7 @@ def _configuration(imgsz: int) -> EdgeTamVideoConfig:
 
 def _check_hooks() -> None:
     """Overriding a method that the library has renamed would change nothing, in silence."""
-    for name in ("_single_frame_forward", "_use_mask_as_output"):
+    for name in ("_single_frame_forward", "_use_mask_as_output", "_encode_new_memory"):
         if not hasattr(EdgeTamVideoModel, name):
             raise RunnerError(
                 f"edgetam: transformers {transformers.__version__} has changed inside (no EdgeTamVideoModel.{name}); install the version "

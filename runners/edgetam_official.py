@@ -68,7 +68,12 @@ class EdgeTamRunner(OfficialPredictorRunner):
             contextlib.redirect_stdout(io.StringIO()),
             self._compiler.upstreams_own(),
         ):
-            predictor = build_sam2_video_predictor(options.config or "configs/edgetam.yaml", device="cpu", hydra_overrides_extra=overrides)
+            predictor = build_sam2_video_predictor(
+                options.config or "configs/edgetam.yaml",
+                device="cpu",
+                hydra_overrides_extra=overrides,
+                apply_postprocessing=options.postprocessing == "on",
+            )
         _check_rotary_sizes(predictor, grid)
         predictor.spatial_perceiver.forward_2d = _with_reshape(predictor.spatial_perceiver.forward_2d)
         if options.compile == "full":

@@ -67,7 +67,7 @@ class OfficialPredictorRunner:
         if options.num_maskmem is not None:
             _limit_memory(self._predictor, options.num_maskmem)
         self._predictor.to(self._device).eval()
-        self._postprocess = self._provide_hole_filling()
+        self._hole_filling = self._provide_hole_filling()
         self._preprocess = FramePreprocessor(imgsz, self._device)
         self._clock = PartClock(self._device)
         self.applied = Applied(
@@ -76,7 +76,7 @@ class OfficialPredictorRunner:
             imgsz=int(self._predictor.image_size),
             weights="random" if checkpoint is None else checkpoint.sha256,
             parameters=count_parameters(self._predictor),
-            postprocess=self._postprocess,
+            hole_filling=self._hole_filling,
             notes=(*self._notes(), *(() if checkpoint is None else checkpoint.notes)),
         )
         self._stages = Stages(self, self._device, self._stage_hooks(), self._object_hook(), timed=options.stages)
@@ -103,7 +103,7 @@ class OfficialPredictorRunner:
     def _notes(self) -> tuple[str, ...]:
         """Adjustments to upstream, for the row; those of this class first."""
         notes = ["under float16 autocast, memory features stored in float32 instead of bfloat16", *self._compiler.notes]
-        if self._postprocess == "opencv":
+        if self._hole_filling == "opencv":
             notes.append("components of masks labelled by OpenCV instead of sam2._C")
         if self._memory == "upstream":
             notes.append("frames prepared by upstream's loader when the clip is opened: in init_ms and not in latency_ms")
@@ -120,7 +120,7 @@ class OfficialPredictorRunner:
             StageHook(self._predictor, "_get_orig_video_res_output", "resize_copy"),
             StageHook(sys.modules[__name__], "masks_to_host", "resize_copy"),
         ]
-        if self._postprocess != "off":
+        if self._hole_filling != "off":
             hooks.append(StageHook(self._loader_module(), "fill_holes_in_mask_scores", "hole_filling"))
         return hooks
 

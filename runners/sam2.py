@@ -68,6 +68,7 @@ class Sam2Runner(OfficialPredictorRunner):
                 options.config,
                 device=str(self._device),
                 hydra_overrides_extra=overrides,
+                apply_postprocessing=options.postprocessing == "on",
                 vos_optimized=options.compile == "full",
             )
 

@@ -5,6 +5,7 @@ The official package is called `sam2` like SAM 2's, so it cannot share a process
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -176,6 +177,9 @@ def official_main(source_dir: str, out_dir: str) -> None:
                 _, logits, finite = run_clip(runner, [make_prompt("points")], count=2)
             arrays[dtype] = np.stack(logits)
             report[f"finite_{dtype}"] = all(finite)
+        plain = build(dataclasses.replace(options, postprocessing="off"))
+        for kind in ("points", "mask"):
+            arrays[f"plain_{kind}"] = np.stack(run_clip(plain, [make_prompt(kind)])[1])
     report["warnings"] = [str(warning.message) for warning in caught]
     report["memory_modes_agree"] = memory_modes_agree(options, out)
     frames = make_frames(4)

@@ -119,7 +119,7 @@ class _Computation:
         return bool((self._text["weights"][usable] == RANDOM).any())
 
     def _reference(self, scored: Positions, means: ObjectMeans | None) -> ReferenceLine | None:
-        names = ("model", "prompt", "weights", "split", "imgsz", "max_frames", "frame_stride")
+        names = ("model", "prompt", "weights", "split", "imgsz", "max_frames", "frame_stride", "postprocessing")
         settings = {name: set(self._text[name][scored]) for name in names}
         if means is None or any(len(values) > 1 for values in settings.values()):
             return None

@@ -1,6 +1,7 @@
 """Published SA-V scores, to set beside a run that measured the same thing.
 
-A run reproduces them only with the mask prompt, trained weights, the model's own input size and whole clips of the whole split. A
+A run reproduces them only with the mask prompt, --postprocessing off, trained weights, the model's own input size and whole clips of the
+whole split. A
 difference of more than a point on such a run is usually a wrong weights file, prompt or size.
 """
 
@@ -79,15 +80,15 @@ class ReferenceLine:
 
 
 def reference_line(
-    *, model: str, prompt: str, weights: str, split: str, imgsz: str, max_frames: str, frame_stride: str, JandF_percent: float,
-    videos: int, objects: int,
+    *, model: str, prompt: str, weights: str, split: str, imgsz: str, max_frames: str, frame_stride: str, postprocessing: str,
+    JandF_percent: float, videos: int, objects: int,
 ) -> ReferenceLine | None:  # fmt: skip
     """The published score for a run, None where there is none for its model and split, its prompt is not a mask or it is not trained.
 
     Args:
         weights: `random`, `none`, or the sha256 of the weights file.
         split: name of the split's list, as `sav_val`.
-        imgsz, max_frames, frame_stride: as in the rows; `all` frames and stride 1 are the published experiment.
+        imgsz, max_frames, frame_stride, postprocessing: as in the rows; `all` frames, stride 1 and `off` are the published experiment.
         JandF_percent: mean over objects times 100.
         videos, objects: how many were scored.
     """
@@ -102,6 +103,8 @@ def reference_line(
         departures.append(f"{imgsz} px, not {PUBLISHED_IMGSZ}")
     if frame_stride not in ("1", "?"):
         departures.append(f"frame stride {frame_stride}")
+    if postprocessing not in ("off", "?"):
+        departures.append("published with --postprocessing off")
     covers_split = True
     for is_partial, said in (
         (max_frames != "all", f"clips cut after {max_frames} frames"),

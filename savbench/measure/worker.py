@@ -257,7 +257,7 @@ def _build(job: Job) -> _Model:
         device_name=device.name,
         prefetch=_prefetch(job, applied.device),
         implementation=applied.implementation,
-        postprocess=applied.postprocess,
+        hole_filling=applied.hole_filling,
         notes=" | ".join(applied.notes),
         parameters=applied.parameters if spec.is_learned else None,
         weights=applied.weights,

@@ -175,6 +175,22 @@ class RunConfig:
         decides=True,
         families=WITH_MEMORY,
     )
+    postprocessing: str = setting(
+        Choice(("on", "off")),
+        MODELS,
+        "SAM 2 and EdgeTAM: upstream's postprocessing of masks, which their predictors have on and their papers' evaluation off",
+        Column(
+            "postprocessing",
+            "--postprocessing: `on`, as upstream's predictors are built: holes of up to 8 pixels are filled, an unstable single mask gives "
+            "way to the best of three, and a prompted frame's mask is encoded as 0 and 1. `off`, as upstream's evaluation script runs, "
+            "and so as published scores were taken. Empty: a model without it.",
+            _PAIRED,
+            elsewhere="",
+        ),
+        default="on",
+        decides=True,
+        families=WITH_MEMORY,
+    )
     compile: str = setting(
         Choice(("off", "encoder", "full")),
         MODELS,

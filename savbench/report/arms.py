@@ -194,7 +194,7 @@ def _arm(results: Results, number: int, label: str, positions: Positions, force:
     comparison = compare(Results(rows, [file], results.legacy & {file}), options)
     shared = rows["shared"] if "shared" in rows else pd.Series(dtype=object)
     settings = {}
-    for name in (*_SPLIT_BY, "postprocess", "benchmark_version", "split"):
+    for name in (*_SPLIT_BY, "hole_filling", "benchmark_version", "split"):
         values = dict.fromkeys(text for text in texts(rows, name) if text not in (UNKNOWN, ""))
         settings[name] = " and ".join(values) or UNKNOWN
     return Arm(

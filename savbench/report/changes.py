@@ -38,7 +38,7 @@ RATIOS = (
 )
 """Measures drawn, of all that are compared; the tables have the others too."""
 PEAKS = ("unified_peak_used_MiB", "gpu_peak_alloc_MiB", "cpu_peak_rss_MiB")
-_OF_THE_MODEL = ("implementation", "postprocess", "weights")
+_OF_THE_MODEL = ("implementation", "hole_filling", "weights")
 MOST_GROUPS, MOST_CHANGES = 12, 30
 ALL_ROWS = describe({})
 HOW_TO_READ = (

@@ -27,7 +27,7 @@ MOST_LINES = 12
 _PER_RUN = {
     "device_name": "device", "nvpmodel": "power mode", "jetson_clocks": "clocks locked", "split": "split", "max_frames": "frames of a clip",
     "frame_stride": "frame stride", "warmup_frames": "warm-up frames", "seed": "seed", "implementation": "implementations",
-    "postprocess": "hole filling", "torch_version": "torch", "power_source": "power read from", "power_of": "power is that of",
+    "hole_filling": "hole filling", "torch_version": "torch", "power_source": "power read from", "power_of": "power is that of",
     "benchmark_version": "benchmark",
 }  # fmt: skip
 

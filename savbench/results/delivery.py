@@ -77,7 +77,7 @@ class ModelFacts:
     device_name: str
     prefetch: int
     implementation: str
-    postprocess: str
+    hole_filling: str
     notes: str
     parameters: int | None
     weights: str

@@ -251,8 +251,9 @@ class _ObjectColumns:
     )
     num_maskmem: int | None = setting_column("num_maskmem")
     memory: str = setting_column("memory")
+    postprocessing: str = setting_column("postprocessing")
     implementation: str = column("Package and version that ran the model.", default="", compared=Compared.TELLS_APART)
-    postprocess: str = column(
+    hole_filling: str = column(
         "What labelled the small holes in masks that SAM 2 and EdgeTAM fill: `cuda` (their compiled extension) or `opencv`, with the same "
         "masks; `off`: none are filled. Part of the latency.",
         default="",

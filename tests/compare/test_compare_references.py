@@ -9,7 +9,7 @@ from savbench.compare.references import PUBLISHED, ReferenceLine, reference_line
 
 RUN: dict[str, Any] = {
     "model": "sam2_tiny", "prompt": "mask", "weights": "a" * 64, "split": "sav_test", "imgsz": "1024", "max_frames": "all",
-    "frame_stride": "1", "JandF_percent": 76.0, "videos": 150, "objects": 278,
+    "frame_stride": "1", "postprocessing": "off", "JandF_percent": 76.0, "videos": 150, "objects": 278,
 }  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def test_more_than_a_point_is_a_warning(JandF_percent: float, suspect: bool) -> 
         ({"imgsz": "512"}, "512 px, not 1024"),
         ({"max_frames": "60"}, "clips cut after 60 frames"),
         ({"frame_stride": "2"}, "frame stride 2"),
+        ({"postprocessing": "on"}, "published with --postprocessing off"),
         ({"videos": 10}, "10 of 150 videos"),
         ({"objects": 277}, "277 of 278 objects"),
     ],

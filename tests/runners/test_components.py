@@ -250,7 +250,7 @@ def test_sam2_fills_holes_and_raises_no_warning() -> None:
     torch.set_num_threads(1)
     try:
         runner = Sam2Runner(BuildOptions(imgsz=128, config=RUNNERS["sam2_tiny"].config))
-        assert runner.applied.postprocess == "opencv"
+        assert runner.applied.hole_filling == "opencv"
         mask_hw = np.zeros((128, 128), np.bool_)
         mask_hw[20:100, 20:100] = True
         mask_hw[40:48, 40:48] = False  # 2 x 2 at the decoder's resolution

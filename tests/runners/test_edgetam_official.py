@@ -118,6 +118,15 @@ def test_both_implementations_agree(same_weights: Any, official_logits: dict[str
     assert np.abs(logits - official_logits[kind]).max() < 3e-6
 
 
+@pytest.mark.parametrize("kind", ["points", "mask"])
+def test_both_agree_without_postprocessing(official: Path, official_logits: dict[str, Any], kind: str) -> None:
+    plain = build(BuildOptions(imgsz=IMGSZ, weights=official / "edgetam.pt", postprocessing="off"))
+    assert plain.applied.hole_filling == "off"
+    logits = np.stack(run_clip(plain, [make_prompt(kind)])[1])
+    assert np.abs(logits - official_logits[f"plain_{kind}"]).max() < 3e-6
+    assert np.abs(logits - official_logits[kind][:FRAMES]).max() > 1e-3
+
+
 @pytest.mark.parametrize("kind", ["points", "clicks", "bbox", "mask"])
 def test_both_remember_the_same_of_a_prompt(same_weights: Any, official_logits: dict[str, Any], kind: str) -> None:
     pointer, memory = left_by_prompt(same_weights, make_prompt(kind))

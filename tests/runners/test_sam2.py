@@ -114,6 +114,25 @@ def test_masks_are_upstreams_to_the_last_bit(runner: Sam2Runner, clip_dir: Path,
     assert any(0 < mask.sum() < mask.size for mask in ours)
 
 
+@pytest.mark.parametrize("kind", sorted(PROMPTS))
+def test_postprocessing_is_upstreams_in_both_settings(clip_dir: Path, frames: list[Frame], kind: str) -> None:
+    """Off is how the official evaluation script builds the predictor, on how it does with --apply_postprocessing."""
+    from sam2.build_sam import build_sam2_video_predictor
+
+    masks = {}
+    for setting in ("on", "off"):
+        runner = Sam2Runner(options(postprocessing=setting))
+        reference = build_sam2_video_predictor(
+            SPEC.config, device="cpu", hydra_overrides_extra=["++model.image_size=128"], apply_postprocessing=setting == "on"
+        )
+        reference.load_state_dict(runner._predictor.state_dict())
+        masks[setting] = run(runner, frames, PROMPTS[kind])
+        runner._predictor = reference
+        np.testing.assert_array_equal(masks[setting], upstream(runner, clip_dir, PROMPTS[kind]))
+        assert runner.applied.hole_filling == ("opencv" if setting == "on" else "off")
+    assert (np.array(masks["on"]) != np.array(masks["off"])).any()
+
+
 @pytest.fixture(scope="module")
 def long_clip_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Longer than any memory: 7 frames of features, 16 of pointers."""
