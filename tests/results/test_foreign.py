@@ -137,3 +137,23 @@ def test_labels_tell_files_apart(tmp_path: Path) -> None:
         paths.append(write(tmp_path / name, rows(1)))
     assert load_results(paths).labels == ["nano", "agx", "x/run", "y/run"]
     assert load_results([paths[2], paths[2]]).labels == ["run#1", "run#2"] or load_results([paths[2], paths[2]]).labels[0].endswith("#1")
+
+
+def test_details_within_cells_are_read_as_columns(tmp_path: Path) -> None:
+    streamed = row(
+        camera_fps=24.0, streaming_J=0.5, streaming_clock="live", streaming_device="Orin", shared="2 objects", rails_mean_w={"CPU": 2.0}
+    )
+    found = load_results([write(tmp_path / "run.csv", [streamed, row("v1")])]).rows
+    assert found["streaming_J"][0] == 0.5
+    assert np.isnan(found["streaming_J"][1])
+    assert found["streaming_clock"][0] == "live"
+    assert [*found["tracked"]] == ["in a shared session", "alone"]
+    assert [*found["rails_mean_w"]] == ['{"CPU":2.0}', ""]
+    assert not {"streaming", "session", "power_details"} & set(found.columns)
+
+
+def test_a_cell_that_holds_no_object_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "run.csv", [row(), row("v1", shared="2 objects")])
+    path.write_text(path.read_text().replace('"{""shared"":""2 objects""}"', "2 objects"))
+    with pytest.raises(InputError, match=r"run\.csv:3: column session: '2 objects' is no JSON object; mend or empty the cell"):
+        load_results([path])
