@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,10 +28,12 @@ class Block:
     Attributes:
         setting: the columns rows are paired by and their values.
         arms: positions of the rows by arm, in the order of the arms; usable rows and others.
+        references: the same of models that have no use for what is compared, by model.
     """
 
     setting: dict[str, str]
     arms: dict[str, Positions]
+    references: dict[str, Positions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def _table(setting: dict[str, str], of_rate: dict[str, BlockComparison]) -> Rate
 
 def _highest(scores: dict[str, float | None], arms: dict[str, ArmSummary]) -> tuple[str, ...]:
     known = {name: score for name, score in scores.items() if score is not None}
-    counts = {arm.counts.get("ok", 0) for arm in arms.values()}
+    counts = {(arm.scored, arm.timed) for arm in arms.values()}
     if len(known) < 2 or len(counts) > 1 or any(arm.random for arm in arms.values()):
         return ()
     best = max(known.values())

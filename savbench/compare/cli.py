@@ -12,8 +12,9 @@ from savbench.compare.exports import render_csv, render_json
 from savbench.compare.findings import Options
 from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES, RESAMPLES
 from savbench.compare.tables import render_latex, render_markdown, render_table
-from savbench.compare.verdicts import judge, parse_condition
+from savbench.compare.verdicts import judge, parse_condition, require_times
 from savbench.data.csv_file import InputError
+from savbench.results.beside import read_frame_latencies
 from savbench.results.foreign import load_results
 
 EXIT_OK, EXIT_CONDITION_HELD, EXIT_BAD_INPUT = 0, 1, 2
@@ -26,7 +27,7 @@ examples:
   compare results/run --by autocast_dtype --baseline float32
   compare nano.csv agx.csv --by device --fail_if 'JandF<-0.005' --fail_if 'latency_p90_ms>1.10'
 
-exit status: 0 compared, 1 a --fail_if held, 2 bad input or refused
+exit status: 0 compared, 1 a --fail_if held, 2 bad input, refused, or no row's times are valid
 """
 
 
@@ -50,9 +51,13 @@ def parser() -> Parser:
         help="exit 1 where a change meets it: a difference for scores, 'JandF<-0.005', a ratio for the others, 'latency_p90_ms>1.10', "
         "or a number of objects, 'lost>0'; may be given more than once",
     )  # fmt: skip
-    flags.add_argument("--force", action="store_true", help="compare what differs in other settings, and rows marked invalid; says so")
+    flags.add_argument(
+        "--force", action="store_true", help="compare what differs in other settings, and the times of rows marked invalid; says so"
+    )
     flags.add_argument("--format", choices=FORMATS, default="table", help="(default %(default)s)")
-    flags.add_argument("--center", choices=("mean", "median"), default="mean", help="of times over objects: geometric mean or median")
+    flags.add_argument(
+        "--center", choices=("mean", "median"), default="mean", help="of the changes of times over objects: geometric mean or median"
+    )
     flags.add_argument(
         "--resamples", type=RESAMPLES, metavar="N",
         help=f"draws of the bootstrap (default {MOST_RESAMPLES}, falling to {FEWEST_RESAMPLES} for more than 500 videos)",
@@ -70,11 +75,13 @@ def main(argv: list[str]) -> int:
         args = parser().parse_args(argv)
         conditions = [parse_condition(text) for text in args.fail_if]
         options = Options(args.by, args.baseline, args.force, args.center, args.resamples, args.seed, args.top)
-        comparison = compare(load_results(args.paths), options)
+        results = load_results(args.paths)
+        comparison = compare(results, options, read_frame_latencies(args.paths, results.labels, results.rows))
         sys.stdout.write(FORMATS[args.format](comparison))
         if args.format == "csv":
             for line in (*comparison.forced, *comparison.notes):
                 print(line, file=sys.stderr)
+        require_times(comparison, results)
         held = judge(comparison, conditions)
     except (InputError, ConfigError) as error:
         print(f"jetson_benchmark compare: {error}", file=sys.stderr)

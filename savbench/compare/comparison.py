@@ -2,54 +2,47 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from savbench.compare.blocks import Block, Positions
-from savbench.compare.findings import (
-    ArmSummary,
-    BlockComparison,
-    Change,
-    Comparison,
-    Moved,
-    Options,
-    PairComparison,
-    Unpaired,
-    Verdict,
-)
+from savbench.compare.findings import BlockComparison, Change, Comparison, Moved, Options, PairComparison, Unpaired, Verdict
 from savbench.compare.pairing import MUST_AGREE, Plan, RefusedError, plan_comparison
-from savbench.compare.references import ReferenceLine, reference_line
 from savbench.compare.statistics import Estimates, Floats, estimate
+from savbench.compare.summaries import RowData, Same
 from savbench.results.circumstances import SETTINGS
 from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
-from savbench.results.measures import MEASURES, SCORES, Measure
-from savbench.results.scores import ObjectMeans, ObjectScore, dataset_means
+from savbench.results.measures import MEASURES, Measure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RANDOM = "random"
+    from savbench.compare.blocks import Block, Positions
+    from savbench.results.beside import FrameLatencies
+
 SAME_CLIP = ("clip_frames", "video_height", "video_width", "frames_annotated")
 """What two rows of one object have in common if they are about the same frames."""
 
 
-def compare(results: Results, options: Options) -> Comparison:
+def compare(results: Results, options: Options, frame_latencies: FrameLatencies | None = None) -> Comparison:
     """Compare the arms of loaded results.
+
+    Args:
+        frame_latencies: of the rows of `results`, for percentiles over all timed frames; without them an arm's are means over objects.
 
     Raises:
         RefusedError: arms differ in something that is not compared.
         InputError: an option names what does not exist, or nothing can be compared.
     """
     plan = plan_comparison(results, by=options.by, baseline=options.baseline, force=options.force)
-    computation = _Computation(results.rows, plan, options)
+    computation = _Computation(results.rows, plan, options, frame_latencies)
     blocks = tuple(computation.block(block) for block in plan.blocks)
     notes = [*results.notes, *plan.notes, *_unknown_notes(results, plan)]
     forced = [*plan.forced, *dict.fromkeys(computation.forced)]
-    if options.force and computation.invalid:
-        forced.append(f"FORCED: {computation.invalid} rows marked invalid are taken in")
+    invalid = int(computation.data.is_invalid.sum())
+    if options.force and invalid:
+        forced.append(f"FORCED: the times of {invalid} rows marked invalid are taken in")
     if results.legacy and len(results.legacy) < len(results.labels):
         notes.append(
             "times of an older tool cover the whole clip, times of this one the tracked frames: do not set them against each other"
@@ -58,75 +51,31 @@ def compare(results: Results, options: Options) -> Comparison:
 
 
 class _Computation:
-    def __init__(self, rows: pd.DataFrame, plan: Plan, options: Options) -> None:
+    def __init__(self, rows: pd.DataFrame, plan: Plan, options: Options, frame_latencies: FrameLatencies | None) -> None:
         self._plan = plan
         self._options = options
-        self._text = {name: rows[name].to_numpy(dtype=object) for name in (*SETTINGS, "failure", "invalid", "video", "object", "status")}
-        self._numbers = np.column_stack([rows[measure.column].to_numpy(np.float64) for measure in MEASURES])
-        # the official evaluator takes objects in the order of their names, which decides the last bit of its means
-        order = sorted(range(len(rows)), key=lambda row: (self._text["video"][row], self._text["object"][row]))
-        self._rank = np.empty(len(rows), np.int64)
-        self._rank[order] = np.arange(len(rows))
+        self.data = RowData(rows, frame_latencies)
         self._clip = {name: rows[name].to_numpy(np.float64) for name in SAME_CLIP if name in rows}
         self.forced: list[str] = []
-        self._video = pd.factorize(self._text["video"])[0].astype(np.int64)
-        self._key = pd.factorize(pd.Series(list(zip(self._text["video"], self._text["object"], strict=True)), dtype=object))[0]
-        invalid = (self._text["invalid"] != "") & (self._text["failure"] == "")
-        self.invalid = int(invalid.sum())
-        self._usable = (self._text["failure"] == "") & (~invalid | options.force)
-        self._said = np.where(self._usable, "ok", np.where(invalid, "invalid", self._text["failure"]))
-        self._coded = {name: pd.factorize(self._text[name]) for name in SETTINGS}
+        self._is_valid = self.data.has_figures & (~self.data.is_invalid | options.force)
+        self._coded = {name: pd.factorize(self.data.text[name]) for name in SETTINGS}
 
     def block(self, block: Block) -> BlockComparison:
         wanted = self._plan.baseline
         baseline = (wanted if wanted in block.arms else None) if wanted is not None else next(iter(block.arms))
         others = [arm for arm in block.arms if arm != baseline] if baseline is not None else []
-        summaries = tuple(self._summary(arm, block.arms[arm], arm == baseline and bool(others)) for arm in block.arms)
+        same = Same.of(self.data, block.arms, self._is_valid)
+        timed = [rows[self._is_valid[rows] & self.data.is_timed()[rows]] for rows in (*block.arms.values(), *block.references.values())]
+        how: Any = {
+            "is_valid": self._is_valid, "same": same, "pools_frames": all(self.data.frames_are_there(rows) for rows in timed if rows.size),
+        }  # fmt: skip
+        arms = [self.data.summarize(arm, rows, **how, is_baseline=arm == baseline and bool(others)) for arm, rows in block.arms.items()]
+        references = [self.data.summarize(model, rows, **how, is_reference=True) for model, rows in block.references.items()]
         comparisons = tuple(self._compare(str(baseline), arm, block) for arm in others)
-        return BlockComparison(block.setting, summaries, comparisons)
-
-    def _summary(self, arm: str, positions: Positions, is_baseline: bool) -> ArmSummary:
-        usable = positions[self._usable[positions]]
-        usable = usable[np.argsort(self._rank[usable])]
-        numbers = self._numbers[usable]
-        figures = {}
-        for index, measure in enumerate(MEASURES):
-            column = numbers[:, index][~np.isnan(numbers[:, index])]
-            if measure.column not in SCORES and column.size:
-                figures[measure.column] = self._center(measure, column)
-        gpu, rss = (numbers[:, _index(name)] for name in ("gpu_peak_alloc_MiB", "cpu_peak_rss_MiB"))
-        peak, kind = next(((column, name) for column, name in ((gpu, "GPU"), (rss, "RSS")) if not np.isnan(column).all()), (None, ""))
-        J, F, JandF = (numbers[:, _index(name)] for name in SCORES)
-        scored = ~(np.isnan(J) | np.isnan(F) | np.isnan(JandF))
-        scores = [ObjectScore(J=j, F=f, JandF=jf, frames_scored=0) for j, f, jf in zip(J[scored], F[scored], JandF[scored], strict=True)]
-        means = dataset_means(scores) if scores else None
-        devices = set(self._text["streaming_device"][usable]) - {UNKNOWN}
-        return ArmSummary(
-            arm=arm,
-            is_baseline=is_baseline,
-            counts=dict(Counter(self._said[positions].tolist())),
-            videos=len(set(self._video[usable])),
-            figures=figures,
-            peak_MiB=None if peak is None else float(np.nanmax(peak)),
-            peak_kind=kind,  # type: ignore[arg-type]
-            means=means,
-            random=self._is_random(usable),
-            reference=self._reference(usable[scored], means),
-            streaming_device=next(iter(devices)) if len(devices) == 1 else "",
-        )
-
-    def _is_random(self, usable: Positions) -> bool:
-        return bool((self._text["weights"][usable] == RANDOM).any())
-
-    def _reference(self, scored: Positions, means: ObjectMeans | None) -> ReferenceLine | None:
-        names = ("model", "prompt", "weights", "split", "imgsz", "max_frames", "frame_stride", "postprocessing")
-        settings = {name: set(self._text[name][scored]) for name in names}
-        if means is None or any(len(values) > 1 for values in settings.values()):
-            return None
-        of = {name: str(values.pop()) for name, values in settings.items()}
-        return reference_line(**of, JandF_percent=means.JandF_percent, videos=len(set(self._video[scored])), objects=means.objects)
+        return BlockComparison(block.setting, (*arms, *references), comparisons, same.notes())
 
     def _center(self, measure: Measure, values: Floats) -> float:
+        """Of one side of a pair, over objects."""
         if measure.kind == "difference":
             return float(np.mean(values))
         if measure.is_time and self._options.center == "median":
@@ -136,11 +85,13 @@ class _Computation:
         return float(np.exp(np.mean(np.log(values))))
 
     def _compare(self, baseline: str, arm: str, block: Block) -> PairComparison:
-        ours, theirs = (rows[self._usable[rows]] for rows in (block.arms[baseline], block.arms[arm]))
-        _, one, other = np.intersect1d(self._key[ours], self._key[theirs], assume_unique=True, return_indices=True)
+        data = self.data
+        ours, theirs = (rows[data.has_figures[rows]] for rows in (block.arms[baseline], block.arms[arm]))
+        _, one, other = np.intersect1d(data.key[ours], data.key[theirs], assume_unique=True, return_indices=True)
         first, second = ours[one], theirs[other]
         self._require_same_clips(baseline, arm, first, second)
-        before, after = self._numbers[first], self._numbers[second]
+        before, after = data.numbers[first], data.numbers[second]
+        is_timed = self._is_valid[first] & self._is_valid[second]
         values = np.full(before.shape, np.nan)
         for index, measure in enumerate(MEASURES):
             if measure.kind == "difference":
@@ -149,9 +100,11 @@ class _Computation:
                 # a logarithm needs numbers above 0; energy with the idle power taken off may be none
                 both = (before[:, index] > 0) & (after[:, index] > 0)
                 values[both, index] = np.log(after[both, index] / before[both, index])
-        is_random = self._is_random(first) or self._is_random(second)
+            if measure.needs_valid_time:
+                values[~is_timed, index] = np.nan
+        is_random = data.is_random(first) or data.is_random(second)
         medians = np.array([measure.is_time and self._options.center == "median" for measure in MEASURES])
-        found = estimate(values, self._video[first], medians=medians, resamples=self._options.resamples, seed=self._options.seed)
+        found = estimate(values, data.video[first], medians=medians, resamples=self._options.resamples, seed=self._options.seed)
         measured = [index for index in range(len(MEASURES)) if found.objects[index]]
         moved_measure, moved = self._moved(first, values, before, after, is_random)
         unpaired, lost = self._unpaired(baseline, arm, block.arms[baseline], block.arms[arm])
@@ -159,10 +112,11 @@ class _Computation:
             baseline=baseline,
             arm=arm,
             pairs=len(first),
-            videos=len(set(self._video[first])),
+            videos=len(set(data.video[first])),
             lost=lost,
             changes=tuple(self._change(index, values[:, index], before, after, found, is_random) for index in measured),
             unpaired=unpaired,
+            untimed=self._untimed(baseline, arm, first[~is_timed], second[~is_timed]),
             moved_measure=moved_measure,
             moved=moved,
             differs=self._differs(first, second),
@@ -177,7 +131,7 @@ class _Computation:
             row = int(other.argmax())
             said = (
                 f"{baseline} and {arm} are not about the same clips: {int(other.sum())} objects differ in {name}, "
-                f"the first {self._name(first[row])} ({ours[row]:g} and {theirs[row]:g})"
+                f"the first {self.data.label(first[row])} ({ours[row]:g} and {theirs[row]:g})"
             )
             if not self._options.force:
                 raise RefusedError(f"refused: {said}; run both on the same split, or give --force")
@@ -218,15 +172,16 @@ class _Computation:
             rows = [row for row in np.argsort(-sizes, kind="stable")[: self._options.top] if sizes[row] > 0]
             measure = MEASURES[index]
             return measure, tuple(
-                Moved(self._name(first[row]), float(before[row, index]), float(after[row, index]), _to_change(measure, column[row]))
+                Moved(self.data.label(first[row]), float(before[row, index]), float(after[row, index]), _to_change(measure, column[row]))
                 for row in rows
             )
         return None, ()
 
     def _unpaired(self, baseline: str, arm: str, ours: Positions, theirs: Positions) -> tuple[tuple[Unpaired, ...], int]:
         """Every object that is not compared, by the reason, and how many of them the baseline has figures of."""
+        data = self.data
         reasons: dict[str, list[str]] = {}
-        rows_of = {side: dict(zip(self._key[rows], rows, strict=True)) for side, rows in ((baseline, ours), (arm, theirs))}
+        rows_of = {side: dict(zip(data.key[rows], rows, strict=True)) for side, rows in ((baseline, ours), (arm, theirs))}
         lost = 0
         for key in sorted(set(rows_of[baseline]) | set(rows_of[arm])):
             why = {}
@@ -234,16 +189,23 @@ class _Computation:
                 row = rows.get(key)
                 if row is None:
                     why[side] = "missing"
-                elif not self._usable[row]:
-                    why[side] = str(self._text["failure"][row] or f"invalid ({self._text['invalid'][row]})")
+                elif not data.has_figures[row]:
+                    why[side] = str(data.text["failure"][row])
             if not why:
                 continue
             lost += baseline not in why
             row = rows_of[baseline][key] if key in rows_of[baseline] else rows_of[arm][key]
-            is_alike = len(why) == 2 and why[baseline] == why[arm]
-            said = f"{why[baseline]} in both" if is_alike else ", ".join(f"{text} in {side}" for side, text in why.items())
-            reasons.setdefault(said, []).append(self._name(row))
+            reasons.setdefault(_both_sides(baseline, arm, why), []).append(data.label(row))
         return tuple(Unpaired(reason, tuple(sorted(names))) for reason, names in reasons.items()), lost
+
+    def _untimed(self, baseline: str, arm: str, first: Positions, second: Positions) -> tuple[Unpaired, ...]:
+        """Pairs of rows of which one is not valid, by the reason."""
+        reasons: dict[str, list[str]] = {}
+        for one, other in zip(first, second, strict=True):
+            sides = ((baseline, one), (arm, other))
+            why = {side: f"invalid ({self.data.text['invalid'][row]})" for side, row in sides if not self._is_valid[row]}
+            reasons.setdefault(_both_sides(baseline, arm, why), []).append(self.data.label(one))
+        return tuple(Unpaired(reason, tuple(sorted(names))) for reason, names in reasons.items())
 
     def _differs(self, first: Positions, second: Positions) -> dict[str, tuple[str, str]]:
         differs = {}
@@ -254,8 +216,12 @@ class _Computation:
                 differs[name] = (", ".join(sorted(ours)), ", ".join(sorted(theirs)))
         return differs
 
-    def _name(self, row: np.int64) -> str:
-        return f"{self._text['video'][row]}/{self._text['object'][row]}"
+
+def _both_sides(baseline: str, arm: str, why: dict[str, str]) -> str:
+    """`oom in both`, `oom in A, missing in B`, `missing in B`."""
+    if len(why) == 2 and why[baseline] == why[arm]:
+        return f"{why[baseline]} in both"
+    return ", ".join(f"{text} in {side}" for side, text in why.items())
 
 
 def _index(column: str) -> int:

@@ -9,18 +9,24 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from savbench.results.measures import MEASURES, SCORES, Measure
+from savbench.results.text import for_spreadsheet, printable
 
 if TYPE_CHECKING:
     from savbench.compare.findings import ArmSummary, Change, Comparison
 
 _COLUMNS = (
-    "arm", "is_baseline", "measure", "kind", "objects", "value", "weights_random", "baseline", "baseline_paired", "arm_paired", "change",
-    "low", "high", "verdict", "pairs", "videos", "wins", "losses", "ties",
+    "arm", "is_baseline", "is_reference", "measure", "kind", "objects", "value", "value_is", "weights_random", "baseline",
+    "baseline_paired",
+    "arm_paired", "paired_are", "change", "low", "high", "verdict", "pairs", "videos", "wins", "losses", "ties",
 )  # fmt: skip
 
 
 def render_csv(comparison: Comparison) -> str:
-    """One line per block, arm and measure. `value` is over all objects of the arm; what follows over those that the baseline has too."""
+    """One line per block, arm and measure. Cells that a spreadsheet would run are shown by it instead.
+
+    `value` is the arm's figure over the objects that all arms of the block have, and `value_is` how it comes from them; what follows is
+    over the objects that the baseline has too.
+    """
     settings = list(dict.fromkeys(name for block in comparison.blocks for name in block.setting))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -34,9 +40,12 @@ def render_csv(comparison: Comparison) -> str:
                 if value is None and change is None:
                     continue
                 cells: list[Any] = [block.setting.get(name, "") for name in settings]
-                cells += [arm.arm, int(arm.is_baseline), measure.column, measure.kind, arm.counts.get("ok", 0), value, int(arm.random)]
-                cells += ["" if pair is None else pair.baseline, *_cells(change)]
-                writer.writerow(["" if cell is None else cell for cell in cells])
+                cells += [arm.arm, int(arm.is_baseline), int(arm.is_reference), measure.column, measure.kind]
+                cells += [arm.scored if measure.column in SCORES else arm.timed, value, "" if value is None else _value_is(arm, measure)]
+                cells += [int(arm.random), "" if pair is None else pair.baseline, *_cells(change, comparison.options.center)]
+                writer.writerow(
+                    ["" if cell is None else for_spreadsheet(printable(cell)) if isinstance(cell, str) else cell for cell in cells]
+                )
     return buffer.getvalue()
 
 
@@ -61,10 +70,21 @@ def _value(arm: ArmSummary, measure: Measure) -> float | None:
     return arm.figures.get(measure.column)
 
 
-def _cells(change: Change | None) -> list[Any]:
+def _value_is(arm: ArmSummary, measure: Measure) -> str:
+    if measure.percentile is not None and arm.pools_frames:
+        return "of all timed frames"
+    return {"rate": "timed frames over their total", "frames": "mean over timed frames", "largest": "largest of any object"}.get(
+        measure.pooling, "mean over objects"
+    )
+
+
+def _cells(change: Change | None, center: str) -> list[Any]:
     if change is None:
-        return [""] * 10
+        return [""] * 11
+    paired_are = "means" if change.measure.kind == "difference" else "geometric means"
+    if change.measure.is_time and center == "median":
+        paired_are = "medians"
     return [
-        change.baseline, change.arm, change.change, change.low, change.high, change.verdict, change.pairs, change.videos, change.better,
-        change.worse, change.same,
+        change.baseline, change.arm, paired_are, change.change, change.low, change.high, change.verdict, change.pairs, change.videos,
+        change.better, change.worse, change.same,
     ]  # fmt: skip

@@ -21,8 +21,8 @@ class Options:
     Attributes:
         by: columns whose values are compared; empty compares the files, or what varies in a single one.
         baseline: label of the arm that the others are set against; None takes the first.
-        force: compare what differs in settings that are not compared, and take in rows that are marked invalid.
-        center: of times over objects.
+        force: compare what differs in settings that are not compared, and take in the times of rows that are marked invalid.
+        center: of the changes of times over objects.
         resamples: draws of the bootstrap; None lets their number fall with the number of videos.
         top: how many of the objects that moved most to keep.
     """
@@ -67,7 +67,7 @@ class Unpaired:
     """Rows that count on one side only, or on neither."""
 
     reason: str
-    """`missing in X`, `oom in X`, `invalid in X: throttled`, ..."""
+    """`missing in X`, `oom in X`, `invalid (throttled) in X`, ..."""
     objects: tuple[str, ...]
     """VIDEO/OBJECT of each."""
 
@@ -87,7 +87,10 @@ class PairComparison:
     """An arm against the baseline within one block.
 
     Attributes:
+        pairs: objects that both sides have figures of.
         lost: objects that the baseline has figures of and the arm has not.
+        unpaired: objects that are not compared.
+        untimed: objects of which only the scores are compared, since a row is not valid.
         differs: circumstances that differ and are not compared: column to the values of baseline and arm.
     """
 
@@ -98,6 +101,7 @@ class PairComparison:
     lost: int
     changes: tuple[Change, ...]
     unpaired: tuple[Unpaired, ...]
+    untimed: tuple[Unpaired, ...]
     moved_measure: Measure | None
     moved: tuple[Moved, ...]
     differs: dict[str, tuple[str, str]]
@@ -105,25 +109,32 @@ class PairComparison:
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """Figures of one arm within one block, over all of its usable objects.
+    """Figures of one arm within one block, as `savbench.results.figures` defines them, over the objects that all arms of the block have.
 
     Attributes:
-        counts: rows by status; `invalid` for rows that are left out because of their validity.
-        figures: by column of `MEASURES`: geometric mean, or median, over objects; without the scores.
-        peak_MiB: the largest of any object, of the GPU where there is one, else resident memory.
+        is_reference: a model that has no use for what is compared; its figures stand beside those of the arms.
+        counts: rows by status; `invalid` for rows of which only the scores count.
+        figures: by column of `MEASURES`, without the scores.
+        peak_MiB: the largest of any valid row, of the whole board where it is known, else of the GPU, else of the process.
         means: of the scores, as the official evaluator takes them; None without scores.
+        scored, timed: objects that the scores and the other means are over.
+        pools_frames: the percentiles are over all timed frames, not means of the objects' percentiles.
         random: the weights are untrained, so that scores mean nothing.
         streaming_device: what the streaming latencies were measured on; empty where nothing was streamed, or on several.
     """
 
     arm: str
     is_baseline: bool
+    is_reference: bool
     counts: dict[str, int]
     videos: int
     figures: dict[str, float]
     peak_MiB: float | None
-    peak_kind: Literal["GPU", "RSS", ""]
+    peak_kind: str
     means: ObjectMeans | None
+    scored: int
+    timed: int
+    pools_frames: bool
     random: bool
     reference: ReferenceLine | None
     streaming_device: str = ""
@@ -131,11 +142,17 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class BlockComparison:
-    """Arms that agree in `setting`. Without comparisons where there is one arm or the baseline is not among them."""
+    """Arms that agree in `setting`. Without comparisons where there is one arm or the baseline is not among them.
+
+    Attributes:
+        arms: with the references behind them.
+        notes: which objects the figures of the arms are over, where the arms have different ones.
+    """
 
     setting: dict[str, str]
     arms: tuple[ArmSummary, ...]
     comparisons: tuple[PairComparison, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,23 +16,25 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from savbench.compare.blocks import Block, CodedRows, Flags, Positions, codes_of, combined, concrete, form_blocks
+from savbench.compare.arms import FILE, Arms, Question, find_arms, what_is_compared, with_devices_told_apart
+from savbench.compare.blocks import Block, CodedRows, Flags, codes_of, combined, concrete, form_blocks
 from savbench.data.csv_file import InputError
 from savbench.results import circumstances
 from savbench.results.circumstances import ARM, CIRCUMSTANCES, SETTINGS, TELLS_APART
 from savbench.results.foreign import KEY, NOT_APPLICABLE, SHARED, UNKNOWN, Results
+from savbench.results.systems import SYSTEM, mixed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FILE = "file"
 MUST_AGREE = (*circumstances.MUST_AGREE, SHARED)
 """Circumstances under which results cannot be compared where they differ; the others are what a comparison of boards is about."""
 SAY_WHAT_VARIES = ("model", "autocast_dtype", "attention")
 """What may differ between two files, or go along with what varies in one, without being asked for: it is then what is compared."""
+_ASKED_OF_ALL = ("prompt", "num_points", "max_frames", "frame_stride", "split", "camera_fps", FILE)
+"""What a reference has to have in common with the arms that it stands beside."""
 _SHOWN = {"nvpmodel": "power mode", "weights": "weights (sha256)", "imgsz": "input size"}
 
 Differing = dict[str, tuple[set[str], set[str]]]
@@ -62,36 +64,6 @@ class Plan:
     blocks: tuple[Block, ...]
     forced: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What is compared.
-
-    Attributes:
-        columns: whose values are the arms.
-        is_inferred: nobody asked for them by name.
-    """
-
-    columns: tuple[str, ...]
-    is_inferred: bool
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Arms:
-    """The values of what is compared.
-
-    Attributes:
-        labels: in order; the baseline first.
-        of_row: label of each row's arm.
-        codes: the same as numbers.
-    """
-
-    labels: tuple[str, ...]
-    of_row: npt.NDArray[np.object_]
-    codes: Positions
-    baseline: str | None
 
 
 @dataclass(frozen=True)
@@ -125,10 +97,10 @@ def plan_comparison(results: Results, *, by: Sequence[str] = (), baseline: str |
         RefusedError: the arms differ in something that is not compared.
         InputError: a column or an arm does not exist, or two rows measure the same.
     """
-    question = _what_is_compared(results, by)
-    rows = _with_devices_told_apart(results.rows, question)
-    arms = _find_arms(rows, question, baseline)
-    every_row = _coded(rows)
+    question = what_is_compared(results, by)
+    rows = with_devices_told_apart(results.rows, question)
+    arms = find_arms(rows, question, baseline)
+    every_row = _coded(rows, arms)
     keys = _first_keys(every_row, arms, question)
     table, repeats = _without_repeated_rows(every_row, arms, keys)
     pairing = _paired(table, arms, keys)
@@ -136,72 +108,32 @@ def plan_comparison(results: Results, *, by: Sequence[str] = (), baseline: str |
     _require_one_row_per_object(table, pairing)
     pairing = _agreeing(table, pairing, force)
     _require_a_pair(arms, pairing)
+    pairing = _unmixed(table, pairing, force)
+    blocks = tuple(_with_references(table, arms, block) for block in pairing.blocks)
     also = [name for name in pairing.compared if name not in question.columns]
     said = [f"the arms also differ in {', '.join(also)}: what is compared is the arms as a whole"] if also else []
-    return Plan(pairing.compared, arms.labels, baseline, pairing.blocks, pairing.forced, (*said, *question.notes, *repeats))
+    return Plan(pairing.compared, arms.labels, baseline, blocks, pairing.forced, (*said, *question.notes, *repeats))
 
 
-def _what_is_compared(results: Results, by: Sequence[str]) -> _Question:
-    """The columns that were asked for, else the files, else the first setting that varies."""
-    rows = results.rows
-    for name in by:
-        if name not in rows.columns or name in ("path", "line", *KEY):
-            settings = [column for column in SETTINGS if column in rows.columns]
-            raise InputError(f"--by {name}: no such column to compare by; usual are {', '.join([FILE, *settings])}")
-    if by:
-        columns = dict.fromkeys(name for given in by for name in (("device", "device_name") if given == "device" else (given,)))
-        return _Question(tuple(columns), is_inferred=False)
-    if len(results.labels) > 1:
-        return _Question((FILE,), is_inferred=True)
-    varying = [name for name in SETTINGS if len(concrete(rows[name])) > 1]
-    if not varying:
-        return _Question(("model",), is_inferred=True, notes=("one arm: there is nothing to compare it with",))
-    first, others = varying[0], [name for name in varying[1:] if name in (*ARM, "device_name", "nvpmodel")]
-    shown = f" (also varying: {', '.join(others)}; --by compares another column)" if others else ""
-    return _Question((first,), is_inferred=True, notes=(f"{first} varies and is what is compared{shown}",))
-
-
-def _with_devices_told_apart(rows: pd.DataFrame, question: _Question) -> pd.DataFrame:
-    """Files that do not tell their device are told apart by their names where devices are compared."""
-    if question.is_inferred or "device_name" not in question.columns:
-        return rows
-    return rows.assign(device_name=rows["device_name"].where(rows["device_name"] != UNKNOWN, rows[FILE]))
-
-
-def _find_arms(rows: pd.DataFrame, question: _Question, baseline: str | None) -> _Arms:
-    shown = []
-    for name in question.columns:
-        values = [str(value) for value in rows[name]]
-        shown.append([value[:8] for value in values] if name == "weights" else values)
-    of_row = np.empty(len(rows), dtype=object)
-    of_row[:] = [" ".join(dict.fromkeys(parts)) for parts in zip(*shown, strict=True)]
-    labels = tuple(dict.fromkeys(of_row))
-    if baseline is not None:
-        if baseline not in labels:
-            raise InputError(f"--baseline {baseline}: no such arm; there are {', '.join(labels)}")
-        labels = (baseline, *(label for label in labels if label != baseline))
-    return _Arms(labels, of_row, codes_of(of_row), baseline)
-
-
-def _coded(rows: pd.DataFrame) -> CodedRows:
+def _coded(rows: pd.DataFrame, arms: Arms) -> CodedRows:
     names = dict.fromkeys((*KEY, FILE, *SETTINGS, SHARED))
-    return CodedRows(rows, {name: codes_of(rows[name].to_numpy(dtype=object)) for name in names}, np.ones(len(rows), np.bool_))
+    return CodedRows(rows, {name: codes_of(rows[name].to_numpy(dtype=object)) for name in names}, ~arms.is_reference)
 
 
-def _first_keys(table: CodedRows, arms: _Arms, question: _Question) -> _Pairing:
+def _first_keys(table: CodedRows, arms: Arms, question: Question) -> _Pairing:
     """Rows are paired by what makes an arm, and by what has to agree and varies within one."""
     of_arms = [name for name in ARM if name not in question.columns]
     varying = [name for name in MUST_AGREE if name not in question.columns and _varies_within(table, arms, of_arms, name)]
     return _Pairing(question.columns, (*of_arms, *varying))
 
 
-def _varies_within(table: CodedRows, arms: _Arms, paired_by: Sequence[str], name: str) -> bool:
+def _varies_within(table: CodedRows, arms: Arms, paired_by: Sequence[str], name: str) -> bool:
     known = (table.rows[name] != UNKNOWN).to_numpy()
     without = table.groups(paired_by, arms.codes)
     return len(np.unique(combined([without, table.codes[name]])[known])) > len(np.unique(without[known]))
 
 
-def _without_repeated_rows(table: CodedRows, arms: _Arms, pairing: _Pairing) -> tuple[CodedRows, tuple[str, ...]]:
+def _without_repeated_rows(table: CodedRows, arms: Arms, pairing: _Pairing) -> tuple[CodedRows, tuple[str, ...]]:
     """Rows that are in two of the files, as shards that overlap have them, count once; a note says which."""
     alike_in = [name for name in table.rows.columns if name not in ("path", "line", *(() if FILE in pairing.compared else (FILE,)))]
     suspects = np.flatnonzero(_there_twice(table, arms, pairing.paired_by))
@@ -216,7 +148,7 @@ def _without_repeated_rows(table: CodedRows, arms: _Arms, pairing: _Pairing) -> 
     return replace(table, live=live), (note,)
 
 
-def _there_twice(table: CodedRows, arms: _Arms, paired_by: Sequence[str]) -> Flags:
+def _there_twice(table: CodedRows, arms: Arms, paired_by: Sequence[str]) -> Flags:
     """Rows of one arm, setting and object, all of them."""
     measurement = table.groups((*paired_by, *KEY), arms.codes)
     counts = np.bincount(measurement[table.live], minlength=len(measurement))
@@ -224,7 +156,7 @@ def _there_twice(table: CodedRows, arms: _Arms, paired_by: Sequence[str]) -> Fla
     return twice
 
 
-def _paired(table: CodedRows, arms: _Arms, pairing: _Pairing) -> _Pairing:
+def _paired(table: CodedRows, arms: Arms, pairing: _Pairing) -> _Pairing:
     """The pairing with its blocks, by further settings where rows of one object would otherwise stand for the same measurement.
 
     Raises:
@@ -242,11 +174,11 @@ def _paired(table: CodedRows, arms: _Arms, pairing: _Pairing) -> _Pairing:
         twice = _there_twice(table, arms, paired_by)
     if twice.any():
         measurement = table.groups((*paired_by, *KEY), arms.codes)
-        _refuse_twice(table.rows[twice & (measurement == measurement[twice.argmax()])])
+        refuse_twice(table.rows[twice & (measurement == measurement[twice.argmax()])])
     return replace(pairing, paired_by=paired_by, blocks=form_blocks(table, paired_by, arms.of_row, arms.labels))
 
 
-def _refuse_twice(same: pd.DataFrame) -> None:
+def refuse_twice(same: pd.DataFrame) -> None:
     """
     Args:
         same: rows that stand for the same measurement.
@@ -261,7 +193,7 @@ def _refuse_twice(same: pd.DataFrame) -> None:
     raise InputError(f"{where}: two rows for {first['video']}/{first['object']} under the same arm; {remedy}")
 
 
-def _with_partners(table: CodedRows, arms: _Arms, question: _Question, pairing: _Pairing, force: bool) -> _Pairing:
+def _with_partners(table: CodedRows, arms: Arms, question: Question, pairing: _Pairing, force: bool) -> _Pairing:
     """Where an arm meets no other because a setting differs outright, that setting is compared too, forced, or refused.
 
     Every round frees a setting or gives an arm up, so that there are no more of them than settings and arms.
@@ -287,7 +219,7 @@ def _with_partners(table: CodedRows, arms: _Arms, question: _Question, pairing: 
     return pairing
 
 
-def _lonely_arm(arms: _Arms, pairing: _Pairing, alone: set[str]) -> str | None:
+def _lonely_arm(arms: Arms, pairing: _Pairing, alone: set[str]) -> str | None:
     """An arm without a partner, the last in the order of the arms to be the first of them; None where there is none."""
     if len(arms.labels) == 1:
         return None
@@ -299,7 +231,7 @@ def _lonely_arm(arms: _Arms, pairing: _Pairing, alone: set[str]) -> str | None:
     return None
 
 
-def _apart(table: CodedRows, arms: _Arms, pairing: _Pairing, one: str, other: str) -> Differing:
+def _apart(table: CodedRows, arms: Arms, pairing: _Pairing, one: str, other: str) -> Differing:
     """Settings in which two arms have no value in common, over the models that both have."""
     of_one, of_other = (table.rows[arms.of_row == arm] for arm in (one, other))
     common = set(of_one["model"]) & set(of_other["model"])
@@ -325,7 +257,7 @@ def _require_one_row_per_object(table: CodedRows, pairing: _Pairing) -> None:
             _, first, counts = np.unique(keys[positions], return_index=True, return_counts=True)
             if (counts > 1).any():
                 key = keys[positions[first[int((counts > 1).argmax())]]]
-                _refuse_twice(table.rows.iloc[positions[keys[positions] == key]])
+                refuse_twice(table.rows.iloc[positions[keys[positions] == key]])
 
 
 def _agreeing(table: CodedRows, pairing: _Pairing, force: bool) -> _Pairing:
@@ -366,7 +298,47 @@ def _once(lines: tuple[str, ...], line: str) -> tuple[str, ...]:
     return lines if not line or line in lines else (*lines, line)
 
 
-def _require_a_pair(arms: _Arms, pairing: _Pairing) -> None:
+def _unmixed(table: CodedRows, pairing: _Pairing, force: bool) -> _Pairing:
+    """
+    Raises:
+        RefusedError: rows of one arm come of different systems, and nothing is forced.
+    """
+    rows = table.rows[table.live & (table.rows["failure"] == "").to_numpy()]
+    if "arm_id" not in rows:
+        return pairing
+    forced = pairing.forced
+    columns = [name for name in SYSTEM if name not in pairing.compared]
+    within = [name for name in (*((FILE,) if FILE in pairing.compared else ()), "arm_id", "node") if name in rows]
+    for _, part in rows.groupby(within, sort=False):
+        if part.duplicated(list(KEY)).any():
+            # several runs put together, which are told apart elsewhere
+            continue
+        distinct = part[[name for name in columns if name in part]].drop_duplicates().to_dict("records")
+        told = ({str(name): text for name, text in system.items() if text not in ("", UNKNOWN, NOT_APPLICABLE)} for system in distinct)
+        for what in mixed(told):
+            said = f"{part['arm_id'].iloc[0]} is one arm of two systems ({what})"
+            if not force:
+                column = what.partition(" ")[0]
+                remedy = f"measure the arm anew, compare them on purpose with --by {column}, or give --force"
+                raise RefusedError(f"refused: {said}; {remedy}")
+            forced = _once(forced, f"FORCED: {said}")
+    return replace(pairing, forced=forced)
+
+
+def _with_references(table: CodedRows, arms: Arms, block: Block) -> Block:
+    """The block with the rows of models that have no use for what is compared, which agree with it in what is asked of all models."""
+    rows = table.rows
+    beside = arms.is_reference.copy()
+    for name, value in block.setting.items():
+        if name in _ASKED_OF_ALL:
+            beside &= rows[name].isin([value, UNKNOWN, NOT_APPLICABLE]).to_numpy() | (value in (UNKNOWN, NOT_APPLICABLE))
+    # the same model in several files stands there once for each object
+    at = np.flatnonzero(beside)[~rows[beside].duplicated(["model", *KEY]).to_numpy()]
+    models = rows["model"].to_numpy()[at]
+    return replace(block, references={str(model): at[models == model] for model in dict.fromkeys(models)})
+
+
+def _require_a_pair(arms: Arms, pairing: _Pairing) -> None:
     """
     Raises:
         InputError: there are several arms, and none has a row that pairs with another's.

@@ -51,6 +51,8 @@ class ReferenceLine:
 
     reference: Reference
     JandF_percent: float
+    objects: int
+    """All that the arm has scores of, also those that other arms lack."""
     departures: tuple[str, ...]
     """In what the run is not the published experiment; empty where it is."""
     covers_split: bool
@@ -70,7 +72,7 @@ class ReferenceLine:
         published = self.reference
         text = (
             f"published {published.model} SA-V {published.split} J&F {published.JandF_percent:.1f} ({published.source}); "
-            f"here {self.JandF_percent:.1f} ({self.difference:+.1f})"
+            f"here {self.JandF_percent:.1f} over {self.objects} object{'' if self.objects == 1 else 's'} ({self.difference:+.1f})"
         )
         if self.departures:
             text += f"; not the same experiment: {', '.join(self.departures)}"
@@ -114,4 +116,4 @@ def reference_line(
         if is_partial:
             departures.append(said)
             covers_split = False
-    return ReferenceLine(reference, JandF_percent, tuple(departures), covers_split)
+    return ReferenceLine(reference, JandF_percent, objects, tuple(departures), covers_split)

@@ -99,6 +99,26 @@ def estimate(
     return Estimates(center, low, high, present_nm.sum(axis=0), (count_vm > 0).sum(axis=0))
 
 
+def ratio_interval(
+    above_n: Floats, below_n: Floats, video_n: Ints, *, resamples: int | None = None, seed: int = 0
+) -> tuple[float, float] | None:
+    """Interval of a ratio of two sums over objects, as timed frames over timed seconds; None below `MIN_VIDEOS` videos.
+
+    Args:
+        above_n, below_n: (objects,), without NaN.
+        video_n: (objects,), number of the object's video.
+    """
+    videos, video_n = np.unique(video_n, return_inverse=True)
+    if videos.size < MIN_VIDEOS:
+        return None
+    sums_vm = _per_video(np.column_stack([above_n, below_n]), video_n.reshape(-1), videos.size)
+    wanted = default_resamples(videos.size) if resamples is None else resamples
+    sums = np.concatenate([chunk @ sums_vm for chunk in _draws(videos.size, wanted, seed)])
+    tail = _expanded_tail(videos.size)
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], [tail, 1 - tail])
+    return float(low), float(high)
+
+
 def default_resamples(videos: int) -> int:
     """Draws that take well under a second: the most up to 500 videos, falling to the fewest from 2,500 on.
 

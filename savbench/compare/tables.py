@@ -11,6 +11,7 @@ from savbench.compare.camera_rates import RateTable, rate_tables
 from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOST_RESAMPLES
 from savbench.results.foreign import UNKNOWN
 from savbench.results.measures import BY_COLUMN, Measure
+from savbench.results.text import for_markdown, printable
 
 if TYPE_CHECKING:
     from savbench.compare.findings import ArmSummary, BlockComparison, Change, Comparison, PairComparison
@@ -23,6 +24,8 @@ _LABEL_LEAST = 16
 _LABEL_WIDTH = 28
 _SIDE_WIDTH = 18
 _UNTRAINED = "*"
+OF_OBJECTS = "'"
+"""Behind the name of a percentile that is the mean over objects of each object's own."""
 _ARM_FIGURES = (
     "streaming_JandF", "streaming_fps", "fps", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "energy_j_per_frame", "fps_per_w",
 )  # fmt: skip
@@ -64,7 +67,19 @@ def render_latex(comparison: Comparison) -> str:
 
 
 def _render(comparison: Comparison, section_text: Callable[[Section], str]) -> str:
-    return "\n\n".join(section_text(section) for section in sections(comparison)) + "\n"
+    return "\n\n".join(section_text(_printable(section)) for section in sections(comparison)) + "\n"
+
+
+def _printable(section: Section) -> Section:
+    """Names come from files: what a terminal would obey is escaped."""
+
+    def clean(line: str) -> str:
+        return line[: len(line) - len(line.lstrip(" "))] + printable(line)
+
+    grid = section.grid and Grid(
+        [*map(printable, section.grid.header)], [[*map(printable, row)] for row in section.grid.rows], section.grid.left
+    )
+    return Section(printable(section.title), section.level, [*map(clean, section.before)], grid, [*map(clean, section.after)])
 
 
 def sections(comparison: Comparison) -> list[Section]:
@@ -77,8 +92,8 @@ def sections(comparison: Comparison) -> list[Section]:
         head.before.append(f"rows are paired by video, object{''.join(', ' + name for name in paired_by)}")
     found = [head]
     for block in shown or comparison.blocks:
-        found.append(_arms_section(block, comparison.options.center))
-        found += [_pair_section(pair) for pair in block.comparisons]
+        found.append(_arms_section(block))
+        found += [_pair_section(pair, comparison.options.center) for pair in block.comparisons]
     alone = [block for block in comparison.blocks if shown and not block.comparisons]
     if alone:
         found.append(Section("not compared, nothing of the baseline to set them against", after=[_alone(block) for block in alone]))
@@ -98,16 +113,18 @@ def describe(setting: dict[str, str]) -> str:
     return ", ".join(parts) or "all rows"
 
 
-def _arms_section(block: BlockComparison, center: str) -> Section:
+def _arms_section(block: BlockComparison) -> Section:
     has_scores = any(arm.means for arm in block.arms)
     figures = [name for name in _ARM_FIGURES if any(name in arm.figures for arm in block.arms)]
     kinds = {arm.peak_kind for arm in block.arms} - {""}
     peak_header = f"{next(iter(kinds))} MiB" if len(kinds) == 1 else "peak MiB"
-    header = ["arm", "objects", *(["J", "F", "J&F"] if has_scores else []), *(BY_COLUMN[name].label for name in figures)]
-    header += [peak_header] if kinds else []
+    pools_frames = any(arm.pools_frames for arm in block.arms)
+    labels = [figure_label(name, pools_frames) for name in figures]
+    header = ["arm", "objects", *(["J", "F", "J&F"] if has_scores else []), *labels, *([peak_header] if kinds else [])]
     rows = []
     for arm in block.arms:
-        row = [_shorten(arm.arm, _LABEL_WIDTH) + (" (baseline)" if arm.is_baseline else ""), _objects(arm)]
+        mark = " (baseline)" if arm.is_baseline else " (reference)" if arm.is_reference else ""
+        row = [_shorten(arm.arm, _LABEL_WIDTH) + mark, _objects(arm)]
         if has_scores:
             mark = _UNTRAINED if arm.random else ""
             row += [f"{v:.4f}{mark}" for v in (arm.means.J, arm.means.F, arm.means.JandF)] if arm.means else ["", "", ""]
@@ -116,11 +133,16 @@ def _arms_section(block: BlockComparison, center: str) -> Section:
             row.append("" if arm.peak_MiB is None else f"{arm.peak_MiB:.0f}" + (f" {arm.peak_kind}" if len(kinds) > 1 else ""))
         rows.append(row)
     after = [f"{arm.arm}: {arm.reference}" for arm in block.arms if arm.reference]
-    if len({arm.counts.get("ok", 0) for arm in block.arms}) > 1:
-        after.append("The arms' figures are over different numbers of objects; what is below is over the objects that both sides have.")
+    after += [f"{note}." for note in block.notes]
     if any(arm.random for arm in block.arms):
         after.append(f"{_UNTRAINED} untrained weights: times and memory are real, J, F and J&F are meaningless.")
     return Section(describe(block.setting), grid=Grid(header, rows), after=after)
+
+
+def figure_label(column: str, pools_frames: bool) -> str:
+    """What an arm's figure is called; a percentile that is not one of all timed frames has a mark behind it."""
+    measure = BY_COLUMN[column]
+    return measure.label if pools_frames or measure.percentile is None else f"{measure.label}{OF_OBJECTS}"
 
 
 def _figure(arm: ArmSummary, name: str) -> str:
@@ -140,7 +162,7 @@ def _rates_section(table: RateTable) -> Section:
     return section
 
 
-def _pair_section(pair: PairComparison) -> Section:
+def _pair_section(pair: PairComparison, center: str) -> Section:
     baseline, arm = (_shorten(label, _LABEL_WIDTH) for label in (pair.baseline, pair.arm))
     section = Section(f"{arm} against baseline {baseline}: {_plural(pair.pairs, 'object')} of {_plural(pair.videos, 'video')}", level=3)
     if pair.differs:
@@ -148,6 +170,7 @@ def _pair_section(pair: PairComparison) -> Section:
             "differ too: " + "; ".join(f"{name} {_shorten(a, 40)} -> {_shorten(b, 40)}" for name, (a, b) in pair.differs.items())
         )
     section.before += [f"not compared: {_plural(len(u.objects), 'object')} {u.reason}: {_some(u.objects)}" for u in pair.unpaired]
+    section.before += [f"times not compared: {_plural(len(u.objects), 'object')} {u.reason}: {_some(u.objects)}" for u in pair.untimed]
     too_few = sorted({change.videos for change in pair.changes if change.low is None})
     if too_few:
         section.before.append(f"no interval: need at least {MIN_VIDEOS} videos, have {' and '.join(map(str, too_few))}")
@@ -158,11 +181,12 @@ def _pair_section(pair: PairComparison) -> Section:
     left = f"baseline {baseline}" if len(baseline) <= _SIDE_WIDTH - 9 else "baseline"
     right = arm if len(arm) <= _SIDE_WIDTH else "this arm"
     header = ["measure", left, right, "change", f"{LEVEL:.0%} interval", *(["pairs"] if per_measure else []), "wins", "losses", "ties"]
-    rows = []
-    for change in pair.changes:
-        cells = [change.measure.label, _value(change.measure, change.baseline), _value(change.measure, change.arm)]
-        cells += [_signed(change.measure, change.change), _interval(change), *([str(change.pairs)] if per_measure else [])]
-        rows.append([*cells, str(change.better), str(change.worse), str(change.same), change.verdict])
+    scores = [change for change in pair.changes if change.measure.kind == "difference"]
+    others = [change for change in pair.changes if change.measure.kind == "ratio"]
+    rows = [_change_cells(change, per_measure) for change in scores]
+    if others:
+        rows.append(["medians:" if center == "median" else "geometric means:", *[""] * len(header)])
+        rows += [_change_cells(change, per_measure) for change in others]
     section.grid = Grid([*header, "verdict"], rows, left=1)
     if pair.moved and pair.moved_measure:
         measure = pair.moved_measure
@@ -175,22 +199,38 @@ def _pair_section(pair: PairComparison) -> Section:
     return section
 
 
+def _change_cells(change: Change, per_measure: bool) -> list[str]:
+    cells = [change.measure.label, _value(change.measure, change.baseline), _value(change.measure, change.arm)]
+    cells += [_signed(change.measure, change.change), _interval(change), *([str(change.pairs)] if per_measure else [])]
+    return [*cells, str(change.better), str(change.worse), str(change.same), change.verdict]
+
+
 def _legend(comparison: Comparison, shown: Sequence[BlockComparison]) -> list[str]:
-    center = "median" if comparison.options.center == "median" else "geometric mean"
+    arms = [arm for block in comparison.blocks for arm in block.arms]
     lines = [
+        "arms: figures are over the objects that all arms of a table have.",
         "J, F, J&F: 0 to 1, mean over objects; times 100 it is the official SA-V evaluator's number.",
-        f"FPS, ms, J/frame, FPS/W: {center} over objects of each object's own figure.",
-        "MiB: largest of any object in the arms' table, geometric mean over objects in changes.",
+        "FPS: timed frames over timed seconds. J/frame, FPS/W: over all timed frames. MiB: largest of any object.",
+        "p50, p90, p99: of all timed frames."
+        if any(arm.pools_frames for arm in arms)
+        else f"p50 ms{OF_OBJECTS}: mean over objects of their own percentiles; that of all frames needs frames.csv beside every file.",
     ]
+    if any("invalid" in arm.counts for arm in arms):
+        lines.append("invalid: of these objects only J, F and J&F count, not times, power and memory (column validity says why).")
+    if any(arm.is_reference for arm in arms):
+        lines.append(
+            f"reference: has no use for {', '.join(comparison.compared)}; not compared, its figures are to be read beside the arms'."
+        )
     if any("streaming_JandF" in arm.figures for block in comparison.blocks for arm in block.arms):
         lines.append("streaming J&F: at each annotated frame's time the newest finished mask counts; offline J&F waits for every frame.")
     if shown:
         draws = comparison.options.resamples or f"{FEWEST_RESAMPLES} to {MOST_RESAMPLES}"
         changes = [change for block in shown for pair in block.comparisons for change in pair.changes]
         intervals = sum(change.low is not None for change in changes)
-        how = "median of the objects' ratios" if comparison.options.center == "median" else "ratio of geometric means"
+        how = "median of the objects' ratios" if comparison.options.center == "median" else "ratio of the geometric means over objects"
         lines += [
-            f"change: arm minus baseline for J, F, J&F; arm over baseline for the others ({how}): x1.10 is 10% more.",
+            f"change: arm minus baseline for J, F, J&F; arm over baseline for the others ({how}): x1.10 is 10% more. Objects count "
+            "alike in it, long clips or short ones, so that it may differ from the ratio of two arms' FPS.",
             f"interval: bootstrap over videos, {draws} draws, seed {comparison.options.seed}. It covers the choice of videos, "
             "not drift between two runs (load, heat, clocks): run the same twice to see that.",
             "wins, losses, ties: objects on which the arm is better than, worse than or equal to the baseline.",
@@ -281,19 +321,21 @@ def _aligned(grid: Grid) -> list[str]:
 
 
 def _markdown_section(section: Section) -> str:
-    escape = _escape_markdown
-    parts = [f"{'#' * (section.level + 1)} {section.title}", "\n".join(f"- {escape(line)}" for line in section.before)]
+    parts = [f"{'#' * (section.level + 1)} {for_markdown(section.title)}", "\n".join(f"- {for_markdown(line)}" for line in section.before)]
     if section.grid:
-        last = len(section.grid.header) - section.grid.left
-        rule = ["---" if i == 0 or i >= last else "---:" for i in range(len(section.grid.header))]
-        rows = [section.grid.header, rule, *([escape(cell) for cell in row] for row in section.grid.rows)]
-        parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
-    parts.append("\n".join(f"{line[: len(line) - len(line.lstrip())]}- {escape(line.lstrip())}" for line in section.after))
+        parts.append(markdown_table(section.grid))
+    parts.append("\n".join(f"{line[: len(line) - len(line.lstrip())]}- {for_markdown(line)}" for line in section.after))
     return "\n\n".join(part for part in parts if part)
 
 
-def _escape_markdown(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*").replace("~", "\\~")
+def markdown_table(grid: Grid) -> str:
+    """Empty where there are no rows."""
+    if not grid.rows:
+        return ""
+    last = len(grid.header) - grid.left
+    rule = ["---" if index == 0 or index >= last else "---:" for index in range(len(grid.header))]
+    lines = [[*map(for_markdown, grid.header)], rule, *([*map(for_markdown, row)] for row in grid.rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 _LATEX_ESCAPES = str.maketrans({**{sign: f"\\{sign}" for sign in "&%_#${}"}, "~": r"$\sim$", "^": r"\^{}", "\\": r"\textbackslash{}"})

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from savbench.compare.findings import Comparison, PairComparison
+    from savbench.results.foreign import Results
 
+_REASONS_SHOWN = 3
 LOST = "lost"
 """Objects that the baseline has figures of and the arm has not."""
 
@@ -77,6 +79,28 @@ def judge(comparison: Comparison, conditions: Sequence[Condition]) -> list[str]:
                 where = " ".join(value for value in setting.values() if value not in ("none", "?", "all"))
                 lines.append(f"fail_if {condition.text} holds: {pair.arm} against {pair.baseline} ({where}): {shown}")
     return lines
+
+
+def require_times(comparison: Comparison, results: Results) -> None:
+    """
+    Raises:
+        InputError: rows have times, and what was wrong with them leaves none to compare.
+    """
+    pairs = [pair for block in comparison.blocks for pair in block.comparisons]
+    if pairs:
+        has_times = any(change.measure.is_time for pair in pairs for change in pair.changes)
+        is_disturbed = any(pair.untimed for pair in pairs)
+    else:
+        has_times = any(arm.timed for block in comparison.blocks for arm in block.arms)
+        is_disturbed = any("invalid" in arm.counts for block in comparison.blocks for arm in block.arms)
+    if has_times or not is_disturbed:
+        return
+    reasons = list(dict.fromkeys(str(text) for text in results.rows["invalid"] if text))
+    more = f" and {len(reasons) - _REASONS_SHOWN} more reasons" if len(reasons) > _REASONS_SHOWN else ""
+    raise InputError(
+        f"no times to compare, only J, F and J&F: the rows are not valid ({'; '.join(reasons[:_REASONS_SHOWN])}{more}); on a Jetson lock "
+        "the clocks with sudo scripts/lock_clocks.sh and measure again, or give --force to compare the times as they are"
+    )
 
 
 def _change(condition: Condition, pair: PairComparison, *, forced: bool) -> tuple[float, str]:

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from savbench.compare.blocks import Positions
-from savbench.compare.comparison import RANDOM, compare
-from savbench.compare.findings import Options
-from savbench.compare.statistics import Floats, estimate
+from savbench.compare.pairing import refuse_twice
+from savbench.compare.statistics import Floats, estimate, ratio_interval
+from savbench.compare.summaries import RANDOM, RowData, Same
 from savbench.results.circumstances import ARM, MUST_AGREE, TELLS_APART
+from savbench.results.figures import frame_ms, timed_frames
 from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
 from savbench.results.foreign import SHARED as TRACKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from savbench.compare.blocks import Positions
     from savbench.compare.findings import ArmSummary
+    from savbench.results.beside import FrameLatencies
 
 FILE = "file"
 UNTRAINED, DOUBTFUL, SHARED = "*", "†", "‡"
@@ -36,6 +38,7 @@ _SHOWN = {
     "prefetch": "prefetch",
 }  # fmt: skip
 _WEIGHTS_SHOWN = 8
+_RESAMPLES = 2000
 _UNTOLD = {UNKNOWN, NOT_APPLICABLE, ""}
 _USUAL = {
     ("attention", "auto"), ("compile", "off"), ("memory", "bounded"), ("num_maskmem", "own"), ("max_frames", "all"), ("frame_stride", "1"),
@@ -55,10 +58,13 @@ class Arm:
         run: label of the file.
         settings: what all rows have in common, by column.
         rows: positions of all rows in `Results.rows`.
-        usable: of those with figures that count. Rows marked invalid are among them if it was forced, or if all rows are.
+        scored: of those with figures, whose scores count whatever was wrong with their times.
+        valid: of those whose times, power and memory count too. Rows marked invalid are among them if it was forced, or if all rows are.
+        timed: of those whose objects all arms have times of, which the means of times are over.
+        same: the objects that all arms of the report have.
         is_doubtful: all rows with figures are marked invalid.
         shared: what the sessions tracked together, where not all rows are those of one object alone.
-        intervals: 95% intervals of the mean of JandF and of the geometric mean of fps, where there are videos enough.
+        intervals: 95% intervals of the mean of JandF and of fps, where there are videos enough.
     """
 
     number: int
@@ -67,7 +73,10 @@ class Arm:
     arm_id: str
     settings: Mapping[str, str]
     rows: Positions
-    usable: Positions
+    scored: Positions
+    valid: Positions
+    timed: Positions
+    same: Same
     is_doubtful: bool
     shared: tuple[str, ...]
     summary: ArmSummary
@@ -93,23 +102,74 @@ class Arm:
         return None if self.summary.means is None else self.summary.means.JandF
 
     def figure(self, column: str) -> float | None:
-        """A column of `compare.measures.MEASURES` that is a ratio, over the usable rows."""
+        """A column of `MEASURES` that is no score, as `savbench.results.figures` defines it."""
         return self.summary.figures.get(column)
 
 
-def find_arms(results: Results, *, force: bool = False, center: str = "mean") -> list[Arm]:
-    """The arms of all files, in the order of their first rows.
+def find_arms(results: Results, *, force: bool = False, frame_latencies: FrameLatencies | None = None) -> list[Arm]:
+    """The arms of all files, in the order of their first rows. Their means are over the objects that all of them have.
 
     Args:
-        force: count rows marked invalid.
-        center: of times over objects, as for `compare`.
+        force: count the times of rows marked invalid.
+        frame_latencies: of the rows, for percentiles over all timed frames; without them an arm's are means over objects.
 
     Raises:
         InputError: an object is in one arm twice.
     """
-    groups = _groups(results.rows)
-    labels = _labels(results.rows, groups)
-    return [_arm(results, number, label, rows, force, center) for number, (label, rows) in enumerate(zip(labels, groups, strict=True))]
+    rows = results.rows
+    groups = [_once(rows, group) for group in _groups(rows)]
+    labels = _labels(rows, groups)
+    data = RowData(rows, frame_latencies)
+    is_valid = data.has_figures & (~data.is_invalid | force)
+    doubtful = [bool(data.has_figures[group].any() and not is_valid[group].any()) for group in groups]
+    for group, is_doubtful in zip(groups, doubtful, strict=True):
+        is_valid[group] |= is_doubtful & data.has_figures[group]
+    same = Same.of(data, dict(zip(labels, groups, strict=True)), is_valid)
+    has_time = data.is_timed() & is_valid
+    pools_frames = all(data.frames_are_there(timed) for group in groups if (timed := group[has_time[group]]).size)
+    found = []
+    for number, (label, group, is_doubtful) in enumerate(zip(labels, groups, doubtful, strict=True)):
+        summary = data.summarize(label, group, is_valid=is_valid, same=same, pools_frames=pools_frames)
+        scored, valid = group[data.has_figures[group]], group[is_valid[group]]
+        timed = np.array([row for row in valid if has_time[row] and data.names[row] in same.timed], np.int64)
+        means_over = np.array([row for row in scored if data.is_scored()[row] and data.names[row] in same.scored], np.int64)
+        part = rows.iloc[group]
+        found.append(
+            Arm(
+                number=number,
+                label=label,
+                run=str(part[FILE].iloc[0]),
+                arm_id=str(part["arm_id"].iloc[0]) if "arm_id" in part else "",
+                settings=_settings(part),
+                rows=group,
+                scored=scored,
+                valid=valid,
+                timed=timed,
+                same=same,
+                is_doubtful=is_doubtful,
+                shared=tuple(dict.fromkeys(str(text) for text in part["shared"] if text)) if "shared" in part else (),
+                summary=summary,
+                intervals=_intervals(rows.iloc[means_over], rows.iloc[timed]),
+            )
+        )
+    return found
+
+
+def _once(rows: pd.DataFrame, group: Positions) -> Positions:
+    """The rows of an arm without those that are there again, as in shards that overlap.
+
+    Raises:
+        InputError: two rows are about one object and differ.
+    """
+    part = rows.iloc[group]
+    again = part.duplicated(subset=[name for name in part.columns if name not in ("path", "line")]).to_numpy()
+    part = part[~again]
+    kept: Positions = group[~again]
+    twice = part.duplicated(["video", "object"], keep=False)
+    if twice.any():
+        first = part[twice].iloc[0]
+        refuse_twice(part[(part["video"] == first["video"]) & (part["object"] == first["object"])])
+    return kept
 
 
 def numbers(rows: pd.DataFrame, column: str) -> Floats:
@@ -183,33 +243,12 @@ def _shown(name: str, value: str) -> str:
     return f"{_SHOWN[name]} {value}" if name in _SHOWN else value
 
 
-def _arm(results: Results, number: int, label: str, positions: Positions, force: bool, center: str) -> Arm:
-    rows = whole_arm(results.rows.iloc[positions])
-    has_figures = (rows["failure"] == "").to_numpy()
-    is_invalid = has_figures & (rows["invalid"] != "").to_numpy()
-    is_doubtful = bool(is_invalid.any() and (is_invalid == has_figures).all())
-    usable = has_figures & (~is_invalid | (force or is_doubtful))
-    file = str(rows[FILE].iloc[0])
-    options = Options(by=(FILE,), force=force or is_doubtful, center="median" if center == "median" else "mean")
-    comparison = compare(Results(rows, [file], results.legacy & {file}), options)
-    shared = rows["shared"] if "shared" in rows else pd.Series(dtype=object)
+def _settings(rows: pd.DataFrame) -> dict[str, str]:
     settings = {}
     for name in (*_SPLIT_BY, "hole_filling", "benchmark_version", "split"):
         values = dict.fromkeys(text for text in texts(rows, name) if text not in (UNKNOWN, ""))
         settings[name] = " and ".join(values) or UNKNOWN
-    return Arm(
-        number=number,
-        label=label,
-        run=file,
-        arm_id=str(rows["arm_id"].iloc[0]) if "arm_id" in rows else "",
-        settings=settings,
-        rows=positions,
-        usable=positions[usable],
-        is_doubtful=is_doubtful,
-        shared=tuple(dict.fromkeys(str(text) for text in shared if text)),
-        summary=comparison.blocks[0].arms[0],
-        intervals=_intervals(rows[usable]),
-    )
+    return settings
 
 
 def whole_arm(rows: pd.DataFrame) -> pd.DataFrame:
@@ -217,15 +256,24 @@ def whole_arm(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{TRACKED: UNKNOWN}).reset_index(drop=True)
 
 
-def _intervals(rows: pd.DataFrame) -> dict[str, Interval]:
-    fps = numbers(rows, "fps")
-    values = np.column_stack([numbers(rows, "JandF"), np.log(np.where(fps > 0, fps, np.nan))])
-    if not len(rows):
-        return {}
-    found = estimate(values, pd.factorize(rows["video"])[0].astype(np.int64), resamples=2000)
+def _intervals(scored: pd.DataFrame, timed: pd.DataFrame) -> dict[str, Interval]:
     intervals = {}
-    for index, name in enumerate(("JandF", "fps")):
-        low, high = float(found.low[index]), float(found.high[index])
-        if not np.isnan(low):
-            intervals[name] = (low, high) if name == "JandF" else (float(np.exp(low)), float(np.exp(high)))
+    if len(scored):
+        found = estimate(numbers(scored, "JandF")[:, None], _videos(scored), resamples=_RESAMPLES)
+        if not np.isnan(found.low[0]):
+            intervals["JandF"] = (float(found.low[0]), float(found.high[0]))
+    if len(timed):
+
+        def column(name: str) -> Floats:
+            return numbers(timed, name)
+
+        frames = timed_frames(column)
+        interval = ratio_interval(1000 * frames, frames * frame_ms(column), _videos(timed), resamples=_RESAMPLES)
+        if interval is not None:
+            intervals["fps"] = interval
     return intervals
+
+
+def _videos(rows: pd.DataFrame) -> Positions:
+    videos: Positions = pd.factorize(rows["video"])[0].astype(np.int64)
+    return videos

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from savbench.compare.comparison import compare
@@ -10,7 +10,7 @@ from savbench.compare.findings import Options
 from savbench.compare.tables import Grid, describe
 from savbench.data.csv_file import InputError
 from savbench.report.arms import FILE
-from savbench.report.charts import Axis, Change, Figure, Forest, Missing
+from savbench.report.charts import Axis, Change, Conclusion, Figure, Forest, Missing
 from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ MOST_GROUPS, MOST_CHANGES = 12, 30
 ALL_ROWS = describe({})
 HOW_TO_READ = (
     "Lines are 95% intervals of a bootstrap over videos; they cover the choice of videos, not drift between two runs. Filled: the interval "
-    "excludes no difference; hollow: it spans it, or there is none."
+    "excludes no difference; hollow: it spans it; a cross: there is no interval, so that nothing is shown."
 )
 
 
@@ -54,6 +54,7 @@ class Compared:
     Attributes:
         column: of `NAMES`.
         run: label of the file; empty where the files are compared.
+        floor: the baseline that the models are set against; empty where they are set against each other.
         refusal: why there is nothing; empty where there is.
     """
 
@@ -61,10 +62,12 @@ class Compared:
     run: str
     comparison: Comparison | None = None
     refusal: str = ""
+    floor: str = ""
 
     @property
     def title(self) -> str:
-        return f"Between {NAMES[self.column]}s" + (f", {self.run}" if self.run else "")
+        against = f" and the floor, {self.floor}" if self.floor else ""
+        return f"Between {NAMES[self.column]}s{against}" + (f", {self.run}" if self.run else "")
 
 
 def compare_all(results: Results, options: Options) -> list[Compared]:
@@ -87,9 +90,23 @@ def compare_all(results: Results, options: Options) -> list[Compared]:
             elif column in REMEDIES:
                 what = f"only {values.pop()} was run" if values else "no row with figures tells one"
                 found.append(Compared(column, run, refusal=f"Nothing to compare: {what}. {REMEDIES[column]}"))
+        found += _against_floor(Results(rows, [label], results.legacy & {label}), run, options)
     if several:
         found.append(_compare(results, FILE, "", Options(**{**vars(options), "by": ()})))
     return found
+
+
+def _against_floor(results: Results, run: str, options: Options) -> list[Compared]:
+    """The learned models against the baseline of the highest J&F, where both were run."""
+    rows = results.rows[(results.rows["failure"] == "").to_numpy() & results.rows["JandF"].notna().to_numpy()]
+    floors = rows[rows["weights"] == NOT_APPLICABLE]
+    if not len(floors) or len(floors) == len(rows):
+        return []
+    floor = str(floors.groupby("model", sort=False)["JandF"].mean().idxmax())
+    chosen = rows[(rows["weights"] != NOT_APPLICABLE) | (rows["model"] == floor)].reset_index(drop=True)
+    part = Results(chosen, results.labels, results.legacy)
+    found = _compare(part, "model", run, Options(**{**vars(options), "by": ("model",), "baseline": floor}))
+    return [replace(found, floor=floor)]
 
 
 def _learned_or_floors(rows: pd.DataFrame) -> pd.DataFrame:
@@ -127,7 +144,11 @@ def change_figures(compared: Compared, number: int) -> list[Figure | Missing]:
     within = describe(common)
     where = "" if within == ALL_ROWS else f" In all of them: {within}."
     is_median = compared.comparison.options.center == "median"
-    return [_scores(f"{key}-scores", compared.title, pairs, where), _ratios(f"{key}-ratios", compared.title, pairs, where, is_median)]
+    scores = _scores(f"{key}-scores", compared.title, pairs, where)
+    if compared.floor:
+        # what a baseline costs says nothing about a model
+        return [scores]
+    return [scores, _ratios(f"{key}-ratios", compared.title, pairs, where, is_median)]
 
 
 def _scores(key: str, title: str, pairs: list[Pair], where: str) -> Figure | Missing:
@@ -162,7 +183,14 @@ def _ratios(key: str, title: str, pairs: list[Pair], where: str, is_median: bool
 
 def _shown(label: str, change: Found) -> Change:
     interval = None if change.low is None or change.high is None else (change.low, change.high)
-    return Change(label, change.change, interval, change.verdict)
+    return Change(label, change.change, interval, _conclusion(change))
+
+
+def _conclusion(change: Found) -> Conclusion:
+    if change.verdict == "better" or change.verdict == "worse":
+        return change.verdict
+    # pairs that are all equal are so with an interval and without
+    return "no difference shown" if change.verdict in ("~", "=") else "no interval"
 
 
 def _grid(pairs: list[Pair], columns: tuple[str, ...]) -> Grid:
@@ -175,7 +203,8 @@ def _grid(pairs: list[Pair], columns: tuple[str, ...]) -> Grid:
             shown = [sign.format(value) for value in (change.change, change.low, change.high) if value is not None]
             interval = f"{shown[1]} to {shown[2]}" if len(shown) == 3 else ""
             counts = [str(count) for count in (change.pairs, change.better, change.worse)]
-            rows.append([name, change.measure.label, shown[0], interval, *counts, change.verdict])
+            said = "meaningless" if change.verdict == "meaningless" else _conclusion(change)
+            rows.append([name, change.measure.label, shown[0], interval, *counts, said])
     return Grid(["what", "measure", "change", "95% interval", "objects", "better", "worse", "verdict"], rows, left=1)
 
 
@@ -191,11 +220,18 @@ def losses(compared: Compared) -> list[str]:
     for block in compared.comparison.blocks:
         for pair in block.comparisons:
             for unpaired in pair.unpaired:
-                names = ", ".join(unpaired.objects[:5]) + (f" and {len(unpaired.objects) - 5} more" if len(unpaired.objects) > 5 else "")
+                names = _names(unpaired.objects)
                 lines.append(f"{pair.arm} against {pair.baseline}: {len(unpaired.objects)} not compared, {unpaired.reason}: {names}")
+            for untimed in pair.untimed:
+                names = _names(untimed.objects)
+                lines.append(f"{pair.arm} against {pair.baseline}: times of {len(untimed.objects)} not compared, {untimed.reason}: {names}")
             lines += [
                 f"{pair.arm} and {pair.baseline} differ too in {name}: {b} and {a}"
                 for name, (a, b) in pair.differs.items()
                 if not (compared.column == "model" and name in _OF_THE_MODEL)
             ]
-    return lines
+    return list(dict.fromkeys(lines))
+
+
+def _names(objects: tuple[str, ...]) -> str:
+    return ", ".join(objects[:5]) + (f" and {len(objects) - 5} more" if len(objects) > 5 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -156,14 +156,17 @@ class Bars:
     is_stacked: bool = False
 
 
+Conclusion = Literal["better", "worse", "no difference shown", "no interval"]
+
+
 @dataclass(frozen=True)
 class Change:
-    """An estimate with its interval and what is concluded from it."""
+    """An estimate with its interval and what is concluded from it: without an interval, nothing."""
 
     label: str
     value: float
     interval: Interval | None
-    verdict: str
+    verdict: Conclusion
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,7 @@ def notes_of(arms: Iterable[Arm], *, of_scores: bool = False) -> tuple[str, ...]
     if of_scores and any(arm.is_random for arm in listed):
         notes.append("* untrained weights: this J&F is meaningless; time, memory and power are real.")
     if any(arm.is_doubtful for arm in listed):
-        notes.append("† every row is marked invalid: not fit to be compared with others.")
+        notes.append("† every row is marked invalid: times, power and memory cannot be compared with others', J&F can.")
     if any(arm.shared for arm in listed):
         notes.append("‡ tracked in a session shared with others: not the latency of a single object.")
     return tuple(notes)

@@ -42,12 +42,19 @@ def parser() -> Parser:
         "(default: what FILE ends in, else html)",
     )  # fmt: skip
     flags.add_argument("--title", default="", help="of the report (default: the names of the runs)")
-    flags.add_argument("--split_dir", type=INPUT_PATH, help="where the split is, for pictures of objects (default: as in run.json)")
+    flags.add_argument(
+        "--split_dir", type=INPUT_PATH,
+        help="where the split is, for pictures drawn from saved masks (what run.json says of it is not followed)",
+    )  # fmt: skip
     flags.add_argument(
         "--objects", type=Whole(1, 1_000), default=3, metavar="N", help="best and worst objects to show of each (default %(default)s)"
     )
-    flags.add_argument("--force", action="store_true", help="count rows marked invalid and compare across other settings; says so")
-    flags.add_argument("--center", choices=("mean", "median"), default="mean", help="of times over objects: geometric mean or median")
+    flags.add_argument(
+        "--force", action="store_true", help="count the times of rows marked invalid and compare across other settings; says so"
+    )
+    flags.add_argument(
+        "--center", choices=("mean", "median"), default="mean", help="of the changes of times over objects: geometric mean or median"
+    )
     flags.add_argument(
         "--resamples", type=RESAMPLES, metavar="N",
         help=f"draws of the bootstrap (default {MOST_RESAMPLES}, falling to {FEWEST_RESAMPLES} for more than 500 videos)",

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from savbench.compare.findings import Options
-from savbench.compare.tables import Grid
+from savbench.compare.tables import OF_OBJECTS, Grid, figure_label
 from savbench.report.arms import UNTRAINED, find_arms
 from savbench.report.changes import change_figures, compare_all, losses
 from savbench.report.charts import Chapter, Figure, notes_of, number
 from savbench.report.gallery import Gallery, make_gallery
 from savbench.report.headline import answer
-from savbench.report.memory import peak_memory, peak_to_quote
+from savbench.report.memory import peak_memory
 from savbench.report.provenance import Provenance, provenance, why_no_power
 from savbench.report.rows_table import RowsTable, make_rows_table
 from savbench.report.runs import read_runs
@@ -21,20 +21,16 @@ from savbench.report.streaming import streaming
 from savbench.report.telemetry import power_and_temperature
 from savbench.report.timing import frames_of, latency_distributions, latency_over_frames, stage_shares, sustained_speed
 from savbench.report.tradeoffs import accuracy_against_energy, accuracy_against_speed
+from savbench.results.beside import FrameLatencies
 from savbench.results.foreign import load_results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import pandas as pd
-
     from savbench.report.arms import Arm
 
-_ARM_FIGURES = {
-    "fps": "FPS", "latency_p50_ms": "p50 ms", "latency_p90_ms": "p90 ms", "latency_p99_ms": "p99 ms", "energy_j_per_frame": "J/frame",
-    "fps_per_w": "FPS/W",
-}  # fmt: skip
+_ARM_FIGURES = ("fps", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "energy_j_per_frame", "fps_per_w")
 
 
 @dataclass(frozen=True)
@@ -43,9 +39,9 @@ class Settings:
 
     Attributes:
         title: of the report; empty makes one from the names of the runs.
-        split_dir: where the split is, for pictures; None takes the path of each run.
+        split_dir: where the split is, for pictures from masks; None draws none from them.
         objects: how many of the best and of the worst objects to show.
-        force: count rows marked invalid, and compare what differs in other settings.
+        force: count the times of rows marked invalid, and compare what differs in other settings.
     """
 
     title: str = ""
@@ -89,7 +85,8 @@ def make_report(paths: Sequence[Path], settings: Settings, command: Sequence[str
     results = load_results(paths)
     runs = read_runs(paths, results)
     rows = results.rows
-    arms = find_arms(results, force=settings.force, center=settings.center)
+    latencies = FrameLatencies(rows, {run.label: run.frames for run in runs})
+    arms = find_arms(results, force=settings.force, frame_latencies=latencies)
     options = Options(force=settings.force, center=settings.center, resamples=settings.resamples, seed=settings.seed)
     compared = compare_all(results, options)
     frames = frames_of(arms, runs, rows)
@@ -122,8 +119,8 @@ def make_report(paths: Sequence[Path], settings: Settings, command: Sequence[str
         title=settings.title or f"Video segmentation benchmark: {names if len(names) <= 60 else f'{len(results.labels)} runs'}",
         made_at=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         answer=tuple(answer(arms, results, compared, options)),
-        arms=_arms_table(arms, rows),
-        arms_notes=notes_of(arms, of_scores=True),
+        arms=_arms_table(arms),
+        arms_notes=(*_about_objects(arms), *notes_of(arms, of_scores=True)),
         references=_references(arms),
         chapters=chapters,
         gallery=make_gallery(arms, rows, runs, settings.split_dir, settings.objects),
@@ -132,11 +129,11 @@ def make_report(paths: Sequence[Path], settings: Settings, command: Sequence[str
     )
 
 
-def _arms_table(arms: Sequence[Arm], rows: pd.DataFrame) -> Grid:
+def _arms_table(arms: Sequence[Arm]) -> Grid:
     has_scores = any(arm.JandF is not None for arm in arms)
-    figures = {name: label for name, label in _ARM_FIGURES.items() if any(arm.figure(name) is not None for arm in arms)}
-    peaks = {arm.number: peak_to_quote(arm, rows) for arm in arms}
-    kinds = {peak[1] for peak in peaks.values() if peak}
+    pools_frames = any(arm.summary.pools_frames for arm in arms)
+    figures = {name: figure_label(name, pools_frames) for name in _ARM_FIGURES if any(arm.figure(name) is not None for arm in arms)}
+    kinds = {arm.summary.peak_kind for arm in arms} - {""}
     peak_header = f"{next(iter(kinds))} MiB" if len(kinds) == 1 else "peak MiB"
     header = ["arm", "objects", *(["J", "F", "J&F"] if has_scores else []), *figures.values(), *([peak_header] if kinds else [])]
     lines = []
@@ -149,10 +146,22 @@ def _arms_table(arms: Sequence[Arm], rows: pd.DataFrame) -> Grid:
             line += ["", "", ""] if means is None else [f"{value:.3f}{mark}" for value in (means.J, means.F, means.JandF)]
         line += [number(arm.figure(name)) for name in figures]
         if kinds:
-            peak = peaks[arm.number]
-            line.append("" if peak is None else f"{peak[0]:.0f}" + (f" {peak[1]}" if len(kinds) > 1 else ""))
+            peak = "" if summary.peak_MiB is None else f"{summary.peak_MiB:.0f}"
+            line.append(f"{peak} {summary.peak_kind}".rstrip() if len(kinds) > 1 else peak)
         lines.append(line)
     return Grid(header, lines)
+
+
+def _about_objects(arms: Sequence[Arm]) -> list[str]:
+    """Which objects the figures are over, and how the percentiles come from them."""
+    notes = [f"{note}." for note in arms[0].same.notes()]
+    if any("invalid" in arm.summary.counts for arm in arms):
+        notes.append("invalid: of these objects only J, F and J&F count, not times, power and memory.")
+    if not any(arm.summary.pools_frames for arm in arms):
+        notes.append(
+            f"p50 ms{OF_OBJECTS}: mean over objects of their own percentiles; that of all frames needs frames.csv beside every file."
+        )
+    return notes
 
 
 def _references(arms: Sequence[Arm]) -> Grid | None:
@@ -164,6 +173,6 @@ def _references(arms: Sequence[Arm]) -> Grid | None:
             continue
         said = ["more than a point apart: check weights file, prompt and size"] if line.is_suspect else []
         said += [f"not the same experiment: {', '.join(line.departures)}"] if line.departures else []
-        figures = [f"{line.reference.JandF_percent:.1f}", f"{line.JandF_percent:.1f}", f"{line.difference:+.1f}"]
+        figures = [f"{line.reference.JandF_percent:.1f}", f"{line.JandF_percent:.1f}", str(line.objects), f"{line.difference:+.1f}"]
         rows.append([arm.shown, *figures, "; ".join(said) or "the same experiment", line.reference.source])
-    return Grid(["arm", "published J&F", "here", "difference", "remarks", "source"], rows, left=2) if rows else None
+    return Grid(["arm", "published J&F", "here", "objects", "difference", "remarks", "source"], rows, left=2) if rows else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from savbench.report.charts import COLOURS, NEUTRAL, Axis, Bars, Boxes, Forest, Lines, Scatter, bounds, ratio_ticks, style_of
+from savbench.report.charts import COLOURS, NEUTRAL, Axis, Bars, Boxes, Conclusion, Forest, Lines, Scatter, bounds, ratio_ticks, style_of
 from savbench.report.page import require
 
 if TYPE_CHECKING:
@@ -27,7 +27,11 @@ MARKERS = {
 }  # fmt: skip
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 HATCHES = ("", "//", "..", "xx", "--", "\\\\", "||", "++")
-VERDICTS = {"better": (COLOURS[0], "o"), "worse": (COLOURS[1], "s")}
+CONCLUSIONS: dict[Conclusion, tuple[str, str, bool]] = {
+    "better": (COLOURS[0], "o", True), "worse": (COLOURS[1], "s", True), "no difference shown": (NEUTRAL, "o", False),
+    "no interval": (NEUTRAL, "x", True),
+}  # fmt: skip
+"""Colour, marker, and whether it is filled."""
 _RC = {
     "font.size": 8.5,
     "axes.spines.top": False,
@@ -203,18 +207,16 @@ def _forest(axes: Any, drawing: Forest) -> None:
             label = textwrap.wrap(change.label, LABEL_WIDTH)
             place += max(1.0, 0.55 * len(label))
             ticks.append((place, "\n".join(label)))
-            kind = change.verdict if change.verdict in VERDICTS else ""
-            colour, marker = VERDICTS.get(kind, (NEUTRAL, "o"))
-            verdict = kind or "no difference shown"
+            colour, marker, is_filled = CONCLUSIONS[change.verdict]
             errors = None
             if change.interval:
                 errors = [[max(0.0, change.value - change.interval[0])], [max(0.0, change.interval[1] - change.value)]]
             axes.errorbar(
                 [change.value], [place], xerr=errors, color=colour, marker=marker, markersize=6,
-                markerfacecolor=colour if kind else "white", linestyle="none", capsize=2, elinewidth=1.1,
-                label="_nolegend_" if verdict in named else verdict,
+                markerfacecolor=colour if is_filled else "white", linestyle="none", capsize=2, elinewidth=1.1,
+                label="_nolegend_" if change.verdict in named else change.verdict,
             )  # fmt: skip
-            named.add(verdict)
+            named.add(change.verdict)
     axes.axvline(drawing.no_change, color=NEUTRAL, linewidth=1)
     axes.set_yticks([position for position, _ in ticks], [label for _, label in ticks])
     axes.set_ylim(place + 0.6, 0)

@@ -14,6 +14,7 @@ from savbench.report.charts import (
     Axis,
     Bars,
     Boxes,
+    Conclusion,
     Forest,
     Lines,
     Point,
@@ -38,8 +39,11 @@ HEADING_WIDTH = 27
 ROW_PX = 26
 MOST_DIRECT_LABELS = 10
 PATTERNS = ("", "/", ".", "x", "-", "\\", "|", "+")
-VERDICTS = {"better": ("#0072B2", "circle"), "worse": ("#D55E00", "square")}
-NO_VERDICT = (NEUTRAL, "circle-open")
+CONCLUSIONS: dict[Conclusion, tuple[str, str]] = {
+    "better": ("#0072B2", "circle"), "worse": ("#D55E00", "square"), "no difference shown": (NEUTRAL, "circle-open"),
+    "no interval": (NEUTRAL, "x-thin"),
+}  # fmt: skip
+"""Colour and symbol."""
 
 
 def to_plotly(figure: Figure) -> Json:
@@ -215,16 +219,14 @@ def _forest(drawing: Forest) -> tuple[list[Json], Json]:
             height = max(1.0, 0.62 * len(textwrap.wrap(change.label, LABEL_WIDTH)))
             y += height
             ticks.append((y, _wrapped(change.label)))
-            kind = change.verdict if change.verdict in VERDICTS else ""
-            placed.setdefault(kind, []).append((y, change, heading))
+            placed.setdefault(change.verdict, []).append((y, change, heading))
     data = []
-    for kind in ("better", "worse", ""):
+    for kind, (colour, symbol) in CONCLUSIONS.items():
         entries = placed.get(kind, [])
         if not entries:
             continue
-        colour, symbol = VERDICTS.get(kind, NO_VERDICT)
         data.append({
-            "type": "scatter", "mode": "markers", "name": kind or "no difference shown", "x": [change.value for _, change, _ in entries],
+            "type": "scatter", "mode": "markers", "name": kind, "x": [change.value for _, change, _ in entries],
             "y": [place for place, _, _ in entries],
             "marker": {"color": colour, "symbol": symbol, "size": 11, "line": {"width": 2, "color": colour}},
             "error_x": {

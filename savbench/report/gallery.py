@@ -16,6 +16,7 @@ from savbench.data.ground_truth import read_mask
 from savbench.finish.overlay import draw_masks
 from savbench.finish.saving import MASKS_DIR
 from savbench.report.arms import numbers
+from savbench.results.beside import leads_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,14 +91,15 @@ def make_gallery(arms: Sequence[Arm], rows: pd.DataFrame, runs: Sequence[Run], s
     """Choose the objects by the scores of the most accurate trained arm, else of the first with scores, and draw them.
 
     Args:
-        split_dir: where the split is; None takes the path of each run.
+        split_dir: where the split is; None draws nothing from masks. What a run says of it is not followed: a folder may be anyone's, and
+            the page shows what is read.
         count: how many of the best, and of the worst.
     """
     scored = sorted((arm for arm in arms if arm.JandF is not None), key=lambda arm: (arm.is_random, arm.is_floor, -(arm.JandF or 0.0)))
     if not scored:
         return Gallery("", (), (), "No row has J&F, so that there are no best and worst objects.")
     first = scored[0]
-    own = rows.iloc[first.usable]
+    own = rows.iloc[first.scored]
     own = own[np.isfinite(numbers(own, "JandF"))]
     scores = zip(numbers(own, "JandF").tolist(), own["video"].astype(str), own["object"].astype(str), strict=True)
     order = sorted(scores)
@@ -140,7 +142,7 @@ class _Artist:
         return int(ordered["frame"].iloc[(len(ordered) - 1) // 2])
 
     def _picture(self, arm: Arm, video: str, name: str, frame: int | None) -> Picture:
-        own = self._rows.iloc[arm.usable]
+        own = self._rows.iloc[arm.scored]
         own = own[(own["video"] == video) & (own["object"] == name)]
         if not len(own):
             return Picture(arm.shown, "", "", "", "no figures of this object")
@@ -161,7 +163,7 @@ class _Artist:
         if any(Path(part).name != part for part in (arm.arm_id, video, name)):
             # names come from a file that anyone may have written
             return None
-        if folder is None or not (masks := folder / MASKS_DIR / arm.arm_id / video / name).is_dir():
+        if folder is None or not (masks := folder / MASKS_DIR / arm.arm_id / video / name).is_dir() or self._leads_out(folder, masks):
             return None
         split = self._split(arm.run)
         if split is None:
@@ -171,6 +173,8 @@ class _Artist:
             clip = split.video(video).take(int(max_frames) if str(max_frames).isdecimal() else None)
             obj = clip.object(name)
             index, truth_path = _annotation(obj, frame)
+            if self._leads_out(folder, masks / truth_path.name):
+                return None
             truth_hw = read_mask(truth_path)
             prediction_hw = read_mask(masks / truth_path.name, (truth_hw.shape[0], truth_hw.shape[1]))
             with clip.frames.reader((truth_hw.shape[0], truth_hw.shape[1])) as frames:
@@ -180,10 +184,19 @@ class _Artist:
             return None
         return cut_out(picture, prediction_hw, truth_hw), index
 
+    def _leads_out(self, folder: Path, path: Path) -> bool:
+        if leads_out(folder, path):
+            self.notes.append(f"{path}: a link out of the run's folder, not followed.")
+            return True
+        return False
+
     def _split(self, label: str) -> Split | None:
         about = self._runs[label].about
-        path = self._split_dir or Path(str(about.get("split_dir", "")))
-        name = str(about.get("split_name", ""))
+        if self._split_dir is None:
+            told = f" (it was {about['split_dir']})" if about.get("split_dir") else ""
+            self.notes.append(f"Pictures from the masks of {label} need the split: say where it is with --split_dir{told}.")
+            return None
+        path, name = self._split_dir, str(about.get("split_name", ""))
         if (str(path), name) not in self._splits:
             try:
                 self._splits[str(path), name] = open_split(path, name or None)
@@ -197,7 +210,7 @@ class _Artist:
         if folder is None or not relative or Path(relative).is_absolute() or ".." in Path(relative).parts:
             return None
         path = folder / relative
-        if not path.is_file():
+        if not path.is_file() or self._leads_out(folder, path):
             return None
         try:
             import av

@@ -11,7 +11,7 @@ from savbench.data.csv_file import InputError
 from savbench.report.arms import FILE, whole_arm
 from savbench.report.charts import number
 from savbench.report.streaming import winners
-from savbench.report.tradeoffs import JOULES, SPEED, contenders, pareto_front
+from savbench.report.tradeoffs import JOULES, SPEED, below_floor, contenders, floor_of, pareto_front
 from savbench.results.foreign import Results
 
 if TYPE_CHECKING:
@@ -28,19 +28,25 @@ MOST_LISTED = 6
 
 
 def answer(arms: Sequence[Arm], results: Results, compared: Sequence[Compared], options: Options) -> list[str]:
-    """Sentences, the most important first."""
-    chosen = contenders(arms)
-    timed = [arm for arm in arms if arm.figure("fps") is not None and not arm.is_floor] or [
-        arm for arm in arms if arm.figure("fps") is not None
-    ]
-    if not chosen and not timed:
+    """Sentences, the most important first.
+
+    The most accurate arm is named whatever it is, a baseline too. Speed and energy are told of what is not below the floor.
+    """
+    scored = [arm for arm in arms if arm.JandF is not None and not arm.is_random]
+    learned = [arm for arm in scored if not arm.is_floor]
+    timed = [arm for arm in arms if arm.figure("fps") is not None]
+    timed = [arm for arm in timed if not arm.is_floor] or timed
+    if not scored and not timed:
         return ["No row has figures: nothing can be said about speed or accuracy. The reasons are under Circumstances."]
-    sentences = _accuracy(chosen, results, options) if chosen else [_no_scores(arms)]
-    sentences += _speed(chosen, timed)
-    sentences += _front(chosen)
-    sentences += _energy([arm for arm in (chosen or timed) if arm.figure(JOULES.column) is not None])
-    sentences += _floors(arms, chosen)
-    sentences += _camera(arms, results, chosen or timed)
+    only_floors = all(arm.is_floor for arm in arms)
+    sentences = _accuracy(scored, results, options) if scored and (learned or only_floors) else [_no_scores(arms)]
+    sentences += _floors(arms, learned, results, options)
+    pool = contenders(arms) if learned or only_floors else timed
+    sentences += _speed(pool, "above the floor" if len(pool) < len(learned) else "")
+    sentences += _front(pool)
+    sentences += _energy([arm for arm in pool if arm.figure(JOULES.column) is not None])
+    below = below_floor(arms)
+    sentences += _camera([arm for arm in arms if arm not in below], results, pool)
     for found in compared:
         if found.column in ("autocast_dtype", "attention"):
             sentences += _differences(found)
@@ -55,12 +61,13 @@ def _no_scores(arms: Sequence[Arm]) -> str:
     return "Which model is most accurate cannot be told: no row has J&F."
 
 
-def _accuracy(chosen: Sequence[Arm], results: Results, options: Options) -> list[str]:
-    ranked = sorted(chosen, key=lambda arm: -(arm.JandF or 0.0))
+def _accuracy(scored: Sequence[Arm], results: Results, options: Options) -> list[str]:
+    ranked = sorted(scored, key=lambda arm: -(arm.JandF or 0.0))
     best = ranked[0]
     interval = best.intervals.get("JandF")
     within = f" (95% interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    sentences = [f"Most accurate: {best.shown}, J&F {best.JandF:.3f}{within}{_at_speed(best)}."]
+    what = ", a baseline that learns nothing" if best.is_floor and any(not arm.is_floor for arm in scored) else ""
+    sentences = [f"Most accurate: {best.shown}{what}, J&F {best.JandF:.3f}{within}{_at_speed(best)}."]
     if len(ranked) > 1:
         sentences.append(_runner_up(best, ranked[1], results, options))
     return sentences
@@ -88,6 +95,9 @@ def _runner_up(best: Arm, second: Arm, results: Results, options: Options) -> st
 
 
 def _faster(best: Arm, second: Arm) -> str:
+    if best.is_floor and not second.is_floor:
+        # speed is no merit of a model that a baseline equals
+        return ""
     ratio = (second.figure("fps") or 0.0) / (best.figure("fps") or math.inf)
     return f", and it is {ratio:.1f} times as fast" if ratio > 1.05 else ""
 
@@ -107,15 +117,16 @@ def _between(baseline: Arm, arm: Arm, results: Results, options: Options) -> Cha
     return next((change for pair in pairs for change in pair.changes if change.measure.column == "JandF"), None)
 
 
-def _speed(chosen: Sequence[Arm], timed: Sequence[Arm]) -> list[str]:
+def _speed(pool: Sequence[Arm], of_what: str) -> list[str]:
+    timed = [arm for arm in pool if arm.figure("fps") is not None]
     if not timed:
         return []
-    pool = [arm for arm in chosen if arm.figure("fps") is not None] or timed
-    fastest = max(pool, key=lambda arm: arm.figure("fps") or 0.0)
+    fastest = max(timed, key=lambda arm: arm.figure("fps") or 0.0)
     p90 = fastest.figure("latency_p90_ms")
-    tail = "" if p90 is None else f" (90% of its frames within {number(p90)} ms)"
+    tail = f" (90% of its frames within {number(p90)} ms)" if p90 is not None and fastest.summary.pools_frames else ""
     score = "" if fastest.JandF is None or fastest.is_random else f", J&F {fastest.JandF:.3f}"
-    return [f"Fastest: {fastest.shown}, {number(fastest.figure('fps'))} FPS{tail}{score}."]
+    first = f"Fastest of those {of_what}" if of_what else "Fastest"
+    return [f"{first}: {fastest.shown}, {number(fastest.figure('fps'))} FPS{tail}{score}."]
 
 
 def _front(chosen: Sequence[Arm]) -> list[str]:
@@ -138,19 +149,36 @@ def _energy(measured: Sequence[Arm]) -> list[str]:
     return [f"Least energy: {least.shown}, {number(least.figure(JOULES.column))} J per frame beyond idling{tail}."]
 
 
-def _floors(arms: Sequence[Arm], chosen: Sequence[Arm]) -> list[str]:
-    floors = [arm for arm in arms if arm.is_floor and arm.JandF is not None]
-    learned = [arm for arm in chosen if not arm.is_floor]
-    if not floors or not learned:
-        return []
-    highest = max(floors, key=lambda arm: arm.JandF or 0.0)
-    below = [arm for arm in learned if (arm.JandF or 0.0) <= (highest.JandF or 0.0)]
-    if below:
-        return [
-            f"Below the floor: {_listed(below)} at or under {highest.label}, which learns nothing and has J&F {highest.JandF:.3f}. "
-            "A wrong weights file, prompt or size is the usual cause."
-        ]
-    return [f"The floor is {highest.label} with J&F {highest.JandF:.3f}; every learned model is above it."]
+def _floors(arms: Sequence[Arm], learned: Sequence[Arm], results: Results, options: Options) -> list[str]:
+    """What the data say of each trained model against the baselines, and no more than that."""
+    of_floor: dict[int, list[Arm]] = {}
+    for arm in learned:
+        floor = floor_of(arm, arms)
+        if floor is not None:
+            of_floor.setdefault(floor.number, []).append(arm)
+    sentences = []
+    for floor in (arm for arm in arms if arm.number in of_floor):
+        groups: dict[str, list[Arm]] = {}
+        for arm in of_floor[floor.number]:
+            groups.setdefault(_against_floor(arm, _between(floor, arm, results, options), floor), []).append(arm)
+        named = f"the floor, {floor.label} with J&F {floor.JandF:.3f}"
+        sentences += [text.format(floor=named, models=_listed(models)) for text, models in groups.items()]
+    return sentences
+
+
+def _against_floor(arm: Arm, change: Change | None, floor: Arm) -> str:
+    """A sentence with places for floor and models: as much as the data carry, and no more."""
+    is_above = (arm.JandF or 0.0) > (floor.JandF or 0.0)
+    where = "Higher than" if is_above else "At or under"
+    cause = "" if is_above else " A wrong weights file, prompt or size is a usual cause."
+    if change is None:
+        return f"{where} {{floor}}, but on other objects: {{models}}.{cause}"
+    if change.low is None:
+        few = f"{_plural(change.pairs, 'object')} of {_plural(change.videos, 'video')}"
+        return f"{where} {{floor}}, on {few}, too few to exclude chance: {{models}}.{cause}"
+    if change.verdict in ("~", "="):
+        return "Not told apart from {floor}: {models}."
+    return f"{'Above' if is_above else 'Below'} {{floor}}, by more than chance: {{models}}.{cause}"
 
 
 def _camera(arms: Sequence[Arm], results: Results, pool: Sequence[Arm]) -> list[str]:

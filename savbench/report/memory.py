@@ -24,13 +24,12 @@ KINDS = {
     "gpu_peak_alloc_MiB": "GPU allocated by torch",
     "cpu_peak_rss_MiB": "resident (RSS)",
 }
-QUOTED = {"unified_peak_used_MiB": "board", "gpu_peak_alloc_MiB": "GPU", "cpu_peak_rss_MiB": "RSS"}
 
 
 def peak_memory(arms: Sequence[Arm], rows: pd.DataFrame) -> Figure | Missing:
     """The largest peak of any object, by kind."""
     key, title = "memory", "Peak memory"
-    peaks = {(arm.number, name): _peak(rows.iloc[arm.usable], name) for arm in arms for name in KINDS}
+    peaks = {(arm.number, name): _peak(rows.iloc[arm.valid], name) for arm in arms for name in KINDS}
     drawn = [arm for arm in arms if any(not math.isnan(peaks[arm.number, name]) for name in KINDS)]
     if not drawn:
         return Missing(key, title, "No row has a peak of memory. Runs of this benchmark record it always.")
@@ -50,13 +49,6 @@ def peak_memory(arms: Sequence[Arm], rows: pd.DataFrame) -> Figure | Missing:
     says = "The largest peak of any object of the arm, in MiB (2^20 bytes)."
     bars = Bars(Axis("peak, MiB", low=0), tuple(arm.shown for arm in drawn), parts)
     return Figure(key, title, says, bars, Grid(["arm", *(f"{label}, MiB" for label in kinds.values())], lines), tuple(notes))
-
-
-def peak_to_quote(arm: Arm, rows: pd.DataFrame) -> tuple[float, str] | None:
-    """The largest peak of any usable row: of the whole board where CPU and GPU share memory, else of the GPU, else of the process."""
-    usable = rows.iloc[arm.usable]
-    peaks = ((_peak(usable, name), kind) for name, kind in QUOTED.items())
-    return next(((peak, kind) for peak, kind in peaks if not math.isnan(peak)), None)
 
 
 def _peak(rows: pd.DataFrame, name: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from savbench.report.content import Report
 
+_EXPORTS = re.compile(r"\bexport\s*\{([^{}]*)\};?")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -49,19 +51,18 @@ def render_html(report: Report) -> str:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     plotly_js = _inline(plotly.get_plotlyjs())
-    table_js = f"data:text/javascript;base64,{base64.b64encode(bundle.read_bytes()).decode()}"
-    page_js = _inline((TEMPLATES / "report.js").read_text(encoding="utf-8"))
+    page_js = _inline(_with_table(bundle.read_text(encoding="utf-8"), (TEMPLATES / "report.js").read_text(encoding="utf-8")))
     table_css = _inline(bundle.with_suffix(".css").read_text(encoding="utf-8"))
     page_css = _inline((TEMPLATES / "report.css").read_text(encoding="utf-8"))
-    # `data:` lets the module of the table be imported; scripts that come with data have no hash and do not run
+    # scripts that come with data have no hash and do not run
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; font-src data:; style-src 'unsafe-inline'; "
-        f"script-src {_hash(plotly_js)} {_hash(page_js)} data:"
+        f"script-src {_hash(plotly_js)} {_hash(page_js)}"
     )
     text: str = environment.get_template("report.html.j2").render(
         report=report,
         is_figure=lambda item: isinstance(item, Figure),
-        data={"figures": {figure.key: to_plotly(figure) for figure in report.figures}, "rows": _rows(report), "table": table_js},
+        data={"figures": {figure.key: to_plotly(figure) for figure in report.figures}, "rows": _rows(report)},
         policy=policy,
         # these four are ours and the packages', not the data's
         plotly_js=jinja2.utils.markupsafe.Markup(plotly_js),
@@ -70,6 +71,20 @@ def render_html(report: Report) -> str:
         page_css=jinja2.utils.markupsafe.Markup(page_css),
     )
     return text
+
+
+def _with_table(bundle: str, page_js: str) -> str:
+    """One module of the table's, which exports jQuery with DataTables, and of the page's script, which uses it.
+
+    Raises:
+        ReportError: the table's module is not of that form.
+    """
+    exports = _EXPORTS.search(bundle)
+    jquery = exports and re.search(r"([\w$]+) as jQuery\b", exports[1])
+    if not exports or not jquery:
+        raise ReportError("--format html: this version of itables has another table; pip install 'itables>=2.6,<3'")
+    # a block of its own: the names of the page's script may be those of the table's
+    return f"{bundle[: exports.start()]}{bundle[exports.end() :]}\n{{\nconst jQuery = {jquery[1]};\n{page_js}\n}}\n"
 
 
 def _rows(report: Report) -> dict[str, Any]:

@@ -85,7 +85,9 @@ def _warnings(rows: pd.DataFrame, arms: Sequence[Arm]) -> list[str]:
         found.append(f"{count} rows are marked invalid: {reason}.")
     for arm in arms:
         if arm.is_doubtful:
-            found.append(f"Every row of {arm.label} is marked invalid; its figures are shown († behind its name) and not compared.")
+            found.append(
+                f"Every row of {arm.label} is marked invalid: its times, power and memory are shown († behind its name) and not compared."
+            )
         if arm.shared:
             found.append(
                 f"Rows of {arm.label} were tracked in shared sessions ({_some(arm.shared)}): their latency is not that of one object alone."

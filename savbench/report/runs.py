@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from savbench.results.beside import FRAME_TEXT, folder_of, leads_out, read_table
 from savbench.results.run_folder import ENVIRONMENT, FRAMES, RUN, SUMMARY
 from savbench.results.sustained import SUSTAINED
 from savbench.results.telemetry import TELEMETRY
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from savbench.results.foreign import Results
 
-_FRAME_TEXT = ("arm_id", "video", "object")
 _FRAME_NUMBERS = ("frame", "latency_ms", "J", "F")
 _TELEMETRY_TEXT = ("time", "arm_id", "phase", "temperatures_c", "alarms")
 _TELEMETRY_NUMBERS = ("total_mw",)
@@ -62,12 +62,11 @@ def read_runs(paths: Sequence[Path], results: Results) -> list[Run]:
 
 
 def _read(path: Path, label: str) -> Run:
-    summary = path / SUMMARY if path.is_dir() else path
-    if summary.name != SUMMARY:
+    summary, folder = path / SUMMARY if path.is_dir() else path, folder_of(path)
+    if folder is None:
         return Run(label, summary, None)
-    folder = summary.parent
     notes: list[str] = []
-    about, environment = (_read_json(folder / name, notes) for name in (RUN, ENVIRONMENT))
+    about, environment = (_read_json(folder, name, notes) for name in (RUN, ENVIRONMENT))
     invocations = environment.get("invocations")
     return Run(
         label,
@@ -75,14 +74,18 @@ def _read(path: Path, label: str) -> Run:
         folder,
         about,
         [entry for entry in invocations if isinstance(entry, dict)] if isinstance(invocations, list) else [],
-        _read_table(folder / FRAMES, _FRAME_TEXT, _FRAME_NUMBERS, notes),
-        _read_table(folder / TELEMETRY, _TELEMETRY_TEXT, _TELEMETRY_NUMBERS, notes),
-        _read_table(folder / SUSTAINED, _FRAME_TEXT, _SUSTAINED_NUMBERS, notes),
+        read_table(folder, FRAMES, FRAME_TEXT, _FRAME_NUMBERS, notes),
+        read_table(folder, TELEMETRY, _TELEMETRY_TEXT, _TELEMETRY_NUMBERS, notes),
+        read_table(folder, SUSTAINED, FRAME_TEXT, _SUSTAINED_NUMBERS, notes),
         notes,
     )
 
 
-def _read_json(path: Path, notes: list[str]) -> dict[str, Any]:
+def _read_json(folder: Path, name: str, notes: list[str]) -> dict[str, Any]:
+    path = folder / name
+    if leads_out(folder, path):
+        notes.append(f"{path}: a link out of the run's folder, not followed; what it tells is missing here")
+        return {}
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -91,23 +94,3 @@ def _read_json(path: Path, notes: list[str]) -> dict[str, Any]:
         notes.append(f"{path}: cannot be read ({error}); what it tells is missing here")
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _read_table(path: Path, text: Sequence[str], numbers: Sequence[str], notes: list[str]) -> pd.DataFrame:
-    """The columns that are there and wanted; no rows where there is no file. Cells that are no numbers are missing."""
-    empty = pd.DataFrame({name: pd.Series(dtype=object if name in text else float) for name in (*text, *numbers)})
-    try:
-        read = pd.read_csv(
-            path, usecols=lambda name: name in (*text, *numbers), dtype=str, keep_default_na=False, on_bad_lines="skip",
-            encoding="utf-8", encoding_errors="replace",
-        )  # fmt: skip
-    except FileNotFoundError:
-        return empty
-    except (OSError, ValueError) as error:
-        notes.append(f"{path}: cannot be read ({error}); its figures are missing here")
-        return empty
-    for name in text:
-        read[name] = read[name].fillna("") if name in read else ""
-    for name in numbers:
-        read[name] = pd.to_numeric(read[name], errors="coerce").astype(float) if name in read else float("nan")
-    return read

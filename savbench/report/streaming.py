@@ -33,7 +33,7 @@ DETAILS = {
 def streaming(arms: Sequence[Arm], rows: pd.DataFrame) -> list[Figure | Missing]:
     """Offline against streaming J&F per arm, and streaming J&F over the camera's rate where there are several rates."""
     key, title = "streaming", "J&F offline and at the camera's pace"
-    means = {arm.number: _mean(rows.iloc[arm.usable], STREAMING) for arm in arms}
+    means = {arm.number: _streaming(arm) for arm in arms}
     drawn = [arm for arm in arms if not math.isnan(means[arm.number])]
     if not drawn:
         remedy = "--realtime FPS records what the tracker knows in time at that rate of the camera."
@@ -45,11 +45,11 @@ def streaming(arms: Sequence[Arm], rows: pd.DataFrame) -> list[Figure | Missing]
         Part("streaming", streamed, tuple(number(value) for value in streamed)),
     )
     bars = Bars(Axis("J&F, mean over objects", low=0, high=1), tuple(arm.shown for arm in drawn), parts)
-    details = {name: label for name, label in DETAILS.items() if not all(math.isnan(_mean(rows.iloc[arm.usable], name)) for arm in drawn)}
+    details = {name: label for name, label in DETAILS.items() if not all(math.isnan(_mean(rows.iloc[arm.timed], name)) for arm in drawn)}
     header = ["arm", "camera FPS", "J&F", "streaming J&F", *details.values()]
     lines = [
         [arm.shown, _rate_text(arm, rows), *(number(value) for value in (arm.JandF, means[arm.number])),
-         *(number(_mean(rows.iloc[arm.usable], name)) for name in details)]
+         *(number(_mean(rows.iloc[arm.timed], name)) for name in details)]
         for arm in drawn
     ]  # fmt: skip
     says = "Offline a tracker has all the time it wants; streaming, the mask that is finished when a frame arrives is what counts."
@@ -66,7 +66,7 @@ def winners(arms: Sequence[Arm], rows: pd.DataFrame) -> list[tuple[float, Arm, f
     """The trained arm of the highest streaming J&F at each rate of the camera: rate, arm, its mean. Rates rise."""
     best: dict[float, tuple[Arm, float]] = {}
     for arm in arms:
-        rate, score = _rate(arm, rows), _mean(rows.iloc[arm.usable], STREAMING)
+        rate, score = _rate(arm, rows), _streaming(arm)
         if arm.is_random or math.isnan(score) or rate is None:
             continue
         if rate not in best or score > best[rate][1]:
@@ -108,7 +108,7 @@ def _over_rates(drawn: Sequence[Arm], rows: pd.DataFrame, means: dict[int, float
 
 
 def _rate(arm: Arm, rows: pd.DataFrame) -> float | None:
-    values = numbers(rows.iloc[arm.usable], RATE)
+    values = numbers(rows.iloc[arm.valid], RATE)
     values = values[~np.isnan(values)]
     return float(values[0]) if values.size else None
 
@@ -116,6 +116,11 @@ def _rate(arm: Arm, rows: pd.DataFrame) -> float | None:
 def _rate_text(arm: Arm, rows: pd.DataFrame) -> str:
     rate = _rate(arm, rows)
     return "" if rate is None else f"{rate:g}"
+
+
+def _streaming(arm: Arm) -> float:
+    score = arm.figure(STREAMING)
+    return math.nan if score is None else score
 
 
 def _mean(rows: pd.DataFrame, name: str) -> float:

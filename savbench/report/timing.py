@@ -12,6 +12,7 @@ from runners.base import STAGES
 from savbench.compare.tables import Grid
 from savbench.report.arms import numbers
 from savbench.report.charts import Axis, Bars, Box, Boxes, Figure, Line, Lines, Missing, Part, axis, notes_of, number, style_of
+from savbench.results.beside import object_names
 from savbench.results.rows import STAGE_COLUMN
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ NO_FRAMES = "There is no frames.csv with latencies beside the results. Every run
 
 
 def frames_of(arms: Sequence[Arm], runs: Sequence[Run], rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """Timed frames of each arm's usable rows, by the number of the arm; columns as in `Run.frames`. Arms without any are left out."""
+    """Timed frames that count, by the number of the arm; columns as in `Run.frames`. Arms without any are left out."""
     tables = {run.label: run.frames for run in runs if len(run.frames)}
     found = {}
     for arm in arms:
@@ -43,10 +44,8 @@ def frames_of(arms: Sequence[Arm], runs: Sequence[Run], rows: pd.DataFrame) -> d
         if table is None or not arm.arm_id:
             continue
         table = table[(table["arm_id"] == arm.arm_id) & table["latency_ms"].notna()]
-        key = pd.MultiIndex.from_frame(rows.iloc[arm.usable][["video", "object"]].astype(str))
-        # as `load_results` writes the names of objects
-        names = table["object"].astype(str).str.removesuffix(".0")
-        names = names.where(~names.str.isdecimal(), names.str.zfill(3))
+        key = pd.MultiIndex.from_frame(rows.iloc[arm.timed][["video", "object"]].astype(str))
+        names = object_names(table["object"])
         here = pd.MultiIndex.from_arrays([table["video"].astype(str), names])
         table = table.assign(object=names)[here.isin(key)]
         if len(table):
@@ -166,10 +165,10 @@ def sustained_speed(arms: Sequence[Arm], runs: Sequence[Run]) -> list[Figure]:
 
 
 def _means(arm: Arm, rows: pd.DataFrame, columns: dict[str, str]) -> dict[str, float]:
-    usable = rows.iloc[arm.usable]
+    timed = rows.iloc[arm.timed]
     means = {}
     for name in columns:
-        values = numbers(usable, name)
+        values = numbers(timed, name)
         values = values[~np.isnan(values)]
         means[name] = float(values.mean()) if values.size else math.nan
     return means

@@ -25,14 +25,32 @@ class Cost:
     higher_is_better: bool
 
 
-SPEED = Cost(FPS, "FPS, geometric mean over objects", True)
+SPEED = Cost(FPS, "FPS, timed frames over timed seconds", True)
 JOULES = Cost(ENERGY, "energy per frame beyond idling, J", False)
 
 
 def contenders(arms: Sequence[Arm]) -> list[Arm]:
-    """Arms that can be chosen by their scores: trained models; baselines where nothing else was run."""
+    """Arms that can be chosen by their scores: trained models that are not below the floor; baselines where nothing else was run."""
     learned = [arm for arm in arms if not arm.is_floor] or arms
-    return [arm for arm in learned if arm.JandF is not None and not arm.is_random]
+    below = below_floor(arms)
+    return [arm for arm in learned if arm.JandF is not None and not arm.is_random and arm not in below]
+
+
+def floor_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
+    """The baseline without weights that a learned model has to beat: the highest of its prompt, else of any; None where none was run."""
+    floors = [other for other in arms if other.is_floor and other.JandF is not None]
+    alike = [other for other in floors if other.settings["prompt"] == arm.settings["prompt"]]
+    return max(alike or floors, key=lambda other: other.JandF or 0.0, default=None)
+
+
+def below_floor(arms: Sequence[Arm]) -> list[Arm]:
+    """Trained models at or below their floor."""
+    found = []
+    for arm in arms:
+        floor = floor_of(arm, arms)
+        if floor is not None and not arm.is_floor and not arm.is_random and arm.JandF is not None and arm.JandF <= (floor.JandF or 0.0):
+            found.append(arm)
+    return found
 
 
 def pareto_front(arms: Sequence[Arm], cost: Cost) -> list[Arm]:
@@ -118,7 +136,7 @@ def _point(arm: Arm, cost: Cost, on_front: bool) -> Point:
         hover=(
             f"J&F {score:.4f}{' (untrained: meaningless)' if arm.is_random else ''}",
             f"{number(value)} {'FPS' if cost.column == FPS else 'J per frame'}",
-            f"{len(arm.usable)} objects of {arm.summary.videos} videos",
+            f"{arm.summary.scored} objects of {arm.summary.videos} videos",
             f"run {arm.run}",
         ),
         is_hollow=arm.is_random,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from savbench.data.csv_file import CsvFile, InputError, read_csv
+from savbench.results.beside import leads_out
 from savbench.results.cells import spread_cells
 from savbench.results.circumstances import KNOWN_ONCE_BUILT, MEANING_OF_EMPTY, SETTINGS
 from savbench.results.measures import BY_COLUMN, MEASURES
@@ -253,7 +254,7 @@ def _fill_from_arm(rows: pd.DataFrame, csv_file: CsvFile) -> None:
 
 def _fill_power_mode(rows: pd.DataFrame, path: Path) -> None:
     """Take the power mode from the run's environment.json where the rows do not tell it."""
-    if path.name != SUMMARY or (rows["nvpmodel"] != UNKNOWN).any():
+    if path.name != SUMMARY or (rows["nvpmodel"] != UNKNOWN).any() or leads_out(path.parent, path.parent / ENVIRONMENT):
         return
     try:
         invocations = json.loads((path.parent / ENVIRONMENT).read_text(encoding="utf-8"))["invocations"]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["difference", "ratio"]
+Pooling = Literal["objects", "frames", "rate", "samples", "largest"]
+"""How an arm's figure comes from its objects': their mean; weighted by timed frames; frames over a total; from all frames; the largest."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,14 @@ class Measure:
     """Summarised by the median with --center median."""
     is_score: bool = False
     """Of masks against ground truth: means nothing with untrained weights."""
+    pooling: Pooling = "objects"
+    percentile: float | None = None
+    """Of the latencies of all timed frames."""
+
+    @property
+    def needs_valid_time(self) -> bool:
+        """Whether what disturbed the clock or the board makes it worthless: everything but the scores of masks that nobody waited for."""
+        return self.column not in SCORES
 
 
 SCORES = ("J", "F", "JandF")
@@ -41,18 +51,21 @@ MEASURES = (
     Measure("deadline_met", "deadlines met", "difference", True),
     Measure("mask_age_p50_ms", "mask age p50 ms", "ratio", False, is_time=True),
     Measure("mask_age_p90_ms", "mask age p90 ms", "ratio", False, is_time=True),
-    Measure("fps", "FPS", "ratio", True, is_time=True),
-    Measure("latency_ms", "mean ms", "ratio", False, is_time=True),
-    Measure("latency_p50_ms", "p50 ms", "ratio", False, is_time=True),
-    Measure("latency_p90_ms", "p90 ms", "ratio", False, is_time=True),
-    Measure("latency_p99_ms", "p99 ms", "ratio", False, is_time=True),
+    Measure("fps", "FPS", "ratio", True, is_time=True, pooling="rate"),
+    Measure("latency_ms", "mean ms", "ratio", False, is_time=True, pooling="frames"),
+    Measure("latency_p50_ms", "p50 ms", "ratio", False, is_time=True, pooling="samples", percentile=50),
+    Measure("latency_p90_ms", "p90 ms", "ratio", False, is_time=True, pooling="samples", percentile=90),
+    Measure("latency_p99_ms", "p99 ms", "ratio", False, is_time=True, pooling="samples", percentile=99),
     Measure("setup_ms", "setup ms", "ratio", False, is_time=True),
-    Measure("unified_peak_used_MiB", "board peak MiB", "ratio", False),
-    Measure("gpu_peak_alloc_MiB", "GPU peak MiB", "ratio", False),
-    Measure("gpu_peak_reserved_MiB", "GPU reserved MiB", "ratio", False),
-    Measure("cpu_peak_rss_MiB", "RSS peak MiB", "ratio", False),
-    Measure("energy_j_per_frame", "J/frame", "ratio", False),
-    Measure("fps_per_w", "FPS/W", "ratio", True),
+    Measure("unified_peak_used_MiB", "board peak MiB", "ratio", False, pooling="largest"),
+    Measure("gpu_peak_alloc_MiB", "GPU peak MiB", "ratio", False, pooling="largest"),
+    Measure("gpu_peak_reserved_MiB", "GPU reserved MiB", "ratio", False, pooling="largest"),
+    Measure("cpu_peak_rss_MiB", "RSS peak MiB", "ratio", False, pooling="largest"),
+    Measure("energy_j_per_frame", "J/frame", "ratio", False, pooling="frames"),
+    Measure("fps_per_w", "FPS/W", "ratio", True, pooling="rate"),
 )
+
+PEAKS = {"unified_peak_used_MiB": "board", "gpu_peak_alloc_MiB": "GPU", "cpu_peak_rss_MiB": "RSS"}
+"""Peaks of memory and whose they are; the first one that is known is quoted."""
 
 BY_COLUMN = {measure.column: measure for measure in MEASURES}

@@ -176,12 +176,12 @@ class RunFolder:
         if self.courses.pop(arm_id, None):
             self._rewrite(SUSTAINED, SustainedRow, (row for rows in self.courses.values() for row in rows))
 
-    def latencies(self) -> dict[str, list[float]]:
-        """Latencies in ms of every frame of every object with status ok, by arm."""
-        samples: dict[str, list[float]] = {}
+    def latencies(self) -> dict[tuple[str, str, str], list[float]]:
+        """Latencies in ms of every frame of every object with status ok, by arm, video and object."""
+        samples: dict[tuple[str, str, str], list[float]] = {}
         for frame in read_rows(FrameRow, self.path / FRAMES):
             if frame.latency_ms is not None and self.done[frame.key].status == "ok":
-                samples.setdefault(frame.arm_id, []).append(frame.latency_ms)
+                samples.setdefault(frame.key, []).append(frame.latency_ms)
         return samples
 
     def mark(self, *, complete: bool) -> None:

@@ -2,44 +2,86 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from savbench.results.latency import LatencySamples
-from savbench.results.rows import VALID
-from savbench.results.scores import ObjectScore, dataset_means
+import numpy as np
+
+from savbench.results.figures import SameObjects, arm_figures
+from savbench.results.rows import VALID, is_valid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from savbench.plan.arms import Arm
+    from savbench.results.figures import ArmFigures
     from savbench.results.rows import SummaryRow
+
+    Key = tuple[str, str, str]
 
 HEADER = ("arm", "objects", "FPS", "p50 ms", "p90 ms", "peak MiB", "J", "F", "J&F", "weights")
 RANDOM = "random"
+DOUBTFUL = "!"
+"""Behind the name of an arm whose rows are all invalid."""
 
 
-def closing_table(arms: Sequence[Arm], rows: Sequence[SummaryRow], latency_ms: Mapping[str, Sequence[float]]) -> str:
-    """Lines of text, one per arm in the order of the arms.
+def closing_table(arms: Sequence[Arm], rows: Sequence[SummaryRow], latency_ms: Mapping[Key, Sequence[float]]) -> str:
+    """Lines of text, one per arm in the order of the arms, with the figures that `savbench.results.figures` defines.
 
-    FPS and percentiles are taken over all frames of the arm's objects with status ok; J and F are means over objects and J&F is their
-    mean, as the official evaluator takes them. Streaming J&F, where there is any, is the mean over objects. Peak memory is that of the
-    whole board where CPU and GPU share it, else torch's allocated GPU memory, or on a CPU the resident memory.
+    Times are those of valid rows; an arm without any keeps the times of all its rows, marked.
 
     Args:
-        latency_ms: latencies of the timed frames by arm id.
+        latency_ms: latencies of the timed frames by arm id, video and object.
     """
-    lines = [_line(arm, [row for row in rows if row.arm_id == arm.arm_id], latency_ms.get(arm.arm_id, ())) for arm in arms]
+    of_arm = {arm.arm_id: sorted((row for row in rows if row.arm_id == arm.arm_id), key=lambda row: row.key) for arm in arms}
+    names = {arm.arm_id: arm.label for arm in arms}
+    good = {arm_id: [row for row in listed if row.status == "ok"] for arm_id, listed in of_arm.items()}
+    valid = {arm_id: [row for row in listed if is_valid(row.validity)] or listed for arm_id, listed in good.items()}
+    scored = SameObjects.of({names[arm_id]: [_key(row) for row in listed if row.JandF is not None] for arm_id, listed in good.items()})
+    timed = SameObjects.of({names[arm_id]: [_key(row) for row in listed if row.latency_ms is not None] for arm_id, listed in valid.items()})
+    figures = {arm_id: _figures(good[arm_id], valid[arm_id], scored, timed, latency_ms) for arm_id in good}
+    doubtful = {arm_id for arm_id, listed in valid.items() if listed and not is_valid(listed[0].validity)}
+    lines = [_line(arm, of_arm[arm.arm_id], figures[arm.arm_id], arm.arm_id in doubtful) for arm in arms]
     header: tuple[str, ...] = HEADER
     if any(row.streaming_JandF is not None for row in rows):
-        streamed = [_streaming([row for row in rows if row.arm_id == arm.arm_id]) for arm in arms]
+        streamed = [_streaming(figures[arm.arm_id], of_arm[arm.arm_id]) for arm in arms]
         header = (*HEADER[:-1], "streaming", HEADER[-1])
         lines = [(*line[:-1], score, line[-1]) for line, score in zip(lines, streamed, strict=True)]
-    text = aligned_table(header, lines)
+    remarks = [scored.describe("J, F and J&F"), timed.describe("FPS and latencies") if timed.lacking != scored.lacking else ""]
+    if doubtful:
+        remarks.append(f"{DOUBTFUL} no row of this arm is valid: its times and memory cannot be compared with others'.")
     if any(line[-1] == RANDOM for line in lines):
-        text += "\nrandom: untrained weights. Time and memory are real, J and F say nothing about the model."
-    return text
+        remarks.append("random: untrained weights. Time and memory are real, J and F say nothing about the model.")
+    return "\n".join([aligned_table(header, lines), *filter(None, remarks)])
+
+
+def _key(row: SummaryRow) -> tuple[str, str]:
+    return row.video, row.object
+
+
+def _figures(
+    good: Sequence[SummaryRow],
+    valid: Sequence[SummaryRow],
+    scored: SameObjects,
+    timed: SameObjects,
+    latency_ms: Mapping[Key, Sequence[float]],
+) -> ArmFigures:
+    """
+    Args:
+        good: rows with status ok.
+        valid: those of them whose times and memory count.
+    """
+    counting = {row.key for row in valid}
+    is_timed = [row.key in counting and _key(row) in timed for row in good]
+    return arm_figures(
+        lambda name: np.array([math.nan if (value := getattr(row, name)) is None else value for row in good], np.float64),
+        scored=np.array([_key(row) in scored for row in good], np.bool_),
+        valid=np.array([row.key in counting for row in good], np.bool_),
+        timed=np.array(is_timed, np.bool_),
+        samples_ms=[sample for row, counts in zip(good, is_timed, strict=True) if counts for sample in latency_ms.get(row.key, ())],
+    )
 
 
 def aligned_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -48,38 +90,27 @@ def aligned_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([_aligned(header, widths), "  ".join("-" * width for width in widths), *(_aligned(line, widths) for line in lines)])
 
 
-def _line(arm: Arm, rows: Sequence[SummaryRow], latency_ms: Sequence[float]) -> tuple[str, ...]:
-    good = [row for row in rows if row.status == "ok"]
-    latency = LatencySamples(latency_ms)
-    scores = [
-        ObjectScore(J=row.J, F=row.F, JandF=row.JandF, frames_scored=row.frames_scored or 0)
-        for row in good
-        if row.J is not None and row.F is not None and row.JandF is not None
-    ]
-    means = dataset_means(scores) if scores else None
+def _line(arm: Arm, rows: Sequence[SummaryRow], figures: ArmFigures, is_doubtful: bool) -> tuple[str, ...]:
+    means, peak, mark = figures.means, figures.peak, DOUBTFUL if is_doubtful else ""
     scored = ("", "", "") if means is None else tuple(_number(value, 3) for value in (means.J, means.F, means.JandF))
-    gpu = [row.gpu_peak_alloc_MiB for row in good if row.gpu_peak_alloc_MiB is not None]
-    cpu = [row.cpu_peak_rss_MiB for row in good if row.cpu_peak_rss_MiB is not None]
-    board = [row.unified_peak_used_MiB for row in good if row.unified_peak_used_MiB is not None]
-    peak = next((f"{max(sizes):.0f} {of}" for of, sizes in (("board", board), ("GPU", gpu), ("RSS", cpu)) if sizes), "")
-    weights = {row.weights if row.weights in (RANDOM, "none") else row.weights[:8] for row in good}
+    weights = {row.weights if row.weights in (RANDOM, "none") else row.weights[:8] for row in rows if row.status == "ok"}
     return (
-        arm.label,
+        f"{arm.label} {mark}".rstrip(),
         _objects(rows),
-        _number(latency.fps, 2),
-        _number(latency.p50, 1),
-        _number(latency.p90, 1),
-        peak,
+        _number(figures.values.get("fps"), 2),
+        _number(figures.values.get("latency_p50_ms"), 1),
+        _number(figures.values.get("latency_p90_ms"), 1),
+        "" if peak is None else f"{peak.MiB:.0f} {peak.kind}",
         *scored,
         ",".join(sorted(weights)),
     )
 
 
-def _streaming(rows: Sequence[SummaryRow]) -> str:
+def _streaming(figures: ArmFigures, rows: Sequence[SummaryRow]) -> str:
     """Streaming J&F and the rate of the camera, `0.512 @24`."""
-    scores = [row.streaming_JandF for row in rows if row.status == "ok" and row.streaming_JandF is not None]
+    score = figures.values.get("streaming_JandF")
     rates = sorted({row.camera_fps for row in rows if row.camera_fps is not None})
-    return f"{fmean(scores):.3f} @{','.join(f'{rate:g}' for rate in rates)}" if scores else ""
+    return "" if score is None else f"{score:.3f} @{','.join(f'{rate:g}' for rate in rates)}"
 
 
 def _objects(rows: Sequence[SummaryRow]) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -92,6 +94,34 @@ def test_csv_keeps_its_notes_on_the_side(tmp_path: Path, capsys: pytest.CaptureF
     captured = capsys.readouterr()
     assert "whole-clip" in captured.err
     assert "whole-clip" not in captured.out
+
+
+def test_without_valid_times_the_scores_are_shown_and_the_status_is_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An Orin whose clocks were not locked."""
+    unlocked = "clocks not locked (sudo scripts/lock_clocks.sh)"
+    path = write(tmp_path / "orin.csv", rows(3, validity=unlocked) + rows(3, model="edgetam", validity=unlocked))
+    for arguments in ([path], [path, path], [path, "--fail_if", "JandF<-0.5"]):
+        assert compare(*arguments) == 2
+        captured = capsys.readouterr()
+        assert "0.4250" in captured.out
+        assert "--force" in captured.err
+        assert "scripts/lock_clocks.sh" in captured.err
+        assert compare(*arguments, "--force") == 0
+        assert "FPS" in capsys.readouterr().out
+
+
+def test_names_that_a_spreadsheet_a_terminal_or_a_page_would_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = [r for name in ("=1+1", "@SUM(A1)", "\x1b[31m<img src=x onerror=alert(1)>") for r in rows(2, device_name=name)]
+    path = write(tmp_path / "a.csv", listed)
+    for name in ("table", "markdown", "csv", "latex", "json"):
+        assert compare(path, "--by", "device_name", "--format", name) == 0
+        out = capsys.readouterr().out
+        assert "\x1b" not in out
+        if name == "markdown":
+            assert "<img" not in out
+        if name == "csv":
+            arms = {line["arm"] for line in csv.DictReader(io.StringIO(out))}
+            assert {"'=1+1", "'@SUM(A1)"} < arms
 
 
 def test_neither_torch_nor_help_is_waited_for(runs: tuple[Path, Path]) -> None:

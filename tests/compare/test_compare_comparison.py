@@ -9,8 +9,10 @@ import pytest
 from compare_files import QUICK, row, rows, write
 
 from savbench.compare.comparison import compare
+from savbench.compare.exports import render_csv
 from savbench.compare.findings import Change, Comparison, Options, PairComparison
 from savbench.compare.pairing import RefusedError
+from savbench.compare.tables import render_table
 from savbench.results.foreign import load_results
 from savbench.results.rows import SummaryRow
 from savbench.results.scores import ObjectScore, dataset_means
@@ -80,7 +82,7 @@ def test_missing_failed_and_invalid_rows_are_counted_and_named(tmp_path: Path) -
     assert [arm.counts for arm in comparison.blocks[0].arms] == [{"ok": 6, "oom": 2}, {"ok": 6, "oom": 2}]
 
 
-def test_invalid_rows_do_not_count_unless_forced(tmp_path: Path) -> None:
+def test_invalid_rows_keep_their_scores_and_lose_all_else_unless_forced(tmp_path: Path) -> None:
     def with_validity(name: str, listed: list[SummaryRow], validity: list[str]) -> Path:
         path = write(tmp_path / name, listed)
         header, *lines = path.read_text().splitlines()
@@ -98,11 +100,17 @@ def test_invalid_rows_do_not_count_unless_forced(tmp_path: Path) -> None:
     listed = [row("v0"), row("v1")]
     paths = [with_validity("A.csv", listed, ["ok", "ok"]), with_validity("B.csv", listed, ["ok", "throttled"])]
     comparison = compare(load_results(paths), QUICK)
-    assert [(entry.reason, entry.objects) for entry in only(comparison).unpaired] == [("invalid (throttled) in B", ("v1/000",))]
-    assert comparison.blocks[0].arms[1].counts == {"ok": 1, "invalid": 1}
+    pair = only(comparison)
+    assert pair.unpaired == ()
+    assert [(entry.reason, entry.objects) for entry in pair.untimed] == [("invalid (throttled) in B", ("v1/000",))]
+    # what is wrong with a row's time says nothing about its masks
+    assert (change(pair, "JandF").pairs, change(pair, "fps").pairs, change(pair, "gpu_peak_alloc_MiB").pairs) == (2, 1, 1)
+    arm = comparison.blocks[0].arms[1]
+    assert (arm.counts, arm.scored, arm.timed) == ({"ok": 1, "invalid": 1}, 2, 1)
+    assert "times not compared: 1 object invalid (throttled) in B: v1/000" in render_table(comparison)
     forced = compare(load_results(paths), dataclasses.replace(QUICK, force=True))
-    assert only(forced).pairs == 2
-    assert forced.forced == ("FORCED: 1 rows marked invalid are taken in",)
+    assert change(only(forced), "fps").pairs == 2
+    assert forced.forced == ("FORCED: the times of 1 rows marked invalid are taken in",)
 
 
 def test_an_object_without_score_counts_for_its_times_alone(tmp_path: Path) -> None:
@@ -123,11 +131,68 @@ def test_means_are_the_official_evaluators_to_the_last_bit(tmp_path: Path) -> No
 
 def test_figures_of_an_arm(tmp_path: Path) -> None:
     arm = compared(tmp_path, [row("v0", latency_ms=10.0, gpu_peak_alloc_MiB=700.0), row("v1", latency_ms=40.0)]).blocks[0].arms[0]
-    assert arm.figures["latency_ms"] == pytest.approx(20.0)
-    assert arm.figures["latency_p90_ms"] == pytest.approx(25.0)
-    assert arm.figures["fps"] == pytest.approx(50.0)
+    # 10 frames of 10 ms and 10 of 40 ms: 20 frames in half a second
+    assert arm.figures["latency_ms"] == pytest.approx(25.0)
+    assert arm.figures["fps"] == pytest.approx(40.0)
+    assert arm.figures["latency_p90_ms"] == pytest.approx((12.5 + 50) / 2)
+    assert not arm.pools_frames
     assert (arm.peak_MiB, arm.peak_kind) == (700.0, "GPU")
     assert arm.videos == 2
+
+
+def test_means_are_over_the_objects_that_all_arms_have(tmp_path: Path) -> None:
+    files = rows(4, 1), rows(3, 1, latency_ms=40.0), [row("v0", latency_ms=None, status="oom", error="x")]
+    block = compared(tmp_path, *files).blocks[0]
+    # 0.40, 0.41, 0.42, and 0.43 that the second lacks; the third has no figures and takes no part
+    assert [None if arm.means is None else round(arm.means.JandF, 6) for arm in block.arms] == [0.41, 0.41, None]
+    assert [arm.scored for arm in block.arms] == [3, 3, 0]
+    assert block.notes == ("all means: over the 3 objects that all arms have, not over v3/000 not in B",)
+    apart = compared(tmp_path, rows(2, 1), [row("v8"), row("v9")]).blocks[0]
+    assert [arm.scored for arm in apart.arms] == [2, 2]
+    assert "no object is in all arms" in apart.notes[0]
+
+
+def test_a_run_of_dtypes_has_its_baselines_beside_it(tmp_path: Path) -> None:
+    floor = [
+        r for model in ("static", "flow") for r in rows(3, model=model, autocast_dtype="none", attention="none", imgsz=None, weights="none")
+    ]
+    learned = [r for dtype in ("float32", "bfloat16") for r in rows(2, autocast_dtype=dtype)]
+    comparison = compared(tmp_path, floor + learned, options=dataclasses.replace(QUICK, by=("autocast_dtype",)))
+    (block,) = comparison.blocks
+    assert [(arm.arm, arm.is_reference) for arm in block.arms] == [
+        ("float32", False),
+        ("bfloat16", False),
+        ("static", True),
+        ("flow", True),
+    ]
+    assert [pair.arm for pair in block.comparisons] == ["bfloat16"]
+    # over the four objects that the dtypes have, of the six that the baselines have
+    assert {arm.scored for arm in block.arms} == {4}
+    assert "static (reference)" in render_table(comparison)
+    lines = render_csv(comparison).splitlines()
+    assert any(",static,0,1,fps," in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("torch_version", "2.6", "torch_version 2.5 and 2.6"),
+        ("benchmark_version", "def", "benchmark_version abc and def"),
+        ("weights", "b" * 64, "weights"),
+        ("nvpmodel", "15W", "nvpmodel MAXN and 15W"),
+        ("device_name", "AGX", "device_name Orin and AGX"),
+        ("implementation", "sam2 2", "implementation"),
+    ],
+)
+def test_an_arm_of_two_systems_is_refused(tmp_path: Path, column: str, value: str, said: str) -> None:
+    """A run that went on after an update."""
+    base: dict[str, Any] = {"benchmark_version": "abc", "nvpmodel": "MAXN", "implementation": "sam2 1"}
+    changed: dict[str, Any] = {column: value}
+    listed = [dataclasses.replace(r, **changed) if r.video > "v1" else r for r in rows(4, **base)] + rows(4, model="edgetam", **base)
+    with pytest.raises(RefusedError, match=f"is one arm of two systems .{said}.*--force"):
+        compared(tmp_path, listed)
+    forced = compared(tmp_path, listed, options=dataclasses.replace(QUICK, force=True))
+    assert any(line.startswith("FORCED: sam2_tiny_mask-float32-1024-None is one arm of two systems") for line in forced.forced)
 
 
 def test_the_median_is_not_moved_by_one_outlier(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from savbench.report.arms import Arm, find_arms
 from savbench.report.changes import change_figures, compare_all
 from savbench.report.charts import Bars, Boxes, Figure, Forest, Lines, Missing, Point, Scatter, Style, axis, number, ratio_ticks, style_of
 from savbench.report.content import Report, Settings, make_report
+from savbench.report.figures_plotly import to_plotly
 from savbench.report.labels import place_labels
-from savbench.report.memory import peak_memory, peak_to_quote
+from savbench.report.memory import peak_memory
 from savbench.report.provenance import why_no_power
 from savbench.report.runs import read_runs
 from savbench.report.streaming import streaming, winners
@@ -63,7 +64,7 @@ class TestArms:
     def test_rows_that_failed_before_the_model_was_built_belong_to_their_arm(self, tmp_path: Path) -> None:
         lost = row("v9", latency_ms=None, status="oom", error="too large", weights="", device="", device_name="", torch_version="")
         (arm,) = arms_of(write(tmp_path / "a.csv", [*rows(4), lost]))
-        assert (len(arm.rows), len(arm.usable)) == (9, 8)
+        assert (len(arm.rows), len(arm.scored)) == (9, 8)
         assert arm.summary.counts == {"ok": 8, "oom": 1}
 
     def test_marks(self, tmp_path: Path) -> None:
@@ -82,12 +83,14 @@ class TestArms:
         listed = rows(4)
         listed[0] = dataclasses.replace(listed[0], validity="throttled (tj)")
         path = write(tmp_path / "a.csv", listed)
-        assert (len(arms_of(path)[0].usable), len(arms_of(path, force=True)[0].usable)) == (7, 8)
+        assert (len(arms_of(path)[0].timed), len(arms_of(path, force=True)[0].timed)) == (7, 8)
+        # what is wrong with a row's time says nothing about its masks
+        assert arms_of(path)[0].JandF == pytest.approx(0.435)
         assert not arms_of(path)[0].is_doubtful
         all_invalid = write(tmp_path / "b.csv", [dataclasses.replace(made, validity="swap touched") for made in listed])
         (arm,) = arms_of(all_invalid)
         assert arm.is_doubtful
-        assert len(arm.usable) == 8
+        assert len(arm.timed) == 8
         assert arm.JandF == pytest.approx(0.435)
 
     def test_objects_tracked_alone_and_together_are_one_arm_with_one_mean(self, tmp_path: Path) -> None:
@@ -233,12 +236,13 @@ class TestMemoryAndBoard:
     def test_the_board_is_quoted_where_it_is_known(self, tmp_path: Path) -> None:
         results = load_results([write_run(tmp_path / "run", [ArmOfRun(latency_ms=50.0)])])
         (arm,) = find_arms(results)
-        assert peak_to_quote(arm, results.rows) == (4250, "board")
+        assert (arm.summary.peak_MiB, arm.summary.peak_kind) == (4250, "board")
         figure = peak_memory([arm], results.rows)
         assert isinstance(figure, Figure)
         assert figure.table.rows == [["sam2_tiny_mask", "4250", "950", "750", "1900"]]
         plain = load_results([write(tmp_path / "plain.csv", rows(2))])
-        assert peak_to_quote(find_arms(plain)[0], plain.rows) == (500, "GPU")
+        (alone,) = find_arms(plain)
+        assert (alone.summary.peak_MiB, alone.summary.peak_kind) == (500, "GPU")
 
     def prepared(self, lines: str, tmp_path: Path) -> tuple[list[Arm], list[Figure | Missing]]:
         folder = tmp_path / "run"
@@ -352,6 +356,25 @@ class TestChanges:
         assert isinstance(attention, Missing)
         assert attention.reason == "Nothing to compare: only auto was run. --attention auto,flash,math runs several."
 
+    def test_a_learned_model_is_set_against_the_floor(self, tmp_path: Path) -> None:
+        figures = self.figures(write_run(tmp_path / "run", [ArmOfRun(), ArmOfRun("static", 0.3), ArmOfRun("flow", 0.5)]))
+        scores = figures["Between models and the floor, flow: difference in J&F"]
+        assert isinstance(scores, Figure)
+        assert isinstance(scores.drawing, Forest)
+        ((_, (change,)),) = scores.drawing.groups
+        assert (change.label, round(change.value, 3), change.verdict) == ("sam2_tiny against flow", 0.2, "better")
+
+    def test_without_an_interval_nothing_is_shown(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path / "run", [ArmOfRun(latency_ms=100.0, dtype="float32"), ArmOfRun(latency_ms=23.0)], videos=["v0", "v1"])
+        ratios = self.figures(run)["Between dtypes: speed, memory, energy"]
+        assert isinstance(ratios, Figure)
+        assert isinstance(ratios.drawing, Forest)
+        by_label = {change.label: change.verdict for change in ratios.drawing.groups[0][1]}
+        assert by_label["p50 ms"] == "no interval"
+        layout = to_plotly(ratios)
+        assert {trace["name"]: trace["marker"]["symbol"] for trace in layout["data"]}["no interval"] == "x-thin"
+        assert "no difference shown" not in {trace["name"] for trace in layout["data"] if len(trace["x"]) and "0.23" in str(trace)}
+
     def test_untrained_models_have_no_difference_in_accuracy(self, tmp_path: Path) -> None:
         untrained = {"weights": "random"}
         figures = self.figures(write_run(tmp_path / "run", [ArmOfRun(dtype="float32", row=untrained), ArmOfRun(row=untrained)]))
@@ -391,7 +414,7 @@ class TestAnswer:
         assert "Fastest: sam2_tiny_mask" in answer
         assert "from accurate to fast: sam2_large_mask, sam2_tiny_mask. Another one is at least as good in both: sam2_small_mask." in answer
         assert "Least energy: sam2_tiny_mask" in answer
-        assert "The floor is flow_mask" in answer
+        assert "Above the floor, flow_mask with J&F 0.493, by more than chance: sam2_large_mask, sam2_tiny_mask, sam2_small_mask." in answer
         assert "Keeping up with a camera of 24 FPS at the 90th percentile of the latency: sam2_tiny_mask." in answer
 
     def test_arms_that_cannot_be_told_apart(self, tmp_path: Path) -> None:
@@ -415,7 +438,24 @@ class TestAnswer:
 
     def test_a_model_below_the_floor_is_called_out(self, tmp_path: Path) -> None:
         answer = " ".join(report_of(write_run(tmp_path / "run", [ArmOfRun(JandF=0.3), ArmOfRun("flow", 0.5)])).answer)
-        assert "Below the floor: sam2_tiny_mask at or under flow_mask" in answer
+        assert answer.startswith("Most accurate: flow_mask, a baseline that learns nothing, J&F 0.493")
+        assert "Below the floor, flow_mask with J&F 0.493, by more than chance: sam2_tiny_mask." in answer
+        for praise in ("Fastest", "Least energy", "keep", "Worth choosing"):
+            assert praise not in answer
+
+    def test_what_is_above_the_floor_is_praised_and_the_rest_is_not(self, tmp_path: Path) -> None:
+        run = [ArmOfRun("sam2_large", 0.8, 100.0), ArmOfRun("sam2_tiny", 0.3, 10.0), ArmOfRun("flow", 0.5, 5.0)]
+        answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
+        assert "Fastest of those above the floor: sam2_large_mask" in answer
+
+    def test_a_lead_over_the_floor_on_two_videos_is_no_finding(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path / "run", [ArmOfRun(), ArmOfRun("flow", 0.5)], videos=["v0", "v1"])
+        answer = " ".join(report_of(run).answer)
+        assert (
+            "Higher than the floor, flow_mask with J&F 0.458, on 4 objects of 2 videos, too few to exclude chance: sam2_tiny_mask."
+            in answer
+        )
+        assert "bove the floor" not in answer
 
     def test_too_few_videos_make_no_claim(self, tmp_path: Path) -> None:
         answer = " ".join(report_of(write_run(tmp_path / "run", [ArmOfRun(), ArmOfRun("edgetam", 0.6)], videos=["v0", "v1"])).answer)
@@ -509,7 +549,7 @@ class TestProvenance:
         assert any("published sam2_tiny SA-V val J&F 75.1" in text for text in report.provenance.warnings)
         assert report.references is not None
         assert report.references.rows[0][1] == "75.1"
-        assert "more than a point apart" in report.references.rows[0][4]
+        assert "more than a point apart" in report.references.rows[0][5]
 
     def test_a_damaged_environment_is_a_note(self, tmp_path: Path) -> None:
         folder = write_run(tmp_path / "run", [ArmOfRun()])

@@ -76,7 +76,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
         masks = {f"{frame:05d}": PackedMask(rectangle(4, 16, 8, 8)) for frame in (0, 4, 8, 12)}
         save_object_masks(run / "masks", "tiny", video, "000", masks)  # type: ignore[arg-type]
     out = folder / "report.html"
-    assert jetson_benchmark.main(["report", str(run), "-o", str(out), "--resamples", "1000", "--title", f"Report {HOSTILE}"]) == 0
+    arguments = ["report", str(run), "-o", str(out), "--resamples", "1000", "--split_dir", str(split.root)]
+    assert jetson_benchmark.main([*arguments, "--title", f"Report {HOSTILE}"]) == 0
     return out.read_text(encoding="utf-8")
 
 

@@ -54,8 +54,8 @@ def run(tmp_path: Path, tiny_split: TinySplit) -> Path:
     return folder
 
 
-def test_objects_are_drawn_from_masks_of_the_most_accurate_arm(run: Path) -> None:
-    gallery = gallery_of(run)
+def test_objects_are_drawn_from_masks_of_the_most_accurate_arm(run: Path, tiny_split: TinySplit) -> None:
+    gallery = gallery_of(run, tiny_split.root)
     assert gallery.ranked_by == "edgetam_mask"
     # the fixture's scores rise with the number of the object
     assert ([entry.object for entry in gallery.worst], [entry.object for entry in gallery.best]) == (["alpha/000"], ["beta/000"])
@@ -102,17 +102,35 @@ def test_without_the_split_overlays_are_taken(run: Path, tiny_split: TinySplit) 
     cells[place] = "overlays/alpha.mp4"
     (run / "summary.csv").write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n")
     (tiny_split.root / "sav_tiny.txt").unlink()
-    gallery = gallery_of(run)
+    gallery = gallery_of(run, tiny_split.root)
     _, worse = gallery.worst[0].pictures
     frame = int(worse.says.rpartition(" ")[2])
     assert abs(float(pixels(worse.data_uri)[:100].mean()) - 15 * frame) < 8
     assert any("--split_dir" in note for note in gallery.notes)
 
 
-def test_the_split_may_lie_elsewhere_now(run: Path, tiny_split: TinySplit) -> None:
+def test_a_split_that_only_the_run_names_is_not_opened(run: Path, tiny_split: TinySplit) -> None:
+    """The folder of a run may be anyone's, and the page shows what is read."""
+    gallery = gallery_of(run)
+    assert gallery.reason != ""
+    assert any("say where it is with --split_dir" in note and str(tiny_split.root) in note for note in gallery.notes)
     moved = tiny_split.root.rename(run / "moved")
-    assert gallery_of(run).reason != ""
     assert gallery_of(run, split_dir=moved).reason == ""
+
+
+def test_links_out_of_the_folder_are_not_followed(run: Path, tiny_split: TinySplit, tmp_path: Path) -> None:
+    (run / "masks").rename(tmp_path / "elsewhere")
+    (run / "masks").symlink_to(tmp_path / "elsewhere")
+    gallery = gallery_of(run, tiny_split.root)
+    assert all(picture.data_uri == "" for entry in (*gallery.best, *gallery.worst) for picture in entry.pictures)
+    assert any("a link out of the run's folder, not followed" in note for note in gallery.notes)
+    for name in ("frames.csv", "telemetry.csv", "run.json", "environment.json"):
+        (run / name).rename(tmp_path / name)
+        (run / name).symlink_to(tmp_path / name)
+    results = load_results([run])
+    (read,) = read_runs([run], results)
+    assert (len(read.frames), len(read.telemetry), read.about, read.invocations) == (0, 0, {}, [])
+    assert len([note for note in read.notes if "not followed" in note]) == 4
 
 
 def test_without_pictures_the_flags_are_named_and_scores_listed(tmp_path: Path) -> None:
@@ -133,6 +151,6 @@ def test_names_from_a_file_lead_nowhere_else(run: Path, tiny_split: TinySplit) -
     shutil.copytree(tiny_split.frames_dir("alpha"), tiny_split.root / "alpha")
     shutil.copytree(tiny_split.masks_dir("alpha", "000"), tiny_split.root / "alpha" / "000")
     shutil.copytree(run / "masks" / "better" / "alpha", run / "masks" / "alpha")
-    gallery = gallery_of(run)
+    gallery = gallery_of(run, tiny_split.root)
     assert gallery.worst[0].object == "../alpha/000"
     assert all(picture.data_uri == "" for picture in gallery.worst[0].pictures)

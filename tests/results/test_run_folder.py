@@ -125,7 +125,7 @@ def test_latencies_are_those_of_ok_rows(tmp_path: Path) -> None:
     with RunFolder(tmp_path, config(tmp_path), "val") as folder:
         folder.append(row("a"), frames("a"))
         folder.append(row("b", "error"), frames("b"))
-        assert folder.latencies() == {"arm": [0.0, 1.0, 2.0]}
+        assert folder.latencies() == {row("a").key: [0.0, 1.0, 2.0]}
 
 
 def test_a_row_that_does_not_reach_the_disk_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,12 +26,12 @@ def cells(table: str) -> list[list[str]]:
 def test_a_line_per_arm_with_means_over_objects_and_rates_over_frames() -> None:
     static, sam2 = arms()
     rows = [
-        row(static, "a", J=0.5, F=0.25, JandF=0.375, cpu_peak_rss_MiB=80.2),
-        row(static, "b", J=0.75, F=0.75, JandF=0.75, cpu_peak_rss_MiB=99.6),
+        row(static, "a", J=0.5, F=0.25, JandF=0.375, cpu_peak_rss_MiB=80.2, frames=3, latency_ms=10.0),
+        row(static, "b", J=0.75, F=0.75, JandF=0.75, cpu_peak_rss_MiB=99.6, frames=1, latency_ms=70.0),
         row(static, "c", status="oom"),
         row(sam2, "a", weights="random", gpu_peak_alloc_MiB=512.4, cpu_peak_rss_MiB=2000.0),
     ]
-    table = closing_table([static, sam2], rows, {static.arm_id: [10.0, 10.0, 10.0, 70.0]})
+    table = closing_table([static, sam2], rows, {rows[0].key: [10.0] * 3, rows[1].key: [70.0]})
     header, _, first, second, note = cells(table)
     assert [cell.strip() for cell in header] == ["arm", "objects", "FPS", "p50 ms", "p90 ms", "peak MiB", "J", "F", "J&F", "weights"]
     # 4 frames in 100 ms; the 90th percentile lies 0.7 of the way from the third sample to the fourth
@@ -54,15 +54,53 @@ def test_a_line_per_arm_with_means_over_objects_and_rates_over_frames() -> None:
 def test_streaming_scores_have_a_column_where_there_are_any() -> None:
     static, sam2 = arms()
     rows = [
-        row(static, "a", streaming_JandF=0.5, camera_fps=24.0),
-        row(static, "b", streaming_JandF=0.25, camera_fps=24.0),
+        row(static, "a", streaming_JandF=0.5, camera_fps=24.0, latency_ms=10.0),
+        row(static, "b", streaming_JandF=0.25, camera_fps=24.0, latency_ms=10.0),
         row(static, "c", status="error", streaming_JandF=1.0, camera_fps=24.0),
         row(sam2, "a", status="oom", camera_fps=24.0),
     ]
     header, _, first, second = cells(closing_table([static, sam2], rows, {}))
     assert header[-2:] == ["streaming", "weights"]
-    assert first[-2:] == ["0.375 @24", "none"]
+    assert [cell.strip() for cell in first[-2:]] == ["0.375 @24", "none"]
     assert "@" not in "".join(second)
+
+
+def test_means_are_over_the_objects_that_all_arms_have_and_the_others_are_named() -> None:
+    static, sam2 = arms()
+    rows = [
+        row(static, "a", J=0.5, F=0.5, JandF=0.5, frames=1, latency_ms=10.0),
+        row(static, "b", J=0.9, F=0.9, JandF=0.9, frames=1, latency_ms=90.0),
+        row(sam2, "a", J=0.6, F=0.6, JandF=0.6, frames=1, latency_ms=20.0),
+        row(sam2, "b", status="oom"),
+    ]
+    _, _, first, second, note = cells(closing_table([static, sam2], rows, {}))
+    assert [cell.strip() for cell in first][:3] == ["static_mask", "2", "100.00"]
+    assert [cell.strip() for cell in first][-2:] == ["0.500", "none"]
+    assert [cell.strip() for cell in second][-2:] == ["0.600", "none"]
+    assert note == ["J, F and J&F: over the 1 object that all arms have, not over b/000 not in sam2_tiny_points bfloat16 512px"]
+
+
+def test_rows_that_are_not_valid_lose_their_times_and_keep_their_scores() -> None:
+    static, sam2 = arms()
+    scores = {"J": 0.5, "F": 0.5, "JandF": 0.5, "frames": 1}
+    rows = [
+        row(static, "a", latency_ms=10.0, cpu_peak_rss_MiB=50.0, **scores),
+        row(
+            static,
+            "b",
+            latency_ms=1000.0,
+            cpu_peak_rss_MiB=900.0,
+            validity="background load (3.0 CPUs)",
+            **scores | {"JandF": 0.7, "F": 0.9},
+        ),
+        row(sam2, "a", latency_ms=20.0, validity="throttled (tj)", **scores),
+        row(sam2, "b", latency_ms=20.0, validity="throttled (tj)", **scores),
+    ]
+    _, _, first, second, _, note = cells(closing_table([static, sam2], rows, {}))
+    # of the first arm object b has no valid time: the times of both are over object a, the scores over both
+    assert [cell.strip() for cell in first] == ["static_mask", "2", "100.00", "50 RSS", "0.500", "0.700", "0.600", "none"]
+    assert [cell.strip() for cell in second][:3] == ["sam2_tiny_points bfloat16 512px !", "2", "50.00"]
+    assert note[0].startswith("! no row of this arm is valid")
 
 
 def test_an_arm_without_rows_has_no_figures() -> None:

@@ -56,8 +56,7 @@ function shortNumber(value) {
   return value.toFixed(size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : size >= 1 ? 3 : 4);
 }
 
-async function drawRows() {
-  const { jQuery } = await import(data.table);
+function drawRows() {
   const asText = jQuery.fn.dataTable.render.text().display;
   const columns = data.rows.columns.map(({ name, number, shown }) => ({
     visible: shown,

@@ -1,0 +1,180 @@
+"""The rows as arrays, which of them count for what, and the figures of each arm."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from savbench.compare.findings import ArmSummary
+from savbench.compare.references import ReferenceLine, reference_line
+from savbench.results.circumstances import SETTINGS
+from savbench.results.figures import SameObjects, arm_figures
+from savbench.results.foreign import UNKNOWN
+from savbench.results.measures import MEASURES
+from savbench.results.scores import ObjectScore, dataset_means
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from savbench.compare.blocks import Flags, Positions
+    from savbench.results.beside import FrameLatencies
+    from savbench.results.circumstances import SETTINGS
+from savbench.results.figures import Key
+    from savbench.results.scores import ObjectMeans
+
+RANDOM = "random"
+_TEXT = (*SETTINGS, "failure", "invalid", "video", "object")
+_JANDF = next(index for index, measure in enumerate(MEASURES) if measure.column == "JandF")
+_TIMES = [index for index, measure in enumerate(MEASURES) if measure.column in ("fps", "latency_ms")]
+
+
+class RowData:
+    """Columns of the rows as arrays.
+
+    Attributes:
+        text: settings, video, object, failure and invalid by column.
+        numbers: (rows, `MEASURES`), NaN where missing.
+        has_figures, is_invalid: (rows,), rows that are ok, and those of them whose times are not.
+        video, key: (rows,), a number for each video and for each object.
+    """
+
+    def __init__(self, rows: pd.DataFrame, frame_latencies: FrameLatencies | None = None) -> None:
+        """
+        Args:
+            rows: as in `Results.rows`.
+            frame_latencies: of these rows; None where they are not at hand.
+        """
+        self.text = {name: rows[name].to_numpy(dtype=object) for name in _TEXT}
+        self.numbers = np.column_stack([rows[measure.column].to_numpy(np.float64) for measure in MEASURES])
+        self.has_figures: Flags = self.text["failure"] == ""
+        self.is_invalid: Flags = self.has_figures & (self.text["invalid"] != "")
+        self.video = pd.factorize(self.text["video"])[0].astype(np.int64)
+        self.names: list[Key] = list(zip(self.text["video"], self.text["object"], strict=True))
+        self.key = pd.factorize(pd.Series(self.names, dtype=object))[0].astype(np.int64)
+        self._frames = rows["frames"].to_numpy(np.float64) if "frames" in rows else np.full(len(rows), np.nan)
+        self._frame_latencies = frame_latencies
+        # the official evaluator takes objects in the order of their names, which decides the last bit of its means
+        self._rank = np.empty(len(rows), np.int64)
+        self._rank[sorted(range(len(rows)), key=self.names.__getitem__)] = np.arange(len(rows))
+
+    def objects(self, positions: Positions, counts: Flags) -> set[Key]:
+        """Objects of those rows that count."""
+        return {self.names[row] for row in positions[counts[positions]]}
+
+    def is_scored(self) -> Flags:
+        """Rows with scores, whatever was wrong with their times."""
+        scored: Flags = self.has_figures & ~np.isnan(self.numbers[:, _JANDF])
+        return scored
+
+    def is_timed(self) -> Flags:
+        """Rows with times, whatever was wrong with them."""
+        timed: Flags = self.has_figures & ~np.isnan(self.numbers[:, _TIMES]).all(axis=1)
+        return timed
+
+    def is_random(self, positions: Positions) -> bool:
+        return bool((self.text["weights"][positions] == RANDOM).any())
+
+    def label(self, row: int | np.int64) -> str:
+        return "/".join(self.names[int(row)])
+
+    def frames_are_there(self, positions: Positions) -> bool:
+        """Whether the latencies of all timed frames of these rows are at hand."""
+        return self._frame_latencies is not None and self._frame_latencies.of(positions) is not None
+
+    def summarize(
+        self,
+        arm: str,
+        positions: Positions,
+        *,
+        is_valid: Flags,
+        same: Same,
+        pools_frames: bool,
+        is_baseline: bool = False,
+        is_reference: bool = False,
+    ) -> ArmSummary:
+        """
+        Args:
+            positions: of the arm's rows.
+            is_valid: (rows,), rows whose times and memory count.
+            same: the objects that all arms have.
+            pools_frames: take percentiles over all timed frames, which have to be at hand.
+        """
+        ours = positions[np.argsort(self._rank[positions])]
+        ours = ours[self.has_figures[ours]]
+        numbers = {measure.column: self.numbers[ours, index] for index, measure in enumerate(MEASURES)} | {"frames": self._frames[ours]}
+        is_timed = is_valid[ours] & np.array([self.names[row] in same.timed for row in ours], np.bool_)
+        samples = self._frame_latencies.of(ours[is_timed]) if pools_frames and self._frame_latencies is not None else None
+        figures = arm_figures(
+            lambda name: numbers[name],
+            scored=np.array([self.names[row] in same.scored for row in ours], np.bool_),
+            valid=is_valid[ours],
+            timed=is_timed,
+            samples_ms=samples,
+        )
+        said = np.where(self.is_invalid, "invalid", np.where(self.has_figures, "ok", self.text["failure"]))
+        counts = Counter(said[positions].tolist())
+        if is_valid[ours].all() and counts["invalid"]:
+            counts["ok"] += counts.pop("invalid")
+        devices = set(self.text["streaming_device"][ours]) - {UNKNOWN}
+        return ArmSummary(
+            arm=arm,
+            is_baseline=is_baseline,
+            is_reference=is_reference,
+            counts=dict(counts),
+            videos=len(set(self.video[ours])),
+            figures=dict(figures.values),
+            peak_MiB=None if figures.peak is None else figures.peak.MiB,
+            peak_kind="" if figures.peak is None else figures.peak.kind,
+            means=figures.means,
+            scored=figures.scored,
+            timed=figures.timed,
+            pools_frames=figures.has_frames,
+            random=self.is_random(ours),
+            reference=self._published(ours),
+            streaming_device=next(iter(devices)) if len(devices) == 1 else "",
+        )
+
+    def _published(self, ours: Positions) -> ReferenceLine | None:
+        """The published score beside that of all objects of the arm, which is what is published."""
+        scored = ours[self.is_scored()[ours]]
+        names = ("model", "prompt", "weights", "split", "imgsz", "max_frames", "frame_stride", "postprocessing")
+        settings = {name: set(self.text[name][scored]) for name in names}
+        if not len(scored) or any(len(values) > 1 for values in settings.values()):
+            return None
+        means = self._means(scored)
+        of = {name: str(values.pop()) for name, values in settings.items()}
+        return reference_line(**of, JandF_percent=means.JandF_percent, videos=len(set(self.video[scored])), objects=means.objects)
+
+    def _means(self, scored: Positions) -> ObjectMeans:
+        J, F, JandF = (self.numbers[scored, index] for index in range(3))
+        return dataset_means([ObjectScore(J=j, F=f, JandF=jf, frames_scored=0) for j, f, jf in zip(J, F, JandF, strict=True)])
+
+
+@dataclass(frozen=True)
+class Same:
+    """The objects that all arms of a comparison have scores of, and those that all have times of."""
+
+    scored: SameObjects
+    timed: SameObjects
+
+    @classmethod
+    def of(cls, data: RowData, arms: Mapping[str, Positions], is_valid: Flags) -> Same:
+        """
+        Args:
+            arms: positions of each arm's rows.
+            is_valid: (rows,), rows whose times count.
+        """
+        has_time = is_valid & data.is_timed()
+        return cls(
+            *(SameObjects.of({arm: data.objects(rows, counts) for arm, rows in arms.items()}) for counts in (data.is_scored(), has_time))
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """One line for each kind of figure whose arms have different objects."""
+        if self.scored == self.timed:
+            return tuple(filter(None, (self.scored.describe("all means"),)))
+        return tuple(filter(None, (self.scored.describe("J, F and J&F"), self.timed.describe("times and energy"))))

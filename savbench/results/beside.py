@@ -1,0 +1,123 @@
+"""What lies beside a summary.csv, read leniently: other files of a run that may be broken, cut off or anyone's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from savbench.results.run_folder import FRAMES, SUMMARY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+FRAME_TEXT = ("arm_id", "video", "object")
+_LATENCY = "latency_ms"
+_NA = "NaN"
+"""What pandas writes for an empty cell with na_rep="NaN"."""
+
+Positions = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+def folder_of(path: Path) -> Path | None:
+    """The run's folder; None where a file is not a run's own summary.csv, so that nothing beside it can be taken for its own."""
+    summary = path / SUMMARY if path.is_dir() else path
+    return summary.parent if summary.name == SUMMARY else None
+
+
+def leads_out(folder: Path, path: Path) -> bool:
+    """Whether a path within a folder is, or lies behind, a link to somewhere else. A folder may be anyone's: no such link is followed."""
+    return path.exists() and not path.resolve().is_relative_to(folder.resolve())
+
+
+def read_table(folder: Path, name: str, text: Sequence[str], numbers: Sequence[str], notes: list[str]) -> pd.DataFrame:
+    """The columns that are there and wanted; no rows where there is no file. Cells that are no numbers are missing.
+
+    Args:
+        notes: takes what could not be read, and why.
+    """
+    empty = pd.DataFrame({name: pd.Series(dtype=object if name in text else float) for name in (*text, *numbers)})
+    path = folder / name
+    if leads_out(folder, path):
+        notes.append(f"{path}: a link out of the run's folder, not followed; its figures are missing here")
+        return empty
+    try:
+        read = pd.read_csv(
+            path, usecols=lambda column: column in (*text, *numbers), dtype=str, keep_default_na=False, on_bad_lines="skip",
+            encoding="utf-8", encoding_errors="replace",
+        )  # fmt: skip
+    except FileNotFoundError:
+        return empty
+    except (OSError, ValueError) as error:
+        notes.append(f"{path}: cannot be read ({error}); its figures are missing here")
+        return empty
+    for column in text:
+        read[column] = read[column].fillna("").replace(_NA, "") if column in read else ""
+    for column in numbers:
+        read[column] = pd.to_numeric(read[column], errors="coerce").astype(float) if column in read else float("nan")
+    return read
+
+
+class FrameLatencies:
+    """Latencies of the timed frames of rows, from the frames.csv beside their files."""
+
+    def __init__(self, rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> None:
+        """
+        Args:
+            rows: as in `Results.rows`.
+            tables: by the label of the file; columns arm_id, video, object as text and latency_ms.
+        """
+        self._values = np.zeros(0)
+        self._begins = np.zeros(len(rows) + 1, np.int64)
+        counts = np.zeros(len(rows), np.int64)
+        if "arm_id" in rows and len(rows):
+            found = [self._of_file(rows, label, table) for label, table in tables.items() if len(table)]
+            row = np.concatenate([np.zeros(0, np.int64), *(of for of, _ in found)])
+            values = np.concatenate([np.zeros(0), *(of for _, of in found)])
+            self._values = values[np.argsort(row, kind="stable")]
+            counts = np.bincount(row, minlength=len(rows))
+            self._begins[1:] = np.cumsum(counts)
+        told = rows["frames"].to_numpy(np.float64) if "frames" in rows else np.full(len(rows), np.nan)
+        self._is_whole = (counts > 0) & (np.isnan(told) | (told == counts))
+
+    @staticmethod
+    def _of_file(rows: pd.DataFrame, label: str, table: pd.DataFrame) -> tuple[Positions, Floats]:
+        """Position of the row of each timed frame, and its latency; frames of no row are left out."""
+        own = np.flatnonzero((rows["file"] == label).to_numpy())
+        table = table[table[_LATENCY].notna()]
+        keys = pd.MultiIndex.from_arrays([rows[name].iloc[own].astype(str) for name in FRAME_TEXT])
+        first = ~keys.duplicated()
+        position = keys[first].get_indexer(pd.MultiIndex.from_arrays([table["arm_id"], table["video"], object_names(table["object"])]))
+        inside = position >= 0
+        return own[first][position[inside]], table[_LATENCY].to_numpy(np.float64)[inside]
+
+    def of(self, positions: Positions) -> Floats | None:
+        """Of these rows together; None where a row's frames are not all there, so that no percentile is one of a part."""
+        if not len(positions) or not self._is_whole[positions].all():
+            return None
+        return np.concatenate([self._values[self._begins[row] : self._begins[row + 1]] for row in positions])
+
+
+def object_names(names: pd.Series[str]) -> pd.Series[str]:
+    """Names of objects as `load_results` writes them: 000 for 0 and 0.0."""
+    short = names.astype(str).str.removesuffix(".0")
+    return short.where(~short.str.isdecimal(), short.str.zfill(3))
+
+
+def read_frame_latencies(paths: Sequence[Path], labels: Sequence[str], rows: pd.DataFrame) -> FrameLatencies:
+    """Read the frames.csv beside each of the files.
+
+    Args:
+        paths, labels: as they were given to `load_results`, and what it called them.
+        rows: `Results.rows`.
+    """
+    tables = {}
+    for path, label in zip(paths, labels, strict=True):
+        folder = folder_of(path)
+        if folder is not None:
+            tables[label] = read_table(folder, FRAMES, FRAME_TEXT, (_LATENCY,), [])
+    return FrameLatencies(rows, tables)

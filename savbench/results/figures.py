@@ -1,0 +1,198 @@
+"""The figures that are quoted of an arm: one definition each, for the table that closes a run, compare and the report.
+
+J, F, J&F       mean over objects, as the official evaluator takes it
+FPS             timed frames over timed seconds, of all objects together; the mean latency is its inverse
+percentiles     over all timed frames; where their latencies are not at hand, the mean over objects of each object's own percentile
+energy          joules over timed frames, FPS/W timed frames over joules
+memory          the largest peak of any object
+all others      mean over objects: streaming figures, setup
+
+What is wrong with a row's time says nothing about its masks: a row that is not valid keeps its scores and loses all the rest. So that no
+arm looks better for the objects that it lacks, means are taken over the objects that all arms of a comparison have.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from savbench.results.measures import MEASURES, PEAKS, SCORES
+from savbench.results.scores import ObjectMeans, ObjectScore, dataset_means
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from savbench.results.measures import Measure
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Key = tuple[str, str]
+"""Video and object."""
+
+MOST_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The peak of memory to quote.
+
+    Attributes:
+        MiB: the largest of any object.
+        kind: whose: of the whole board where CPU and GPU share memory, else of torch on the GPU, else of the process.
+    """
+
+    MiB: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class ArmFigures:
+    """What is quoted of an arm.
+
+    Attributes:
+        means: of the scores; None without scores.
+        values: by column of `MEASURES`, without the scores; what is not known is left out.
+        peak: None where no valid row has one.
+        scored, timed: objects that the scores and the other means are over.
+        has_frames: the percentiles are over all timed frames.
+    """
+
+    means: ObjectMeans | None
+    values: Mapping[str, float]
+    peak: Peak | None
+    scored: int
+    timed: int
+    has_frames: bool
+
+
+@dataclass(frozen=True)
+class SameObjects:
+    """The objects that several arms have in common.
+
+    Attributes:
+        objects: that every arm with any has; None where there are none, so that every arm keeps its own.
+        lacking: of each object that only some arms have, the arms that lack it.
+    """
+
+    objects: frozenset[Key] | None
+    lacking: Mapping[Key, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, objects_of_arm: Mapping[str, Collection[Key]]) -> SameObjects:
+        """
+        Args:
+            objects_of_arm: by the arm's name; arms without any take no part, they have no mean.
+        """
+        there = {arm: set(objects) for arm, objects in objects_of_arm.items() if objects}
+        if not there:
+            return cls(None, {})
+        all_of_them = set.union(*there.values())
+        common = set.intersection(*there.values())
+        lacking = {key: tuple(arm for arm, objects in there.items() if key not in objects) for key in sorted(all_of_them - common)}
+        return cls(frozenset(common) if common else None, lacking)
+
+    def __contains__(self, key: Key) -> bool:
+        return self.objects is None or key in self.objects
+
+    def describe(self, what: str) -> str:
+        """One line that names the objects that the arms do not have in common; empty where there are none."""
+        if not self.lacking:
+            return ""
+        if self.objects is None:
+            return f"{what}: no object is in all arms; each arm's are over its own objects and cannot be set against each other"
+        ways: dict[tuple[str, ...], list[str]] = {}
+        for (video, name), arms in self.lacking.items():
+            ways.setdefault(arms, []).append(f"{video}/{name}")
+        left_out = "; ".join(f"{_some(names)} not in {_some(arms)}" for arms, names in ways.items())
+        count = len(self.objects)
+        return f"{what}: over the {count} object{'' if count == 1 else 's'} that all arms have, not over {left_out}"
+
+
+def arm_figures(
+    column: Callable[[str], Floats], *, scored: Flags, valid: Flags, timed: Flags, samples_ms: Sequence[float] | Floats | None
+) -> ArmFigures:
+    """The figures of one arm.
+
+    Args:
+        column: one number for each row of the arm, NaN where missing; the rows in the order of video and object, which decides the last
+            bit of the means.
+        scored: (rows,), rows whose scores count.
+        valid: (rows,), rows whose memory counts.
+        timed: (rows,), rows whose times and power count.
+        samples_ms: latencies of the timed frames of these rows; None where they are not at hand.
+    """
+    J, F, JandF = (column(name) for name in SCORES)
+    scored = scored & ~(np.isnan(J) | np.isnan(F) | np.isnan(JandF))
+    scores = [ObjectScore(J=j, F=f, JandF=jf, frames_scored=0) for j, f, jf in zip(J[scored], F[scored], JandF[scored], strict=True)]
+    samples = None if samples_ms is None or not len(samples_ms) else np.asarray(samples_ms, np.float64)
+    values = {}
+    for measure in MEASURES:
+        if measure.column in SCORES:
+            continue
+        value = _value(measure, column, valid if measure.pooling == "largest" else timed, samples)
+        if not math.isnan(value):
+            values[measure.column] = value
+    peak = next((Peak(values[name], kind) for name, kind in PEAKS.items() if name in values), None)
+    return ArmFigures(
+        means=dataset_means(scores) if scores else None,
+        values=values,
+        peak=peak,
+        scored=int(scored.sum()),
+        timed=int((timed & ~np.isnan(frame_ms(column))).sum()),
+        has_frames=samples is not None,
+    )
+
+
+def frame_ms(column: Callable[[str], Floats]) -> Floats:
+    """Mean time of a frame of each row; from its rate where a file of an older tool has nothing else."""
+    latency_ms, fps = column("latency_ms"), column("fps")
+    return np.where(np.isnan(latency_ms) & (fps > 0), 1000 / np.where(fps > 0, fps, np.nan), latency_ms)
+
+
+def timed_frames(column: Callable[[str], Floats]) -> Floats:
+    """What each row counts by: its timed frames, 1 where a file does not tell them."""
+    frames = column("frames")
+    return np.where(np.isnan(frames), 1.0, frames)
+
+
+def pooled_fps(frames: Floats, ms: Floats) -> float:
+    """Timed frames over timed seconds.
+
+    Args:
+        frames: (rows,), timed frames.
+        ms: (rows,), mean time of a frame.
+
+    Returns:
+        NaN where no time was taken.
+    """
+    total_ms = float((frames * ms).sum())
+    return 1000 * float(frames.sum()) / total_ms if total_ms > 0 else math.nan
+
+
+def _value(measure: Measure, column: Callable[[str], Floats], counts: Flags, samples_ms: Floats | None) -> float:
+    if measure.percentile is not None and samples_ms is not None:
+        return float(np.percentile(samples_ms, measure.percentile))
+    values = frame_ms(column) if measure.column in ("fps", "latency_ms") else column(measure.column)
+    there = counts & ~np.isnan(values)
+    if not there.any():
+        return math.nan
+    values, frames = values[there], timed_frames(column)[there]
+    if measure.column == "fps":
+        return pooled_fps(frames, values)
+    if measure.pooling == "largest":
+        return float(values.max())
+    if measure.pooling == "frames":
+        return float(np.average(values, weights=frames)) if frames.sum() else float(values.mean())
+    if measure.pooling == "rate":
+        per_frame = float((frames[values > 0] / values[values > 0]).sum())
+        return float(frames[values > 0].sum()) / per_frame if per_frame else math.nan
+    return float(values.mean())
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
