@@ -134,9 +134,11 @@ def _to_number(csv_file: CsvFile, column: str, index: int) -> float:
 def _rows_of(csv_file: CsvFile, label: str, is_legacy: bool, notes: list[str]) -> pd.DataFrame:
     columns, size = csv_file.columns, len(csv_file.lines)
     data: dict[str, Any] = {"file": [label] * size, "path": [str(csv_file.path)] * size, "line": np.array(csv_file.lines)}
-    video = [(cell or "").strip() for cell in columns["video"]]
-    if "" in video:
-        raise InputError(f"{csv_file.path}:{csv_file.lines[video.index('')]}: no video; mend or remove that line")
+    # to the letter: blanks may be a part of the name
+    video = [cell or "" for cell in columns["video"]]
+    nameless = next((index for index, name in enumerate(video) if not name.strip()), None)
+    if nameless is not None:
+        raise InputError(f"{csv_file.path}:{csv_file.lines[nameless]}: no video; mend or remove that line")
     data["video"], data["object"] = video, _mapped(columns["object"], _object_name)
     settings = _settings(csv_file)
     kinds = number_values(SummaryRow)

@@ -236,7 +236,7 @@ def test_names_survive_to_the_letter(tmp_path: Path, name: str) -> None:
         folder.append(row(name), frames(name))
     with RunFolder(tmp_path / "run", config(tmp_path), "val") as folder:
         assert list(folder.done) == [("arm", name, "000")]
-        assert folder.latencies() == {"arm": [0.0, 1.0, 2.0]}
+        assert folder.latencies() == {("arm", name, "000"): [0.0, 1.0, 2.0]}
 
 
 @pytest.mark.parametrize("name", ["summary.csv", "frames.csv", "sustained.csv"])
