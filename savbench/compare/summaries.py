@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from savbench.compare.blocks import Flags, Positions
     from savbench.results.beside import FrameLatencies
-    from savbench.results.circumstances import SETTINGS
-from savbench.results.figures import Key
+    from savbench.results.figures import Key
     from savbench.results.scores import ObjectMeans
 
 RANDOM = "random"
