@@ -7,6 +7,8 @@ python jetson_benchmark.py --split_dir /data/sav_val --models sam2_base_points,e
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from savbench.arguments.declared import ConfigError
@@ -80,9 +82,17 @@ SUBCOMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in SUBCOMMANDS:
-        return SUBCOMMANDS[arguments[0]](arguments[1:])
-    return run_command(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names and signs that the locale's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        if arguments and arguments[0] in SUBCOMMANDS:
+            return SUBCOMMANDS[arguments[0]](arguments[1:])
+        return run_command(arguments)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _refuse(_system_error(error))
 
 
 def run_command(argv: list[str]) -> int:
@@ -108,7 +118,17 @@ def run_command(argv: list[str]) -> int:
         return _refuse(error)
 
 
-def _refuse(error: Exception) -> int:
+def _system_error(error: OSError) -> str:
+    """What the operating system refused and nothing nearer to it explained."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "the current folder is gone; change to one that is there"
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or error}; mend that and give the same command again"
+
+
+def _refuse(error: Exception | str) -> int:
     print(f"jetson_benchmark: {error}", file=sys.stderr)
     return EXIT_BAD_ARGUMENTS
 

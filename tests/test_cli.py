@@ -100,6 +100,70 @@ def test_without_models_those_run_whose_weights_are_found(tiny_split: TinySplit,
     assert (done.returncode, row.model, row.prompt, row.autocast_dtype, row.status) == (1, "edgetam", "points", "bfloat16", "error")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--split_dir", "{split}", "--models", "static_mask"], "the current folder is gone"),
+        (["--split_dir", "here", "--models", "static_mask"], "the current folder is gone"),
+        (["compare", "run"], "the current folder is gone"),
+        (["report", "run"], "No such file or directory"),
+        (["validate", "run"], "no such folder"),
+        (["attention", "--models", "sam2_nano"], "cannot be written"),
+    ],
+)
+def test_a_current_folder_that_is_gone_is_one_line(tiny_split: TinySplit, tmp_path: Path, arguments: list[str], said: str) -> None:
+    script = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); import jetson_benchmark\n"
+        "os.mkdir(sys.argv[2]); os.chdir(sys.argv[2]); os.rmdir(sys.argv[2])\n"
+        "sys.exit(jetson_benchmark.main(sys.argv[3:]))\n"
+    )
+    arguments = [argument.format(split=tiny_split.root) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(ROOT), str(tmp_path / "gone"), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_names_that_the_locale_cannot_write_are_run_and_shown(tiny_split: TinySplit, tmp_path: Path) -> None:
+    split = tiny_split.root
+    for folder in ("JPEGImages_24fps", "Annotations_6fps"):
+        (split / folder / "beta").rename(split / folder / "bêta \u00a0写")
+    (split / "sav_tiny.txt").write_text("bêta \u00a0写\n", encoding="utf-8")
+    plain = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    run = tmp_path / "rün"
+    assert command("--split_dir", split, "--models", "static_mask", "--out_dir", run, **plain).returncode == 0
+    assert [row.video for row in read_rows(SummaryRow, run / "summary.csv")] == ["bêta \u00a0写"]
+    for arguments in (
+        ("compare", run, run),
+        ("validate", run),
+        ("report", run, "--out", tmp_path / "ü.html"),
+        ("report", run, "--out", tmp_path / "ü.md"),
+    ):
+        done = command(*arguments, **plain)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "telemetry.csv", "logs", "run.json", "environment.json", ".lock"])
+def test_what_stands_in_the_way_is_one_line_and_bad_arguments(tiny_split: TinySplit, tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    arguments = ("--split_dir", tiny_split.root, "--models", "static_mask", "--limit_videos", "1", "--out_dir", run)
+    if name == "logs":
+        run.mkdir()
+        (run / name).write_text("")
+    else:
+        (run / name).mkdir(parents=True)
+    done = command(*arguments)
+    assert done.returncode == (0 if name == "telemetry.csv" and "none" in done.stdout else 2), done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_it_runs_from_any_folder_with_relative_paths(tiny_split: TinySplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = command("--split_dir", tiny_split.root.name, "--models", "static_mask", "--out_dir", "run", "--save_overlays", "--save_masks")

@@ -4,7 +4,8 @@ Frames are counted as they are shown, from 0. Their timestamps are collected fir
 truncated file before a model has worked on half of it. From them it is known at which key frame decoding has to begin for a frame in the
 middle, and every frame that comes out of the decoder is checked against them: one that it drops or adds would shift all after it. Where the
 container tells the number of frames, as MP4 does, a file that lacks some is refused; Matroska and fragmented MP4 do not tell, and a file of
-theirs that is cut off is noticed where annotations lack their frame.
+theirs that is cut off is noticed where annotations lack their frame. Damage within a picture is an error as far as its codec lets a decoder
+notice it: H.264 nearly always, HEVC where the file has sums of its pictures; VP9, and HEVC without sums, decode to other pixels in silence.
 
 Colours are converted by the matrix and range that the file states, BT.601 where it states none, as FFmpeg does. A picture that is stored
 turned or mirrored, as phones do, is shown upright. The decoder uses one thread: what it saved in time it would take from the tracker.
@@ -146,6 +147,8 @@ class _Opened:
             raise ClipError(f"{path}: this FFmpeg (av {self._av.__version__}) has no decoder for it; {ffmpeg_to_frames(path)}")
         self.stream.thread_type = "NONE"
         self.stream.codec_context.thread_count = 1
+        # What is known to be damaged is an error and not a guess of the decoder, and sums that a file carries of its pictures are checked.
+        self.stream.codec_context.options = {"err_detect": "crccheck+explode"}
 
     def packets(self) -> Iterator[Any]:
         """Whole packets in the order of the file."""

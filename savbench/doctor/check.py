@@ -104,7 +104,7 @@ def short_path(path: Path) -> str:
     """The path as a shell takes it: relative where it lies below the current folder."""
     try:
         return shlex.quote(str(path.relative_to(Path.cwd())))
-    except ValueError:
+    except (ValueError, FileNotFoundError):  # it lies elsewhere; or the current folder is gone
         return shlex.quote(str(path))
 
 

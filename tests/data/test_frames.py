@@ -243,6 +243,36 @@ def test_damage_gives_clip_errors_and_never_a_frame_too_few(tmp_path: Path) -> N
     assert refused > 20
 
 
+@pytest.mark.parametrize(
+    ("codec", "options", "suffix"),
+    [
+        ("libx264", {"crf": "10"}, "mp4"),
+        ("libx264", {"crf": "10"}, "mkv"),
+        ("libx265", {"crf": "12", "x265-params": "log-level=none:hash=1"}, "mp4"),
+    ],
+)
+def test_damage_within_a_picture_is_noticed_where_the_codec_can(tmp_path: Path, codec: str, options: dict[str, str], suffix: str) -> None:
+    av = pytest.importorskip("av")
+    if codec not in av.codecs_available:
+        pytest.skip(f"this FFmpeg has no {codec}")
+    path = write_video(tmp_path / f"a.{suffix}", codec=codec, options=options, size_hw=(64, 96))
+    whole, sound = path.read_bytes(), read_all(open_video(path))
+    begin = whole.find(b"mdat") + 8 if suffix == "mp4" else len(whole) // 10
+    draw, noticed = random.Random(0), 0
+    for _ in range(30):
+        damaged, at = bytearray(whole), draw.randrange(begin, begin + (len(whole) - begin) // 2)
+        for offset in range(20):
+            damaged[at + offset] ^= draw.randrange(1, 256)
+        path.write_bytes(damaged)
+        try:
+            frames = read_all(open_video(path))
+        except ClipError:
+            noticed += 1
+        else:
+            noticed += all(np.array_equal(*pair) for pair in zip(frames, sound, strict=True))  # nothing that is shown was hit
+    assert noticed >= 20
+
+
 def test_without_pyav_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(
