@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import enum
+import re
 from dataclasses import MISSING, Field, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
 
@@ -27,7 +28,8 @@ class Parser(argparse.ArgumentParser):
     """A parser that raises ConfigError for what it cannot parse, so that bad arguments end in one way whatever is wrong with them."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see --help")
+        of_flag = re.fullmatch(r"argument (?:-\w/)?(--\w+): (.*)", message, re.DOTALL)
+        raise ConfigError(f"{message}; see --help" if of_flag is None else " ".join(of_flag.groups()))
 
 
 class DataclassLike(Protocol):

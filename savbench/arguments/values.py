@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+_EMPTY = "''"
+"""What an empty text is called."""
+
 
 @dataclass(frozen=True)
 class Kind(ABC):
@@ -94,7 +97,7 @@ class Text(Kind):
 
     def check(self, value: str) -> None:
         if not value:
-            raise ValueError("the value is empty; write it out, or leave the flag out")
+            raise ValueError("'': the value is empty; write it out, or leave the flag out")
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class Choice(Kind):
 
     def check(self, value: str) -> None:
         if value not in self.words:
-            raise ValueError(f"{value}: use {_either(self.words)}{self.hint and f'; {self.hint}'}")
+            raise ValueError(f"{value or _EMPTY}: use {_either(self.words)}{self.hint and f'; {self.hint}'}")
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class Device(Kind):
 
     def check(self, value: str) -> None:
         if self._PATTERN.fullmatch(value) is None:
-            raise ValueError(f"{value}: use auto, cpu, cuda, or cuda:N with the number of the GPU, for example cuda:0")
+            raise ValueError(f"{value or _EMPTY}: use auto, cpu, cuda, or cuda:N with the number of the GPU, for example cuda:0")
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ class Whole(Number):
             return int(text)
         except ValueError:
             of_what = f" of {self.unit}" if self.unit else ""
-            raise ValueError(f"{text}: give a whole number{of_what}, for example {self.show(max(1, self.low))}") from None
+            raise ValueError(f"{text or _EMPTY}: give a whole number{of_what}, for example {self.show(max(1, self.low))}") from None
 
     def show(self, value: float) -> str:
         return str(value)
@@ -186,7 +189,7 @@ class Real(Number):
             return float(text)
         except ValueError:
             raise ValueError(
-                f"{text}: give a number{self.unit and f' of {self.unit}'}, for example {self.show(max(1, self.low))}"
+                f"{text or _EMPTY}: give a number{self.unit and f' of {self.unit}'}, for example {self.show(max(1, self.low))}"
             ) from None
 
     def from_json(self, data: Any) -> float:
@@ -240,7 +243,7 @@ class FilePath(Kind):
 
     def parse(self, text: str) -> Path:
         if not text:
-            raise ValueError("the path is empty; write it out")
+            raise ValueError("'': the path is empty; write it out")
         try:
             path = Path(text).expanduser()
             return path.absolute() if self.absolute else path
@@ -271,12 +274,12 @@ class ListOf(Kind):
     def parse(self, text: str) -> tuple[Any, ...]:
         values = tuple(self.item.parse(part) for part in map(str.strip, text.split(",")) if part)
         if not values:
-            raise ValueError("the list is empty; name at least one")
+            raise ValueError("'': the list is empty; name at least one")
         return values
 
     def check(self, value: tuple[Any, ...]) -> None:
         if not value and not self.may_be_empty:
-            raise ValueError("the list is empty; name at least one")
+            raise ValueError("'': the list is empty; name at least one")
         for one in value:
             self.item.check(one)
         if len(set(value)) < len(value):
@@ -310,7 +313,7 @@ class Part(Kind):
                 return int(number), int(count)
         except ValueError:
             pass
-        raise ValueError(f"{text}: give one of the {self.noun} and their number, for example 2/4")
+        raise ValueError(f"{text or _EMPTY}: give one of the {self.noun} and their number, for example 2/4")
 
     def check(self, value: tuple[int, int]) -> None:
         number, count = value

@@ -47,8 +47,8 @@ def test_exit_status_of_conditions(runs: tuple[Path, Path], capsys: pytest.Captu
         (["--by", "colour"], "--by colour: no such column"),
         (["--baseline", "x"], "no such arm"),
         (["--fail_if", "x>1"], "x is not compared"),
-        (["--resamples", "10"], "--resamples: 10: use 1000 to 1000000; an interval from fewer is noise"),
-        (["--seed", "-1"], "--seed: -1: use 0 to 4294967295"),
+        (["--resamples", "10"], "--resamples 10: use 1000 to 1000000; an interval from fewer is noise"),
+        (["--seed", "-1"], "--seed -1: use 0 to 4294967295"),
     ],
 )
 def test_bad_arguments(runs: tuple[Path, Path], arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

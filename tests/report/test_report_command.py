@@ -163,9 +163,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--resamples", "10"], "--resamples: 10: use 1000 to 1000000"),
-            (["--seed", "-1"], "--seed: -1: use 0 to 4294967295"),
-            (["--objects", "0"], "--objects: 0: use 1 to 1000"),
+            (["--resamples", "10"], "--resamples 10: use 1000 to 1000000"),
+            (["--seed", "-1"], "--seed -1: use 0 to 4294967295"),
+            (["--objects", "0"], "--objects 0: use 1 to 1000"),
         ],
     )
     def test_bad_arguments(self, run: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
