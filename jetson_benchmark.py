@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runners.text import one_line
 from savbench.arguments.declared import ConfigError
 from savbench.plan.command_line import config_of, run_parser
 
@@ -129,7 +130,7 @@ def _system_error(error: OSError) -> str:
 
 
 def _refuse(error: Exception | str) -> int:
-    print(f"jetson_benchmark: {error}", file=sys.stderr)
+    print(f"jetson_benchmark: {one_line(str(error))}", file=sys.stderr)
     return EXIT_BAD_ARGUMENTS
 
 

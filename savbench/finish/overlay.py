@@ -7,6 +7,7 @@ measures nothing.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
 OVERLAYS_DIR = "overlays"
+LONGEST_STEM = 200
+"""Bytes of a file's name before its ending; file systems take 255 in all, and what is being written has a longer one."""
 
 # Orange and sky blue of Okabe and Ito's palette: they differ in hue for every common colour vision, and in brightness too.
 PREDICTION_RGB = (230, 159, 0)
@@ -45,13 +48,18 @@ class OverlayError(RuntimeError):
 def overlay_path(video: str, object_id: str, arm: str) -> Path:
     """Where an object's video belongs, relative to the run's folder: `overlays/{video}__{object}__{arm}.mp4`.
 
+    Names too long for one file are replaced by a digest of them, before the arm.
+
     Raises:
         ValueError: a name has a slash in it.
     """
     for name in (video, object_id, arm):
         if not name or "/" in name:
             raise ValueError(f"{name!r} cannot be a part of a file name")
-    return Path(OVERLAYS_DIR) / f"{video}__{object_id}__{arm}.mp4"
+    object_name = f"{video}__{object_id}"
+    if len(f"{object_name}__{arm}".encode()) > LONGEST_STEM:
+        object_name = hashlib.sha256(object_name.encode()).hexdigest()[:16]
+    return Path(OVERLAYS_DIR) / f"{object_name}__{arm}.mp4"
 
 
 def require_encoder() -> ModuleType:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
+from runners.text import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -69,7 +71,7 @@ class Progress:
             self._good.append(row)
         if self._bar is not None:
             if row.status != "ok":
-                self._bar.write(f"{row.video}/{row.object}: {row.status}: {row.error}", file=self._stream)
+                self._bar.write(f"{row.video}/{row.object}: {_outcome(row)}", file=self._stream)
             self._bar.update()
             self._show("")
         else:
@@ -105,6 +107,6 @@ class Progress:
 
 def _outcome(row: SummaryRow) -> str:
     if row.status != "ok":
-        return f"{row.status}: {row.error}"
+        return f"{row.status}: {one_line(row.error)}"
     score = "not on a scored frame" if row.JandF is None else f"J&F {row.JandF:.3f}"
     return f"ok  {row.fps or 0:.2f} FPS  {score}"

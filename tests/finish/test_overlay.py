@@ -246,3 +246,9 @@ def test_the_path_names_video_object_and_arm() -> None:
     assert overlay_path("sav_000262", "001", "sam2_tiny_points-bfloat16") == Path("overlays/sav_000262__001__sam2_tiny_points-bfloat16.mp4")
     with pytest.raises(ValueError, match="cannot be a part"):
         overlay_path("../sav_000262", "001", "arm")
+
+
+def test_names_too_long_for_a_file_get_a_short_one_each() -> None:
+    paths = {overlay_path("ü" * 120, name, "sam2_tiny_points-bfloat16") for name in ("000", "001")}
+    assert len(paths) == 2
+    assert all(path.match("overlays/*__sam2_tiny_points-bfloat16.mp4") and len(path.name.encode()) < 100 for path in paths)

@@ -340,3 +340,11 @@ def test_accepted_changes_split_the_arm_and_mark_its_rows(tmp_path: Path) -> Non
     assert "3 of 3 rows" in said
     # everything has its row, so that nothing is measured and nothing mixed
     assert run(config(split, out))[0] == 0
+
+
+def test_what_is_shown_of_a_failure_is_one_line_that_no_terminal_obeys() -> None:
+    said = io.StringIO()
+    progress = Progress(said, said)
+    progress.begin("arm", 1, [])
+    progress.end_object(SummaryRow(video="a", object="000", status="error", error="\x1b[31mfirst\x1b[0m\n  second"))
+    assert said.getvalue().endswith("[1/1] arm  a/000  error: first second\n")
