@@ -1,10 +1,11 @@
 """Runs of the scripted worker: a split, settings, and the supervisor in a process of its own.
 
-`python scripted_run.py SPLIT_DIR OUT_DIR` is that process.
+`python scripted_run.py SPLIT_DIR OUT_DIR` is that process; the script that SCRIPTED_FINISHER names is its scorer.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from tiny_split import TinySplit, rectangle
 
 from runners import RUNNERS
 from savbench.plan.settings import RunConfig
-from savbench.supervise import worker_process
+from savbench.supervise import finisher_process, worker_process
 from savbench.supervise.progress import Progress
 from savbench.supervise.run import run
 
@@ -48,4 +49,6 @@ def command(split_dir: Path, out_dir: Path) -> list[str]:
 if __name__ == "__main__":
     RUNNERS["scripted"] = scripted_worker.SPEC
     worker_process.WORKER_COMMAND = WORKER_COMMAND
+    if scorer := os.environ.get("SCRIPTED_FINISHER"):
+        finisher_process.FINISHER_COMMAND = (sys.executable, scorer)
     sys.exit(run(config(Path(sys.argv[1]), Path(sys.argv[2])), [], Progress()))

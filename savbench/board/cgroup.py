@@ -75,7 +75,7 @@ def memory_group(root: Path = Path("/")) -> MemoryGroup | None:
 
 
 class OomKills:
-    """How many processes the kernel kills for want of memory from now on, in this process' group and on the whole machine."""
+    """How many processes the kernel kills when memory runs out, from now on, in this process' group and on the whole machine."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root

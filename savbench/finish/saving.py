@@ -18,9 +18,20 @@ if TYPE_CHECKING:
     from savbench.data.dataset import SplitObject, SplitVideo
     from savbench.finish.scoring import TruthMasks
     from savbench.plan.arms import Arm
+    from savbench.results.rows import SummaryRow
 
 FRAMES_PER_SECOND = 24
 MASKS_DIR = "masks"
+
+
+def has_masks(out_dir: Path, row: SummaryRow) -> bool:
+    """Whether an object's predictions are there; a folder that is there is whole."""
+    return (out_dir / MASKS_DIR / row.arm_id / row.video / row.object).is_dir()
+
+
+def has_overlay(out_dir: Path, row: SummaryRow) -> bool:
+    """Whether an object's overlay is there."""
+    return bool(row.overlay) and (out_dir / row.overlay).is_file()
 
 
 def save_masks(out_dir: Path, arm: Arm, obj: SplitObject, masks: Mapping[int, CompressedMask], size_hw: tuple[int, int]) -> None:

@@ -34,14 +34,14 @@ def status_of_exit(return_code: int, oom_kills: int) -> tuple[str, str]:
         oom_kills: by how much the kernel's count of out-of-memory kills rose while the worker ran.
     """
     if return_code == -signal.SIGKILL and oom_kills > 0:
-        return "oom", "the kernel killed the worker for want of memory"
+        return "oom", "the kernel killed the worker, out of memory"
     if return_code < 0:
         try:
             name = signal.Signals(-return_code).name
         except ValueError:
             name = f"signal {-return_code}"
         if return_code == -signal.SIGKILL:
-            return "killed", "the worker was killed (SIGKILL), by a person or by the kernel for want of memory; see `dmesg`"
+            return "killed", "the worker was killed (SIGKILL), by a person or by the kernel when memory ran out; see `dmesg`"
         return "killed", f"the worker died of {name}; the log has the stack"
     return "error", f"the worker ended with exit status {return_code}; see the log"
 

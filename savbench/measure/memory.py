@@ -48,6 +48,8 @@ class PeakSampler:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        """What ended the thread before its time."""
 
     @property
     def peak_mib(self) -> float | None:
@@ -63,6 +65,7 @@ class PeakSampler:
         if self._thread is not None:
             raise RuntimeError("this sampler runs already; stop it before it starts again")
         self.reset()
+        self._failure = None
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
@@ -73,12 +76,18 @@ class PeakSampler:
             self._peak_mib = self._read_mib()
 
     def stop(self) -> None:
-        """End the stretch. Does nothing where none is going on."""
+        """End the stretch. Does nothing where none is going on.
+
+        Raises:
+            RuntimeError: the memory could not be read all the time, so that there may have been a higher peak.
+        """
         if self._thread is None:
             return
         self._stop.set()
         self._thread.join()
         self._thread = None
+        if self._failure is not None:
+            raise RuntimeError(f"{self._name} ended early with {type(self._failure).__name__}: {self._failure}") from self._failure
         self._sample()
 
     def __enter__(self) -> PeakSampler:
@@ -89,8 +98,11 @@ class PeakSampler:
         self.stop()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            self._sample()
+        try:
+            while not self._stop.wait(self._interval_s):
+                self._sample()
+        except BaseException as error:  # noqa: BLE001 - told by the thread that stops this one
+            self._failure = error
 
     def _sample(self) -> None:
         with self._lock:

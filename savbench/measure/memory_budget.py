@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SETTLED_FRAMES = 16
 """Frames after which a bounded memory is full: SAM 2 keeps 7 memories and 16 object pointers."""
 FEWEST_FRAMES = 8
-"""Frames after those that it takes to tell a growth."""
+"""Frames needed after settling to estimate growth."""
 
 
 @dataclass(frozen=True)

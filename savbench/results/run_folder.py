@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from runners.text import one_line
 from savbench.arguments.declared import identifying
 from savbench.results.csv_rows import ResultsError, header_line, read_rows, row_line
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+from savbench.results.run_lock import LockedError, RunLock
 from savbench.results.schema import Row
 from savbench.results.spool import SPOOL, SpoolError, write_bytes
 from savbench.results.sustained import SUSTAINED, SustainedRow
@@ -94,19 +94,16 @@ class RunFolder:
         self.run_id = ""
         self.spool = path / SPOOL
         """Folder for masks on their way to be scored; empty when the run begins, and gone when it ends."""
-        self._lock: int | None = None
+        self._lock = RunLock(path)
 
     def __enter__(self) -> RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._lock.acquire()
+        except LockedError as error:
+            raise RunFolderError(str(error)) from error
         except OSError as error:
             raise RunFolderError(f"--out_dir {self.path}: {error.strerror}; give a folder that can be written") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise RunFolderError(f"{self.path}: another run is writing here; wait for it or give another --out_dir") from error
         try:
             # All is read and found good before anything is written.
             self._identify()
@@ -120,10 +117,8 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            shutil.rmtree(self.spool, ignore_errors=True)
-            os.close(self._lock)  # releases the lock
-            self._lock = None
+        shutil.rmtree(self.spool, ignore_errors=True)
+        self._lock.release()
 
     def has_row(self, arm_id: str, key: tuple[str, str]) -> bool:
         """Whether an object, (video, object), is done under an arm or under a part of it, see `savbench.results.systems`."""

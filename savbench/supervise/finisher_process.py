@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from savbench.plan.settings import RunConfig
     from savbench.results.delivery import Delivery
 
-FINISHER_COMMAND = (sys.executable, "-m", "savbench.finish.finisher")
+FINISHER_COMMAND: Sequence[str] = (sys.executable, "-m", "savbench.finish.finisher")
 BACKLOG = 16
 """Rows that may wait; the supervisor then waits too, rather than let ever more masks lie on the disk."""
 END_S = 1.0

@@ -129,10 +129,12 @@ class LocalExecutor:
             reason = outcome.refused or (outcome.death[1] if outcome.death else "")
             if not reason:
                 return  # no object went well, so that there was nothing to repeat
-            if not any(self._ledger.missing(job, key) for key in outcome.under_way or keys[:1]):
+            is_kept = not any(self._ledger.missing(job, key) for key in outcome.under_way or keys[:1])
+            if outcome.facts is None or not is_kept:
+                self._after(state, keys[outcome.finished :], outcome)
+            if is_kept and (outcome.facts is not None or state.is_given_up):
                 self._folder.append_to_course(course.break_off(arm_id, reason))
                 return
-            self._after(state, keys[outcome.finished :], outcome)
 
     def _work(self, job: Job, outcome: WorkerOutcome, accepts: Callable[[Delivery], bool]) -> None:
         """One worker process from its start to its end, whatever that is. `accepts` as of `Ledger.take`."""
@@ -185,6 +187,10 @@ class LocalExecutor:
             return keys
         status, reason = outcome.death
         if outcome.facts is None:
+            state.failures.add(reason)
+            if status == "killed" and not state.failures.is_long:
+                self._progress.say(f"while the model was being built, {reason}; building it again")
+                return keys
             # Without a model no object can run; the next one would only fail the same way.
             return self._give_up(state, outcome, status, f"the model could not be built: {reason}")
         failed = outcome.under_way or keys[:1]

@@ -178,6 +178,10 @@ class RayExecutor:
             return None
         status, reason = outcome.death
         if outcome.facts is None:
+            failures = self._failures[arm_id]
+            failures.add(reason)
+            if status == "killed" and not failures.is_long:
+                return _Piece(job, piece.need)
             given_up = status, f"the model could not be built: {reason}"
             if arm_id not in self._built:
                 # what no node has built yet, the next one will not either; where one has, this node is to blame

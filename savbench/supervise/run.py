@@ -17,6 +17,7 @@ from savbench.results.run_folder import RunFolder, choose_out_dir
 from savbench.results.sustained import SUSTAINED, course_table, statement
 from savbench.results.systems import is_part, whole_id
 from savbench.results.table import closing_table, invalid_rows_line, shared_sessions_line
+from savbench.supervise.again import forget_rows_to_run_again
 from savbench.supervise.finisher_process import FinisherProcess
 from savbench.supervise.interrupts import EXIT_INTERRUPTED, Interrupts, StopRequestedError
 from savbench.supervise.invocation import Invocation
@@ -27,7 +28,7 @@ from savbench.supervise.ray_cluster import Cluster
 from savbench.supervise.ray_executor import RayExecutor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from savbench.data.dataset import Split, Target
     from savbench.plan.arms import Arm
@@ -88,8 +89,8 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         board = stack.enter_context(BoardWatch(config))
         folder = stack.enter_context(RunFolder(out_dir, config, split.name))
         finisher = stack.enter_context(FinisherProcess(config, split.name, out_dir / "logs" / "finisher.log"))
-        if config.retry_failed and (dropped := folder.forget(lambda row: row.status != "ok")):
-            progress.say(f"running {dropped} failed objects again")
+        wanted = {(arm.arm_id, target.video, target.object) for arm in arms for target in targets}
+        forget_rows_to_run_again(config, wanted, folder, progress)
         if folder.done or is_resumed:
             progress.say(f"going on with the run in {out_dir}: {len(folder.done)} rows are there")
         board.record_into(folder.path)
@@ -113,7 +114,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
             objects=len(targets),
         )
         is_interrupted = _execute(executor, jobs, ledger, progress)
-        return is_interrupted, _conclude(config, arms, targets, folder, progress)
+        return is_interrupted, _conclude(config, arms, wanted, folder, progress)
 
 
 def _targets(config: RunConfig, split: Split) -> list[Target]:
@@ -139,17 +140,17 @@ def _execute(executor: Executor, jobs: Sequence[Job], ledger: Ledger, progress: 
     return False
 
 
-def _conclude(config: RunConfig, arms: Sequence[Arm], targets: Sequence[Target], folder: RunFolder, progress: Progress) -> bool:
-    """Say what is there. Returns whether all rows are ok, as far as they are there."""
-    arm_ids = {arm.arm_id for arm in arms}
-    keys = {(target.video, target.object) for target in targets}  # the folder may hold other shards too
-    rows = [row for row in folder.done.values() if whole_id(row.arm_id) in arm_ids and (row.video, row.object) in keys]
-    wanted = len(arms) * len(targets)
-    folder.mark(complete=len(rows) >= wanted)
+def _conclude(
+    config: RunConfig, arms: Sequence[Arm], wanted: Collection[tuple[str, str, str]], folder: RunFolder, progress: Progress
+) -> bool:
+    """Say what is there of the rows that were wanted. Returns whether all of these are ok."""
+    # the folder may hold other shards too
+    rows = [row for row in folder.done.values() if (whole_id(row.arm_id), row.video, row.object) in wanted]
+    folder.mark(complete=len(rows) >= len(wanted))
     progress.say(closing_table(_with_parts(arms, rows), rows, folder.latencies()))
     for remark in filter(None, (shared_sessions_line(rows), invalid_rows_line(rows))):
         progress.say(remark)
-    progress.say(f"{len(rows)} of {wanted} rows in {folder.path / 'summary.csv'}")
+    progress.say(f"{len(rows)} of {len(wanted)} rows in {folder.path / 'summary.csv'}")
     if config.sustained_minutes is not None:
         _show_courses(arms, folder, progress)
     return all(row.status == "ok" for row in rows)

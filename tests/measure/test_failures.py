@@ -38,7 +38,7 @@ def test_anything_else_is_an_error(error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("return_code", "oom_kills", "status", "message"),
     [
-        (-signal.SIGKILL, 1, "oom", "for want of memory"),
+        (-signal.SIGKILL, 1, "oom", "out of memory"),
         (-signal.SIGKILL, 0, "killed", "SIGKILL"),
         (-signal.SIGSEGV, 1, "killed", "SIGSEGV"),
         (-signal.SIGBUS, 0, "killed", "SIGBUS"),

@@ -119,6 +119,21 @@ def test_a_sampler_serves_one_stretch_after_another_but_not_two_at_once() -> Non
     assert rss.peak_mib is not None
 
 
+def test_a_reading_that_fails_in_the_thread_is_told_when_the_stretch_ends() -> None:
+    failed = threading.Event()
+    readings = iter([1.0])
+
+    def read() -> float:
+        try:
+            return next(readings)
+        except StopIteration:
+            failed.set()
+            raise OverflowError("no such number") from None
+
+    with pytest.raises(RuntimeError, match="peak-sampler ended early with OverflowError: no such number"), PeakSampler(read, 1e-3):
+        _wait_for(failed)
+
+
 @pytest.mark.parametrize("interval_s", [0.0, -1.0, float("nan")])
 def test_an_interval_that_is_no_time_is_refused(interval_s: float) -> None:
     with pytest.raises(ValueError, match="above 0 seconds"):

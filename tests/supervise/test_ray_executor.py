@@ -140,6 +140,13 @@ def test_a_model_that_no_node_builds_is_given_up_and_one_that_another_builds_is_
     assert [rows["scripted", video, "000"].status for video in "abc"] == ["error", "error", "ok"]
 
 
+def test_one_kill_while_the_model_is_built_costs_that_attempt_alone(tmp_path: Path, on_fake: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_BUILD_FAULT", f"kill_once={tmp_path / 'mark'}")
+    cluster = on_fake(FakeCluster(slots=1))
+    status, rows, _ = run(config(make_split(tmp_path, {"a": 2}), tmp_path / "run"))
+    assert (status, [row.status for row in rows.values()], len(cluster.submitted)) == (0, ["ok", "ok"], 2)
+
+
 def test_an_arm_that_dies_alike_again_and_again_is_given_up(tmp_path: Path, on_fake: Use) -> None:
     cluster = on_fake(FakeCluster(slots=1))
     videos = {"never": 1, **{f"raise_{number}": 1 for number in range(4)}}

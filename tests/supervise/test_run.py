@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from savbench.results.csv_rows import header_line, read_rows, row_line
 from savbench.results.delivery import ModelFacts
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.results.run_folder import RunFolderError
-from savbench.supervise import ledger, worker_process
+from savbench.supervise import ledger, local_executor, outcome, worker_process
 from savbench.supervise import run as runs
 from savbench.supervise.progress import Progress
 
@@ -114,7 +115,7 @@ def test_a_death_is_an_out_of_memory_kill_where_the_kernel_counted_one(tmp_path:
     monkeypatch.setattr(cgroup, "oom_kill_count", lambda root: next(counts))
     _, rows, _ = run(config(make_split(tmp_path, ["kill"]), tmp_path / "run"))
     assert rows["kill"].status == "oom"
-    assert rows["kill"].error == "the kernel killed the worker for want of memory; end other programs"
+    assert rows["kill"].error == "the kernel killed the worker, out of memory; end other programs"
 
 
 @pytest.mark.parametrize(("fault", "status"), [("runner_error", "error"), ("kill", "killed")])
@@ -126,6 +127,31 @@ def test_a_model_that_cannot_be_built_is_said_once_per_object(
     assert exit_status == 1
     assert {row.status for row in rows.values()} == {status}
     assert all(row.error.startswith("the model could not be built: ") for row in rows.values())
+
+
+def test_one_kill_while_the_model_is_built_costs_that_attempt_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_BUILD_FAULT", f"kill_once={tmp_path / 'mark'}")
+    exit_status, rows, said = run(config(make_split(tmp_path, ["a", "b"]), tmp_path / "run"))
+    assert (exit_status, [row.status for row in rows.values()]) == (0, ["ok", "ok"])
+    assert "while the model was being built, the worker was killed (SIGKILL)" in said
+    assert (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize(("fault", "builds"), [("kill", outcome.SAME_FAILURE_LIMIT), ("runner_error", 1)])
+def test_a_model_that_is_killed_is_built_so_often_and_one_that_refuses_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, builds: int
+) -> None:
+    started = []
+
+    class CountedWorker(worker_process.WorkerProcess):
+        def __init__(self, *args: Any) -> None:
+            started.append(1)
+            super().__init__(*args)
+
+    monkeypatch.setattr(local_executor, "WorkerProcess", CountedWorker)
+    monkeypatch.setenv("SCRIPTED_BUILD_FAULT", fault)
+    run(config(make_split(tmp_path, ["a", "b"]), tmp_path / "run"))
+    assert len(started) == builds
 
 
 def test_an_arm_that_dies_alike_again_and_again_is_given_up(tmp_path: Path) -> None:

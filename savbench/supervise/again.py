@@ -1,0 +1,55 @@
+"""Rows of earlier invocations that a command runs again, since it asks for more than they hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from savbench.finish.saving import has_masks, has_overlay
+from savbench.results.rows import VALID
+from savbench.results.systems import whole_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from savbench.plan.settings import RunConfig
+    from savbench.results.rows import SummaryRow
+    from savbench.results.run_folder import RunFolder
+    from savbench.supervise.progress import Progress
+
+Key = tuple[str, str, str]
+"""Arm, video and object."""
+
+
+def forget_rows_to_run_again(config: RunConfig, wanted: Collection[Key], folder: RunFolder, progress: Progress) -> None:
+    """Drop rows from a run's folder, and say which and why.
+
+    Args:
+        wanted: what the command asks for; other rows stay as they are, but those of --retry_failed.
+    """
+    if config.retry_failed:
+        _forget(folder, progress, "failed objects", lambda row: row.status != "ok")
+
+    def forget_ok(what: str, condition: Callable[[SummaryRow], bool]) -> None:
+        _forget(folder, progress, what, lambda row: row.status == "ok" and _arm_key(row) in wanted and condition(row))
+
+    if config.strict:
+        forget_ok("objects whose rows --strict does not take", lambda row: not _is_strict_enough(row))
+    if config.save_masks:
+        forget_ok("objects without masks", lambda row: not has_masks(folder.path, row))
+    if config.save_overlays:
+        forget_ok("objects without overlays", lambda row: not has_overlay(folder.path, row))
+
+
+def _forget(folder: RunFolder, progress: Progress, what: str, condition: Callable[[SummaryRow], bool]) -> None:
+    if dropped := folder.forget(condition):
+        progress.say(f"running {dropped} {what} again")
+
+
+def _arm_key(row: SummaryRow) -> Key:
+    return whole_id(row.arm_id), row.video, row.object
+
+
+def _is_strict_enough(row: SummaryRow) -> bool:
+    """Whether a row that is ok was measured under watch, and nothing speaks against it."""
+    is_watched = row.power_source not in ("", "none")
+    return row.validity == VALID or (row.validity == "" and is_watched)
