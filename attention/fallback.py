@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 
 from attention import manual
+from attention.out_of_memory import says_out_of_memory
 
 NativeAttention = Callable[..., torch.Tensor]
 
@@ -33,8 +34,6 @@ MISSING_KERNEL_TEXTS = (
 )
 """Parts of the messages with which PyTorch 2.5 to 2.15 and cuDNN say that a kernel is missing."""
 
-MEMORY_TEXTS = ("out of memory", "alloc_failed", "allocate memory")
-
 
 class AttentionFallbackWarning(UserWarning):
     """An attention call fell back to the manual computation."""
@@ -43,7 +42,7 @@ class AttentionFallbackWarning(UserWarning):
 def is_missing_kernel(error: RuntimeError) -> bool:
     """Whether the error says that PyTorch has no kernel for the call, rather than that the call or the machine is at fault."""
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or any(part in text.lower() for part in MEMORY_TEXTS):
+    if isinstance(error, torch.OutOfMemoryError) or says_out_of_memory(text):
         return False
     return any(part in text for part in MISSING_KERNEL_TEXTS)
 

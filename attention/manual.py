@@ -88,7 +88,7 @@ def default_budget(device: torch.device) -> int:
     alike. Where the GPU shares the memory of the CPU, what Linux can reclaim counts as free.
     """
     if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
+        free, total = torch.cuda.mem_get_info(torch.cuda.current_device() if device.index is None else device.index)
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         if getattr(torch.cuda.get_device_properties(device), "is_integrated", False):
             free = max(free, _meminfo_bytes("MemAvailable"))

@@ -154,6 +154,8 @@ class CompileReport:
     """Time of the calls in which something was compiled, their own first run included."""
     graph_breaks: int = 0
     """Places where a compiled part goes back to Python."""
+    replays_graphs: bool = False
+    """Whether the compiled parts are recorded as CUDA graphs and replayed, so that no operator of theirs is called any more."""
     fallback: str = ""
     """Parts that run uncompiled although they were to be compiled, and why. Empty: none."""
 

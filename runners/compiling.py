@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.utils import _pytree as pytree
 
-from attention.fallback import MEMORY_TEXTS
+from attention.out_of_memory import says_out_of_memory
 from runners.base import CompileReport, RunnerError
 from runners.torch_common import replaced
 
@@ -35,18 +35,29 @@ CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
 """Modes under which the results of a call are overwritten by a later one."""
 
 
+LIMIT_SWITCHES = ("fail_on_recompile_limit_hit", "fail_on_cache_limit_hit")
+"""Of dynamo, that make it raise where it has compiled a part too often: since PyTorch 2.7, and before."""
+LIMIT_ERRORS = ("FailOnRecompileLimitHit", "FailOnCacheLimitHit")
+"""What it raises then, likewise."""
+
+
 class _Part:
     """One module's `forward`, compiled when it is first needed."""
 
-    def __init__(self, forward: Callable[..., Any], compiled: Callable[..., Any], clone: bool) -> None:
+    def __init__(self, forward: Callable[..., Any], compiled: Callable[..., Any], records_graphs: bool, *, clone: bool) -> None:
         self.name = type(getattr(forward, "__self__", forward)).__name__
         self.graphs = self.recompilations = self.graph_breaks = 0
         self.compile_s = 0.0
         self.fallback = ""
         self._forward = forward
         self._compiled = compiled
-        self._clone = clone
+        self._records_graphs = records_graphs
+        self._clone = clone and records_graphs
         self._has_run = False
+
+    @property
+    def replays_graphs(self) -> bool:
+        return self._records_graphs and self.graphs > 0 and not self.fallback
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # The first call fills tables that modules keep for later ones (position encodings). Were it compiled, the tables would be results
@@ -60,7 +71,7 @@ class _Part:
         try:
             result = self._compiled(*args, **kwargs)
         except _compiler_errors() as error:
-            if any(text in str(error).lower() for text in MEMORY_TEXTS):
+            if says_out_of_memory(str(error)):
                 raise
             self.fallback = _first_line(error)
             return self._forward(*args, **kwargs)
@@ -97,8 +108,7 @@ class Compiler:
         # belong to the process, which serves one model.
         config = _dynamo().config
         config.suppress_errors = False
-        if hasattr(config, "fail_on_recompile_limit_hit"):
-            config.fail_on_recompile_limit_hit = True
+        setattr(config, next(name for name in LIMIT_SWITCHES if hasattr(config, name)), True)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -113,8 +123,7 @@ class Compiler:
         """
         mode = self._mode or "default"
         for module in modules:
-            clone = mode in CUDA_GRAPH_MODES and self._device.type == "cuda"
-            module.forward = self._part(module.forward, mode, clone, dynamic=dynamic)
+            module.forward = self._part(module.forward, mode, clone=True, dynamic=dynamic)
 
     @contextlib.contextmanager
     def upstreams_own(self) -> Iterator[None]:
@@ -133,7 +142,7 @@ class Compiler:
                 return original(function, *args, mode=mode, **kwargs)  # a library's own, imported on the way
             if self._mode not in (None, mode):
                 self._overruled.add(mode or "default")
-            return self._part(function, self._mode or mode or "default", False, **kwargs)
+            return self._part(function, self._mode or mode or "default", clone=False, **kwargs)
 
         # Upstream writes the mode into its calls and has no argument for it, nor says what came of them.
         with replaced(torch, "compile", compile_):
@@ -154,12 +163,18 @@ class Compiler:
             recompilations=sum(part.recompilations for part in self._parts),
             compile_ms=sum(part.compile_s for part in self._parts) * 1e3,
             graph_breaks=sum(part.graph_breaks for part in self._parts),
+            replays_graphs=any(part.replays_graphs for part in self._parts),
             fallback=" | ".join(dict.fromkeys(fallbacks)),
         )
 
-    def _part(self, forward: Callable[..., Any], mode: str, clone: bool, **kwargs: Any) -> _Part:
+    def _part(self, forward: Callable[..., Any], mode: str, *, clone: bool, **kwargs: Any) -> _Part:
+        """
+        Args:
+            clone: whether results that a later call would overwrite are to be copied; upstream does so where it compiles itself.
+        """
         self._modes.add(mode)
-        part = _Part(forward, _torch_compile(forward, mode=mode, backend=BACKEND, **kwargs), clone)
+        records_graphs = mode in CUDA_GRAPH_MODES and self._device.type == "cuda"
+        part = _Part(forward, _torch_compile(forward, mode=mode, backend=BACKEND, **kwargs), records_graphs, clone=clone)
         self._parts.append(part)
         return part
 
@@ -178,8 +193,8 @@ def _dynamo() -> Any:
 def _compiler_errors() -> tuple[type[Exception], ...]:
     """What the compiler raises where it cannot compile; anything else is the model's own."""
     errors = _dynamo().exc
-    limit = getattr(errors, "FailOnRecompileLimitHit", None)
-    return cast("tuple[type[Exception], ...]", (errors.TorchDynamoException, *([limit] if limit else ())))
+    limits = [getattr(errors, name) for name in LIMIT_ERRORS if hasattr(errors, name)]
+    return cast("tuple[type[Exception], ...]", (errors.TorchDynamoException, *limits))
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,6 +14,9 @@ import cv2
 import numpy as np
 import torch
 
+from runners.base import RunnerError
+from runners.torch_common import synchronize
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
@@ -92,12 +95,34 @@ def _usable_on(device: torch.device) -> bool:
 
 
 def labels_rightly(label: Callable[[torch.Tensor], Any], device: torch.device) -> bool:
-    """Whether a function in the extension's place gives the components of a known mask their areas."""
+    """Whether a function in the extension's place gives the components of a known mask their areas.
+
+    Raises:
+        RunnerError: it leaves a GPU on which nothing runs any more.
+    """
     # corners that touch, a ring with its empty middle, a pair and a pixel at the border
     areas_of_rows = ("55....22", "55......", "..5.....", "........", "....888.", "1...8.8.", "....888.", "........")
     expected_11hw = torch.tensor([[0 if cell == "." else int(cell) for cell in row] for row in areas_of_rows])[None, None]
     try:
         labels, areas = label((expected_11hw > 0).to(device, torch.uint8))
+        _launch(device)
         return bool(torch.equal(areas.cpu().long(), expected_11hw) and torch.equal(labels.cpu() > 0, expected_11hw > 0))
     except RuntimeError:  # "no kernel image is available": built for another GPU
-        return False
+        pass
+    try:
+        _launch(device)
+    except RuntimeError as error:
+        raise RunnerError(
+            f"sam2._C has broken CUDA in this process ({next(iter(str(error).splitlines()), 'no message')}); it was built for another GPU "
+            "or torch: build it again with update_sam2_optional_cuda.sh, or uninstall it"
+        ) from error
+    return False
+
+
+def _launch(device: torch.device) -> None:
+    """Launch a kernel of PyTorch's and wait for it. It raises what CUDA has against an earlier one, and CUDA forgets it.
+
+    The extension does not ask whether its kernels were launched, so that the next of PyTorch's would be blamed for them.
+    """
+    torch.ones(1, device=device).add_(1)
+    synchronize(device)

@@ -44,6 +44,7 @@ from runners.preprocessing import FramePreprocessor
 from runners.stages import ObjectHook, StageHook, Stages
 from runners.torch_common import (
     PartClock,
+    building_on,
     count_parameters,
     float16_autocast,
     masks_to_host,
@@ -112,7 +113,8 @@ class EdgeTamHfRunner:
         _check_hooks()
         torch.manual_seed(options.seed)
         postprocesses = options.postprocessing == "on"
-        self._model = _Model(_configuration(imgsz, postprocesses=postprocesses))
+        with building_on(self._device):
+            self._model = _Model(_configuration(imgsz, postprocesses=postprocesses))
         self._model.postprocesses = postprocesses
         # One matrix in the official model; transformers holds two copies and draws each at random.
         self._model.shared_image_embedding.positional_embedding.copy_(self._model.prompt_encoder.shared_embedding.positional_embedding)

@@ -22,6 +22,7 @@ from runners.resize import PILLOW
 from runners.stages import ObjectHook, StageHook, Stages
 from runners.torch_common import (
     PartClock,
+    building_on,
     count_parameters,
     float16_autocast,
     masks_to_host,
@@ -60,7 +61,8 @@ class OfficialPredictorRunner:
         self._memory = options.memory
         self._compiler = Compiler(options, self._device)
         torch.manual_seed(options.seed)
-        self._predictor = self._build(options, imgsz)
+        with building_on(self._device):
+            self._predictor = self._build(options, imgsz)
         checkpoint = None if options.weights is None else read_checkpoint(options.weights)
         if checkpoint is not None:
             load_strictly(self._predictor, checkpoint)

@@ -18,15 +18,13 @@ if TYPE_CHECKING:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device to run on; `auto` is CUDA where it works, else the CPU.
+    """The device to run on, a GPU with its number; `auto` is CUDA where it works, else the CPU.
 
     Raises:
         RunnerError: CUDA was asked for and this torch cannot use it, or the name is no device.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
     except RuntimeError as error:
         raise RunnerError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -37,7 +35,23 @@ def resolve_device(name: str) -> torch.device:
         )
     if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         raise RunnerError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s), counted from cuda:0")
-    return device
+    # Some functions of PyTorch take no GPU without its number, `mem_get_info` of NVIDIA's 2.5 for JetPack 6.1 among them.
+    return torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" and device.index is None else device
+
+
+@contextlib.contextmanager
+def building_on(device: torch.device) -> Iterator[None]:
+    """Let a model be built in the block whose code asks for `cuda` where there is a GPU, whatever device it is to run on.
+
+    SAM 2 and EdgeTAM make tables of positions so. On the CPU they would be copied from the GPU for every frame, on a second GPU from the
+    first. For a GPU the block makes it the process' current one, and it stays that: a process serves one model.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        yield
+    else:
+        with replaced(torch.cuda, "is_available", lambda: False):
+            yield
 
 
 def synchronize(device: torch.device) -> None:
@@ -66,12 +80,15 @@ class PartClock:
         self._on_cuda = device.type == "cuda"
         self._device = device
         self._stamps: list[Any] = []
+        self._pool: list[Any] = []
+        """Events, one for each stamp of a call, that every call records again: making one costs more than recording it."""
         self._nvtx = nvtx.ranges()
         self._range_open = False
 
     def start(self) -> None:
         self._close_range()  # a call that raised left one
-        self._stamps = [self._stamp()]
+        self._stamps = []
+        self._stamps.append(self._stamp())
         self._open_range()
 
     def mark(self, name: str) -> None:
@@ -101,7 +118,9 @@ class PartClock:
     def _stamp(self) -> Any:
         if not self._on_cuda:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        if len(self._pool) == len(self._stamps):
+            self._pool.append(torch.cuda.Event(enable_timing=True))
+        event = self._pool[len(self._stamps)]
         event.record(torch.cuda.current_stream(self._device))
         return event
 

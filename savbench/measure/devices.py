@@ -45,6 +45,9 @@ class Device(Protocol):
     def autocast(self, dtype: str) -> AbstractContextManager[object]:
         """The context that every call of the runner is made in."""
 
+    def notes(self, dtype: str) -> tuple[str, ...]:
+        """What the context changes of how torch computes by itself, for the row."""
+
     def attention(self, choice: str) -> AbstractContextManager[AttentionCounts]:
         """The context in which attention is computed as chosen."""
 
@@ -53,6 +56,9 @@ class Device(Protocol):
 
     def warming_up(self) -> AbstractContextManager[object]:
         """The context of the warm-up."""
+
+    def release_memory(self) -> None:
+        """Give back what torch's allocator keeps of GPU memory that nothing uses, so that a peak does not depend on what ran before."""
 
     def reset_peaks(self) -> None:
         """Forget the peaks of GPU memory so far."""
@@ -83,6 +89,9 @@ class PlainCpu:
             raise ValueError(f"a model without torch knows no autocast to {dtype}")
         return contextlib.nullcontext()
 
+    def notes(self, dtype: str) -> tuple[str, ...]:
+        return ()
+
     def attention(self, choice: str) -> AbstractContextManager[AttentionCounts]:
         if choice != NOT_APPLICABLE:
             raise ValueError(f"a model without torch knows no attention {choice}")
@@ -94,6 +103,9 @@ class PlainCpu:
 
     def warming_up(self) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
+
+    def release_memory(self) -> None:
+        pass
 
     def reset_peaks(self) -> None:
         pass
@@ -146,13 +158,16 @@ class TorchDevice:
 
     @contextlib.contextmanager
     def autocast(self, dtype: str) -> Iterator[None]:
-        """`torch.amp.autocast` to float16 or bfloat16; float32 is no autocast.
+        """`torch.amp.autocast` to float16 or bfloat16; float32 is no autocast, and computed as such.
+
+        By itself torch computes float32 convolutions with 10 bits of mantissa on GPUs that have TF32: a reference for accuracy must not.
 
         Raises:
             RunnerError: this device cannot autocast to the dtype, which torch itself may pass over with a warning.
         """
         if dtype == "float32":
-            yield
+            with self._without_tf32():
+                yield
             return
         kind, wanted = self._device.type, getattr(self._torch, dtype)
         refused = f"--autocast_dtype {dtype}: torch {self.torch_version} cannot autocast to it on {self.name}; use another dtype"
@@ -164,6 +179,22 @@ class TorchDevice:
             if not self._torch.is_autocast_enabled(kind) or self._torch.get_autocast_dtype(kind) != wanted:
                 raise RunnerError(refused)
             yield
+
+    @contextlib.contextmanager
+    def _without_tf32(self) -> Iterator[None]:
+        # PyTorch 2.9 and newer have a second set of switches; setting one of those makes reading these an error for everybody else.
+        switches = (self._torch.backends.cudnn, self._torch.backends.cuda.matmul)
+        before = [switch.allow_tf32 for switch in switches]
+        try:
+            for switch in switches:
+                switch.allow_tf32 = False
+            yield
+        finally:
+            for switch, allowed in zip(switches, before, strict=True):
+                switch.allow_tf32 = allowed
+
+    def notes(self, dtype: str) -> tuple[str, ...]:
+        return ("float32 without TF32",) if dtype == "float32" and self._device.type == "cuda" else ()
 
     @contextlib.contextmanager
     def attention(self, choice: str) -> Iterator[AttentionCounts]:
@@ -195,6 +226,10 @@ class TorchDevice:
                 yield
         finally:
             self._torch.set_warn_always(before)
+
+    def release_memory(self) -> None:
+        if self._device.type == "cuda":
+            self._torch.cuda.empty_cache()
 
     def reset_peaks(self) -> None:
         reset_torch_peaks(self._torch, self._device)

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import signal
 
-OUT_OF_MEMORY_TEXTS = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "NvMapMemAlloc",  # Jetson's allocator; error 12 is ENOMEM
-    "NVML_SUCCESS == r INTERNAL ASSERT FAILED",  # torch asks NVML for an out-of-memory report, and Jetson has none
-)
-"""Messages that mean a lack of memory whatever the exception's type; the last two were seen on Jetson boards."""
+from attention.out_of_memory import says_out_of_memory
 
 
 def status_of(error: BaseException) -> str:
@@ -20,8 +12,7 @@ def status_of(error: BaseException) -> str:
     # torch's class is known by its name, for torch is not imported here.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "oom"
-    message = str(error).lower()
-    if isinstance(error, RuntimeError | OSError) and any(text.lower() in message for text in OUT_OF_MEMORY_TEXTS):
+    if isinstance(error, RuntimeError | OSError) and says_out_of_memory(str(error)):
         return "oom"
     return "error"
 

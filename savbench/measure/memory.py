@@ -191,5 +191,6 @@ def gpu_memory(torch: Any, device: Any) -> GpuMemory | None:
     """None on a CPU. Arguments as in `reset_torch_peaks`."""
     if torch.device(device).type != "cuda":
         return None
-    free, _ = torch.cuda.mem_get_info(device)
+    index = torch.device(device).index
+    free, _ = torch.cuda.mem_get_info(torch.cuda.current_device() if index is None else index)
     return GpuMemory(torch.cuda.memory_allocated(device) / MIB, torch.cuda.memory_reserved(device) / MIB, free / MIB)

@@ -27,7 +27,7 @@ from savbench.measure.memory import RssSampler, SystemMemorySampler, process_pea
 from savbench.measure.warning_log import WarningLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from runners.base import CompileReport, Frame, Masks, VideoRunner
     from savbench.data.dataset import SplitVideo
@@ -61,6 +61,8 @@ PhaseName = Literal["warm-up", "timed", ""]
 COMPILE_FRAMES = 24
 """Frames of a warm-up round of a compiled model. A frame reads up to 16 object pointers and 7 memories of those before it; from then on the
 sizes stay, and with them what is compiled."""
+CUDA_GRAPHS = "cuda_graphs"
+"""Among the kernels of a row: calls in recorded graphs, which nobody sees when they are replayed."""
 COMPILE_ROUNDS = 4
 """At most so many; the row's recompilations tell where they were not enough."""
 
@@ -101,6 +103,7 @@ def track_together(
         try:
             count = _FrameCount(on_frame, feed, warm)
             warmup_ms = None
+            device.release_memory()
             if warm:
                 on_phase("warm-up", time.perf_counter())
                 with device.warming_up(), device.attention(settings.attention), device.autocast(settings.autocast_dtype):
@@ -145,8 +148,13 @@ def track_together(
     return [_measured(plan, number, session, passes, settings) for number in range(len(tracks))]
 
 
-def observe_kernels(runner: VideoRunner, device: Device, video: SplitVideo, track: Track, settings: SessionSettings) -> Mapping[str, int]:
-    """Which attention kernels serve a tracked frame, and how many calls each: tracks to the second frame after the prompt, untimed.
+def observe_kernels(
+    runner: VideoRunner, device: Device, video: SplitVideo, track: Track, settings: SessionSettings
+) -> tuple[str, int | None]:
+    """Which attention kernels serve a tracked frame, and how many calls: `sdpa_kernels` and `attention_calls` of a row.
+
+    Tracks to the second frame after the prompt, untimed. To be called when the session has been run: what is compiled on the way is traced
+    through the same operators, and they would be counted.
 
     Raises as `track_together`.
     """
@@ -159,9 +167,14 @@ def observe_kernels(runner: VideoRunner, device: Device, video: SplitVideo, trac
             for position in range(feed.start + 1, last):
                 runner.track(position, feed.read(position))
             frame_hwc = feed.read(last)
-            return device.observe(lambda: runner.track(last, frame_hwc))
+            kernels = device.observe(lambda: runner.track(last, frame_hwc))
+            compiled = runner.inspect().compiled
     finally:
         runner.close()
+    named = [f"{kernel}:{calls}" for kernel, calls in kernels.items()]
+    if compiled is not None and compiled.replays_graphs:
+        return " ".join([*named, CUDA_GRAPHS]), None
+    return " ".join(named), sum(kernels.values()) or None
 
 
 class _Plan:

@@ -149,12 +149,12 @@ class _Worker:
         video = self._opened(session[0].obj.video)
         settings = _session_settings(self._job, model.facts, len({track.obj.object for track in session}))
         try:
-            if not model.kernels_known:
-                model.observe_kernels(video, session[0], settings)
             if self._meter is not None:
                 self._meter.begin(_extent(video, session, settings))
             progress = _Progress(self._events, self._meter)
             measured = track_together(model.runner, model.device, video, session, settings, progress, self._send_phase)
+            if not model.kernels_known:
+                model.observe_kernels(video, session[0], settings)
             rows = [one.row(blank) for one, blank in zip(measured, blanks, strict=True)]
             streamed = [self._stream(model, video, track, row, settings) for track, row in zip(session, rows, strict=True)]
         except (ClipError, RunnerError) as error:
@@ -220,11 +220,9 @@ class _Model:
 
     def observe_kernels(self, video: SplitVideo, track: Track, settings: SessionSettings) -> None:
         """Once per process: the same kernels serve every object of an arm. Raises as `observe_kernels`."""
-        kernels = observe_kernels(self.runner, self.device, video, track, settings)
+        named, calls = observe_kernels(self.runner, self.device, video, track, settings)
         self.kernels_known = True
-        if kernels:
-            named = " ".join(f"{kernel}:{calls}" for kernel, calls in kernels.items())
-            self.facts = dataclasses.replace(self.facts, sdpa_kernels=named, attention_calls=sum(kernels.values()))
+        self.facts = dataclasses.replace(self.facts, sdpa_kernels=named, attention_calls=calls)
 
 
 def _build(job: Job) -> _Model:
@@ -258,7 +256,7 @@ def _build(job: Job) -> _Model:
         prefetch=_prefetch(job, applied.device),
         implementation=applied.implementation,
         hole_filling=applied.hole_filling,
-        notes=" | ".join(applied.notes),
+        notes=" | ".join((*applied.notes, *device.notes(arm.autocast_dtype))),
         parameters=applied.parameters if spec.is_learned else None,
         weights=applied.weights,
         weights_file="" if job.weights is None else job.weights.name,

@@ -123,8 +123,8 @@ class RunConfig:
         f"torch.amp.autocast around every call: {', '.join(AUTOCAST_DTYPES)}; float32 is none",
         Column(
             "autocast_dtype",
-            "dtype of `torch.amp.autocast` around every call of the runner; `float32` is no autocast, `none` a model that has no use for "
-            "it.",
+            "dtype of `torch.amp.autocast` around every call of the runner; `float32` is no autocast, and without TF32 on a "
+            "GPU; `none` a model that has no use for it.",
             Compared.ARM,
             filled="arm",
         ),

@@ -221,7 +221,8 @@ class _ObjectColumns:
     warning_lines: str = column("First lines of the distinct warnings, separated by ` | `.", default="", cell=DIAGNOSTICS)
     sdpa_kernels: str = column(
         "Kernels that served the attention calls of one untimed frame, from the profiler, with the number of calls: `flash:23 math:4`. "
-        "`flash_cpu` is the CPU's own flash kernel, `manual` this benchmark's textbook computation.",
+        "`flash_cpu` is the CPU's own flash kernel, `manual` this benchmark's textbook computation. `cuda_graphs`, with --compile, stands "
+        "for those in recorded graphs, which are replayed without a call; attention_calls is empty then.",
         default="",
     )
     attention_calls: int | None = column("Attention calls of a tracked frame: the sum of the former.", cell=ATTENTION_DETAILS)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from runners.base import RunnerError
@@ -43,6 +46,54 @@ def test_a_cpu_has_no_peaks_of_gpu_memory() -> None:
     device.reset_peaks()
     assert device.peaks_mib() == PlainCpu().peaks_mib() == (None, None)
     assert device.name == PlainCpu().name != ""
+
+
+def test_float32_is_computed_without_tf32() -> None:
+    device = TorchDevice(torch, "cpu")
+    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [switch.allow_tf32 for switch in switches]
+    with device.autocast("float32"):
+        assert [switch.allow_tf32 for switch in switches] == [False, False]
+    assert [switch.allow_tf32 for switch in switches] == before
+    with device.autocast("bfloat16"):
+        assert [switch.allow_tf32 for switch in switches] == before
+    assert device.notes("float32") == PlainCpu().notes("none") == ()  # there is no TF32 on a CPU
+
+
+class CudaOfFakes:
+    """torch, as far as a `TorchDevice` on a GPU asks it."""
+
+    __version__ = "2.9"
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.cuda = self
+
+    def device(self, name: str) -> Any:
+        return torch.device(name)
+
+    def get_device_name(self, device: Any) -> str:
+        return "Orin"
+
+    def get_device_properties(self, device: Any) -> Any:
+        return SimpleNamespace(is_integrated=True)
+
+    def empty_cache(self) -> None:
+        self.said.append("empty_cache")
+
+    def reset_peak_memory_stats(self, device: Any) -> None:
+        self.said.append(f"reset {device}")
+
+
+def test_what_an_allocator_keeps_is_given_back() -> None:
+    fake = CudaOfFakes()
+    device = TorchDevice(fake, "cuda:0")
+    device.release_memory()
+    device.reset_peaks()
+    assert fake.said == ["empty_cache", "reset cuda:0"]
+    assert device.notes("float32") == ("float32 without TF32",)
+    assert device.notes("bfloat16") == ()
+    TorchDevice(torch, "cpu").release_memory()
 
 
 def test_a_model_without_torch_knows_no_autocast() -> None:

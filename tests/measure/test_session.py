@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from tiny_split import TinySplit, rectangle
 
-from runners.base import Applied, Clip, Frame, FrameReport, Masks, Prompt
+from runners.base import Applied, Clip, CompileReport, Frame, FrameReport, Masks, Prompt
 from savbench.data.dataset import NothingToTrackError, open_split
 from savbench.data.feed import Feed, PromptMaker, Track, sessions_of
 from savbench.data.masks import CompressedMask
 from savbench.measure.devices import PlainCpu
 from savbench.measure.measured import Measured
-from savbench.measure.session import SessionSettings, track_together
+from savbench.measure.session import SessionSettings, observe_kernels, track_together
 from savbench.results.rows import FrameRow, SummaryRow
 
 SETTINGS = SessionSettings(autocast_dtype="none", attention="none", warmup_frames=2)
@@ -253,3 +253,47 @@ def test_an_object_on_the_last_frame_fed_has_nothing_to_track(several: TinySplit
     video = open_split(several.root).video("clip")
     with pytest.raises(NothingToTrackError, match="first seen on frame 8 of the 13 that are run"):
         PromptMaker(video, 1, 5).track(video.object("002"), "mask")
+
+
+class WatchedDevice(PlainCpu):
+    """Notes when it is asked for what, among the calls of the runner; sees three attention calls in what it observes."""
+
+    def __init__(self, calls: list[str]) -> None:
+        super().__init__()
+        self._calls = calls
+
+    def release_memory(self) -> None:
+        self._calls.append("release")
+
+    def reset_peaks(self) -> None:
+        self._calls.append("reset")
+
+    def observe(self, function: Callable[[], object]) -> Mapping[str, int]:
+        function()
+        return {"flash": 2, "math": 1}
+
+
+def test_memory_is_given_back_before_the_warm_up(several: TinySplit) -> None:
+    # after it the timed frames would have to ask for it again
+    runner = CountingRunner()
+    track_together(runner, WatchedDevice(runner.calls), open_split(several.root).video("clip"), tracks_of(several)[-1:], SETTINGS)
+    assert runner.calls[:6] == ["release", "open", "prompt 0 1:mask", "track 1", "reset", "open"]
+
+
+@pytest.mark.parametrize(
+    ("compiled", "expected"),
+    [
+        (None, ("flash:2 math:1", 3)),
+        (CompileReport("default", graphs=2), ("flash:2 math:1", 3)),
+        (CompileReport("max-autotune", graphs=2, replays_graphs=True), ("flash:2 math:1 cuda_graphs", None)),
+    ],
+)
+def test_which_kernels_are_seen(several: TinySplit, compiled: CompileReport | None, expected: tuple[str, int | None]) -> None:
+    class Runner(CountingRunner):
+        def inspect(self) -> FrameReport:
+            return FrameReport(compiled=compiled)
+
+    runner = Runner()
+    video = open_split(several.root).video("clip")
+    assert observe_kernels(runner, WatchedDevice(runner.calls), video, tracks_of(several)[-1], SETTINGS) == expected
+    assert runner.calls == ["open", "prompt 0 1:mask", "track 1", "track 2"]

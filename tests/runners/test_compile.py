@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -119,6 +121,43 @@ def test_compiling_too_often_is_flagged() -> None:
         for size in range(3, 8):
             call(module, size)
     assert "FailOnRecompileLimitHit" in report_of(compiler).fallback
+
+
+def test_before_torch_2_7_the_limit_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FailOnCacheLimitHit(Exception):  # noqa: N818  -- torch's name
+        pass
+
+    config = SimpleNamespace(suppress_errors=True, fail_on_cache_limit_hit=False, disable=False)
+    errors = SimpleNamespace(TorchDynamoException=KeyError, FailOnCacheLimitHit=FailOnCacheLimitHit)
+    counters: Any = defaultdict(Counter)
+    monkeypatch.setattr(compiling, "_dynamo", lambda: SimpleNamespace(config=config, exc=errors, utils=SimpleNamespace(counters=counters)))
+
+    def too_often(forward: Any, **_: Any) -> Any:
+        def compiled(*_: Any) -> Any:
+            raise FailOnCacheLimitHit("cache_size_limit reached")
+
+        return compiled
+
+    monkeypatch.setattr(compiling, "_torch_compile", too_often)
+    compiler, module = compiled()
+    assert config == SimpleNamespace(suppress_errors=False, fail_on_cache_limit_hit=True, disable=False)
+    for _ in range(3):
+        call(module, 3)
+    assert report_of(compiler).fallback == "Double: FailOnCacheLimitHit: cache_size_limit reached"
+
+
+@pytest.mark.parametrize(
+    ("device", "mode", "replays"),
+    [("cuda", "reduce-overhead", True), ("cuda", "default", False), ("cpu", "reduce-overhead", False)],
+)
+def test_replayed_graphs_are_told(monkeypatch: pytest.MonkeyPatch, device: str, mode: str, replays: bool) -> None:
+    compiler, module = Compiler(BuildOptions(compile="full", compile_mode=mode), torch.device(device)), Double()
+    monkeypatch.setattr(compiling, "_torch_compile", lambda forward, mode, **how: torch.compile(forward, **how))
+    compiler.compile_forward(module)
+    call(module, 3)
+    assert not report_of(compiler).replays_graphs  # nothing has been recorded
+    call(module, 3)
+    assert report_of(compiler).replays_graphs == replays
 
 
 def test_switched_off_from_outside_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:

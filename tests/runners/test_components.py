@@ -18,6 +18,7 @@ from hypothesis import strategies as st  # noqa: E402
 from hypothesis.extra import numpy as hnp  # noqa: E402
 
 from runners import components  # noqa: E402
+from runners.base import RunnerError  # noqa: E402
 from runners.components import FILLED_LOGIT, HOLE_AREA, connected_components, fill_holes, labels_rightly, provide_components  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -235,6 +236,39 @@ def test_an_extension_that_labels_wrongly_is_replaced(monkeypatch: pytest.Monkey
 
 def test_a_right_function_passes_the_check() -> None:
     assert labels_rightly(connected_components, CPU)
+
+
+class LastError:
+    """CUDA's: a launch that fails leaves it, the next kernel that PyTorch launches raises it, and then it is gone unless it sticks."""
+
+    def __init__(self, *, sticks: bool = False) -> None:
+        self.is_pending = False
+        self._sticks = sticks
+
+    def label(self, mask: Any) -> Any:
+        self.is_pending = True
+        return (torch.zeros_like(mask, dtype=torch.int32),) * 2
+
+    def launch(self, device: Any) -> None:
+        if self.is_pending:
+            self.is_pending = self._sticks
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+
+def test_an_extension_for_another_gpu_leaves_no_error_to_the_next_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = LastError()
+    monkeypatch.setattr(components, "_import_extension", lambda: as_extension(error.label))
+    monkeypatch.setattr(components, "_usable_on", lambda _: True)
+    monkeypatch.setattr(components, "_launch", error.launch)
+    assert provide_components(FakeMisc(), CPU) == "opencv"
+    assert not error.is_pending
+
+
+def test_an_extension_that_breaks_cuda_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = LastError(sticks=True)
+    monkeypatch.setattr(components, "_launch", error.launch)
+    with pytest.raises(RunnerError, match=r"sam2\._C has broken CUDA .*uninstall it"):
+        labels_rightly(error.label, CPU)
 
 
 # ---- in the model

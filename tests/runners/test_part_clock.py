@@ -45,3 +45,29 @@ def test_ranges_are_balanced_and_named_after_the_parts(monkeypatch: pytest.Monke
     for part in PARTS:
         clock.mark(part)
     assert said == ["preprocess", "pop", "model", "pop", "preprocess", "pop", "model", "pop", "output", "pop"]
+
+
+def test_events_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Event] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            self.at = 0.0
+            made.append(self)
+
+        def record(self, stream: object) -> None:
+            self.at = next(times)
+
+        def elapsed_time(self, end: Event) -> float:
+            return end.at - self.at
+
+    times = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0, 21.0, 28.0])
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    clock = PartClock(torch.device("cuda", 0))
+    for expected in ([1.0, 2.0, 3.0], [5.0, 6.0, 7.0]):
+        clock.start()
+        for part in PARTS:
+            clock.mark(part)
+        assert list(clock.parts_ms().values()) == expected
+    assert len(made) == 1 + len(PARTS)
