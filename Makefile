@@ -31,8 +31,9 @@ setup-dev:
 demo:
 	@scripts/demo.sh $(setup_flags)
 
+# Compiled code is kept, for the tests start Python hundreds of times.
 test: setup-dev
-	$(python) -m pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(python) -m pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 lint: setup-dev
 	$(python) -m ruff check .

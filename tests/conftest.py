@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -24,6 +25,11 @@ settings.load_profile("untimed")
 pytest_plugins = ("setup_machine",)
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_collection_finish() -> None:
+    """What was imported for the tests stays; looking through it for garbage again and again takes seconds of each process."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
