@@ -267,6 +267,11 @@ class _ObjectColumns:
         default="",
         cell=MODEL_DETAILS,
     )
+    scorer_replaced: str = column(
+        "Why the first process that was to score this object was replaced by a second one, which did. Empty: it was not.",
+        default="",
+        cell=DIAGNOSTICS,
+    )
     notes: str = column("Adjustments made to upstream at run time, separated by ` | `.", default="", cell=MODEL_DETAILS)
     parameters: int | None = column("Number of the model's parameters.", cell=MODEL_DETAILS)
     weights: str = column(

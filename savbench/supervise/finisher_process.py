@@ -143,9 +143,7 @@ class FinisherProcess:
         finally:
             delivery.discard()
         finished = Finished.from_json(json.loads(answer))
-        if replaced:
-            note = f"scored by a second process, the first failed: {replaced}"
-            finished.row.notes = " | ".join(filter(None, (finished.row.notes, note)))
+        finished.row.scorer_replaced = replaced
         return finished
 
     def _ask_again(self, line: str) -> tuple[bytes, str]:
