@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +11,10 @@ from pathlib import Path
 import pytest
 from tiny_split import TinySplit
 
-import jetson_benchmark
-from savbench.plan.command_line import config_of, run_parser
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import FrameRow, SummaryRow
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def command(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -239,38 +234,3 @@ def test_a_size_that_cannot_run_is_an_error_in_every_row(tiny_split: TinySplit, 
     rows = read_rows(SummaryRow, tmp_path / "run" / "summary.csv")
     assert len(rows) == 3
     assert all("640 is not a size it can run; use 256, 512, 768 or 1024" in row.error for row in rows)
-
-
-# ---- the README
-
-
-def readme_commands() -> list[list[str]]:
-    blocks = re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [shlex.split(line) for line in map(str.strip, lines) if "jetson_benchmark.py" in line]
-
-
-def test_the_commands_of_the_readme_parse() -> None:
-    commands = readme_commands()
-    assert commands
-    for words in commands:
-        arguments = words[words.index("jetson_benchmark.py") + 1 :]
-        if arguments and arguments[0] not in jetson_benchmark.SUBCOMMANDS and arguments != ["--help"]:
-            config_of(run_parser().parse_args(arguments))
-
-
-def test_the_python_of_the_readme_runs(tiny_split: TinySplit, tmp_path: Path) -> None:
-    pytest.importorskip("pandas", reason="needs pandas")
-    assert command("--split_dir", tiny_split.root, "--models", "static_mask", "--out_dir", tmp_path / "run").returncode == 0
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    script = code.replace("results/demo/summary.csv", str(tmp_path / "run" / "summary.csv"))
-    assert script != code
-    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
-    assert "static" in said
-
-
-def test_every_file_the_readme_names_is_there() -> None:
-    for name in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / name).exists(), name
-    for script in re.findall(r"\b(scripts/[\w.]+\.sh)", README):
-        assert (ROOT / script).exists(), script

@@ -1,0 +1,79 @@
+"""README and docs: short enough to be read, every command parses, the Python runs, every file and script named is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_split import TinySplit
+
+import jetson_benchmark
+from savbench.plan.command_line import config_of, run_parser
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Shell commands in the page's code blocks, in words."""
+    blocks = re.findall(r"^ *```\n(.*?)^ *```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in "\n".join(blocks).replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").split()) < 1200
+
+
+@by_page
+def test_the_commands_of_the_benchmark_parse(page: Path) -> None:
+    for words in commands(page):
+        if "jetson_benchmark.py" not in " ".join(words[:2]):
+            continue
+        assert words[0] == ".venv/bin/python", "as it runs after make setup"
+        arguments = words[2:]
+        if arguments and arguments[0] in jetson_benchmark.SUBCOMMANDS:
+            with pytest.raises(SystemExit, match="0"):
+                jetson_benchmark.main([arguments[0], "--help"])
+        elif arguments != ["--help"]:
+            config_of(run_parser().parse_args(arguments))
+
+
+@by_page
+def test_the_flags_of_a_script_are_in_its_usage(page: Path) -> None:
+    for words in commands(page):
+        words = words[1:] if words[0] == "sudo" else words
+        if not re.fullmatch(r"(\./|scripts/)[\w/]+\.sh", words[0]):
+            continue
+        usage = subprocess.run([str(ROOT / words[0]), "--help"], check=True, capture_output=True, text=True, timeout=30).stdout
+        for flag in (word for word in words[1:] if word.startswith("--")):
+            assert flag in usage, words
+
+
+@by_page
+def test_what_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name, _, anchor in (link.partition("#") for link in re.findall(r"\]\(([^):]+)\)", text)):
+        linked = page.parent / name if name else page
+        assert linked.exists(), name
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    for script in re.findall(r"\b(scripts/[\w.]+\.(?:sh|py))", text):
+        assert (ROOT / script).exists(), script
+
+
+def test_the_python_of_the_readme_runs(tiny_split: TinySplit, tmp_path: Path) -> None:
+    pytest.importorskip("pandas", reason="needs pandas")
+    run = [sys.executable, str(ROOT / "jetson_benchmark.py"), "--split_dir", str(tiny_split.root), "--models", "static_mask"]
+    subprocess.run([*run, "--out_dir", str(tmp_path / "run")], check=True, capture_output=True, timeout=300)
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    script = code.replace("results/demo/", f"{tmp_path}/run/")
+    assert script != code
+    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=100).stdout
+    assert "static" in said
