@@ -60,7 +60,7 @@ def test_the_supervisor_never_loads_torch(tiny_split: TinySplit, tmp_path: Path)
         (["--models", "static_mask", "--imgsz", "big"], "big: give a whole number of pixels, for example 16"),
         (["--models", "static_mask", "--split_name", "other"], "--split_name can be sav_tiny"),
         (["--models", "sam2_tiny_mask", "--weights_dir", "/nowhere"], "sam2.1_hiera_tiny.pt is not in /nowhere"),
-        (["--models", "static_mask", "--sam2_dir", "/nowhere"], "holds no sam2 package"),
+        (["--models", "static_mask", "--sam2_dir", "/nowhere"], "has no sam2 package"),
         (["--models", "static_mask", "--out_dir", "/dev/null/run"], "give a folder that can be written"),
         (["--models", ""], "--models '': the list is empty; name at least one"),
         (["--weights_dir", "/nowhere"], "fetch them with `scripts/download_weights.sh sam2_tiny sam2_small sam2_base sam2_large edgetam`"),

@@ -1,4 +1,5 @@
-"""How arguments of a command line are read, checked and declared. Knows no particular argument.
+"""Reading, checking and declaring command-line arguments. No particular argument is declared here.
 
-Imports nothing of the project. Begin with `values` (kinds of values: a path, a number in its range), then `declared` (a dataclass whose
-fields are settings, and what is derived from it)."""
+Imports nothing of the project. Begin with `values` (kinds of values, for example a path or a number in a range), then `declared`
+(dataclasses whose
+fields are settings, and what is derived from them)."""

@@ -1,8 +1,8 @@
-"""Settings that are declared once, as fields of a dataclass, and everything that is derived from a declaration.
+"""Settings declared once, as fields of a dataclass, and everything derived from a declaration.
 
-A field made by `setting` says how the setting is given on the command line, what it may be, which measurements it decides, and which
-columns of results tell it. From there come the flags and their help, the checks, JSON, the digest of an arm's settings, the arguments of
-other dataclasses, and the columns with how results are compared. To add a setting, add a field.
+A field made by `setting` states the flag, the allowed values, the measurements that the setting affects, and the columns of results that
+report it. Flags, help, checks, JSON, the digest of an arm's settings, arguments of other dataclasses, and columns with their role in
+comparisons are derived from it. To add a setting, add a field.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class ConfigError(ValueError):
-    """The arguments cannot be run; the message says what to give instead."""
+    """The arguments are invalid; the message says what to give instead."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises ConfigError for what it cannot parse, so that bad arguments end in one way whatever is wrong with them."""
+    """A parser that raises ConfigError, so that all bad arguments are reported in the same way."""
 
     def error(self, message: str) -> NoReturn:
         of_flag = re.fullmatch(r"argument (?:-\w/)?(--\w+): (.*)", message, re.DOTALL)
@@ -39,7 +39,7 @@ class DataclassLike(Protocol):
 
 
 class SubjectOfSettings(Protocol):
-    """An arm, as far as it decides which settings concern it."""
+    """The part of an arm that decides which settings apply to it."""
 
     @property
     def family(self) -> str: ...
@@ -53,35 +53,36 @@ Made = TypeVar("Made")
 
 
 class Compared(enum.Flag):
-    """What a column means to a comparison of results."""
+    """The role of a column when results are compared."""
 
     NO = 0
-    """A figure, or nothing that figures depend on."""
+    """A figure, or a column that no figure depends on."""
     NOTED = enum.auto()
-    """A circumstance: it can be compared by, and is named where it differs."""
+    """A circumstance: results can be compared by it, and differences are reported."""
     ARM = enum.auto()
-    """What an arm is made of: rows pair where they agree in it."""
+    """Part of an arm's identity: rows pair if they agree in it."""
     MUST_AGREE = enum.auto()
-    """Results that differ in it are not compared unless that is asked for."""
+    """Results that differ in it are compared only on request."""
     TELLS_APART = enum.auto()
     """Rows of one object that differ in it are different measurements."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of results that tells a setting."""
+    """A column of results that reports a setting."""
 
     name: str
     meaning: str
     compared: Compared = Compared.NO
     filled: Literal["asked", "arm", "applied"] = "asked"
-    """By what is in it: the value that was asked for, the arm's one of a list, or what the built model or the measurement says."""
+    """Source of the value: `asked`, the setting; `arm`, the arm's item of a list; `applied`, what the built model or measurement
+    reports."""
     elsewhere: Any = None
-    """With `asked`: what stands in rows of arms that the setting does not concern."""
+    """With `asked`: the value in rows of arms that the setting does not apply to."""
     empty: str = ""
-    """With a comparison: what an empty cell says; empty: nothing."""
+    """In a comparison: text shown for an empty cell; empty: none."""
     kind: type | None = None
-    """int, float or str; None: as the setting's values."""
+    """int, float or str; None: the type of the setting's values."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Setting:
     help: str
     group: str
     flag: str
-    default_said: str
+    default_text: str
     bare: Any
     decides: bool
     families: frozenset[str] | None
@@ -101,7 +102,7 @@ class Setting:
     columns: tuple[Column, ...]
 
     def concerns(self, subject: SubjectOfSettings) -> bool:
-        """Whether a value of the setting makes a difference to an arm."""
+        """Whether the setting applies to an arm."""
         return (self.families is None or subject.family in self.families) and (self.prompts is None or subject.prompt in self.prompts)
 
 
@@ -112,33 +113,33 @@ def setting(
     *columns: Column,
     default: Any = MISSING,
     flag: str = "",
-    default_said: str = "",
+    default_text: str = "",
     bare: Any = None,
     decides: bool = False,
     families: frozenset[str] | None = None,
     prompts: frozenset[str] | None = None,
     identifies_run: bool = True,
 ) -> Any:
-    """A field of a dataclass that is a setting.
+    """Declare a dataclass field as a setting.
 
     Args:
-        group: title of the group of flags that it is shown in.
-        help: of the flag; the default is added to it.
-        columns: of results, that tell it.
-        default: missing: it has to be given. None: nothing is asked for.
+        group: title of the flag's group in the help.
+        help: help text of the flag; the default is appended.
+        columns: columns of results that report it.
+        default: MISSING: the flag is required. None: not set.
         flag: without dashes; empty: the field's name.
-        default_said: the default in words, where its value does not tell.
-        bare: value of the flag that is given without one; None: it needs one.
-        decides: whether a measurement depends on it, so that arms with different values are different arms.
-        families, prompts: of the arms that it concerns; None: all.
-        identifies_run: whether a command that differs in it is another run, rather than going on with the same one.
+        default_text: the default in words, if its value does not explain it.
+        bare: value if the flag is given without one; None: the flag needs a value.
+        decides: whether measurements depend on it, so that different values make different arms.
+        families, prompts: of the arms that it applies to; None: all.
+        identifies_run: whether a command with a different value is another run; otherwise it resumes the same run.
     """
-    declared = Setting(kind, help, group, flag, default_said, bare, decides, families, prompts, identifies_run, columns)
+    declared = Setting(kind, help, group, flag, default_text, bare, decides, families, prompts, identifies_run, columns)
     return dataclasses.field(default=default, metadata={"setting": declared})
 
 
 def settings_of(schema: type[DataclassLike] | DataclassLike) -> Iterator[tuple[Field[Any], Setting]]:
-    """The fields that are settings, in their order, each with its declaration."""
+    """The fields that are settings, in order, each with its declaration."""
     for field in dataclasses.fields(schema):
         if "setting" in field.metadata:
             yield field, field.metadata["setting"]
@@ -151,7 +152,7 @@ def flag_of(field: Field[Any]) -> str:
 
 
 def add_flags(parser: argparse.ArgumentParser, schema: type[DataclassLike]) -> None:
-    """Add a flag for every setting, in groups. What is not given is not in the namespace: defaults are the dataclass'."""
+    """Add a flag for every setting, in groups. Flags not given are absent from the namespace; the dataclass holds the defaults."""
     groups: dict[str, Any] = {}
     for field, declared in settings_of(schema):
         group = groups.get(declared.group) or groups.setdefault(declared.group, parser.add_argument_group(declared.group))
@@ -167,15 +168,15 @@ def add_flags(parser: argparse.ArgumentParser, schema: type[DataclassLike]) -> N
 
 
 def given_in(arguments: argparse.Namespace, schema: type[DataclassLike]) -> dict[str, Any]:
-    """The settings that a command line gives, by field, for the dataclass to be made from."""
+    """The settings given on a command line, by field name, as arguments of the dataclass."""
     return {field.name: getattr(arguments, field.name) for field, _ in settings_of(schema) if hasattr(arguments, field.name)}
 
 
 def check(settings: DataclassLike) -> None:
-    """Check every setting's own range. What several settings must agree in is the dataclass' business.
+    """Check the range of every setting. The dataclass checks combinations of settings.
 
     Raises:
-        ConfigError: a value cannot be used; names the flag and says what to give.
+        ConfigError: a value is invalid; the message names the flag and says what to give.
     """
     for field, declared in settings_of(settings):
         value = getattr(settings, field.name)
@@ -188,7 +189,7 @@ def check(settings: DataclassLike) -> None:
 
 
 def to_json(settings: DataclassLike) -> dict[str, Any]:
-    """All settings, as JSON holds them."""
+    """All settings as JSON values."""
     return {field.name: _plain(settings, field, declared) for field, declared in settings_of(settings)}
 
 
@@ -202,9 +203,9 @@ def from_json(schema: type[Declaring], data: dict[str, Any]) -> Declaring:
 
 
 def deciding(settings: DataclassLike, arm: SubjectOfSettings) -> dict[str, Any]:
-    """The settings that decide what is measured under an arm, by name and as JSON holds them.
+    """The settings that an arm's measurements depend on, by name, as JSON values.
 
-    Those with their default value are left out, so that a new setting leaves the arms as they are that do not use it.
+    Settings with their default value are left out, so that a new setting does not change the arms that do not use it.
     """
     return {
         field.name: _plain(settings, field, declared)
@@ -214,27 +215,27 @@ def deciding(settings: DataclassLike, arm: SubjectOfSettings) -> dict[str, Any]:
 
 
 def identifying(settings: DataclassLike) -> dict[str, Any]:
-    """The settings that make two commands the same, as JSON holds them."""
+    """The settings that identify a run, as JSON values: equal for commands that resume one another."""
     return {field.name: _plain(settings, field, declared) for field, declared in settings_of(settings) if declared.identifies_run}
 
 
 def made_from(made: type[Made], settings: DataclassLike, **own: Any) -> Made:
-    """Make another dataclass whose fields take the settings of the same name.
+    """Make another dataclass, with fields set from the settings of the same name.
 
     Args:
-        own: fields that are not settings, or have a value of their own.
+        own: values of fields that are not settings or differ from them.
     """
     names = {field.name for field, _ in settings_of(settings)} & {field.name for field in dataclasses.fields(made)}  # type: ignore[arg-type]
     return made(**{**{name: getattr(settings, name) for name in names}, **own})
 
 
 def columns_of(schema: type[DataclassLike]) -> dict[str, tuple[Column, type]]:
-    """Every column that tells a setting, by name, with its type: int, float or str."""
+    """Every column that reports a setting, by name, with its type: int, float or str."""
     return {column.name: (column, column.kind or declared.kind.cell) for _, declared in settings_of(schema) for column in declared.columns}
 
 
 def cells(settings: DataclassLike, arm: SubjectOfSettings) -> dict[str, Any]:
-    """The columns that are known before anything has run, with their values in rows of an arm."""
+    """The columns known before the run, with their values in rows of an arm."""
     known: dict[str, Any] = {}
     for field, declared in settings_of(settings):
         for column in declared.columns:
@@ -252,14 +253,14 @@ def _plain(settings: DataclassLike, field: Field[Any], declared: Setting) -> Any
 
 
 def _help(field: Field[Any], declared: Setting) -> str:
-    said = declared.default_said and f": {declared.default_said}"
-    if not said and field.default not in (MISSING, None, ()) and not isinstance(declared.kind, Switch):
-        said = f" {declared.kind.show(field.default)}"
-    return f"{declared.help} (default{said})" if said else declared.help
+    text = declared.default_text and f": {declared.default_text}"
+    if not text and field.default not in (MISSING, None, ()) and not isinstance(declared.kind, Switch):
+        text = f" {declared.kind.show(field.default)}"
+    return f"{declared.help} (default{text})" if text else declared.help
 
 
 def _reader(kind: Kind) -> Any:
-    """For argparse: reads a text; ranges are checked with everything else."""
+    """For argparse: parse a text. `check` checks ranges later."""
 
     def read(text: str) -> Any:
         try:

@@ -1,6 +1,6 @@
-"""Kinds of values that arguments take: how each is read from the command line, what it may be, and how JSON holds it.
+"""Kinds of argument values: how each is parsed from the command line, its range, and its form in JSON.
 
-A kind is also what `argparse` takes as `type=`: called with a text it reads and checks it.
+A kind can be given to `argparse` as `type=`: calling it with a text parses and checks the text.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 _EMPTY = "''"
-"""What an empty text is called."""
+"""Shown in messages for an empty text."""
 
 
 @dataclass(frozen=True)
 class Kind(ABC):
-    """What the values of an argument have in common."""
+    """Parsing, checking and formatting of an argument's values."""
 
     cell: ClassVar[type] = str
-    """Type of a column of results that holds such a value."""
+    """Type of a results column that holds such values: int, float or str."""
 
     @property
     def metavar(self) -> str | None:
-        """What stands for the value in the help; None leaves it to argparse."""
+        """Placeholder for the value in the help; None: argparse's own."""
         return None
 
     @abstractmethod
     def parse(self, text: str) -> Any:
-        """The value that a text means.
+        """Parse a text.
 
         Raises:
-            ValueError: it means none; says what to give.
+            ValueError: the text is not a value; the message says what to give.
         """
 
     def check(self, value: Any) -> None:
         """
         Raises:
-            ValueError: the value cannot be used; names it and says what to give.
+            ValueError: the value is invalid; the message names it and says what to give.
         """
         return
 
     def to_json(self, value: Any) -> Any:
-        """A value, not None, as JSON holds it."""
+        """The JSON form of a value that is not None."""
         return value
 
     def from_json(self, data: Any) -> Any:
@@ -52,17 +52,17 @@ class Kind(ABC):
         return data
 
     def show(self, value: Any) -> str:
-        """The value as it is given on the command line."""
+        """The value as written on the command line."""
         return str(value)
 
     def to_cell(self, value: Any) -> Any:
-        """A value as a column of results holds it."""
+        """The value as a results column holds it."""
         if self.cell is not str:
             return value
         return "" if value is None else self.show(value)
 
     def __call__(self, text: str) -> Any:
-        """Read and check a text, for argparse."""
+        """Parse and check a text, for argparse."""
         try:
             value = self.parse(text)
             self.check(value)
@@ -73,7 +73,7 @@ class Kind(ABC):
 
 @dataclass(frozen=True)
 class Switch(Kind):
-    """On where the flag is given; takes no value."""
+    """A flag without a value: on if it is given."""
 
     def parse(self, text: str) -> bool:
         raise ValueError(f"{text}: takes no value")
@@ -84,7 +84,7 @@ class Switch(Kind):
 
 @dataclass(frozen=True)
 class Text(Kind):
-    """Any text but none."""
+    """Any text except an empty one."""
 
     name: str = "NAME"
 
@@ -97,16 +97,16 @@ class Text(Kind):
 
     def check(self, value: str) -> None:
         if not value:
-            raise ValueError("'': the value is empty; write it out, or leave the flag out")
+            raise ValueError("'': the value is empty; give one, or leave the flag out")
 
 
 @dataclass(frozen=True)
 class Choice(Kind):
-    """One of a few words."""
+    """One of several words."""
 
     words: tuple[str, ...]
     hint: str = ""
-    """What else a user who gave another word may need to know."""
+    """Appended to the message about a wrong word."""
 
     @property
     def metavar(self) -> str:
@@ -122,7 +122,7 @@ class Choice(Kind):
 
 @dataclass(frozen=True)
 class Device(Kind):
-    """What a model runs on, as torch names it."""
+    """A device as torch names it, or `auto`."""
 
     _PATTERN: ClassVar[re.Pattern[str]] = re.compile(r"auto|cpu|cuda(:\d{1,3})?", re.ASCII)
 
@@ -154,8 +154,8 @@ class Number(Kind):
 
     def check(self, value: float) -> None:
         if not self.low <= value <= self.high:
-            said = f"{self.show(value)}: use {self.show(self.low)} to {self.show(self.high)}"
-            raise ValueError(f"{said}{self.unit and f' {self.unit}'}{self.hint and f'; {self.hint}'}")
+            message = f"{self.show(value)}: use {self.show(self.low)} to {self.show(self.high)}"
+            raise ValueError(f"{message}{self.unit and f' {self.unit}'}{self.hint and f'; {self.hint}'}")
 
     def show(self, value: float) -> str:
         return f"{value:.12g}"
@@ -231,10 +231,10 @@ class NumberOrWord(Kind):
 
 @dataclass(frozen=True)
 class FilePath(Kind):
-    """A file or folder. `~` is the home folder whatever the shell did with it."""
+    """A file or folder. A `~` that the shell left is expanded to the home folder."""
 
     absolute: bool = False
-    """Whether a path is counted from the current folder at once, for processes that run elsewhere."""
+    """Whether a relative path is made absolute when it is parsed, for processes that run in another folder."""
     name: str = "DIR"
 
     @property
@@ -243,14 +243,14 @@ class FilePath(Kind):
 
     def parse(self, text: str) -> Path:
         if not text:
-            raise ValueError("'': the path is empty; write it out")
+            raise ValueError("'': the path is empty; give one")
         try:
             path = Path(text).expanduser()
             return path.absolute() if self.absolute else path
         except RuntimeError:
-            raise ValueError(f"{text}: there is no such home folder; write the path out") from None
+            raise ValueError(f"{text}: there is no such home folder; give the full path") from None
         except OSError as error:
-            raise ValueError(f"{text}: the current folder is gone ({error.strerror}); change to one that is there") from None
+            raise ValueError(f"{text}: the current folder is gone ({error.strerror}); change to a folder that exists") from None
 
     def to_json(self, value: Path) -> str:
         return str(value)
@@ -261,11 +261,11 @@ class FilePath(Kind):
 
 @dataclass(frozen=True)
 class ListOf(Kind):
-    """Values separated by commas, none of them twice."""
+    """Comma-separated values without duplicates."""
 
     item: Kind
     may_be_empty: bool = False
-    """Whether there is a meaning to giving none; on the command line that is leaving the flag out."""
+    """Whether an empty list is valid, which is the flag left out on the command line."""
 
     @property
     def metavar(self) -> str:
@@ -283,7 +283,7 @@ class ListOf(Kind):
         for one in value:
             self.item.check(one)
         if len(set(value)) < len(value):
-            raise ValueError(f"{self.show(value)}: names something twice")
+            raise ValueError(f"{self.show(value)}: names a value twice; give each once")
 
     def to_json(self, value: tuple[Any, ...]) -> list[Any]:
         return [self.item.to_json(one) for one in value]
@@ -318,9 +318,9 @@ class Part(Kind):
     def check(self, value: tuple[int, int]) -> None:
         number, count = value
         if not 1 <= count <= self.most:
-            raise ValueError(f"{self.show(value)}: there can be 1 to {self.most} {self.noun}")
+            raise ValueError(f"{self.show(value)}: use 1 to {self.most} {self.noun}")
         if not 1 <= number <= count:
-            raise ValueError(f"{self.show(value)}: {self.noun} are counted from 1; use 1/{count} to {count}/{count}")
+            raise ValueError(f"{self.show(value)}: {self.noun} are numbered from 1; use 1/{count} to {count}/{count}")
 
     def to_json(self, value: tuple[int, int]) -> list[int]:
         return list(value)
@@ -338,6 +338,6 @@ def _either(words: tuple[str, ...]) -> str:
 
 
 INPUT_PATH = FilePath(name="PATH")
-"""A path of a subcommand, as the user wrote it but for `~`."""
+"""A path given to a subcommand, as the user wrote it except for `~`."""
 SEED = Whole(0, 2**32 - 1)
-"""What every generator of random numbers takes: Python's, numpy's and torch's."""
+"""Seeds that Python's, numpy's and torch's random generators all accept."""

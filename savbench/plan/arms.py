@@ -27,7 +27,7 @@ class Arm:
     arm_id: str
     """Readable and unique among settings that change a measurement: the same id means the same measurement."""
     compile: str = "off"
-    """What is compiled, with the mode where one was asked for."""
+    """What is compiled, with the mode if one was asked for."""
 
     @property
     def family(self) -> str:
@@ -39,7 +39,7 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """For people: the tag and whatever applies to it."""
+        """Readable name: the tag and the settings that apply to it."""
         parts = [self.tag]
         if self.autocast_dtype != NOT_APPLICABLE:
             parts.append(self.autocast_dtype)
@@ -64,7 +64,7 @@ def parse_tag(tag: str) -> tuple[str, str]:
     if model in RUNNERS and prompt in RUNNERS[model].prompts:
         return model, prompt
     if tag in RUNNERS:
-        raise ConfigError(f"--models {tag}: say with which prompt, for example {tag}_{RUNNERS[tag].prompts[0]}")
+        raise ConfigError(f"--models {tag}: add the prompt, for example {tag}_{RUNNERS[tag].prompts[0]}")
     if model in RUNNERS and prompt in PROMPT_KINDS:
         raise ConfigError(f"--models {tag}: {model} takes {' or '.join(RUNNERS[model].prompts)} prompts only; ask for {model}_mask")
     raise ConfigError(f"--models {tag}: no such model; known are {', '.join(all_tags())}")
@@ -76,11 +76,11 @@ def all_tags() -> list[str]:
 
 
 def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
-    """Multiply the lists into arms, in the order given. Models that compute without dtype and size get one arm each.
+    """Multiply the lists into arms, in the order given. A model that uses neither dtype nor size gets one arm.
 
     Raises:
-        ConfigError: no model is named, a tag is unknown, an attention cannot run under a dtype, a model has no such memory, or the file of
-            --realtime_from has no latencies of an arm.
+        ConfigError: no model is named, a tag is unknown, an attention cannot run under a dtype, a model does not support --memory upstream,
+            or the file of --realtime_from has no latencies of an arm.
     """
     recorded = None if config.realtime_from is None else _read_latencies(config.realtime_from)
     if not config.models:
@@ -105,10 +105,10 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
 
 
 def latencies_for(config: RunConfig, arm: Arm) -> ArmLatencies | None:
-    """The latencies that an arm is held to; None where its clock is live.
+    """The recorded latencies that an arm's simulated clock uses; None if its clock is live.
 
     Raises:
-        ConfigError: as `plan_arms`.
+        ConfigError: the file cannot be read, or has no latencies of the arm.
     """
     return None if config.realtime_from is None else _latencies_for(_read_latencies(config.realtime_from), config, arm)
 
@@ -129,7 +129,7 @@ def _latencies_for(recorded: RecordedLatencies, config: RunConfig, arm: Arm) -> 
 
 
 def _check_attention(model: str, attention: str, dtype: str, device: str) -> None:
-    """Refuse what certainly cannot run; the worker asks the device about the rest.
+    """Refuse an attention that cannot run; the worker checks the rest on the device.
 
     Raises:
         ConfigError: the model or the dtype does not allow it.
@@ -143,11 +143,11 @@ def _check_attention(model: str, attention: str, dtype: str, device: str) -> Non
 
 def _check_memory(model: str, config: RunConfig) -> None:
     if config.memory == "upstream" and RUNNERS[model].family not in WITH_MEMORY:
-        raise ConfigError(f"--memory upstream: {model} keeps no frames; run it apart from SAM 2 and EdgeTAM, with --memory bounded")
+        raise ConfigError(f"--memory upstream: {model} keeps no frames; run it separately from SAM 2 and EdgeTAM, with --memory bounded")
 
 
 def _device_type(device: str) -> str | None:
-    """`cuda` or `cpu`; None where the worker is to find out."""
+    """`cuda` or `cpu`; None if the worker will find out."""
     kind = device.partition(":")[0]
     return kind if kind in ("cuda", "cpu") else None
 
@@ -155,7 +155,7 @@ def _device_type(device: str) -> str | None:
 def _arm_id(config: RunConfig, split_name: str, arm: Arm, latencies: ArmLatencies | None) -> str:
     """A readable name, and a digest of the settings that change a measurement without being part of the name."""
     settings = deciding(config, arm)
-    # of these two it is not the value that decides
+    # for share_prompts and realtime_from, the prompts shared and the latencies used decide, not the setting's value
     if "share_prompts" in settings and len(shared := _shared_prompts(config, arm.model)) > 1:
         settings["share_prompts"] = shared
     else:

@@ -1,4 +1,4 @@
-"""The command line of a run, and the settings that it gives."""
+"""The command line of a run, and reading settings from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def run_parser(epilog: str = "") -> Parser:
     """The flags of a run.
 
     Args:
-        epilog: what the help ends with.
+        epilog: text at the end of the help.
     """
     parser = Parser(
         prog="jetson_benchmark.py",
@@ -26,10 +26,10 @@ def run_parser(epilog: str = "") -> Parser:
 
 
 def config_of(arguments: argparse.Namespace) -> RunConfig:
-    """The settings that a command line gives.
+    """Settings from parsed arguments.
 
     Raises:
-        ConfigError: a value cannot be run.
+        ConfigError: a value is invalid, or a checkout has no sam2 package.
     """
     given = given_in(arguments, RunConfig)
     if "realtime_from" in given:

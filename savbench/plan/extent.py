@@ -1,4 +1,4 @@
-"""The size of a session, as far as its memory depends on it."""
+"""The size of a session, which its memory depends on."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ if TYPE_CHECKING:
 
 
 BYTES_PER_PIXEL = 6
-"""The decoded frame, 3 bytes, and the one that is decoded while it is tracked."""
+"""Two decoded RGB frames of 3 bytes a pixel: the one being tracked and the one being decoded."""
 
 
 BYTES_PER_PIXEL_AND_OBJECT = 10
-"""Logits at video resolution in float32 and a copy of them on the way there, the boolean mask on the device and on the host."""
+"""Float32 logits at video resolution and one copy of them (4 + 4), a boolean mask on the device and one on the host (1 + 1)."""
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What the memory of a session depends on."""
+    """Frames, pixels and objects of a session."""
 
     frames: int
-    """Frames that are fed."""
+    """Frames fed."""
     pixels: int
-    """Of a frame."""
+    """Pixels of a frame."""
     tracks: int = 1
-    """Objects that are tracked together."""
+    """Objects tracked together."""
 
     @property
     def frames_mib(self) -> float:
-        """Of one frame with its logits and masks."""
+        """Memory in MiB of one frame with its logits and masks."""
         return self.pixels * (BYTES_PER_PIXEL + self.tracks * BYTES_PER_PIXEL_AND_OBJECT) / 2**20
 
     @staticmethod
     def largest(extents: Iterable[Extent]) -> Extent:
-        """The largest in each respect, which need not be one of them."""
+        """The maximum of each field over all extents."""
         every = list(extents)
         return Extent(*(max(getattr(extent, name) for extent in every) for name in ("frames", "pixels", "tracks")))

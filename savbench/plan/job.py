@@ -1,7 +1,7 @@
-"""What one worker process is to run.
+"""The job of one worker process.
 
-The supervisor writes one job as a line of JSON to the worker's standard input and keeps that pipe open: its end tells the worker that the
-supervisor is gone. What the worker answers is in `savbench.results.delivery`.
+The supervisor writes one job as a line of JSON to the worker's standard input and keeps that pipe open: the worker reads its end as the end
+of the supervisor. `savbench.results.delivery` holds the worker's answer.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class Job:
     run_id: str
     benchmark_version: str
     spool: Path
-    """Folder that the worker writes masks into, for the finisher."""
+    """Folder where the worker writes masks for the finisher."""
     weights: Path | None = None
     source_dir: Path | None = None
     accepted_changes: str = ""
-    """With --accept_changes: what is not as it was when the run's earlier rows were measured. Empty: nothing."""
+    """With --accept_changes: what changed since the run's earlier rows were measured. Empty: nothing."""
     companions: tuple[Arm, ...] = ()
-    """With --share_prompts: arms that differ from `arm` in the prompt alone, and run in the same sessions."""
+    """With --share_prompts: arms that differ from `arm` in the prompt only and run in the same sessions."""
     repeats: bool = False
-    """Run the targets again and again, those that went well, until the supervisor ends the worker."""
+    """Repeat the targets that succeed until the supervisor ends the worker."""
     extent: Extent | None = None
-    """With --memory_budget: what is to fit, over all that the arm has to run."""
+    """With --memory_budget: the largest session over all targets of the arm; its forecast must fit the budget."""
     objects_in_arm: int = 1
-    """Objects that the arm has in all, done ones included: its --min_time and --min_frames are shared out among them."""
+    """All objects of the arm, finished ones included; --min_time and --min_frames are divided by this."""
 
     @property
     def arms(self) -> tuple[Arm, ...]:

@@ -1,13 +1,13 @@
-"""In which order arms run over targets.
+"""The order in which arms run over targets.
 
-Sequential: an arm runs over everything, then the next. Whatever changes while the run goes on, the temperature of the room, the fan, other
-programs, then speaks for one arm and against another.
+Sequential: an arm runs over all targets, then the next arm does. A change during the run (room temperature, fan, other programs) then
+favours one arm over another.
 
-Interleaved: the arms take turns, a video each, and every second round goes backwards: A B, B A, A B. A drift that is linear in time then
-falls on all arms alike, and the arm that ends a round begins the next, so that with two arms a turn after the first is two videos long. A
-turn has a worker process of its own, for with the workers kept alive the memory and the idle clocks of one arm would be in the figures of
-another. So the model is built once in a turn instead of once in a run: of N videos and A arms about N * (A - 1) builds, where
-sequential has A; with one arm both are the same.
+Interleaved: the arms take turns, one video each, and every second round runs backwards: A B, B A, A B. A drift that is linear in time
+then affects all arms equally. The arm that ends a round begins the next, so with two arms every turn after the first is two videos long.
+Each turn has its own worker process: if idle workers stayed alive, the memory and idle clocks of one arm would show in the figures of
+another. The model is therefore built once per turn instead of once per run: about N * (A - 1) builds for N videos and A arms, where
+sequential needs A; with one arm both need one.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from savbench.data.dataset import Target
 
 Runs = TypeVar("Runs")
-"""What takes turns: an arm, or arms that share their sessions."""
+"""What takes turns: an arm, or a group of arms that share sessions."""
 
 
 @dataclass(frozen=True)
 class Turn(Generic[Runs]):
-    """What one worker process is to do."""
+    """Targets that one worker process runs for one arm."""
 
     arm: Runs
     targets: tuple[Target, ...]
 
 
 def turns(arms: Sequence[Runs], targets: Sequence[Target], order: str) -> list[Turn[Runs]]:
-    """Every arm over every target, in the order of `savbench.plan.settings.ORDERS`. Targets of one video stand together."""
+    """Every arm over every target, in the order of --order. Targets of one video must be adjacent."""
     if order == "sequential":
         return [Turn(arm, tuple(targets)) for arm in arms]
     planned: list[Turn[Runs]] = []

@@ -1,9 +1,9 @@
-"""Latencies of an earlier run, perhaps of another board, for a simulated clock to go by.
+"""Latencies of an earlier run, perhaps on another board, for a simulated clock.
 
-They come from a run's frames.csv, or from the streaming.csv of a live run, and from the summary.csv beside it, which tells what each was
-measured on and how long the prompted frame took. They are drawn in order: the first call takes what the first call took then, the second
-the second, and so on, since a tracker is faster while its memory fills. An object that the earlier run has too gets its own latencies, any
-other those of the whole arm from its first object on. Where they run out they begin again, without the prompted frame.
+They come from a run's frames.csv, or from the streaming.csv of a live run, and from the summary.csv beside it, which says what each was
+measured on and how long the prompted frame took. They are drawn in order, the Nth call taking the Nth latency, because a tracker is
+faster while its memory fills. An object that is in the earlier run gets its own latencies; any other object gets those of the whole arm,
+from its first object on. When they run out they start again, without the prompted frame.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 KEY = ("arm_id", "video", "object")
 SUMMARY = "summary.csv"
 MUST_AGREE = ("model", "prompt", "imgsz", "autocast_dtype")
-"""What an arm has in common with the one whose latencies it is given; without that they would be another's."""
+"""Columns in which an arm and its recorded latencies must agree; otherwise they would be another arm's."""
 PREFERRED = ("attention", "num_maskmem", "frame_stride")
-"""What decides where several arms agree in the former."""
+"""Columns that decide, in this order, if several arms agree in MUST_AGREE."""
 
 
 class RecordedLatenciesError(ValueError):
-    """A file has no latencies for what is asked; the message says what to do."""
+    """A file has no latencies for an arm; the message says what to do."""
 
 
 @dataclass
@@ -47,12 +47,12 @@ class ArmLatencies:
 
     arm_id: str
     device_name: str
-    """What they were measured on."""
+    """Device that they were measured on."""
     objects: Mapping[tuple[str, str], _ObjectLatencies]
-    """By (video, object), in the order of the file; with one tracked frame at least between them."""
+    """By (video, object), in the order of the file; together they have at least one tracked frame."""
 
     def draw(self, video: str, object_name: str) -> Iterator[float]:
-        """Latencies in ms for an object without end: of the prompted frame, then of tracked frames."""
+        """Endless latencies in ms for an object: of the prompted frame, then of tracked frames."""
         whole = list(self.objects.values())
         own = self.objects.get((video, object_name), whole[0])
         yield own.prompt_ms
@@ -61,28 +61,27 @@ class ArmLatencies:
 
     @property
     def digest(self) -> str:
-        """The same for the same latencies."""
+        """12 hexadecimal digits; equal for equal latencies."""
         listed = [[*key, latencies.prompt_ms, latencies.tracked_ms] for key, latencies in self.objects.items()]
         return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
 
 
 class RecordedLatencies:
-    """What a file holds, by arm."""
+    """Latencies of a file, by arm."""
 
     def __init__(self, path: Path) -> None:
         """
         Args:
-            path: frames.csv of a run, or streaming.csv of a live one, with the run's summary.csv beside it.
+            path: frames.csv of a run, or streaming.csv of a live run, with the run's summary.csv beside it.
 
         Raises:
-            RecordedLatenciesError: a file is missing or damaged; names it and the line.
+            RecordedLatenciesError: a file is missing or damaged; the message names it and the line.
         """
         self._path = path
         beside = path.with_name(SUMMARY)
         if not beside.is_file():
             raise RecordedLatenciesError(
-                f"--realtime_from {path}: no {SUMMARY} lies beside it, which tells what its latencies are of; give the frames.csv in the "
-                "folder of a run"
+                f"--realtime_from {path}: no {SUMMARY} beside it to say what was measured; give the frames.csv in the folder of a run"
             )
         try:
             frames = read_csv(path, (*KEY, "frame", "latency_ms"))
@@ -96,10 +95,10 @@ class RecordedLatencies:
         """The latencies for an arm.
 
         Args:
-            wanted: its values of `MUST_AGREE` and of some of `PREFERRED`; None stands for an empty cell.
+            wanted: its values of `MUST_AGREE` and of some of `PREFERRED`; None means an empty cell.
 
         Raises:
-            RecordedLatenciesError: no arm of the file agrees with it, or several do.
+            RecordedLatenciesError: no arm of the file matches, or several do.
         """
         asked = {name: "" if value is None else str(value) for name, value in wanted.items()}
         agreeing = [arm for arm, settings in self._settings.items() if all(settings[name] == asked[name] for name in MUST_AGREE)]
@@ -107,8 +106,8 @@ class RecordedLatencies:
         if not agreeing:
             there = "; ".join(dict.fromkeys(_label(settings) for settings in self._settings.values()))
             raise RecordedLatenciesError(
-                f"--realtime_from {self._path}: has no latencies of {label}, but of {there or 'nothing'}; measure it there first, or do "
-                "not ask for it here"
+                f"--realtime_from {self._path}: has no latencies of {label}, only of {there or 'nothing'}; measure it there first, or "
+                "leave it out here"
             )
         for name in PREFERRED:
             if len(agreeing) > 1 and name in asked:
@@ -117,7 +116,7 @@ class RecordedLatencies:
         if len(agreeing) > 1:
             raise RecordedLatenciesError(
                 f"--realtime_from {self._path}: {len(agreeing)} of its arms are {label}: {', '.join(agreeing)}; copy it and its {SUMMARY} "
-                "into a folder and keep the rows of one of them"
+                "into a folder and keep the rows of one arm"
             )
         return self._arms[agreeing[0]]
 
@@ -133,7 +132,7 @@ class RecordedLatencies:
             self._settings.setdefault(key[0], {name: _cell(summary, name, index) for name in (*MUST_AGREE, *PREFERRED)})
             devices.setdefault(key[0], _cell(summary, "device_name", index))
         for index, key in enumerate(_keys(frames)):
-            # without a latency a frame was not tracked; a later pass over a clip tells nothing new
+            # a frame without a latency was not tracked; a later pass over a clip adds nothing new
             if key not in found or not _cell(frames, "latency_ms", index) or _cell(frames, "repeat", index) not in ("", "0"):
                 continue
             latency_ms = _milliseconds(frames, "latency_ms", index)
@@ -159,7 +158,7 @@ def _keys(file: CsvFile) -> list[tuple[str, str, str]]:
 
 
 def _cell(file: CsvFile, name: str, index: int) -> str:
-    """A cell as text; empty where an older file has no such column."""
+    """A cell as text; empty if an older file has no such column."""
     cells = file.columns.get(name)
     return (cells[index] or "") if cells is not None else ""
 
@@ -171,5 +170,5 @@ def _milliseconds(file: CsvFile, name: str, index: int) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise InputError(f"{file.path}:{file.lines[index]}: column {name}: {text!r} is no time in milliseconds; mend that cell")
+        raise InputError(f"{file.path}:{file.lines[index]}: column {name}: {text!r} is not a time in milliseconds; correct that cell")
     return value

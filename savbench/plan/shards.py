@@ -1,8 +1,8 @@
-"""Which videos of a split belong to which shard: the same on every machine, and about the same work in each.
+"""Assign videos of a split to shards: the same assignment on every machine, about the same work in each shard.
 
-A split is divided by whole videos, so that objects which share a session, and masks that are decoded once for all of them, stay together.
-The work of a video is counted in frames to track, over all of its objects that are run. It is read from the names of files, and of a video
-file from its index: no picture is decoded, and nothing about the machine or the models comes into it.
+Whole videos are assigned, so that objects that share a session, and masks decoded once for all objects, stay together. The work of a video
+is the number of frames to track, over all of its objects that run. It is read from file names, and for a video file from its index: no
+frame is decoded, and neither the machine nor the models affect it.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 def take_shard(
     split: Split, targets: Sequence[Target], shard: tuple[int, int], *, max_frames: int | None, frame_stride: int
 ) -> list[Target]:
-    """The targets of one shard, in the order they are given.
+    """The targets of one shard, in the order given.
 
-    The shards of the same targets have no video in common and hold together all of them. With more shards than videos some are empty.
+    The shards of the same targets have no video in common and together hold all of them. With more shards than videos, some are empty.
 
     Args:
-        targets: what the whole run would do; the objects of a video follow each other.
-        shard: (number, count), the number from 1 on.
-        max_frames, frame_stride: as the clips are run.
+        targets: all targets of the run; objects of one video must be adjacent.
+        shard: (number, count), numbered from 1.
+        max_frames, frame_stride: settings of the run.
 
     Raises:
         ValueError: there is no such shard.
     """
     number, count = shard
     if not 1 <= number <= count:
-        raise ValueError(f"shards are counted from 1 to {count}, there is no {number}")
+        raise ValueError(f"shards are numbered from 1 to {count}; there is no shard {number}")
     work = video_work(split, targets, max_frames=max_frames, frame_stride=frame_stride)
     shard_of = dict(zip(work, assign(list(work.values()), count), strict=True))
     return [target for target in targets if shard_of[target.video] == number]
 
 
 def video_work(split: Split, targets: Sequence[Target], *, max_frames: int | None, frame_stride: int) -> dict[str, int]:
-    """Frames to track of each video, over its objects among the targets, in the order in which the videos first come.
+    """Frames to track in each video, summed over its objects among the targets, in the order in which the videos first appear.
 
-    Of an object they are the frames from its first annotated one on, which is the prompted one wherever the object is on it. An object
-    or a video that cannot be run is no work.
+    An object counts its frames from the first annotated one on, which is the prompted frame if the object is visible there. An object or a
+    video that cannot be run counts as zero.
     """
     objects: dict[str, list[str]] = {}
     for target in targets:
@@ -54,11 +54,10 @@ def video_work(split: Split, targets: Sequence[Target], *, max_frames: int | Non
 
 
 def assign(work: Sequence[int], count: int) -> list[int]:
-    """A shard from 1 to `count` for each piece of work: the longest piece first, each to the shard that has the least so far.
+    """A shard number from 1 to `count` for each piece of work: the longest piece first, each to the shard with the least work so far.
 
-    Of pieces of the same length the earlier one goes first, of shards with the same load the lower one takes it. No shard then has more
-    than 4/3 - 1/(3 count) times the load that the best division gives to its fullest shard (Graham, Bounds on multiprocessing timing
-    anomalies, SIAM J. Appl. Math. 17, 1969).
+    Ties go to the earlier piece and to the lower shard number. The fullest shard then has at most 4/3 - 1/(3 count) times the load of the
+    fullest shard under the best division (Graham, Bounds on multiprocessing timing anomalies, SIAM J. Appl. Math. 17, 1969).
     """
     shards = [0] * len(work)
     loads = [(0, number) for number in range(1, count + 1)]

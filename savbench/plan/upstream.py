@@ -1,4 +1,4 @@
-"""Where the code and the weights of the models lie that do not come with the benchmark."""
+"""Folders with code and weights of models that do not come with the benchmark."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DEFAULT_PROMPT = "points"
 
 
 def weights_folders(given: Path | None) -> tuple[Path, ...]:
-    """The folders that weights are searched in, in this order: the one of --weights_dir alone, else the usual ones."""
+    """Folders to search for weights, in order: only --weights_dir if it is given, else the default folders."""
     if given is not None:
         return (given,)
     return (*(base / name for base in _bases() for name in WEIGHTS_FOLDERS), SHIPPED_WEIGHTS)
 
 
 def edgetam_checkout(given: Path | None) -> Path | None:
-    """The checkout that EdgeTAM runs from: the one of --edgetam_dir, else the usual one.
+    """The checkout that EdgeTAM runs from: --edgetam_dir if it is given, else the default one; None if there is none.
 
     Raises:
         ConfigError: as `checkout`.
@@ -33,29 +33,29 @@ def edgetam_checkout(given: Path | None) -> Path | None:
 
 
 def usual_edgetam() -> Path | None:
-    """The first usual checkout of EdgeTAM that is there."""
+    """The first default checkout of EdgeTAM that exists; None if none does."""
     return next((base / "EdgeTAM" for base in _bases() if (base / "EdgeTAM" / "sam2").is_dir()), None)
 
 
 def checkout(flag: str, given: Path | None) -> Path | None:
-    """The checkout that a flag names; None where it names none.
+    """The checkout that a flag names; None if the flag was not given.
 
     Raises:
-        ConfigError: it holds no package to run.
+        ConfigError: it has no sam2 package.
     """
     if given is not None and not (given / "sam2").is_dir():
-        raise ConfigError(f"--{flag} {given}: holds no sam2 package; give the top of the checkout")
+        raise ConfigError(f"--{flag} {given}: has no sam2 package; give the top folder of the checkout")
     return given
 
 
 def with_default_models(config: RunConfig) -> tuple[RunConfig, str]:
-    """Settings that name no models, with those whose weights are found.
+    """Fill in models for settings that name none: the default models whose weights are found.
 
     Returns:
         The settings, and a line that says which models run and which do not.
 
     Raises:
-        ConfigError: no weights are found; names the command that fetches them.
+        ConfigError: no weights are found; the message names the command that fetches them.
     """
     folders = weights_folders(config.weights_dir)
     files = {model: RUNNERS[model].checkpoint or "" for model in DEFAULT_MODELS}
@@ -64,8 +64,8 @@ def with_default_models(config: RunConfig) -> tuple[RunConfig, str]:
     fetch = f"`scripts/download_weights.sh {' '.join(missing)}`"
     if not found:
         raise ConfigError(
-            f"--models: none are named, and no weights of {', '.join(missing)} are in {', '.join(map(str, folders))}; "
-            f"fetch them with {fetch}, name their folder with --weights_dir, or name models that need none, as --models static_mask"
+            f"--models: not given, and no weights of {', '.join(missing)} are in {', '.join(map(str, folders))}; "
+            f"fetch them with {fetch}, name their folder with --weights_dir, or run a model without weights, such as --models static_mask"
         )
     line = f"no --models: running {', '.join(found)} with {DEFAULT_PROMPT}"
     if missing:
@@ -74,7 +74,7 @@ def with_default_models(config: RunConfig) -> tuple[RunConfig, str]:
 
 
 def _bases() -> list[Path]:
-    """Where the usual folders are looked for: the current folder, then the benchmark's own."""
+    """Folders that hold the default folders: the current folder, then the benchmark's own."""
     bases = []
     with contextlib.suppress(FileNotFoundError):  # the current folder may be gone
         bases.append(Path.cwd())

@@ -15,10 +15,10 @@ def find_weights(file_name: str, model: str, folders: Sequence[Path]) -> Path:
     """The weights file in the first folder that has it.
 
     Args:
-        folders: as `savbench.plan.upstream.weights_folders` gives them.
+        folders: searched in order, see `savbench.plan.upstream.weights_folders`.
 
     Raises:
-        ConfigError: none has it; names the file and the script that fetches it.
+        ConfigError: no folder has it; the message names the file and the script that fetches it.
     """
     for folder in folders:
         if (folder / file_name).is_file():
@@ -26,5 +26,5 @@ def find_weights(file_name: str, model: str, folders: Sequence[Path]) -> Path:
     looked = ", ".join(str(folder) for folder in folders)
     raise ConfigError(
         f"{model}: {file_name} is not in {looked}; fetch it with `scripts/download_weights.sh {model}`, name its folder with "
-        "--weights_dir, or measure without trained weights with --random_weights"
+        "--weights_dir, or measure with untrained weights with --random_weights"
     )

@@ -81,7 +81,7 @@ def test_streaming_csv_tells_the_prompted_frame_itself(recorded: Recorded) -> No
 
 @pytest.mark.parametrize("change", [{"model": "edgetam"}, {"prompt": "points"}, {"imgsz": 512}, {"autocast_dtype": "float32"}])
 def test_latencies_of_something_else_are_refused(recorded: Recorded, change: dict[str, Any]) -> None:
-    with pytest.raises(RecordedLatenciesError, match=r"frames.csv: has no latencies of .*, but of sam2_tiny mask 1024 bfloat16; measure"):
+    with pytest.raises(RecordedLatenciesError, match=r"frames.csv: has no latencies of .*, only of sam2_tiny mask 1024 bfloat16; measure"):
         RecordedLatencies(recorded.write()).select({**TINY, **change})
 
 
@@ -101,12 +101,12 @@ def test_a_single_arm_serves_another_attention_since_masks_are_computed_here(rec
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "summary.csv").unlink(), "no summary.csv lies beside it"),
+        (lambda folder: (folder / "summary.csv").unlink(), "no summary.csv beside it"),
         (lambda folder: (folder / "frames.csv").unlink(), "frames.csv: No such file"),
         (lambda folder: (folder / "frames.csv").write_text("a,b\n1,2\n"), "no column arm_id"),
         (
             lambda folder: (folder / "frames.csv").write_text((folder / "frames.csv").read_text().replace("10.0", "-10.0")),
-            r"frames.csv:2: column latency_ms: '-10.0' is no time",
+            r"frames.csv:2: column latency_ms: '-10.0' is not a time",
         ),
     ],
 )
@@ -138,7 +138,7 @@ def test_bad_settings_are_refused_before_anything_runs(recorded: Recorded) -> No
         config(realtime_fps=0.0)
     with pytest.raises(ConfigError, match="one object at a time"):
         config(realtime_fps=24.0, joint_objects=True)
-    with pytest.raises(ConfigError, match="goes with --realtime"):
+    with pytest.raises(ConfigError, match="works only with --realtime"):
         config(realtime_from=Path("frames.csv"))
     with pytest.raises(ConfigError, match="has no latencies of edgetam mask"):
         plan_arms(config(realtime_fps=24.0, realtime_from=recorded.write(), models=("edgetam_mask",)), "s")

@@ -23,7 +23,7 @@ def config(**settings: object) -> RunConfig:
         ({"compile": "everything"}, "use off, encoder or full"),
         ({"compile": "full", "compile_mode": "fastest"}, "use default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs"),
         ({"compile_mode": "default"}, "nothing is compiled; add --compile encoder or full"),
-        ({"compile": "full", "warmup_frames": 0}, "leave the warm-up in"),
+        ({"compile": "full", "warmup_frames": 0}, "--compile needs at least 1"),
     ],
 )
 def test_what_cannot_be_compiled_is_refused(changed: dict[str, object], problem: str) -> None:
@@ -39,8 +39,8 @@ def test_what_cannot_be_compiled_is_refused(changed: dict[str, object], problem:
         ({"warmup_frames": -1}, "--warmup_frames -1"),
         ({"max_frames": 1}, "--max_frames 1"),
         ({"timeout_s": 0.0}, "--timeout 0"),
-        ({"shard": (5, 4)}, "--shard 5/4: shards are counted from 1; use 1/4 to 4/4"),
-        ({"imgsz": (512, 512)}, "--imgsz 512,512: names something twice"),
+        ({"shard": (5, 4)}, "--shard 5/4: shards are numbered from 1; use 1/4 to 4/4"),
+        ({"imgsz": (512, 512)}, "--imgsz 512,512: names a value twice"),
         ({"autocast_dtypes": ("float8",)}, "--autocast_dtype float8"),
         ({"autocast_dtypes": ()}, "--autocast_dtype"),
         ({"imgsz": (512, -512)}, "--imgsz -512"),

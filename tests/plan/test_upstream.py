@@ -62,7 +62,7 @@ def test_no_weights_at_all_name_the_command_that_fetches_them(tmp_path: Path) ->
 
 def test_a_checkout_holds_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"--edgetam_dir .*: holds no sam2 package; give the top of the checkout"):
+    with pytest.raises(ConfigError, match=r"--edgetam_dir .*: has no sam2 package; give the top folder of the checkout"):
         edgetam_checkout(tmp_path / "EdgeTAM")
     (tmp_path / "EdgeTAM" / "sam2").mkdir(parents=True)
     assert edgetam_checkout(None) == edgetam_checkout(tmp_path / "EdgeTAM") == tmp_path / "EdgeTAM"
