@@ -7,12 +7,12 @@ python jetson_benchmark.py --split_dir /data/sav_val --models sam2_base_points,e
 from __future__ import annotations
 
 import sys
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runners.text import one_line
 from savbench.arguments.declared import ConfigError
+from savbench.arguments.streams import with_guarded_streams
 from savbench.plan.command_line import config_of, run_parser
 
 if TYPE_CHECKING:
@@ -83,15 +83,14 @@ SUBCOMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # names and signs that the locale's encoding lacks
-            stream.reconfigure(errors="backslashreplace")
+    return with_guarded_streams(lambda: _command(arguments))
+
+
+def _command(arguments: list[str]) -> int:
     try:
         if arguments and arguments[0] in SUBCOMMANDS:
             return SUBCOMMANDS[arguments[0]](arguments[1:])
         return run_command(arguments)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         return _refuse(_system_error(error))
 

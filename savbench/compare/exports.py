@@ -61,7 +61,7 @@ def render_json(comparison: Comparison) -> str:
             return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value] if isinstance(value, tuple) else value
 
-    return json.dumps(plain(comparison), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(plain(comparison), indent=2) + "\n"
 
 
 def _value(arm: ArmSummary, measure: Measure) -> float | None:

@@ -18,6 +18,9 @@ _BOMS = (
 )
 
 
+_NA = "NaN"
+
+
 class InputError(ValueError):
     """A file or an argument cannot be used; the message names the file and the line, and says what to do."""
 
@@ -74,10 +77,20 @@ def read_csv(path: Path, required: tuple[str, ...]) -> CsvFile:
         cells = dict(zip(part.header, zip(*part.rows, strict=True), strict=True)) if part.rows else {}
         for name, column in columns.items():
             column.extend(cells.get(name, (None,) * len(part.rows)))
+    _empty_again(path, columns, notes)
     lines = [line for part in parts for line in part.lines]
     if not lines:
         raise InputError(f"{path}:{parts[0].line}: a header and no rows; give a run that has finished at least one object")
     return CsvFile(path, columns, lines, notes)
+
+
+def _empty_again(path: Path, columns: dict[str, list[str | None]], notes: list[str]) -> None:
+    """Empty the cells that pandas filled with na_rep="NaN": a file that was written so has no empty cell, and columns that hold nothing."""
+    if any("" in cells for cells in columns.values()) or not any(set(cells) == {_NA} for cells in columns.values()):
+        return
+    for name, cells in columns.items():
+        columns[name] = ["" if cell == _NA else cell for cell in cells]
+    notes.append(f"{path}: written with {_NA} for empty cells, as pandas does with na_rep; they are taken as empty")
 
 
 def _decode(path: Path, data: bytes, notes: list[str]) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from savbench.report.runs import Run
 
 MOST_ARMS = 4
-WIDTH_PX = 360
+WIDTH_PX, TALLEST_PX = 360, 720
 JPEG_QUALITY = 80
 ASPECT = 4 / 3
 SURROUNDINGS = 0.5
@@ -229,14 +229,14 @@ class _Artist:
 
 
 def cut_out(picture: Frame, prediction_hw: npt.NDArray[np.bool_], truth_hw: npt.NDArray[np.bool_]) -> Frame:
-    """The part of a frame around both masks, scaled to `WIDTH_PX` and 4:3, with the masks drawn in.
+    """The part of a frame around both masks, scaled to `WIDTH_PX` and 4:3 where the video allows, with the masks drawn in.
 
     Args:
         picture: (height, width, 3), RGB, uint8; not changed.
         prediction_hw, truth_hw: (height, width), bool.
 
     Returns:
-        (height, WIDTH_PX, 3), RGB, uint8.
+        (height, WIDTH_PX, 3), RGB, uint8; narrower where it would be taller than `TALLEST_PX`.
     """
     top, bottom, left, right = _window(prediction_hw | truth_hw)
     window = np.s_[top:bottom, left:right]
@@ -255,10 +255,11 @@ def _window(mask_hw: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
     x, y, w, h = cv2.boundingRect(mask_hw.astype(np.uint8))
     wide = max(w * (1 + 2 * SURROUNDINGS), h * (1 + 2 * SURROUNDINGS) * ASPECT, SMALLEST_PX)
     wide = min(wide, width)
-    high = min(wide / ASPECT, height)
+    # a narrow video has room above and below
+    high = min(max(wide / ASPECT, h * (1 + 2 * SURROUNDINGS)), height)
     left = min(max(x + w / 2 - wide / 2, 0), width - wide)
     top = min(max(y + h / 2 - high / 2, 0), height - high)
-    return int(top), int(top + high), int(left), int(left + wide)
+    return int(top), max(int(top + high), int(top) + 1), int(left), max(int(left + wide), int(left) + 1)
 
 
 def _annotation(obj: SplitObject, frame: int | None) -> tuple[int, Path]:
@@ -268,7 +269,10 @@ def _annotation(obj: SplitObject, frame: int | None) -> tuple[int, Path]:
 
 
 def _scaled(picture: Frame, width: int) -> Frame:
+    """As wide as asked for, or as fits `TALLEST_PX`."""
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    if height > TALLEST_PX:
+        width, height = max(1, round(width * TALLEST_PX / height)), TALLEST_PX
     how = cv2.INTER_AREA if width < picture.shape[1] else cv2.INTER_CUBIC
     return np.ascontiguousarray(cv2.resize(picture, (width, height), interpolation=how), np.uint8)
 

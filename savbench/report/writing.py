@@ -61,4 +61,5 @@ def _write(path: Path, write: Callable[[Path], None]) -> Path:
 
 
 def _save_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
+    # a name of a file may be no UTF-8: it is then shown with escapes
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -24,6 +24,7 @@ from savbench.results.measures import BY_COLUMN, MEASURES
 from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import ENVIRONMENT, SUMMARY
 from savbench.results.schema import number_values
+from savbench.results.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -291,7 +292,7 @@ def _labels(paths: Sequence[Path]) -> list[str]:
         whole = path.absolute()
         if whole.name == SUMMARY:
             whole = whole.parent
-        parts.append((*whole.parts[1:-1], whole.name.removesuffix(".csv")))
+        parts.append(tuple(map(printable, (*whole.parts[1:-1], whole.name.removesuffix(".csv")))))
     labels = [part[-1] for part in parts]
     for depth in range(2, max(map(len, parts)) + 1):
         if len(set(labels)) == len(labels):

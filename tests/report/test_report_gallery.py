@@ -16,7 +16,7 @@ from tiny_split import TinySplit, rectangle
 from savbench.data.masks import PackedMask, save_object_masks
 from savbench.finish.overlay import PREDICTION_RGB, TRUTH_RGB, OverlayWriter, require_encoder
 from savbench.report.arms import find_arms
-from savbench.report.gallery import REMEDY, WIDTH_PX, Gallery, cut_out, make_gallery
+from savbench.report.gallery import REMEDY, TALLEST_PX, WIDTH_PX, Gallery, cut_out, make_gallery
 from savbench.report.runs import read_runs
 from savbench.results.foreign import load_results
 
@@ -84,6 +84,14 @@ def test_a_picture_is_cut_to_both_masks_and_keeps_the_frame() -> None:
     assert near(cut_out(frame, prediction_hw, np.zeros_like(truth_hw)), TRUTH_RGB, 20) == 0
     whole = cut_out(frame, np.zeros((480, 640), np.bool_), np.zeros((480, 640), np.bool_))
     assert near(whole, (90, 90, 90), 2) == whole.shape[0] * whole.shape[1]
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 1), (1, 480), (1, 1), (2000, 2)])
+def test_videos_of_any_shape_have_a_picture_of_a_usual_size(height: int, width: int) -> None:
+    for mask_hw in (np.ones((height, width), np.bool_), np.zeros((height, width), np.bool_), rectangle(0, 0, 1, 1, (height, width))):
+        picture = cut_out(np.zeros((height, width, 3), np.uint8), mask_hw, mask_hw)
+        assert 1 <= picture.shape[0] <= TALLEST_PX
+        assert 1 <= picture.shape[1] <= WIDTH_PX
 
 
 def test_without_the_split_overlays_are_taken(run: Path, tiny_split: TinySplit) -> None:

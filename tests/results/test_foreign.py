@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from compare_files import LEGACY_WITH_PRECISION, LEGACY_WITH_PROXY, row, rows, write, write_legacy
 
@@ -157,3 +158,14 @@ def test_a_cell_that_holds_no_object_is_refused_with_its_line(tmp_path: Path) ->
     path.write_text(path.read_text().replace('"{""shared"":""2 objects""}"', "2 objects"))
     with pytest.raises(InputError, match=r"run\.csv:3: column session: '2 objects' is no JSON object; mend or empty the cell"):
         load_results([path])
+
+
+def test_a_resave_by_pandas_with_na_rep_reads_as_before(tmp_path: Path) -> None:
+    """Text columns full of NaN made every row invalid, and part of a shared session."""
+    listed = [*rows(3), row("v9", latency_ms=None, status="error", error="went wrong")]
+    before = load_results([write(tmp_path / "run.csv", listed)]).rows
+    cells = pd.read_csv(tmp_path / "run.csv", dtype=str)
+    cells.to_csv(tmp_path / "run.csv", na_rep="NaN", index=False)
+    results = load_results([tmp_path / "run.csv"])
+    pd.testing.assert_frame_equal(results.rows, before)
+    assert [note for note in results.notes if "na_rep" in note] == results.notes
