@@ -12,7 +12,7 @@ from savbench.compare.exports import render_csv, render_json
 from savbench.compare.findings import Options
 from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES, RESAMPLES
 from savbench.compare.tables import render_latex, render_markdown, render_table
-from savbench.compare.verdicts import judge, parse_condition, require_times
+from savbench.compare.verdicts import judge, missing_times, parse_condition
 from savbench.data.csv_file import InputError
 from savbench.results.beside import read_frame_latencies
 from savbench.results.foreign import load_results
@@ -27,7 +27,7 @@ examples:
   compare results/run --by autocast_dtype --baseline float32
   compare nano.csv agx.csv --by device --fail_if 'JandF<-0.005' --fail_if 'latency_p90_ms>1.10'
 
-exit status: 0 compared, 1 a --fail_if held, 2 bad input, refused, or no row's times are valid
+exit status: 0 compared, 1 a --fail_if held, 2 bad input, refused, or nothing that can be compared
 """
 
 
@@ -81,7 +81,8 @@ def main(argv: list[str]) -> int:
         if args.format == "csv":
             for line in (*comparison.forced, *comparison.notes):
                 print(line, file=sys.stderr)
-        require_times(comparison, results)
+        if warning := missing_times(comparison, results):
+            print(f"jetson_benchmark compare: {warning}", file=sys.stderr)
         held = judge(comparison, conditions)
     except (InputError, ConfigError) as error:
         print(f"jetson_benchmark compare: {error}", file=sys.stderr)

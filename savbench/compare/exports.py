@@ -8,8 +8,9 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from runners.text import one_line
 from savbench.results.measures import MEASURES, SCORES, Measure
-from savbench.results.text import for_spreadsheet, printable
+from savbench.results.text import for_spreadsheet
 
 if TYPE_CHECKING:
     from savbench.compare.findings import ArmSummary, Change, Comparison
@@ -44,7 +45,7 @@ def render_csv(comparison: Comparison) -> str:
                 cells += [arm.scored if measure.column in SCORES else arm.timed, value, "" if value is None else _value_is(arm, measure)]
                 cells += [int(arm.random), "" if pair is None else pair.baseline, *_cells(change, comparison.options.center)]
                 writer.writerow(
-                    ["" if cell is None else for_spreadsheet(printable(cell)) if isinstance(cell, str) else cell for cell in cells]
+                    ["" if cell is None else for_spreadsheet(one_line(cell)) if isinstance(cell, str) else cell for cell in cells]
                 )
     return buffer.getvalue()
 

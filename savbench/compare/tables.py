@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from runners.text import one_line
 from savbench.compare.camera_rates import RateTable, rate_tables
 from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOST_RESAMPLES
 from savbench.results.foreign import UNKNOWN
 from savbench.results.measures import BY_COLUMN, Measure
-from savbench.results.text import for_markdown, printable
+from savbench.results.text import for_markdown
 
 if TYPE_CHECKING:
     from savbench.compare.findings import ArmSummary, BlockComparison, Change, Comparison, PairComparison
@@ -72,14 +73,10 @@ def _render(comparison: Comparison, section_text: Callable[[Section], str]) -> s
 
 def _printable(section: Section) -> Section:
     """Names come from files: what a terminal would obey is escaped."""
-
-    def clean(line: str) -> str:
-        return line[: len(line) - len(line.lstrip(" "))] + printable(line)
-
     grid = section.grid and Grid(
-        [*map(printable, section.grid.header)], [[*map(printable, row)] for row in section.grid.rows], section.grid.left
+        [*map(one_line, section.grid.header)], [[*map(one_line, row)] for row in section.grid.rows], section.grid.left
     )
-    return Section(printable(section.title), section.level, [*map(clean, section.before)], grid, [*map(clean, section.after)])
+    return Section(one_line(section.title), section.level, [*map(one_line, section.before)], grid, [*map(one_line, section.after)])
 
 
 def sections(comparison: Comparison) -> list[Section]:

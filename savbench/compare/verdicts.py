@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from savbench.data.csv_file import InputError
-from savbench.results.measures import BY_COLUMN
+from savbench.results.measures import BY_COLUMN, SCORES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from savbench.results.foreign import Results
 
 _REASONS_SHOWN = 3
+_UNLOCKED = "clocks not locked"
+"""As `validity` says it."""
 LOST = "lost"
 """Objects that the baseline has figures of and the arm has not."""
 
@@ -81,26 +83,33 @@ def judge(comparison: Comparison, conditions: Sequence[Condition]) -> list[str]:
     return lines
 
 
-def require_times(comparison: Comparison, results: Results) -> None:
-    """
+def missing_times(comparison: Comparison, results: Results) -> str:
+    """What to know where rows have times, and what was wrong with them leaves none to compare; empty where there are some.
+
     Raises:
-        InputError: rows have times, and what was wrong with them leaves none to compare.
+        InputError: there is nothing else to compare, or the clocks were not locked, so that no run of this board will have any.
     """
     pairs = [pair for block in comparison.blocks for pair in block.comparisons]
+    arms = [arm for block in comparison.blocks for arm in block.arms]
     if pairs:
         has_times = any(change.measure.is_time for pair in pairs for change in pair.changes)
         is_disturbed = any(pair.untimed for pair in pairs)
+        has_scores = any(change.measure.column in SCORES and change.verdict != "meaningless" for pair in pairs for change in pair.changes)
     else:
-        has_times = any(arm.timed for block in comparison.blocks for arm in block.arms)
-        is_disturbed = any("invalid" in arm.counts for block in comparison.blocks for arm in block.arms)
+        has_times = any(arm.timed for arm in arms)
+        is_disturbed = any("invalid" in arm.counts for arm in arms)
+        has_scores = any(arm.means and not arm.random for arm in arms)
     if has_times or not is_disturbed:
-        return
+        return ""
     reasons = list(dict.fromkeys(str(text) for text in results.rows["invalid"] if text))
     more = f" and {len(reasons) - _REASONS_SHOWN} more reasons" if len(reasons) > _REASONS_SHOWN else ""
-    raise InputError(
-        f"no times to compare, only J, F and J&F: the rows are not valid ({'; '.join(reasons[:_REASONS_SHOWN])}{more}); on a Jetson lock "
-        "the clocks with sudo scripts/lock_clocks.sh and measure again, or give --force to compare the times as they are"
+    said = (
+        f"no times to compare, only J, F and J&F: the rows are not valid ({'; '.join(reasons[:_REASONS_SHOWN])}{more}); measure again on a "
+        "quiet machine, on a Jetson with its clocks locked (sudo scripts/lock_clocks.sh), or give --force to compare the times as they are"
     )
+    if not has_scores or any(_UNLOCKED in reason for reason in reasons):
+        raise InputError(said)
+    return said
 
 
 def _change(condition: Condition, pair: PairComparison, *, forced: bool) -> tuple[float, str]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from runners.text import one_line
 from savbench.data.csv_file import CsvFile, InputError, read_csv
 from savbench.results.beside import leads_out
 from savbench.results.cells import spread_cells
@@ -24,7 +25,6 @@ from savbench.results.measures import BY_COLUMN, MEASURES
 from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import ENVIRONMENT, SUMMARY
 from savbench.results.schema import number_values
-from savbench.results.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -292,7 +292,7 @@ def _labels(paths: Sequence[Path]) -> list[str]:
         whole = path.absolute()
         if whole.name == SUMMARY:
             whole = whole.parent
-        parts.append(tuple(map(printable, (*whole.parts[1:-1], whole.name.removesuffix(".csv")))))
+        parts.append(tuple(map(one_line, (*whole.parts[1:-1], whole.name.removesuffix(".csv")))))
     labels = [part[-1] for part in parts]
     for depth in range(2, max(map(len, parts)) + 1):
         if len(set(labels)) == len(labels):

@@ -110,6 +110,19 @@ def test_without_valid_times_the_scores_are_shown_and_the_status_is_2(tmp_path: 
         assert "FPS" in capsys.readouterr().out
 
 
+def test_a_busy_machine_still_compares_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    busy = "background load (3.0 CPUs)"
+    trained = write(tmp_path / "a.csv", rows(3, validity=busy) + rows(3, model="edgetam", validity=busy))
+    assert compare(trained) == 0
+    captured = capsys.readouterr()
+    assert "no times to compare, only J, F and J&F" in captured.err
+    assert "times not compared: 6 objects invalid (background load (3.0 CPUs)) in both" in captured.out
+    untrained = write(
+        tmp_path / "b.csv", rows(3, validity=busy, weights="random") + rows(3, model="edgetam", validity=busy, weights="random")
+    )
+    assert compare(untrained) == 2
+
+
 def test_names_that_a_spreadsheet_a_terminal_or_a_page_would_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed = [r for name in ("=1+1", "@SUM(A1)", "\x1b[31m<img src=x onerror=alert(1)>") for r in rows(2, device_name=name)]
     path = write(tmp_path / "a.csv", listed)
