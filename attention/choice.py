@@ -1,10 +1,10 @@
-"""Switching the computation behind `torch.nn.functional.scaled_dot_product_attention` for the time of a block.
+"""Switches the computation behind `torch.nn.functional.scaled_dot_product_attention` inside a `with` block.
 
-SAM 2, EdgeTAM, transformers and timm look that function up in its module at every call, so replacing the attribute reaches every call, and
-costs a call of a Python function and nothing else. A `TorchFunctionMode` would see the same calls at milliseconds a frame.
+SAM 2, EdgeTAM, transformers and timm look that function up in its module at every call. Replacing the attribute therefore reaches every
+call at the cost of one Python call. A `TorchFunctionMode` would see the same calls, but costs milliseconds per frame.
 
-Both the attribute and PyTorch's switches of its kernels belong to the process: one choice at a time, entered and left in one thread, seen
-by all. Enter it before a model is compiled: what was compiled under `auto` keeps the kernels it was compiled to.
+The attribute and PyTorch's kernel switches belong to the process: use one choice at a time, entered and left in the same thread; every
+thread sees it. Enter it before a model is compiled: code compiled under `auto` keeps the kernels it was compiled to.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ BACKENDS = {
 _entered = threading.Lock()
 
 
-class Chosen:
-    """What is in force inside `chosen`, and what it has seen.
+class AttentionState:
+    """The attention in force inside `using_attention`, and its counts.
 
     Attributes:
         choice: one of `attention.CHOICES`.
-        calls: calls of the function so far; None under `auto`, where nothing is there to count them.
-        budget_bytes: what the score matrices of a manual call may take; None where no call can be manual.
+        calls: calls of the function so far; None under `auto`, which counts nothing.
+        budget_bytes: memory that the score matrices of a manual call may take; None if no call can be manual.
     """
 
     def __init__(self, choice: str, budget_bytes: int | None = None) -> None:
@@ -55,7 +55,7 @@ class Chosen:
 
     @property
     def fell_back(self) -> int | None:
-        """Calls that fell back to the manual computation; None but under `fallback`."""
+        """Calls that fell back to the manual computation; None unless the choice is `fallback`."""
         return None if self._fallback is None else self._fallback.fell_back
 
     @property
@@ -65,15 +65,15 @@ class Chosen:
 
 
 def check(choice: str, dtype: str, device: torch.device | str) -> None:
-    """Make sure that this machine has what the choice needs, before a model is built.
+    """Check, before a model is built, that this machine has what the choice needs.
 
-    A forced kernel is run once on tiny tensors. It may still refuse shapes of the model later; `chosen` then says so.
+    Runs a forced kernel once on tiny tensors. It may still refuse the model's shapes later; `using_attention` then raises.
 
     Args:
         dtype: the autocast dtype by name; `float32` is no autocast.
 
     Raises:
-        AttentionError: the choice cannot run; says why, in PyTorch's words, and what to do.
+        AttentionError: the choice cannot run; the message gives PyTorch's reason and what to do.
         ValueError: there is no such choice.
     """
     device = torch.device(device)
@@ -82,20 +82,20 @@ def check(choice: str, dtype: str, device: torch.device | str) -> None:
         raise AttentionError(f"--attention {choice}: {refused}")
     if choice in FORCED:
         probe = torch.zeros((1, 1, 64, 64), dtype=getattr(torch, dtype), device=device)
-        with torch.autocast(device.type, enabled=False), chosen(choice, device):
+        with torch.autocast(device.type, enabled=False), using_attention(choice, device):
             functional.scaled_dot_product_attention(probe, probe, probe)
 
 
 @contextlib.contextmanager
-def chosen(choice: str, device: torch.device | str) -> Iterator[Chosen]:
-    """Let attention be computed as chosen inside the block; undone on leaving it, also after an error.
+def using_attention(choice: str, device: torch.device | str) -> Iterator[AttentionState]:
+    """Compute attention as `choice` says inside the block; leaving it restores PyTorch's function, also after an error.
 
-    Autocast may be entered before or inside. `auto` touches nothing. For a forced kernel PyTorch's others are switched off, and a call that
-    it cannot serve raises. In code that is compiled inside the block each call is one opaque operator, which the compiler can neither take
-    apart nor replace by another kernel, and which computes as the choice that is in force when it runs; gradients stop there.
+    Enter autocast before or inside. `auto` changes nothing. A forced kernel switches PyTorch's others off, and a call that it cannot serve
+    raises. In code compiled inside the block each call is one opaque operator: the compiler can neither decompose it nor replace its
+    kernel, it computes as the choice in force when it runs, and gradients stop at it.
 
     Args:
-        device: where the calls will be; a manual call's memory budget is taken from what is free there on entering.
+        device: where the calls will run; a manual call's memory budget is derived from the memory free there on entering.
 
     Raises:
         AttentionError: a forced kernel is missing for a call inside the block; or choices are nested.
@@ -107,12 +107,12 @@ def chosen(choice: str, device: torch.device | str) -> Iterator[Chosen]:
         raise AttentionError("attention choices belong to the process and do not nest; leave the first before entering another")
     try:
         if choice == "auto":
-            yield Chosen(choice)
+            yield AttentionState(choice)
             return
         native: NativeAttention = functional.scaled_dot_product_attention
         forced = sdpa_kernel(BACKENDS[choice]) if choice in FORCED else contextlib.nullcontext()
         budget = None if choice in FORCED else manual.default_budget(torch.device(device))
-        state = Chosen(choice, budget)
+        state = AttentionState(choice, budget)
         if choice == "manual":
             compute: NativeAttention = functools.partial(manual.scaled_dot_product_attention, budget_bytes=budget)
         elif choice == "fallback":
@@ -126,12 +126,12 @@ def chosen(choice: str, device: torch.device | str) -> Iterator[Chosen]:
 
 
 _in_force: NativeAttention = functional.scaled_dot_product_attention
-"""What calls that go through `_attention` or the opaque operator end in; PyTorch's function outside `chosen`."""
+"""The function that serves calls of `_attention` and of the opaque operator; PyTorch's own outside `using_attention`."""
 
 
 @contextlib.contextmanager
-def _installed(state: Chosen, compute: NativeAttention) -> Iterator[None]:
-    """Send the calls of PyTorch's function to `compute`."""
+def _installed(state: AttentionState, compute: NativeAttention) -> Iterator[None]:
+    """Redirect calls of PyTorch's function to `compute`."""
     global _in_force
 
     def counted(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -147,12 +147,12 @@ def _installed(state: Chosen, compute: NativeAttention) -> Iterator[None]:
 
 
 def _attention(*args: Any, **kwargs: Any) -> torch.Tensor:
-    # One function for all choices: torch.compile would compile again for every other one that it finds in this place.
+    # one function for all choices: torch.compile would recompile whenever it found another function here
     return _compiled(*args, **kwargs) if torch.compiler.is_compiling() else _in_force(*args, **kwargs)
 
 
 def _explained(choice: str, native: NativeAttention) -> NativeAttention:
-    """PyTorch's function, with an error that says why where the forced kernel is missing."""
+    """PyTorch's function, with an error that says why the forced kernel cannot serve a call."""
 
     def attention(
         query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None, *args: Any, **kwargs: Any
@@ -182,10 +182,10 @@ def _compiled(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> torch.Tensor:
-    """What `torch.compile` is to see.
+    """The attention call as `torch.compile` sees it.
 
-    Left to itself it would trace PyTorch's function into kernels: nothing of what catches a failing one would remain, and it recognises
-    the pieces of the `math` kernel and puts flash in their place.
+    Otherwise it would trace PyTorch's function into kernels: nothing would catch a failing kernel, and it would recognise the pieces of the
+    `math` kernel and replace them with flash.
     """
     query, key, value, attn_mask = manual.autocast_inputs(query, key, value, attn_mask)
     return cast("torch.Tensor", _opaque(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa))
@@ -209,7 +209,7 @@ def _opaque(
     enable_gqa: bool,
 ) -> torch.Tensor:
     result = _in_force(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
-    # The compiler was told one memory layout; kernels differ in theirs.
+    # the compiler expects one memory layout; kernels return different ones
     return result.contiguous()
 
 

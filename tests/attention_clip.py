@@ -17,7 +17,7 @@ from edgetam_clip import HEIGHT, WIDTH, make_frames, make_prompt
 from torch.nn import functional
 
 from attention import AttentionError
-from attention.choice import chosen
+from attention.choice import using_attention
 from attention.kernels import observe
 from runners.base import BuildOptions, Clip
 from runners.edgetam import build
@@ -30,7 +30,7 @@ def kernels_of_a_frame(runner: Any, choice: str, dtype: str) -> dict[str, int]:
     """Prompt on frame 0, track frame 1, and tell what served frame 2."""
     lower: Any = contextlib.nullcontext() if dtype == "float32" else torch.autocast("cpu", getattr(torch, dtype))
     frames = make_frames(3)
-    with chosen(choice, "cpu") as state, lower:
+    with using_attention(choice, "cpu") as state, lower:
         runner.open(Clip("square", 3, HEIGHT, WIDTH), frames[0])
         runner.prompt(0, frames[0], [make_prompt("mask")])
         runner.track(1, frames[1])
@@ -56,7 +56,7 @@ def refused(runner: Any) -> str:
 
     functional.scaled_dot_product_attention = attention
     try:
-        with chosen("flash", "cpu"):
+        with using_attention("flash", "cpu"):
             runner.open(Clip("square", 2, HEIGHT, WIDTH), frames[0])
             runner.prompt(0, frames[0], [make_prompt("mask")])
             missing = True

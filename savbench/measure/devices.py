@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class AttentionCounts(Protocol):
-    """What a choice of attention has seen, as `attention.choice.Chosen` counts it."""
+    """What a choice of attention has seen, as `attention.choice.AttentionState` counts it."""
 
     @property
     def fell_back(self) -> int | None:
@@ -49,7 +49,7 @@ class Device(Protocol):
         """What the context changes of how torch computes by itself, for the row."""
 
     def attention(self, choice: str) -> AbstractContextManager[AttentionCounts]:
-        """The context in which attention is computed as chosen."""
+        """The context in which attention is computed as `choice` says."""
 
     def observe(self, function: Callable[[], object]) -> Mapping[str, int]:
         """Call the function once, untimed, and tell which attention kernels served how many calls in it."""
@@ -198,14 +198,14 @@ class TorchDevice:
 
     @contextlib.contextmanager
     def attention(self, choice: str) -> Iterator[AttentionCounts]:
-        """As `attention.choice.chosen`.
+        """As `attention.choice.using_attention`.
 
         Raises:
             RunnerError: a forced kernel is missing for a call inside.
         """
-        from attention.choice import chosen
+        from attention.choice import using_attention
 
-        with _refusals_as_runner_errors(), chosen(choice, self._device) as counts:
+        with _refusals_as_runner_errors(), using_attention(choice, self._device) as counts:
             yield counts
 
     def observe(self, function: Callable[[], object]) -> Mapping[str, int]:

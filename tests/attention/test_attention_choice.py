@@ -22,7 +22,7 @@ from torch.nn.attention import sdpa_kernel  # noqa: E402
 
 from attention import choice as choice_module  # noqa: E402
 from attention import manual  # noqa: E402
-from attention.choice import BACKENDS, check, chosen  # noqa: E402
+from attention.choice import BACKENDS, check, using_attention  # noqa: E402
 from attention.fallback import AttentionFallbackWarning  # noqa: E402
 from attention.kernels import observe  # noqa: E402
 
@@ -86,7 +86,11 @@ def test_choices_that_run_everywhere(choice: str, device_type: str | None) -> No
 
 
 def test_unknown_choices_are_named() -> None:
-    for call in (lambda: refusal("fast", "float32"), lambda: check("fast", "float32", "cpu"), lambda: chosen("fast", "cpu").__enter__()):
+    for call in (
+        lambda: refusal("fast", "float32"),
+        lambda: check("fast", "float32", "cpu"),
+        lambda: using_attention("fast", "cpu").__enter__(),
+    ):
         with pytest.raises(ValueError, match=r"^fast: not an attention choice; use auto, flash, "):
             call()
 
@@ -135,7 +139,7 @@ def test_the_chosen_kernel_runs(choice: str, autocast: str) -> None:
     def lower(where: str) -> Any:
         return torch.autocast("cpu", torch.bfloat16) if autocast == where else contextlib.nullcontext()
 
-    with torch.inference_mode(), lower("outside"), chosen(choice, "cpu") as state, lower("inside"):
+    with torch.inference_mode(), lower("outside"), using_attention(choice, "cpu") as state, lower("inside"):
         results: list[Any] = []
         report = observe(lambda: results.append(functional.scaled_dot_product_attention(QUERY, QUERY, QUERY)))
     assert report.counts == {KERNEL[choice]: 1}
@@ -148,20 +152,20 @@ def test_the_chosen_kernel_runs(choice: str, autocast: str) -> None:
 
 def test_auto_touches_nothing() -> None:
     before = switches()
-    with chosen("auto", "cpu"):
+    with using_attention("auto", "cpu"):
         assert functional.scaled_dot_product_attention is NATIVE
         assert switches() == before
 
 
 @pytest.mark.parametrize("choice", FORCED)
 def test_a_forced_kernel_is_alone(choice: str) -> None:
-    with chosen(choice, "cpu"):
+    with using_attention(choice, "cpu"):
         assert switches() == tuple(name == choice for name in ("flash", "efficient", "cudnn", "math"))
 
 
 def test_the_switches_of_an_outer_context_come_back() -> None:
     with sdpa_kernel([BACKENDS["math"], BACKENDS["flash"]]):
-        with chosen("flash", "cpu"):
+        with using_attention("flash", "cpu"):
             pass
         assert switches() == (True, False, False, True)
 
@@ -170,27 +174,27 @@ def test_the_switches_of_an_outer_context_come_back() -> None:
 @pytest.mark.parametrize("error", [RuntimeError("other"), KeyboardInterrupt(), torch.OutOfMemoryError("CUDA out of memory")])
 def test_errors_pass_through_and_the_choice_is_undone(choice: str, error: BaseException) -> None:
     before = switches()
-    with pytest.raises(type(error)) as caught, chosen(choice, "cpu"):
+    with pytest.raises(type(error)) as caught, using_attention(choice, "cpu"):
         raise error
     assert caught.value is error
     assert functional.scaled_dot_product_attention is NATIVE
     assert switches() == before
-    with chosen("manual", "cpu") as state:
+    with using_attention("manual", "cpu") as state:
         functional.scaled_dot_product_attention(QUERY, QUERY, QUERY)
     assert state.calls == 1
 
 
 @pytest.mark.parametrize("outer", ["auto", "manual"])
 def test_choices_do_not_nest(outer: str) -> None:
-    with chosen(outer, "cpu"):
+    with using_attention(outer, "cpu"):
         inside = functional.scaled_dot_product_attention
-        with pytest.raises(AttentionError, match="do not nest"), chosen("math", "cpu"):
+        with pytest.raises(AttentionError, match="do not nest"), using_attention("math", "cpu"):
             pass
         assert functional.scaled_dot_product_attention is inside
 
 
 def test_a_call_that_the_forced_kernel_refuses_says_why() -> None:
-    with warnings.catch_warnings(), chosen("flash", "cpu"):
+    with warnings.catch_warnings(), using_attention("flash", "cpu"):
         warnings.simplefilter("ignore")
         with pytest.raises(AttentionError) as caught:
             functional.scaled_dot_product_attention(QUERY, QUERY, NARROW)
@@ -201,7 +205,7 @@ def test_a_call_that_the_forced_kernel_refuses_says_why() -> None:
 
 
 def test_a_forced_kernel_reports_other_errors_as_they_are() -> None:
-    with chosen("math", "cpu"), pytest.raises(RuntimeError, match="same dtype") as caught:
+    with using_attention("math", "cpu"), pytest.raises(RuntimeError, match="same dtype") as caught:
         functional.scaled_dot_product_attention(QUERY, QUERY.half(), QUERY)
     assert not isinstance(caught.value, AttentionError)
 
@@ -214,7 +218,7 @@ def test_fallback_tells_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(functional, "scaled_dot_product_attention", native)
-        with chosen("fallback", "cpu") as state:
+        with using_attention("fallback", "cpu") as state:
             functional.scaled_dot_product_attention(QUERY, QUERY, QUERY)
             for _ in range(2):
                 with warnings.catch_warnings(record=True) as caught:
@@ -238,7 +242,7 @@ def test_manual_has_the_budget_of_the_device(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(manual, "default_budget", lambda device: 12345 if device == torch.device("cpu") else 0)
     monkeypatch.setattr(manual, "_attend", spy)
-    with chosen("manual", "cpu") as state:
+    with using_attention("manual", "cpu") as state:
         functional.scaled_dot_product_attention(QUERY, QUERY, QUERY)
     assert (budgets, state.budget_bytes) == ([12345], 12345)
 
@@ -283,7 +287,7 @@ def block() -> Iterator[Block]:
 def test_compiled_code_computes_as_chosen(block: Block, choice: str, backend: str, autocast: bool) -> None:
     x_bnc = torch.randn(2, 5, 16)
     lower: Any = torch.autocast("cpu", torch.bfloat16) if autocast else contextlib.nullcontext()
-    with torch.inference_mode(), chosen(choice, "cpu") as state, lower:
+    with torch.inference_mode(), using_attention(choice, "cpu") as state, lower:
         eager = block(x_bnc)
         compiled = torch.compile(block, backend=backend, fullgraph=True)
         assert torch.equal(compiled(x_bnc), eager)
@@ -300,7 +304,7 @@ def test_compiled_once_for_all_choices(block: Block) -> None:
     seen = []
     with torch.inference_mode():
         for choice in ("manual", "math", "manual", "flash", "fallback"):
-            with chosen(choice, "cpu"):
+            with using_attention(choice, "cpu"):
                 compiled(x_bnc)
                 seen.append(observe(lambda: compiled(x_bnc)).counts)
     assert seen == [{"manual": 1}, {"math": 1}, {"manual": 1}, {"flash_cpu": 1}, {"flash_cpu": 1}]
@@ -315,11 +319,11 @@ def test_compiled_code_falls_back(block: Block, monkeypatch: pytest.MonkeyPatch)
 
     x_bnc = torch.randn(2, 5, 16)
     with torch.inference_mode():
-        with chosen("manual", "cpu"):
+        with using_attention("manual", "cpu"):
             expected = block(x_bnc)
         with monkeypatch.context() as patch:
             patch.setattr(functional, "scaled_dot_product_attention", native)
-            with chosen("fallback", "cpu") as state, pytest.warns(AttentionFallbackWarning):
+            with using_attention("fallback", "cpu") as state, pytest.warns(AttentionFallbackWarning):
                 assert torch.equal(torch.compile(block, backend="aot_eager", fullgraph=True)(x_bnc), expected)
     assert state.fell_back == 1
 
@@ -331,7 +335,7 @@ def test_compiled_code_says_why_a_forced_kernel_refuses() -> None:
     def attend(query: Any, value: Any) -> Any:
         return functional.scaled_dot_product_attention(query, query, value) + 1
 
-    with warnings.catch_warnings(), torch.inference_mode(), chosen("flash", "cpu"):
+    with warnings.catch_warnings(), torch.inference_mode(), using_attention("flash", "cpu"):
         warnings.simplefilter("ignore")
         with pytest.raises(AttentionError, match="same last dimension"):
             attend(QUERY, NARROW)
@@ -339,7 +343,7 @@ def test_compiled_code_says_why_a_forced_kernel_refuses() -> None:
 
 def test_the_operator_is_described_to_the_compiler_as_it_is() -> None:
     tensors = [QUERY.repeat(1, 3, 1, 1), QUERY, NARROW]
-    with torch.inference_mode(False), chosen("manual", "cpu"):
+    with torch.inference_mode(False), using_attention("manual", "cpu"):
         torch.library.opcheck(
             choice_module._opaque,
             (*tensors, None, 0.0, False, None, True),

@@ -13,7 +13,7 @@ from torch.nn import functional  # noqa: E402
 from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 
 from attention import fallback, kernels, manual  # noqa: E402
-from attention.choice import chosen  # noqa: E402
+from attention.choice import using_attention  # noqa: E402
 from attention.kernels import KernelReport, observe  # noqa: E402
 
 QUERY = torch.randn(1, 2, 5, 8, generator=torch.Generator().manual_seed(0))
@@ -92,7 +92,7 @@ def test_a_kernel_that_was_entered_and_failed_did_not_serve() -> None:
 @pytest.mark.parametrize("choice", ["auto", "manual", "fallback"])
 def test_results_are_as_without(choice: str) -> None:
     results: list[Any] = []
-    with chosen(choice, "cpu"):
+    with using_attention(choice, "cpu"):
         alone = attend(2)
         observe(lambda: results.extend(attend(2)))
     assert all(torch.equal(a, b) for a, b in zip(alone, results, strict=True))
@@ -126,6 +126,6 @@ def test_kernels_of_a_gpu(choice: str) -> None:
     if choice == "flash" and torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("flash needs compute capability 8.0")
     query = QUERY.to("cuda", torch.bfloat16)
-    with torch.inference_mode(), chosen(choice, "cuda"):
+    with torch.inference_mode(), using_attention(choice, "cuda"):
         report = observe(lambda: functional.scaled_dot_product_attention(query, query, query))
     assert report.counts == {choice: 1}

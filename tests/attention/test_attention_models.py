@@ -19,7 +19,7 @@ import attention_clip  # noqa: E402
 from attention_clip import ON_CPU, kernels_of_a_frame, refused  # noqa: E402
 from edgetam_clip import ROOT, checkout  # noqa: E402
 
-from attention.choice import chosen  # noqa: E402
+from attention.choice import using_attention  # noqa: E402
 from runners import RUNNERS  # noqa: E402
 from runners.base import BuildOptions, Clip, Masks, Prompt  # noqa: E402
 from savbench.data.dataset import open_split  # noqa: E402
@@ -102,7 +102,7 @@ def test_manual_masks_of_a_real_clip_equal_native_ones(davis_sav: Path) -> None:
 
     def track(choice: str) -> list[tuple[Masks, Any]]:
         results = []
-        with chosen(choice, "cpu"):
+        with using_attention(choice, "cpu"):
             runner.open(Clip("blackswan", len(frames), *size_hw), frames[0])
             for index, frame in enumerate(frames):
                 prompts = [Prompt(1, "mask", mask_hw=mask_hw)]

@@ -14,7 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
-from attention.choice import chosen  # noqa: E402
+from attention.choice import using_attention  # noqa: E402
 from runners import RUNNERS, compiling  # noqa: E402
 from runners.base import BuildOptions, Clip, CompileReport, Masks, Prompt, RunnerError, VideoRunner  # noqa: E402
 from runners.compiling import Compiler  # noqa: E402
@@ -242,9 +242,9 @@ def test_attention_is_computed_as_chosen_in_compiled_code() -> None:
     pytest.importorskip("sam2", reason="needs sam2")
     plain, runner = build("sam2_tiny", 64), build("sam2_tiny", 64, compile="encoder", compile_mode="default")
     assert "compiled with mode default instead of upstream's max-autotune" in runner.applied.notes
-    with chosen("manual", CPU) as eager:
+    with using_attention("manual", CPU) as eager:
         masks, _ = run(plain)
-    with chosen("manual", CPU) as in_compiled:
+    with using_attention("manual", CPU) as in_compiled:
         masks_compiled, report = run(runner)
     assert report is not None
     assert (report.mode, report.graphs) == ("default", 1)

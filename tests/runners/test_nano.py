@@ -17,7 +17,7 @@ from nano_clip import score_split
 torch = pytest.importorskip("torch", reason="needs torch")
 pytest.importorskip("sam2", reason="needs the sam2 package")
 
-from attention.choice import chosen  # noqa: E402
+from attention.choice import using_attention  # noqa: E402
 from runners import PROMPT_KINDS, RUNNERS, SHIPPED_WEIGHTS  # noqa: E402
 from runners.base import BuildOptions, PromptKind  # noqa: E402
 from runners.sam2 import Sam2Runner  # noqa: E402
@@ -124,7 +124,7 @@ def test_bfloat16_scores_like_float32(runner: Sam2Runner, split_dir: Path, score
 
 
 def test_manual_attention_scores_the_same(runner: Sam2Runner, split_dir: Path, scores: Mapping[str, float]) -> None:
-    with torch.inference_mode(), chosen("manual", "cpu") as state:
+    with torch.inference_mode(), using_attention("manual", "cpu") as state:
         manual = score_split(runner, split_dir, "points")
     assert state.calls is not None
     assert state.calls > 0
