@@ -43,13 +43,12 @@ from runners.edgetam_weights import convert
 from runners.preprocessing import FramePreprocessor
 from runners.stages import ObjectHook, StageHook, Stages
 from runners.torch_common import (
+    MaskDownload,
     PartClock,
     building_on,
     count_parameters,
     float16_autocast,
-    masks_to_host,
     resolve_device,
-    synchronize,
 )
 
 POSITIVE_CLICK = 1
@@ -134,6 +133,7 @@ class EdgeTamHfRunner:
             self._compiler.compile_forward(model.memory_attention, dynamic=True)
         self._imgsz = imgsz
         self._preprocess = FramePreprocessor(imgsz, self._device)
+        self._download = MaskDownload(self._device)
         self._clock = PartClock(self._device)
         self.applied = Applied(
             implementation=f"transformers {transformers.__version__} EdgeTamVideoModel (timm {timm.__version__})",
@@ -159,7 +159,7 @@ class EdgeTamHfRunner:
                 StageHook(self._model, "_single_frame_forward", "mask_decoder"),
                 StageHook(self._model, "_encode_new_memory", "memory_encoder"),
                 StageHook(self, "_at_video_resolution", "resize_copy"),
-                StageHook(sys.modules[__name__], "masks_to_host", "resize_copy"),
+                StageHook(self._download, "begin", "resize_copy"),
                 StageHook(sys.modules[__name__], "fill_holes", "hole_filling"),
             ],
             ObjectHook(self._model, "_run_single_frame_inference", lambda *_, obj_idx, **__: int(obj_idx)),
@@ -262,10 +262,9 @@ class EdgeTamHfRunner:
         self._forget(frame_index)
         self._next_index = frame_index + 1
         self._clock.mark("model_ms")
-        masks_nhw = masks_to_host(logits_n1hw)
+        self._download.begin(logits_n1hw)
         self._clock.mark("output_ms")
-        synchronize(self._device)
-        return masks_nhw
+        return self._download.wait()
 
     def _at_video_resolution(self, low_n1hw: torch.Tensor) -> torch.Tensor:
         session = self._session

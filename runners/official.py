@@ -7,7 +7,6 @@ extension cannot be used, another is replaced for good: the one that labels comp
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -21,11 +20,11 @@ from runners.preprocessing import FramePreprocessor
 from runners.resize import PILLOW
 from runners.stages import ObjectHook, StageHook, Stages
 from runners.torch_common import (
+    MaskDownload,
     PartClock,
     building_on,
     count_parameters,
     float16_autocast,
-    masks_to_host,
     replaced,
     resolve_device,
     synchronize,
@@ -71,6 +70,7 @@ class OfficialPredictorRunner:
         self._predictor.to(self._device).eval()
         self._hole_filling = self._provide_hole_filling()
         self._preprocess = FramePreprocessor(imgsz, self._device)
+        self._download = MaskDownload(self._device)
         self._clock = PartClock(self._device)
         self.applied = Applied(
             implementation=self._implementation(),
@@ -120,7 +120,7 @@ class OfficialPredictorRunner:
             # EdgeTAM's spatial perceiver is called in it.
             StageHook(self._predictor, "_encode_new_memory", "memory_encoder"),
             StageHook(self._predictor, "_get_orig_video_res_output", "resize_copy"),
-            StageHook(sys.modules[__name__], "masks_to_host", "resize_copy"),
+            StageHook(self._download, "begin", "resize_copy"),
         ]
         if self._hole_filling != "off":
             hooks.append(StageHook(self._loader_module(), "fill_holes_in_mask_scores", "hole_filling"))
@@ -226,11 +226,11 @@ class OfficialPredictorRunner:
             raise RunnerError(f"{self.name}: frame {index} was due and frame {frame_index} was fed; frames must be fed without a gap")
         self._index = index
         self._clock.mark("model_ms")
-        masks_nhw = masks_to_host(self._logits_n1hw)
+        self._download.begin(self._logits_n1hw)
         self._clock.mark("output_ms")
+        # A GPU is still at work.
         self._forget(index)
-        synchronize(self._device)
-        return masks_nhw
+        return self._download.wait()
 
     def _forget(self, frame_index: int) -> None:
         if self._memory == "upstream":

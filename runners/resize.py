@@ -24,6 +24,8 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from runners.torch_common import Staging
+
 if TYPE_CHECKING:
     from runners.base import Frame
 
@@ -205,7 +207,7 @@ class Resizer:
         self._device = device
         self._sizes: tuple[Size, Size] | None = None
         self._exact: Exact | None = None
-        self._staged_hwc: torch.Tensor | None = None
+        self._staging = Staging(torch.uint8)
 
     @property
     def way(self) -> str:
@@ -243,14 +245,12 @@ class Resizer:
         return None
 
     def _on_device(self, frame_hwc: Frame) -> torch.Tensor:
-        """Through pinned memory to a GPU, which is written again by the next frame; by then a runner has waited for the device."""
         if self._device.type != "cuda":
             # PyTorch warns of arrays that cannot be written to.
             return torch.from_numpy(frame_hwc if frame_hwc.flags.writeable else frame_hwc.copy()).to(self._device)
-        if self._staged_hwc is None or self._staged_hwc.shape != frame_hwc.shape:
-            self._staged_hwc = torch.empty(frame_hwc.shape, dtype=torch.uint8, pin_memory=True)
-        self._staged_hwc.numpy()[...] = frame_hwc
-        return self._staged_hwc.to(self._device, non_blocking=True)
+        staged_hwc = self._staging.of(frame_hwc.shape)
+        staged_hwc.numpy()[...] = frame_hwc
+        return staged_hwc.to(self._device, non_blocking=True)
 
 
 def by_pillow(frame_hwc: Frame, out_hw: Size, kind: Filter) -> Frame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from runners import nvtx
 from runners.base import PARTS, RunnerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from runners.base import Masks
 
@@ -65,9 +66,49 @@ def float16_autocast(device: torch.device) -> bool:
     return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.float16
 
 
-def masks_to_host(logits_n1hw: torch.Tensor) -> Masks:
-    """Logits at video resolution (objects, 1, height, width) to boolean masks (objects, height, width) in host memory; waits for them."""
-    return (logits_n1hw[:, 0] > 0).cpu().numpy()  # type: ignore[no-any-return]
+class Staging:
+    """Pinned memory of the host, which a GPU reads and writes by itself while the host goes on; kept from frame to frame.
+
+    Who copies through it waits for the device before the next frame, as a runner does at the end of its calls.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._buffer = torch.empty(0, dtype=dtype)
+
+    def of(self, shape: Sequence[int]) -> torch.Tensor:
+        """A tensor of this shape in it. It holds what the last one held, which it may lie over."""
+        size = math.prod(shape)
+        if self._buffer.numel() < size:
+            self._buffer = _pinned(size, self._dtype)
+        return self._buffer[:size].view(*shape)
+
+
+def _pinned(size: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty(size, dtype=dtype, pin_memory=True)
+
+
+class MaskDownload:
+    """From logits on the device to masks in host memory, with one wait."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._staging = Staging(torch.bool)
+        self._masks_nhw = torch.empty(0, 0, 0, dtype=torch.bool)
+
+    def begin(self, logits_n1hw: torch.Tensor) -> None:
+        """Have the logits at video resolution, (objects, 1, height, width), cut at 0 and copied; waits for nothing on a GPU."""
+        masks_nhw = logits_n1hw[:, 0] > 0
+        if self._device.type == "cuda":
+            self._masks_nhw = self._staging.of(masks_nhw.shape).copy_(masks_nhw, non_blocking=True)
+        else:
+            self._masks_nhw = masks_nhw
+
+    def wait(self) -> Masks:
+        """Wait until the device is idle. Returns the boolean masks (objects, height, width); they are the caller's."""
+        synchronize(self._device)
+        masks_nhw: Masks = self._masks_nhw.numpy()
+        return masks_nhw.copy() if self._device.type == "cuda" else masks_nhw
 
 
 class PartClock:

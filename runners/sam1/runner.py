@@ -9,7 +9,6 @@ given mask is reported as it is, and the model is not run for it. Lost objects: 
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,9 +25,9 @@ from runners.sam1.prompt_encoder import POSITIVE
 from runners.sam1.tracked_object import BoolMask, ModelPrompt, TrackedObject
 from runners.stages import StageHook, Stages
 from runners.torch_common import (
+    MaskDownload,
     PartClock,
     count_parameters,
-    masks_to_host,
     resolve_device,
     synchronize,
 )
@@ -81,6 +80,7 @@ class Sam1Runner:
         self._imgsz = imgsz
         self._moves = options.move_with_flow
         self._preprocess = FramePreprocessor(imgsz, self._device, "bilinear", tables_of_sam1())
+        self._download = MaskDownload(self._device)
         self._clock = PartClock(self._device)
         notes = ["each frame prompted with the previous mask's box, innermost point and low-resolution logits"]
         if imgsz != native:
@@ -105,7 +105,7 @@ class Sam1Runner:
                 StageHook(self._model.image_encoder, "forward", "image_encoder"),
                 StageHook(self, "_ask", "mask_decoder"),
                 StageHook(self, "_at_video_resolution", "resize_copy"),
-                StageHook(sys.modules[__name__], "masks_to_host", "resize_copy"),
+                StageHook(self._download, "begin", "resize_copy"),
             ],
             timed=options.stages,
         )
@@ -197,8 +197,8 @@ class Sam1Runner:
         self._clock.mark("model_ms")
         reported: dict[int, BoolMask] = {}
         if embedding_1chw is not None:
-            masks_nhw = masks_to_host(enlarged_n1hw)
-            for object_id, mask_hw, logits_1hw, iou in zip(asked, masks_nhw, logits_n1hw, iou_n.tolist(), strict=True):
+            self._download.begin(enlarged_n1hw)
+            for object_id, mask_hw, logits_1hw, iou in zip(asked, self._download.wait(), logits_n1hw, iou_n.tolist(), strict=True):
                 reported[object_id] = self._objects[object_id].see(mask_hw, logits_1hw, iou)
         for object_id, mask_hw in given.items():
             logits_1hw = self._where.logits_of_mask(torch.from_numpy(mask_hw).to(self._device))
