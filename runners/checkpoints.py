@@ -18,7 +18,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import struct
 import time
+import zipfile
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -151,6 +153,8 @@ def _content(path: Path, file: IO[bytes], size: int) -> Any:
             raise RunnerError(f"{path}: is {what}")
     if _is_safetensors(head, size):
         return _safetensors(path, file)
+    if _is_torchscript(file):  # older releases of torch would run it
+        raise RunnerError(f"{path}: is a TorchScript archive, a model without its classes; {SAVE}")
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
@@ -165,9 +169,18 @@ def _unreadable(path: Path, reason: str, kind: str) -> str:
     said = one_line(next(iter(reason.partition("WeightsUnpickler error:")[2].strip().splitlines() or reason.splitlines()), kind))
     if blocked := _BLOCKED.search(said):
         return f"{path}: holds an object of {blocked[1]} beside its weights, and reading that would run code from the file; {SAVE}"
-    if "TorchScript" in reason:
-        return f"{path}: is a TorchScript archive, a model without its classes; {SAVE}"
     return f"{path}: cannot be read as a checkpoint, it is damaged or something else ({said[:120]}); {FETCH}"
+
+
+def _is_torchscript(file: IO[bytes]) -> bool:
+    """By the file of constants that only its archives have. Leaves the file at its beginning."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, struct.error):  # seen on damaged files
+        return False
+    finally:
+        file.seek(0)
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:

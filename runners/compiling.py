@@ -36,7 +36,9 @@ CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
 
 
 LIMIT_SWITCHES = ("fail_on_recompile_limit_hit", "fail_on_cache_limit_hit")
-"""Of dynamo, that make it raise where it has compiled a part too often: since PyTorch 2.7, and before."""
+"""Of dynamo, that make it raise where it has compiled a part too often: since PyTorch 2.7, and in 2.6. PyTorch 2.5 has none."""
+NO_LIMIT = 1 << 20
+"""More often than anything is compiled."""
 LIMIT_ERRORS = ("FailOnRecompileLimitHit", "FailOnCacheLimitHit")
 """What it raises then, likewise."""
 
@@ -104,11 +106,10 @@ class Compiler:
         known = sorted(torch._inductor.list_mode_options())
         if self._mode is not None and self._mode not in known:
             raise RunnerError(f"--compile_mode {self._mode}: torch {torch.__version__} knows no such mode; use {', '.join(known)}")
-        # Left as it is, the compiler goes on uncompiled when it has compiled a part too often, and says so in its log alone. The two
-        # belong to the process, which serves one model.
+        # These belong to the process, which serves one model.
         config = _dynamo().config
         config.suppress_errors = False
-        setattr(config, next(name for name in LIMIT_SWITCHES if hasattr(config, name)), True)
+        _show_limit(config)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -195,6 +196,18 @@ def _compiler_errors() -> tuple[type[Exception], ...]:
     errors = _dynamo().exc
     limits = [getattr(errors, name) for name in LIMIT_ERRORS if hasattr(errors, name)]
     return cast("tuple[type[Exception], ...]", (errors.TorchDynamoException, *limits))
+
+
+def _show_limit(config: Any) -> None:
+    """Leave no limit that passes in silence: beyond it the compiler runs a part uncompiled, and says so in its log alone.
+
+    Where no switch makes it raise, it compiles as often as it takes, which `recompilations` counts.
+    """
+    switch = next((name for name in LIMIT_SWITCHES if hasattr(config, name)), None)
+    if switch is not None:
+        setattr(config, switch, True)
+    else:
+        config.cache_size_limit = config.accumulated_cache_size_limit = NO_LIMIT
 
 
 def _first_line(error: BaseException) -> str:

@@ -330,6 +330,7 @@ def test_default_budget(monkeypatch: pytest.MonkeyPatch, total: int, available: 
 @pytest.mark.parametrize(("integrated", "budget"), [(False, 128), (True, 256)])
 def test_default_budget_of_a_gpu(monkeypatch: pytest.MonkeyPatch, integrated: bool, budget: int) -> None:
     """Half a GiB is free of 7.5; the allocator holds 256 MiB that it does not use. Linux could reclaim 4 GiB."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (512 * MIB, 7680 * MIB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 356 * MIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100 * MIB)

@@ -107,7 +107,7 @@ def test_other_files_are_told_by_what_they_are(path: Path, content: bytes, said:
     ("content", "said"),
     [
         ({"model": STATE, "args": argparse.Namespace(lr=1)}, r"holds an object of argparse\.Namespace beside its weights.*alone"),
-        ({"model": Trap()}, r"holds an object of exec.*would run code"),
+        ({"model": Trap()}, r"holds an object of (builtins\.)?exec.*would run code"),
         (torch.nn.Linear(2, 2), r"holds an object of torch\.nn\.modules\.linear\.Linear"),
         ([1, 2, 3], "holds no state dict.*it holds a list"),
         ({}, "it holds an empty dict"),

@@ -31,7 +31,9 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     config = torch._dynamo.config
     monkeypatch.setattr(compiling, "BACKEND", "eager")
     torch._dynamo.reset()
-    with config.patch(suppress_errors=False, fail_on_recompile_limit_hit=False), warnings.catch_warnings():
+    limits = {name: False for name in compiling.LIMIT_SWITCHES if hasattr(config, name)}
+    kept = {name: getattr(config, name) for name in ("cache_size_limit", "accumulated_cache_size_limit")}
+    with config.patch({"suppress_errors": False, **kept, **limits}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
     torch._dynamo.reset()
@@ -115,12 +117,29 @@ def test_a_lack_of_memory_is_no_fallback(monkeypatch: pytest.MonkeyPatch) -> Non
     assert report_of(compiler).fallback == ""
 
 
-def test_compiling_too_often_is_flagged() -> None:
-    compiler, module = compiled(dynamic=False)
-    with torch._dynamo.config.patch(recompile_limit=2):
+def test_compiling_too_often_is_flagged_or_goes_on() -> None:
+    can_raise = [name for name in compiling.LIMIT_SWITCHES if hasattr(torch._dynamo.config, name)]
+    with torch._dynamo.config.patch(cache_size_limit=2):  # its name in all releases
+        compiler, module = compiled(dynamic=False)
         for size in range(3, 8):
             call(module, size)
-    assert "FailOnRecompileLimitHit" in report_of(compiler).fallback
+    report = report_of(compiler)
+    if can_raise:
+        assert "LimitHit" in report.fallback
+    else:
+        assert report.graphs > 3
+        assert report.fallback == ""
+
+
+def test_without_a_switch_nothing_is_left_uncompiled_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch 2.5, as on JetPack 6.1."""
+    config = SimpleNamespace(suppress_errors=True, cache_size_limit=8, accumulated_cache_size_limit=256, disable=False)
+    errors = SimpleNamespace(TorchDynamoException=KeyError)
+    counters: Any = defaultdict(Counter)
+    monkeypatch.setattr(compiling, "_dynamo", lambda: SimpleNamespace(config=config, exc=errors, utils=SimpleNamespace(counters=counters)))
+    compiled()
+    assert config.suppress_errors is False
+    assert config.cache_size_limit == config.accumulated_cache_size_limit == compiling.NO_LIMIT
 
 
 def test_before_torch_2_7_the_limit_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:

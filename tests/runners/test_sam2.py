@@ -247,9 +247,9 @@ def test_parts_cover_the_call_and_finite_output_is_reported(runner: Sam2Runner, 
 @pytest.mark.parametrize("where", ["sam_mask_decoder.pred_obj_score_head", "memory_attention", "obj_ptr_proj"])
 def test_nan_is_found_also_where_upstream_hides_it(frames: list[Frame], where: str) -> None:
     runner = Sam2Runner(options(**NANO))
-    weight = next(runner._predictor.get_submodule(where).parameters())
     with torch.no_grad():
-        weight.fill_(float("nan"))
+        for weight in runner._predictor.get_submodule(where).parameters():  # of one alone, kernels of torch 2.5 on a CPU lose the NaN
+            weight.fill_(float("nan"))
     runner.open(Clip("clip", FRAMES, HEIGHT, WIDTH), frames[0])
     runner.prompt(0, frames[0], [PROMPTS["mask"]])
     runner.track(1, frames[1])
