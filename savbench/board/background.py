@@ -1,7 +1,7 @@
-"""How busy other programs keep the CPUs while frames are timed.
+"""CPU load of other programs while frames are timed.
 
-The kernel's count of busy time, /proc/stat, less what the benchmark's own processes used: the supervisor with its children, of which the
-worker is one. Fields of these files: `man 5 proc`.
+It is the kernel's busy time in /proc/stat minus the time used by the benchmark's own processes: the supervisor and its children, the worker
+among them. The files' fields are described in `man 5 proc`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PF_KTHREAD = 0x00200000
-"""Flag of the kernel's own threads, in its include/linux/sched.h."""
+"""Flag of kernel threads, from Linux' include/linux/sched.h."""
 
 
 class BackgroundLoad:
-    """Use as a context manager around what is timed.
+    """Use as a context manager around the timed frames.
 
     Args:
-        family: process whose descendants, itself included, are not background. The worker gives its parent, the supervisor.
-        root: the file system to look at.
+        family: process id; this process and its descendants do not count as background. Default: the parent, the worker's supervisor.
+        root: root of the file system to read.
     """
 
     def __init__(self, family: int | None = None, root: Path = Path("/")) -> None:
@@ -42,10 +42,11 @@ class BackgroundLoad:
 
     @property
     def cpus(self) -> float | None:
-        """CPUs that others kept busy, on average, in units of one CPU; None where the kernel does not tell or no time has passed.
+        """Mean number of CPUs that other programs kept busy; None if the kernel does not report it or no time has passed.
 
-        What the hypervisor took from a virtual machine counts as other programs' too. Interrupts and the kernel's own threads, which mostly
-        serve the GPU that the model runs on, do not; inside a container the latter cannot be told from other programs.
+        Time that the hypervisor takes from a virtual machine counts as load. Interrupts and kernel threads, which mostly serve the model's
+        GPU,
+                do not count; inside a container kernel threads cannot be distinguished from other programs.
         """
         if self._begun is None or self._ended is None:
             return None
@@ -64,7 +65,7 @@ class BackgroundLoad:
         return _Moment(time.perf_counter(), user + nice + system + steal, self._own_ticks())
 
     def _own_ticks(self) -> int:
-        """Of the family, with what its children used that have ended, and of the kernel's threads."""
+        """Ticks used by the family, its ended children included, and by kernel threads."""
         parent_of: dict[int, int] = {}
         ticks_of: dict[int, int] = {}
         kernel_ticks = 0
@@ -72,9 +73,9 @@ class BackgroundLoad:
             if folder.name.isdigit():
                 try:
                     text = (folder / "stat").read_text(encoding="utf-8", errors="replace")
-                except OSError:  # it has just ended
+                except OSError:  # the process has just ended
                     continue
-                # the name in brackets may hold anything, also brackets and spaces
+                # the process name, in brackets, may contain brackets and spaces
                 values = text.rpartition(")")[2].split()
                 ticks = sum(map(int, values[11:15]))
                 if int(values[6]) & PF_KTHREAD:
@@ -92,7 +93,7 @@ class BackgroundLoad:
 
 
 def is_of_family(pid: int, root: Path = Path("/"), family: int | None = None) -> bool:
-    """Whether a process is this one or a descendant of it; `family` stands for another one."""
+    """Whether a process is `family` (default: this process) or one of its descendants."""
     head = os.getpid() if family is None else family
     while pid > 0:
         if pid == head:

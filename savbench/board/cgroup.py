@@ -1,7 +1,7 @@
-"""The limit on memory that a container or a systemd unit sets, as its control group shows it: how much is left, and whom it killed.
+"""Memory limits of a container or systemd unit, read from its control group: memory left, and processes killed.
 
-Files and their meaning: the kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst. The kernel counts a kill in the
-group of the process that it killed, whichever limit it was for.
+The files are described in the kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst. The kernel counts a kill in the
+group of the killed process, whichever limit caused it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from savbench.board.memory import MIB, oom_kill_count, system_memory
 
 
 class _Names(NamedTuple):
-    """What a version of control groups calls its files and counters."""
+    """Names of files and counters in one version of control groups."""
 
     limit: str
     use: str
     inactive_file: str
-    """In memory.stat: cached files that the kernel drops for the asking."""
+    """In memory.stat: cached files that the kernel can drop on demand."""
     events: str
 
 
@@ -28,23 +28,23 @@ _V1 = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_f
 _V2 = _Names("memory.max", "memory.current", "inactive_file", "memory.events")
 
 UNLIMITED = 2**60
-"""v1 writes a number near 2^63 where there is no limit."""
+"""v1 reports a number near 2^63 if there is no limit."""
 
 
 @dataclass(frozen=True)
 class MemoryGroup:
-    """The group that this process and its children belong to."""
+    """The control group of this process and its children."""
 
     folder: Path
     mount: Path
     names: _Names
 
     def oom_kills(self) -> int | None:
-        """Processes of this group that the kernel has killed because memory ran out; None where it does not count them."""
+        """Processes of this group killed by the kernel because memory ran out; None if the kernel does not count them."""
         return _counter(self.folder / self.names.events, "oom_kill")
 
     def left_mib(self) -> float | None:
-        """What may still be taken before a limit, of this group or one around it, is reached; None where there is no limit."""
+        """Memory left in MiB before this group or an enclosing one reaches its limit; None if there is no limit."""
         left = []
         for folder in (self.folder, *self.folder.parents):
             limit, use = _number(folder / self.names.limit), _number(folder / self.names.use)
@@ -57,7 +57,7 @@ class MemoryGroup:
 
 
 def memory_group(root: Path = Path("/")) -> MemoryGroup | None:
-    """This process' group; None where the kernel shows none with a say over memory."""
+    """This process' group; None if the kernel shows no group with a memory controller."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -67,7 +67,7 @@ def memory_group(root: Path = Path("/")) -> MemoryGroup | None:
     mount, path, names = (root / "sys/fs/cgroup", path_of.get(""), _V2) if v1 is None else (root / "sys/fs/cgroup/memory", v1, _V1)
     if path is None:
         return None
-    # a container may be told the path on its host, and be shown its own group at the top
+    # a container may see the path on its host, while its own group is mounted at the top
     for folder in (mount / path.lstrip("/"), mount):
         if (folder / names.events).exists():
             return MemoryGroup(folder, mount, names)
@@ -75,16 +75,16 @@ def memory_group(root: Path = Path("/")) -> MemoryGroup | None:
 
 
 class OomKills:
-    """How many processes the kernel kills when memory runs out, from now on, in this process' group and on the whole machine."""
+    """Counts processes killed because memory ran out, from construction on, in this process' group and on the whole machine."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
         self._before = self._counts()
 
     def risen(self) -> int:
-        """By how much either count has risen; 0 also where nothing is counted.
+        """The larger increase of the two counts; 0 also if the kernel counts neither.
 
-        The machine's counts too: whoever runs the child may have put it into another group.
+        The machine's count is included because the child may run in another group.
         """
         pairs = zip(self._before, self._counts(), strict=True)
         return max(after - before if before is not None and after is not None else 0 for before, after in pairs)
@@ -95,7 +95,7 @@ class OomKills:
 
 
 def available_mib(root: Path = Path("/")) -> float | None:
-    """Memory that this process and its children may still take: what the machine has available, within the limit of their group."""
+    """Memory in MiB that this process and its children can still use: available on the machine and within their group's limit."""
     available = system_memory(root).available_mib
     group = memory_group(root)
     left = None if group is None else group.left_mib()
@@ -104,7 +104,7 @@ def available_mib(root: Path = Path("/")) -> float | None:
 
 
 def _number(path: Path) -> int | None:
-    """None where the file cannot be read, or says `max`."""
+    """A file's number; None if the file cannot be read or says `max`."""
     try:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LIMIT_S = 30 * 60.0
-"""A board with a heat sink is back at its idle temperature well before that."""
+"""Maximum wait in seconds. A board with a heat sink returns to its idle temperature well before that."""
 STILL_S = 180.0
 STILL_C = 0.5
-"""Where it has not become colder by so much within `STILL_S`, it will not become colder."""
+"""If the board has not cooled by this much within `STILL_S` seconds, it will not cool further."""
 STEP_S = 1.0
 
 
@@ -27,23 +27,23 @@ def cool_down(
     now_s: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Wait until the temperature is at or below the target, as long as that gets nearer.
+    """Wait until the temperature is at or below the target, while it keeps falling.
 
     Args:
-        read_c: the temperature now, in C; None where it cannot be read, which ends the waiting.
-        tell: given a line about every second, for people: temperature and time waited.
-        stop_requested: ends the waiting.
-        at_least_s: wait so long in any case, for something other than heat to pass.
+        read_c: returns the temperature in C; None, if it cannot be read, ends the wait.
+        tell: called about every second with a line to show: temperature and time waited.
+        stop_requested: true ends the wait.
+        at_least_s: minimum wait in seconds, for causes other than heat.
 
     Returns:
-        What is to be said of it: empty where it is as cold as asked, else how cold it became and why the waiting ended.
+        Empty if the target was reached or a stop was requested; else the temperature reached and why the wait ended.
     """
     begun_s = now_s()
     seen: deque[tuple[float, float]] = deque()
     while not stop_requested():
         waited_s, celsius = now_s() - begun_s, read_c()
         if celsius is None:
-            return "the temperature cannot be read"
+            return "the temperature cannot be read, continuing"
         if celsius <= target_c and waited_s >= at_least_s:
             return ""
         seen.append((waited_s, celsius))
@@ -51,9 +51,9 @@ def cool_down(
             seen.popleft()
         if celsius > target_c:
             if waited_s >= LIMIT_S:
-                return f"still {celsius:.1f} C after {_in_words(waited_s)}, going on"
+                return f"still {celsius:.1f} C after {_in_words(waited_s)}, continuing"
             if waited_s >= STILL_S and seen[0][1] - celsius < STILL_C:
-                return f"{celsius:.1f} C after {_in_words(waited_s)} and not becoming colder, going on"
+                return f"{celsius:.1f} C after {_in_words(waited_s)} and not cooling further, continuing"
         tell(f"cooling: {celsius:.1f} C, waiting for {target_c:g} C, {_in_words(waited_s)} so far")
         sleep(STEP_S)
     return ""

@@ -8,25 +8,20 @@ import re
 import resource
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 MIB = 2**20
 
 
 @dataclass(frozen=True)
 class SystemMemory:
-    """Use of memory on the whole machine in MiB; None for what the kernel does not tell."""
+    """Memory use of the whole machine in MiB; None for values that the kernel does not report."""
 
     used_mib: float | None = None
     """MemTotal - MemAvailable."""
     swap_used_mib: float | None = None
     """SwapTotal - SwapFree, zram included."""
     available_mib: float | None = None
-    """MemAvailable: what can be taken without swapping."""
+    """MemAvailable: memory that can be allocated without swapping."""
 
 
 def system_memory(root: Path = Path("/")) -> SystemMemory:
@@ -49,7 +44,7 @@ def system_memory(root: Path = Path("/")) -> SystemMemory:
 
 
 def swap_io_mib(root: Path = Path("/")) -> float | None:
-    """How much the machine has swapped in and out since it booted, in MiB; None where the kernel does not tell."""
+    """MiB that the machine has swapped in and out since it booted; None if the kernel does not report it."""
     try:
         text = (root / "proc/vmstat").read_text(encoding="ascii")
     except OSError:
@@ -59,10 +54,10 @@ def swap_io_mib(root: Path = Path("/")) -> float | None:
 
 
 def unified_memory(root: Path = Path("/")) -> bool:
-    """Whether this is a Jetson, whose CPU and GPU share the memory.
+    """Whether this is a Jetson, whose CPU and GPU share memory.
 
-    Looked for in three places, since containers hide the device tree and older releases lack the others. A discrete GPU in such a board is
-    not noticed: torch's `get_device_properties(device).is_integrated` tells for certain where torch is at hand.
+    Checks three places, since containers hide the device tree and older releases lack the others. A discrete GPU in such a board is not
+        detected; torch's `get_device_properties(device).is_integrated` is certain.
     """
     for name, sign in (
         ("proc/device-tree/compatible", b"nvidia,tegra"),
@@ -76,9 +71,9 @@ def unified_memory(root: Path = Path("/")) -> bool:
 
 
 def oom_kill_count(root: Path = Path("/")) -> int | None:
-    """How many processes the kernel has killed since it booted because memory ran out; None where it does not count them.
+    """Processes that the kernel has killed since boot because memory ran out; None if it does not count them.
 
-    In a container the count is the machine's, so that a rise may be another container's; see `savbench.board.cgroup`.
+    In a container the count is the machine's, so an increase may come from another container; see `savbench.board.cgroup`.
     """
     try:
         lines = (root / "proc/vmstat").read_text(encoding="ascii").splitlines()

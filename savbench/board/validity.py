@@ -1,4 +1,4 @@
-"""Whether a row's figures were taken under circumstances in which they can be compared with others."""
+"""Whether a row was measured under conditions that allow comparing its times with others."""
 
 from __future__ import annotations
 
@@ -10,42 +10,44 @@ if TYPE_CHECKING:
     from savbench.results.power import PowerSummary
 
 MAX_START_C = 70.0
-"""A board that begins hotter than this may reach its throttling point (about 95 to 99 C on Orin modules) within the clip."""
+"""A board that starts hotter than this may reach its throttling point (about 95 to 99 C on Orin modules) during the clip."""
 MAX_BACKGROUND_CPUS = 0.5
-"""Other programs that keep half a CPU busy take time from the thread that feeds the GPU now and then, and memory bandwidth and power on a
-board. The jtop service stays below with ten readings a second (0.14 of a desktop's CPU were measured), and leaves room for a quiet desktop;
-a build, a browser at work or a second run goes beyond."""
+"""Other programs that keep half a CPU busy delay the thread that feeds the GPU now and then, and on a board use memory bandwidth and power.
+The jtop service with ten readings a second stays below this (0.14 CPU measured on a desktop) and leaves room for an idle desktop; a build,
+a busy browser or a second run exceeds it."""
 MAX_BACKGROUND_GPU_PCT = 5.0
-"""A desktop that is looked at takes a few percent of a GPU; a second program that computes on it takes its share of every frame."""
+"""A desktop in use takes a few percent of a GPU; a second program that computes on the GPU delays every frame."""
 CLOCKS_NOT_LOCKED = "clocks not locked (sudo scripts/lock_clocks.sh)"
 
 
-def judge(went_through: PowerSummary, background_cpus: float | None = None) -> str:
-    """`ok`, or everything that was wrong, separated by `; `. Empty where nothing was read of clocks or heat, and nothing else is wrong.
+def judge(conditions: PowerSummary, background_cpus: float | None = None) -> str:
+    """`ok`, or all reasons not to compare the row's times, separated by `; `. Empty if neither clocks nor heat were read and nothing else
+    is
+        wrong.
 
-    Only what was read is judged: a source without a power mode does not make a row invalid.
+    Only values that were read are judged: a source without a power mode does not make a row invalid.
     """
     known = (
-        went_through.throttle_events,
-        went_through.temperature_start_c,
-        went_through.nvpmodel or None,
-        went_through.jetson_clocks or None,
+        conditions.throttle_events,
+        conditions.temperature_start_c,
+        conditions.nvpmodel or None,
+        conditions.jetson_clocks or None,
     )
     wrong = []
-    if went_through.throttle_events:
-        wrong.append(f"throttled ({went_through.throttle_reasons})")
-    if "off" in went_through.jetson_clocks.split(" > "):
+    if conditions.throttle_events:
+        wrong.append(f"throttled ({conditions.throttle_reasons})")
+    if "off" in conditions.jetson_clocks.split(" > "):
         wrong.append(CLOCKS_NOT_LOCKED)
-    if " > " in went_through.nvpmodel:
-        wrong.append(f"power mode changed ({went_through.nvpmodel})")
-    if went_through.swap_io_mib:
-        wrong.append(f"swap touched ({went_through.swap_io_mib:.1f} MiB)")
-    if went_through.temperature_start_c is not None and went_through.temperature_start_c > MAX_START_C:
-        wrong.append(f"hot at the start ({went_through.temperature_start_c:.0f} C)")
+    if " > " in conditions.nvpmodel:
+        wrong.append(f"power mode changed ({conditions.nvpmodel})")
+    if conditions.swap_io_mib:
+        wrong.append(f"swap touched ({conditions.swap_io_mib:.1f} MiB)")
+    if conditions.temperature_start_c is not None and conditions.temperature_start_c > MAX_START_C:
+        wrong.append(f"hot at the start ({conditions.temperature_start_c:.0f} C)")
     if background_cpus is not None and background_cpus > MAX_BACKGROUND_CPUS:
         wrong.append(f"background load ({background_cpus:.1f} CPUs)")
-    if went_through.background_gpu_pct is not None and went_through.background_gpu_pct > MAX_BACKGROUND_GPU_PCT:
-        wrong.append(f"background load ({went_through.background_gpu_pct:.0f}% of the GPU)")
+    if conditions.background_gpu_pct is not None and conditions.background_gpu_pct > MAX_BACKGROUND_GPU_PCT:
+        wrong.append(f"background load ({conditions.background_gpu_pct:.0f}% of the GPU)")
     if not wrong and all(value is None for value in known):
         return ""
     return "; ".join(wrong) or VALID

@@ -1,7 +1,7 @@
-"""The board beside a run: one recorder of power, heat and clocks for all arms, and what it says of each object.
+"""Recording the board during a run: one recorder of power, temperature and clocks for all arms, and figures for each object.
 
-It lives in the supervisor. Linux has one `time.perf_counter` for all processes, so the frames that a worker times can be looked up in
-readings taken here: the process that is timed shares nothing with the sampling, and the telemetry outlives a worker that is killed.
+It runs in the supervisor. On Linux all processes share one `time.perf_counter`, so frames timed in a worker can be matched with readings
+taken here. The timed process is not disturbed by the sampling, and the telemetry survives a killed worker.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ if TYPE_CHECKING:
     from savbench.results.telemetry import Phase
 
 SETTLE_S = 1.5
-"""After a worker has ended, before idling is measured: the GPU takes a moment to clock down."""
+"""Seconds between the end of a worker and the measurement of idle power: the GPU needs a moment to clock down."""
 FIRST_READING_S = 5.0
 IDLE_S = 3.0
-"""How long idle power is measured before an arm."""
+"""Seconds for which idle power is measured before an arm."""
 
 
 class BoardWatch:
-    """Use as a context manager around a run; without a source it does nothing and costs nothing.
+    """Use as a context manager around a run; without a source it does nothing.
 
     Attributes:
-        why: one line for people: which source is read, and why not others.
+        why: one line to show: which source is read, and why not others.
     """
 
     def __init__(self, config: RunConfig) -> None:
         """
         Raises:
-            PowerError: the source that --power names cannot be read.
+            PowerError: the source named with --power cannot be read, or --strict has no source.
         """
         choice = open_source(config.power, config.power_interval_s, config.device)
         if config.strict and choice.sampler is None:
-            raise PowerError(f"--strict needs to see the board ({choice.why}); name a source with --power to learn what it lacks")
+            raise PowerError(f"--strict needs readings of the board ({choice.why}); name a source with --power to see what it needs")
         self.why = choice.why
         self._sampler = choice.sampler
         self._recorder: Recorder | None = None
         self._log: TelemetryLog | None = None
         self._idle_w: dict[str, float | None] = {}
-        """By arm."""
+        """Idle power by arm id."""
 
     def __enter__(self) -> BoardWatch:
         return self
@@ -69,10 +69,10 @@ class BoardWatch:
             self._log.close()
 
     def record_into(self, folder: Path) -> None:
-        """Begin to record, with telemetry.csv in a run's folder.
+        """Start recording, with telemetry.csv in a run's folder.
 
         Raises:
-            ResultsError: the file there is of another version.
+            ResultsError: an existing telemetry.csv is of another version.
         """
         if self._sampler is not None:
             self._log = TelemetryLog(folder / TELEMETRY, self._sampler.name)
@@ -80,7 +80,7 @@ class BoardWatch:
             self._recorder.start()
 
     def measure_idle(self, arm_id: str, stop_requested: Callable[[], bool]) -> None:
-        """Measure the power of the board with no model loaded, before an arm's first worker begins; later ones are not waited for again."""
+        """Measure idle power with no model loaded, once per arm, before its first worker starts."""
         if self._recorder is None or arm_id in self._idle_w:
             return
         _wait(SETTLE_S, stop_requested)
@@ -95,7 +95,7 @@ class BoardWatch:
     def cool_down(
         self, arm_id: str, target_c: float, tell: Callable[[str], None], stop_requested: Callable[[], bool], at_least_s: float
     ) -> str:
-        """As `savbench.board.cooling.cool_down`; where there is no temperature to read, nothing is waited for and nothing said."""
+        """As `savbench.board.cooling.cool_down`; without a temperature, returns an empty string at once."""
         if self._temperature_c() is None:
             return ""
         self.mark("cooling", time.perf_counter(), arm_id)
@@ -105,9 +105,9 @@ class BoardWatch:
             self.mark("", time.perf_counter(), arm_id)
 
     def why_no_valid_row(self) -> str:
-        """Why no row can be valid as things are, however long one waits; empty where nothing is known to be wrong."""
+        """Why no row can be valid now, however long the run waits; empty if no such reason is known."""
         if self._recorder is None:
-            return "nothing is read of the board"
+            return "the board is not read"
         self._recorder.wait_past(float("-inf"), FIRST_READING_S)
         if self._recorder.died:
             return self._recorder.died
@@ -117,7 +117,7 @@ class BoardWatch:
         return CLOCKS_NOT_LOCKED if newest.jetson_clocks is False else ""
 
     def died(self) -> str:
-        """Why there are no readings any longer; empty while they come."""
+        """Why readings have stopped; empty while they continue."""
         return "" if self._recorder is None else self._recorder.died
 
     def _temperature_c(self) -> float | None:
@@ -127,16 +127,16 @@ class BoardWatch:
         return None if newest is None else newest.hottest_c
 
     def mark(self, phase: Phase, t_s: float, arm_id: str, video: str = "", object_name: str = "") -> None:
-        """From `t_s` on, on the clock of `time.perf_counter`, readings belong to this phase."""
+        """Assign readings from `t_s` on to this phase; `t_s` in seconds on the clock of `time.perf_counter`."""
         if self._log is not None:
             self._log.mark(Mark(t_s, phase, arm_id, video, object_name))
 
     def add_to(self, row: SummaryRow, spans: Sequence[tuple[float, float]], idle_of: str = "") -> None:
-        """Put what the board went through during the timed frames into an object's row.
+        """Set the columns of power, conditions and validity in an object's row.
 
         Args:
-            idle_of: arm before which idling was measured, where that is not the row's own.
-            spans: beginning and end of every timed frame, on the clock of `time.perf_counter`.
+            idle_of: id of the arm before which idle power was measured, if it is not the row's own.
+            spans: start and end in seconds of every timed frame, on the clock of `time.perf_counter`.
         """
         recorder = self._recorder
         if recorder is None or not spans:
@@ -155,7 +155,7 @@ class BoardWatch:
             device=row.device,
             died=recorder.died,
         )
-        # a session of several objects has a row for each, over the same frames
+        # a session of several objects has one row per object, over the same frames
         recorder.forget(begin)
         for column in fields(PowerSummary):
             value: Any = getattr(summary, column.name)

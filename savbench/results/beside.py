@@ -1,4 +1,4 @@
-"""What lies beside a summary.csv, read leniently: other files of a run that may be broken, cut off or anyone's."""
+"""Lenient reading of the files beside a summary.csv, which may be damaged, cut off or untrusted."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ Floats = npt.NDArray[np.float64]
 
 
 def folder_of(path: Path) -> Path | None:
-    """The run's folder; None where a file is not a run's own summary.csv, so that nothing beside it can be taken for its own."""
+    """The run's folder; None for a file not named summary.csv, since the files beside it may belong to something else."""
     summary = path / SUMMARY if path.is_dir() else path
     return summary.parent if summary.name == SUMMARY else None
 
 
 def leads_out(folder: Path, path: Path) -> bool:
-    """Whether a path within a folder is, or lies behind, a link to somewhere else. A folder may be anyone's: no such link is followed."""
+    """Whether a path in a folder is, or is behind, a link out of it. Folders may be untrusted, so no such link is followed."""
     return path.exists() and not path.resolve().is_relative_to(folder.resolve())
 
 
 def read_table(folder: Path, name: str, text: Sequence[str], numbers: Sequence[str], notes: list[str]) -> pd.DataFrame:
-    """The columns that are there and wanted; no rows where there is no file. Cells that are no numbers are missing.
+    """Read the wanted columns of a file; no rows if there is no file. Cells that should be numbers and are not become NaN.
 
     Args:
-        notes: takes what could not be read, and why.
+        notes: receives a line for a file that could not be read, with the reason.
     """
     empty = pd.DataFrame({name: pd.Series(dtype=object if name in text else float) for name in (*text, *numbers)})
     path = folder / name
     if leads_out(folder, path):
-        notes.append(f"{path}: a link out of the run's folder, not followed; its figures are missing here")
+        notes.append(f"{path}: link out of the run's folder, not followed; its figures are missing here")
         return empty
     try:
         read = pd.read_csv(
@@ -81,12 +81,12 @@ class FrameLatencies:
             self._values = values[np.argsort(row, kind="stable")]
             counts = np.bincount(row, minlength=len(rows))
             self._begins[1:] = np.cumsum(counts)
-        told = rows["frames"].to_numpy(np.float64) if "frames" in rows else np.full(len(rows), np.nan)
-        self._is_whole = (counts > 0) & (np.isnan(told) | (told == counts))
+        frames = rows["frames"].to_numpy(np.float64) if "frames" in rows else np.full(len(rows), np.nan)
+        self._is_whole = (counts > 0) & (np.isnan(frames) | (frames == counts))
 
     @staticmethod
     def _of_file(rows: pd.DataFrame, label: str, table: pd.DataFrame) -> tuple[Positions, Floats]:
-        """Position of the row of each timed frame, and its latency; frames of no row are left out."""
+        """Row position and latency of each timed frame; frames without a row are left out."""
         own = np.flatnonzero((rows["file"] == label).to_numpy())
         table = table[table[_LATENCY].notna()]
         keys = pd.MultiIndex.from_arrays([rows[name].iloc[own].astype(str) for name in FRAME_TEXT])
@@ -96,7 +96,7 @@ class FrameLatencies:
         return own[first][position[inside]], table[_LATENCY].to_numpy(np.float64)[inside]
 
     def of(self, positions: Positions) -> Floats | None:
-        """Of these rows together; None where a row's frames are not all there, so that no percentile is one of a part."""
+        """Latencies in ms of these rows together; None if any row lacks frames, since percentiles of a part would mislead."""
         if not len(positions) or not self._is_whole[positions].all():
             return None
         return np.concatenate([self._values[self._begins[row] : self._begins[row + 1]] for row in positions])
@@ -112,7 +112,7 @@ def read_frame_latencies(paths: Sequence[Path], labels: Sequence[str], rows: pd.
     """Read the frames.csv beside each of the files.
 
     Args:
-        paths, labels: as they were given to `load_results`, and what it called them.
+        paths, labels: paths as given to `load_results`, and the labels it returned.
         rows: `Results.rows`.
     """
     tables = {}

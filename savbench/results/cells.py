@@ -1,4 +1,4 @@
-"""Cells that hold a JSON object: the details of one feature, by the names of their values."""
+"""Cells that hold a JSON object: the details of one feature, by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from savbench.data.csv_file import CsvFile
 
 LONGEST_TEXT = 30_000
-"""Characters of a text: spreadsheets take 32767 in a cell, Python's reader 131072."""
+"""Characters in a text: spreadsheets allow 32767 in a cell, Python's csv reader 131072."""
 _KINDS_IN_WORDS: dict[type, str] = {str: "text", float: "a number", int: "a whole number", dict: "an object of numbers"}
 
 
@@ -21,7 +21,7 @@ def is_missing(content: Any) -> bool:
 
 
 def to_text(content: Any) -> str:
-    """A value, or a cell's object without missing values, as it is written."""
+    """Text of a value, or of a cell's object without missing values, as written to CSV."""
     content = _plain(content)
     if is_missing(content):
         return ""
@@ -31,10 +31,10 @@ def to_text(content: Any) -> str:
 
 
 def open_cell(text: str) -> dict[str, Any]:
-    """What a cell holds; nothing where it is empty.
+    """Parse a cell; an empty cell gives an empty dict.
 
     Raises:
-        ValueError: it holds something else than a JSON object.
+        ValueError: the cell is not a JSON object.
     """
     if not text.strip():
         return {}
@@ -43,15 +43,15 @@ def open_cell(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         details = None
     if not isinstance(details, dict):
-        raise ValueError(f"{_shown(text)} is no JSON object")
+        raise ValueError(f"{_shown(text)} is not a JSON object")
     return details
 
 
 def from_cell(value: Value, content: Any) -> Any:
-    """A value of a row from what its cell has under its name, None where that is missing.
+    """A value of a row from its entry in a cell; missing is None or, for text and mappings, empty.
 
     Raises:
-        ValueError: it is of another kind.
+        ValueError: the entry has another type.
     """
     if content is None:
         return value.kind() if value.kind in (str, dict) else None
@@ -67,12 +67,12 @@ def from_cell(value: Value, content: Any) -> Any:
 
 
 def spread_cells(csv_file: CsvFile, schema: type[RowSchema]) -> list[str]:
-    """Give every value that lies in a cell a column of its own, as text, in place of the cell's.
+    """Replace each cell column by one text column per value in the cell.
 
-    Keys that the schema does not know become columns too, as unknown columns are kept.
+    Keys unknown to the schema also become columns, as unknown columns are kept.
 
     Returns:
-        What is wrong: cells that are no JSON object, which count as empty. Each names file and line.
+        A message with file and line for each cell that is not a JSON object; such cells count as empty.
     """
     faults: list[str] = []
     for column in {value.column: value for value in values_of(schema) if value.cell is not None}:
@@ -87,10 +87,10 @@ def spread_cells(csv_file: CsvFile, schema: type[RowSchema]) -> list[str]:
                 details[text] = {name: to_text(content) for name, content in open_cell(text or "").items()}
             except ValueError as error:
                 details[text] = {}
-                faults.append(f"{csv_file.path}:{line}: column {column}: {error}; mend or empty the cell")
+                faults.append(f"{csv_file.path}:{line}: column {column}: {error}; correct or empty the cell")
         known = [value.name for value in values_of(schema) if value.column == column]
         for name in dict.fromkeys([*known, *(name for of_text in details.values() for name in of_text)]):
-            # a part of a concatenated file may have this value as a column
+            # in a concatenated file, some parts may have this value as a column
             others = csv_file.columns.get(name, [None] * len(texts))
             csv_file.columns[name] = [
                 other if text is None else details[text].get(name, "") for text, other in zip(texts, others, strict=True)
@@ -99,7 +99,7 @@ def spread_cells(csv_file: CsvFile, schema: type[RowSchema]) -> list[str]:
 
 
 def _plain(content: Any) -> Any:
-    """Floats of any library as Python's, text on one line and of a length that readers take."""
+    """Convert floats of any library to Python's; put text on one line and cut it to `LONGEST_TEXT`."""
     if isinstance(content, dict):
         return {name: _plain(part) for name, part in content.items()}
     if isinstance(content, float):

@@ -1,6 +1,6 @@
-"""What a measurement depends on, as columns of results, and what a comparison makes of them: read from the schema's declarations.
+"""Columns of results that a measurement depends on, and their role in comparisons, read from the schema's declarations.
 
-The order is that in which a difference is looked for: the machine first, then settings in the order of `RunConfig`, then other columns.
+The order is the order in which differences are searched: the machine first, then settings in the order of `RunConfig`, then others.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def _with(role: Compared) -> tuple[str, ...]:
 
 
 ARM = _with(Compared.ARM)
-"""What an arm is made of."""
+"""Columns that identify an arm."""
 CIRCUMSTANCES = tuple(name for name, _, _ in _compared() if name not in ARM)
-"""What else a measurement depends on."""
+"""Other columns that a measurement depends on."""
 SETTINGS = (*ARM, *CIRCUMSTANCES)
 MUST_AGREE = _with(Compared.MUST_AGREE)
-"""Circumstances under which results cannot be compared where they differ; the others are what a comparison of boards is about."""
+"""Circumstances that must be equal for results to be compared; a comparison of boards is about the others."""
 TELLS_APART = _with(Compared.TELLS_APART)
-"""Circumstances that tell rows of one object apart, where nothing else does."""
+"""Circumstances that distinguish rows of one object if nothing else does."""
 KNOWN_ONCE_BUILT = tuple(name for name, _, declared in _compared() if declared is None or declared.filled == "applied")
-"""Columns that a row which failed before its model was built may lack; the arm's other rows tell."""
+"""Columns that may be empty in a row that failed before its model was built; the arm's other rows have them."""
 MEANING_OF_EMPTY = {name: declared.empty for name, _, declared in _compared() if declared is not None and declared.empty}
-"""What an empty cell says; of any other column, nothing."""
+"""Meaning of an empty cell, by column; in other columns an empty cell means unknown."""

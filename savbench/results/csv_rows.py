@@ -1,4 +1,4 @@
-"""Reading and writing the CSV files of a run. A missing value is an empty cell, and a line is always a row."""
+"""Reading and writing the CSV files of a run. A missing value is an empty cell; one line is one row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def header_line(schema: type[RowSchema]) -> str:
 
 
 def row_line(row: RowSchema) -> str:
-    """The row as one line of CSV: line breaks and control characters within a value become blanks, and overlong text is cut."""
+    """The row as one line of CSV. Line breaks and control characters in values become spaces; overlong text is cut."""
     by_column: dict[str, Any] = {}
     for value in values_of(type(row)):
         content = value.of(row)
@@ -41,18 +41,18 @@ def row_line(row: RowSchema) -> str:
 
 
 def read_rows(schema: type[Row], path: Path, *, cut_off: bool = False) -> list[Row]:
-    """Read a results file of this version.
+    """Read a results file written by this version.
 
     Args:
-        cut_off: pass over what follows the last line break, which a crash left half written; a file without a whole line has no rows.
+        cut_off: ignore an incomplete last line, which a crash may leave; a file without a complete line has no rows.
 
     Raises:
-        ResultsError: the file cannot be read, its header is not this schema's, or a line is damaged; names file and line.
+        ResultsError: the file cannot be read, its header differs from the schema, or a line is damaged; the message names file and line.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ResultsError(f"{path}: cannot be read ({error.strerror}); mend that or give another --out_dir") from error
+        raise ResultsError(f"{path}: cannot be read ({error.strerror}); fix that or give another --out_dir") from error
     if cut_off:
         data = data[: data.rfind(b"\n") + 1]
         if not data:
@@ -70,13 +70,13 @@ def read_rows(schema: type[Row], path: Path, *, cut_off: bool = False) -> list[R
             where, begins = f"{path}:{begins}", reader.line_num + 1
             if number == 0:
                 if cells != columns(schema):
-                    raise ResultsError(f"{where}: not the columns of this version; move the file away or give another --out_dir")
+                    raise ResultsError(f"{where}: columns differ from this version's; move the file away or give another --out_dir")
             else:
                 rows.append(_parse(schema, cells, where))
     except csv.Error as error:
         raise ResultsError(f"{path}:{begins}: damaged, not a row of CSV ({error}); {_REMEDY}") from error
     if not text:
-        raise ResultsError(f"{path}:1: not the columns of this version; move the file away or give another --out_dir")
+        raise ResultsError(f"{path}:1: columns differ from this version's; move the file away or give another --out_dir")
     return rows
 
 
@@ -103,7 +103,7 @@ def _parse(schema: type[Row], cells: list[str], where: str) -> Row:
             fields.setdefault(value.field, {})[value.key] = content
     for column, left_over in opened.items():
         if left_over:
-            raise ResultsError(f"{where}: column {column}: this version does not know {', '.join(left_over)}; give another --out_dir")
+            raise ResultsError(f"{where}: column {column}: unknown to this version: {', '.join(left_over)}; give another --out_dir")
     return schema(**fields)
 
 

@@ -1,6 +1,6 @@
-"""What a worker tells the supervisor, up to a measured row on its way to be scored.
+"""Messages from a worker to the supervisor, and a measured row before scoring.
 
-A worker answers its job with lines of JSON, its events, on a pipe of their own, since libraries print to standard output.
+A worker answers its job with events, lines of JSON on a separate pipe because libraries print to standard output.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class EventWriter:
     """The worker's end of the event pipe."""
 
     def __init__(self, file: IO[str], spool: Path) -> None:
-        """`spool` is the folder that masks are written into."""
+        """`spool` is the folder that masks are written to."""
         self._file = file
         self._spool = spool
 
@@ -50,12 +50,12 @@ class EventWriter:
     ) -> None:
         """
         Args:
-            spans: beginning and end of every timed frame, on the clock of `time.perf_counter`, which is one for all processes.
+            spans: start and end in seconds of every timed frame, on the clock of `time.perf_counter`, which all processes share.
             masks: by frame of the clip.
-            streaming, known: of the streaming pass, the masks that were known at annotated frames.
+            streaming, known: frames of the streaming pass, and the masks known at its annotated frames.
 
         Raises:
-            SpoolError: the masks cannot be written; nothing was sent.
+            SpoolError: the masks cannot be written; no event was sent.
         """
         masks_file = str(write_masks(self._spool, {"masks": masks, "known": known})) if masks else ""
         self.send(
@@ -70,7 +70,7 @@ class EventWriter:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Columns of a row that the built model decides, the same in every row of a worker."""
+    """Columns that the built model determines, the same in every row of a worker."""
 
     imgsz: int | None
     device: str
@@ -85,22 +85,22 @@ class ModelFacts:
     torch_version: str
     build_ms: float
     sdpa_kernels: str = ""
-    """With the next: of the first object's frames, and so unknown until then."""
+    """This and `attention_calls` come from the first object's frames and are unknown before."""
     attention_calls: int | None = None
 
 
 @dataclass
 class Delivery:
-    """A `row` event: what a worker measured of one object under one arm, not yet scored."""
+    """A `row` event: measurements of one object under one arm, not yet scored."""
 
     row: SummaryRow
     frames: list[FrameRow]
     spans: list[tuple[float, float]]
     streaming: list[StreamingRow]
-    """Of the streaming pass; empty where there was none."""
+    """Frames of the streaming pass; empty without one."""
     masks_file: Path | None
-    """Where the masks lie, see `savbench.results.spool`: `masks`, the predictions, and `known`, what was known in the streaming pass at
-    each annotated frame. None of a row without masks."""
+    """File with the masks, see `savbench.results.spool`: `masks`, the predictions, and `known`, the mask known in the streaming pass at
+        each annotated frame. None for a row without masks."""
 
     @classmethod
     def from_event(cls, event: dict[str, Any]) -> Delivery:
@@ -119,7 +119,7 @@ class Delivery:
 
 
 def blank_row(job: Job, arm: Arm, video: str, object_name: str) -> SummaryRow:
-    """A row with everything that is known before the object has run; `arm` is one of the job's."""
+    """A row with the values known before the object runs; `arm` is one of the job's."""
     return SummaryRow(
         video=video,
         object=object_name,

@@ -1,4 +1,4 @@
-"""The dictionary of every column, as results/README.md prints it: `python -m savbench.results.dictionary` brings it up to date."""
+"""The dictionary of columns in results/README.md. `python -m savbench.results.dictionary` updates it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = {str: "text", int: "whole number", float: "number", dict: "object of num
 
 
 def dictionary(schema: type[RowSchema]) -> str:
-    """Markdown for results/README.md: a table of every column and its meaning, and one of the keys of every cell."""
+    """Markdown for results/README.md: a table of columns and their meanings, then a table of keys for each cell."""
     lines = ["| column | meaning |", "|---|---|"]
     of_cell: dict[Cell, list[str]] = {}
     for value in values_of(schema):
@@ -29,7 +29,7 @@ def dictionary(schema: type[RowSchema]) -> str:
 
 
 def with_dictionary(readme: str) -> str:
-    """The text of results/README.md with the tables of columns brought up to date."""
+    """The text of results/README.md with its tables of columns updated."""
     tables = {
         "summary.csv": dictionary(SummaryRow),
         "frames.csv": dictionary(FrameRow),

@@ -1,7 +1,7 @@
-"""What a run ran on: board, system, power mode, clocks, packages, commits. Everything here is ready for JSON.
+"""The environment of a run: board, system, power mode, clocks, packages, commits. All values are JSON types.
 
-The supervisor collects what can be had without loading torch, a worker adds what torch knows. What cannot be found out is null; nothing
-here fails for it. Host and user names are not looked up.
+The supervisor collects what is available without loading torch; a worker adds what torch reports. Unknown values are None and never an
+error. Host and user names are not collected.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PACKAGES = (
     "av",
     "jetson-stats",
 )
-"""Distributions whose versions bear on a result. The official SAM 2 repository installs itself as SAM-2, its copy on PyPI as sam2."""
+"""Distributions whose versions affect results. The official SAM 2 repository installs itself as SAM-2, its copy on PyPI as sam2."""
 
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
@@ -53,12 +53,12 @@ VARIABLES = (
 
 
 def collect(argv: Sequence[str], arguments: Mapping[str, Any], root: Path = ROOT) -> dict[str, Any]:
-    """Describe the machine and the invocation, without importing torch.
+    """Describe the machine and the command, without importing torch.
 
     Args:
         argv: the command line.
-        arguments: what it was parsed into; JSON types.
-        root: the file system to look at.
+        arguments: the parsed arguments, as JSON types.
+        root: root of the file system to read.
     """
     return {
         "started_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -76,7 +76,7 @@ def collect(argv: Sequence[str], arguments: Mapping[str, Any], root: Path = ROOT
 
 
 def benchmark_version() -> str:
-    """Commit of this benchmark, 12 digits, with `+` where tracked files were changed; empty where it is no git checkout."""
+    """Commit of this benchmark, 12 digits, with `+` if tracked files were changed; empty outside a git checkout."""
     state = git_state(CHECKOUT / "pyproject.toml")
     return "" if state is None else state["commit"][:12] + "+" * state["dirty"]
 
@@ -100,14 +100,14 @@ def system(root: Path = ROOT) -> dict[str, Any]:
 
 
 def cpu_name(root: Path = ROOT) -> str:
-    """The CPU as the kernel names it, with the board's name where there is one, since the kernel calls most ARM cores alike."""
+    """The kernel's name of the CPU, with the board's name if known, because the kernel gives most ARM cores the same name."""
     name = _first_match(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo")) or platform.machine()
     model = _board_model(root)
     return name if model is None else f"{name} ({model})"
 
 
 def board(root: Path = ROOT) -> dict[str, Any] | None:
-    """Model of the board, and release of L4T and JetPack on a Jetson; None where the firmware names no board."""
+    """Model of the board, with the releases of L4T and JetPack on a Jetson; None if the firmware names no board."""
     model = _board_model(root)
     if model is None:
         return None
@@ -120,15 +120,15 @@ def board(root: Path = ROOT) -> dict[str, Any] | None:
 
 
 def power_mode() -> dict[str, Any] | None:
-    """Power mode that `nvpmodel` reports: its name and number; None where there is no such command or no answer."""
+    """Name and number of the power mode that `nvpmodel` reports; None without the command or an answer."""
     answer = re.search(r"NV Power Mode: *(.+)\n(\d+)", _command("nvpmodel", "-q") or "")
     return None if answer is None else {"name": answer[1].strip(), "id": int(answer[2])}
 
 
 def clocks(root: Path = ROOT) -> dict[str, Any]:
-    """Governors and limits of the clocks: of the CPU in kHz, of the other devices in Hz.
+    """Governors and clock limits: of the CPU in kHz, of other devices in Hz.
 
-    `jetson_clocks` sets the lower limits to the upper ones. Its own report, which only root may ask for, is here too where it is given.
+    `jetson_clocks` sets the lower limits to the upper ones. Its own report, which needs root, is included if available.
     """
     shown = _command("jetson_clocks", "--show")
     cpu = {path.name: _limits(path, "scaling_") for path in sorted((root / "sys/devices/system/cpu/cpufreq").glob("policy*"))}
@@ -140,7 +140,7 @@ def collect_torch(torch: Any) -> dict[str, Any]:
     """Describe torch, its devices and the sam2 package of this process.
 
     Args:
-        torch: the module, which this one does not import.
+        torch: the torch module; this module does not import it.
     """
     cuda = torch.backends.cuda
     kernels = {
@@ -163,9 +163,9 @@ def collect_torch(torch: Any) -> dict[str, Any]:
 
 
 def package_origin(package: str) -> dict[str, Any] | None:
-    """Where a package comes from, without importing it: file, distributions that claim it, git state. None where there is none.
+    """Origin of a package, without importing it: file, distributions that own it, git state. None if it is not installed.
 
-    SAM 2 and EdgeTAM both install a package `sam2`; the file tells which one a process runs.
+    SAM 2 and EdgeTAM both install a package `sam2`; the file shows which one a process runs.
     """
     module = sys.modules.get(package)
     if module is not None:
@@ -180,10 +180,10 @@ def package_origin(package: str) -> dict[str, Any] | None:
 
 
 def git_state(tracked_file: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that a file is tracked in, and whether tracked files were changed since.
+    """Commit of the checkout that tracks a file, and whether tracked files have changed since.
 
-    None where git does not track the file, for example where it was installed into a virtual environment inside of another project's
-    checkout, where there is no git, or where git refuses to look.
+    None if git does not track the file (for example in a virtual environment inside another project's checkout), git is not installed, or
+        git refuses to read the checkout.
     """
     git = ("git", "-C", str(tracked_file.parent))
     if _command(*git, "ls-files", "--error-unmatch", tracked_file.name) is None:
@@ -245,7 +245,7 @@ def _limits(folder: Path, prefix: str) -> dict[str, Any]:
 
 
 def _mib(meminfo_value: str | None) -> int | None:
-    """`  7802052 kB`, by which the kernel means KiB."""
+    """MiB of a value such as `  7802052 kB`, where the kernel means KiB."""
     match = re.fullmatch(r"(\d+) kB", (meminfo_value or "").strip())
     return None if match is None else round(int(match[1]) / 1024)
 
@@ -267,9 +267,9 @@ def _lines(path: Path) -> list[str]:
 
 
 def _command(*command: str) -> str | None:
-    """Standard output of a command; None where it does not exist, fails or does not answer within 5 seconds."""
+    """Standard output of a command; None if it does not exist, fails or takes more than 5 seconds."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    # English messages, and a git that looks without writing its index
+    # English messages; git must not write its index
     environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(

@@ -1,14 +1,14 @@
-"""The figures that are quoted of an arm: one definition each, for the table that closes a run, compare and the report.
+"""Figures of an arm, each defined once for the closing table, compare and the report.
 
-J, F, J&F       mean over objects, as the official evaluator takes it
-FPS             timed frames over timed seconds, of all objects together; the mean latency is its inverse
-percentiles     over all timed frames; where their latencies are not at hand, the mean over objects of each object's own percentile
+J, F, J&F       mean over objects, as in the official evaluator
+FPS             timed frames over timed seconds, all objects together; the mean latency is its inverse
+percentiles     over all timed frames; without frame latencies, the mean over objects of each object's percentile
 energy          joules over timed frames, FPS/W timed frames over joules
 memory          the largest peak of any object
-all others      mean over objects: streaming figures, setup
+others          mean over objects: streaming figures, setup
 
-What is wrong with a row's time says nothing about its masks: a row that is not valid keeps its scores and loses all the rest. So that no
-arm looks better for the objects that it lacks, means are taken over the objects that all arms of a comparison have.
+An invalid time says nothing about the masks, so an invalid row keeps its scores and loses all other figures. Means are taken over the
+objects that all compared arms have, so that no arm looks better because it lacks an object.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ MOST_NAMES = 5
 
 @dataclass(frozen=True)
 class Peak:
-    """The peak of memory to quote.
+    """Peak memory as reported.
 
     Attributes:
-        MiB: the largest of any object.
-        kind: whose: of the whole board where CPU and GPU share memory, else of torch on the GPU, else of the process.
+        MiB: the largest peak of any object.
+        kind: `board` if CPU and GPU share memory, else `GPU` (torch's allocations) or `RSS` (the process).
     """
 
     MiB: float
@@ -51,14 +51,14 @@ class Peak:
 
 @dataclass(frozen=True)
 class ArmFigures:
-    """What is quoted of an arm.
+    """Figures of one arm.
 
     Attributes:
-        means: of the scores; None without scores.
-        values: by column of `MEASURES`, without the scores; what is not known is left out.
-        peak: None where no valid row has one.
-        scored, timed: objects that the scores and the other means are over.
-        has_frames: the percentiles are over all timed frames.
+        means: mean scores; None without scores.
+        values: by column of `MEASURES`, except the scores; unknown values are left out.
+        peak: None if no valid row has one.
+        scored, timed: number of objects behind the scores and behind the other means.
+        has_frames: whether the percentiles are over all timed frames.
     """
 
     means: ObjectMeans | None
@@ -74,8 +74,8 @@ class SameObjects:
     """The objects that several arms have in common.
 
     Attributes:
-        objects: that every arm with any has; None where there are none, so that every arm keeps its own.
-        lacking: of each object that only some arms have, the arms that lack it.
+        objects: objects that all arms (without empty ones) have; None if there are none: every arm then keeps its own.
+        lacking: for each object that only some arms have, the arms that lack it.
     """
 
     objects: frozenset[Key] | None
@@ -85,7 +85,7 @@ class SameObjects:
     def of(cls, objects_of_arm: Mapping[str, Collection[Key]]) -> SameObjects:
         """
         Args:
-            objects_of_arm: by the arm's name; arms without any take no part, they have no mean.
+            objects_of_arm: by the arm's name; arms without objects are ignored.
         """
         there = {arm: set(objects) for arm, objects in objects_of_arm.items() if objects}
         if not there:
@@ -99,17 +99,17 @@ class SameObjects:
         return self.objects is None or key in self.objects
 
     def describe(self, what: str) -> str:
-        """One line that names the objects that the arms do not have in common; empty where there are none."""
+        """One line that names the objects that the arms do not share; empty if they share all."""
         if not self.lacking:
             return ""
         if self.objects is None:
-            return f"{what}: no object is in all arms; each arm's are over its own objects and cannot be set against each other"
+            return f"{what}: no object is in all arms; each arm's figures cover its own objects and cannot be compared"
         ways: dict[tuple[str, ...], list[str]] = {}
         for (video, name), arms in self.lacking.items():
             ways.setdefault(arms, []).append(f"{video}/{name}")
         left_out = "; ".join(f"{_some(names)} not in {_some(arms)}" for arms, names in ways.items())
         count = len(self.objects)
-        return f"{what}: over the {count} object{'' if count == 1 else 's'} that all arms have, not over {left_out}"
+        return f"{what}: over the {count} object{'' if count == 1 else 's'} that all arms have; left out: {left_out}"
 
 
 def arm_figures(
@@ -118,12 +118,12 @@ def arm_figures(
     """The figures of one arm.
 
     Args:
-        column: one number for each row of the arm, NaN where missing; the rows in the order of video and object, which decides the last
-            bit of the means.
+        column: returns (rows,) float64 for a column's name, NaN if missing; rows ordered by video and object, since the order affects the
+                    last bit of means.
         scored: (rows,), rows whose scores count.
         valid: (rows,), rows whose memory counts.
         timed: (rows,), rows whose times and power count.
-        samples_ms: latencies of the timed frames of these rows; None where they are not at hand.
+        samples_ms: latencies of the timed frames of these rows; None if not available.
     """
     J, F, JandF = (column(name) for name in SCORES)
     scored = scored & ~(np.isnan(J) | np.isnan(F) | np.isnan(JandF))
@@ -148,13 +148,13 @@ def arm_figures(
 
 
 def frame_ms(column: Callable[[str], Floats]) -> Floats:
-    """Mean time of a frame of each row; from its rate where a file of an older tool has nothing else."""
+    """(rows,), mean time of a frame in ms; computed from fps if a file of an older tool has no latency."""
     latency_ms, fps = column("latency_ms"), column("fps")
     return np.where(np.isnan(latency_ms) & (fps > 0), 1000 / np.where(fps > 0, fps, np.nan), latency_ms)
 
 
 def timed_frames(column: Callable[[str], Floats]) -> Floats:
-    """What each row counts by: its timed frames, 1 where a file does not tell them."""
+    """(rows,), weight of each row: its timed frames, or 1 if the file does not have them."""
     frames = column("frames")
     return np.where(np.isnan(frames), 1.0, frames)
 
@@ -164,10 +164,10 @@ def pooled_fps(frames: Floats, ms: Floats) -> float:
 
     Args:
         frames: (rows,), timed frames.
-        ms: (rows,), mean time of a frame.
+        ms: (rows,), mean time of a frame in ms.
 
     Returns:
-        NaN where no time was taken.
+        Frames per second; NaN if no time was measured.
     """
     total_ms = float((frames * ms).sum())
     return 1000 * float(frames.sum()) / total_ms if total_ms > 0 else math.nan

@@ -1,4 +1,4 @@
-"""Statistics of timed frames. Every sample is kept and every figure derived from the samples."""
+"""Statistics of timed frames. All samples are kept; every figure is derived from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class LatencySamples:
-    """Durations in milliseconds and their statistics; None, never 0, where there is no sample.
+    """Durations in milliseconds and their statistics, which are None, never 0, without samples.
 
     A percentile p of n sorted samples is the value at position p / 100 * (n - 1), counted from 0 and interpolated linearly between the
     samples on both sides: method 7 of Hyndman and Fan (Sample Quantiles in Statistical Packages, 1996), which numpy calls `linear`.
@@ -22,7 +22,7 @@ class LatencySamples:
         self.samples_ms = tuple(float(sample) for sample in samples_ms)
         for sample in self.samples_ms:
             if not 0 <= sample < float("inf"):
-                raise ValueError(f"a latency is a finite number of milliseconds, 0 or more, not {sample}")
+                raise ValueError(f"a latency must be a finite number of milliseconds, 0 or more, not {sample}")
 
     @property
     def count(self) -> int:
@@ -58,9 +58,9 @@ class LatencySamples:
 
     @property
     def fps(self) -> float | None:
-        """Frames per second, 1000 / mean: the rate over the whole time, which the mean of the frames' own rates overstates.
+        """Frames per second, 1000 / mean: frames over the total time. (The mean of per-frame rates would overstate it.)
 
-        None too where no time passed at all.
+        Also None if no time passed.
         """
         return 1000 / self.mean if self.mean else None
 
@@ -70,8 +70,8 @@ class LatencySamples:
             p: 0 to 100.
 
         Raises:
-            ValueError: p lies outside of that.
+            ValueError: p is out of range.
         """
         if not 0 <= p <= 100:
-            raise ValueError(f"a percentile lies between 0 and 100, not at {p}")
+            raise ValueError(f"a percentile must be 0 to 100, not {p}")
         return float(np.percentile(self.samples_ms, p, method="linear")) if self.samples_ms else None

@@ -1,4 +1,4 @@
-"""What is compared: one entry per column, with its unit and the way two of its values are set against each other."""
+"""Columns that are compared: one entry each, with its unit and how two values are compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Literal
 
 Kind = Literal["difference", "ratio"]
 Pooling = Literal["objects", "frames", "rate", "samples", "largest"]
-"""How an arm's figure comes from its objects': their mean; weighted by timed frames; frames over a total; from all frames; the largest."""
+"""How an arm's figure is computed from its objects': mean, mean weighted by timed frames, frames over a total, percentile of all frames,
+largest."""
 
 
 @dataclass(frozen=True)
@@ -15,26 +16,26 @@ class Measure:
     """A column of summary.csv that is compared.
 
     `difference` is for scores, in 0 to 1: new minus baseline. `ratio` is for times, rates, memory and energy: new over baseline, averaged
-    as ratio of geometric means, since what halves and what doubles should cancel (Fleming and Wallace, "How not to lie with statistics:
+    as the ratio of geometric means, so that halving and doubling cancel (Fleming and Wallace, "How not to lie with statistics:
     the correct way to summarize benchmark results", CACM 1986).
     """
 
     column: str
     label: str
-    """For people, with the unit."""
+    """Shown name, with the unit."""
     kind: Kind
     higher_is_better: bool
     is_time: bool = False
-    """Summarised by the median with --center median."""
+    """Summarized by the median with --center median."""
     is_score: bool = False
-    """Of masks against ground truth: means nothing with untrained weights."""
+    """A score of masks against ground truth, meaningless with untrained weights."""
     pooling: Pooling = "objects"
     percentile: float | None = None
-    """Of the latencies of all timed frames."""
+    """Percentile of the latencies of all timed frames."""
 
     @property
     def needs_valid_time(self) -> bool:
-        """Whether what disturbed the clock or the board makes it worthless: everything but the scores of masks that nobody waited for."""
+        """Whether a disturbance of the board makes it worthless: true of all measures except offline scores."""
         return self.column not in SCORES
 
 
@@ -66,6 +67,6 @@ MEASURES = (
 )
 
 PEAKS = {"unified_peak_used_MiB": "board", "gpu_peak_alloc_MiB": "GPU", "cpu_peak_rss_MiB": "RSS"}
-"""Peaks of memory and whose they are; the first one that is known is quoted."""
+"""Columns of peak memory and what each covers; the first known one is reported."""
 
 BY_COLUMN = {measure.column: measure for measure in MEASURES}

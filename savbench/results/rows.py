@@ -1,7 +1,7 @@
 """The schema of summary.csv, frames.csv and streaming.csv.
 
-The dataclasses below are the schema: they give the columns and their order, drive the writer and the reader, and hold the dictionary that
-results/README.md prints. A missing value is an empty cell; no zero stands for "not measured".
+The dataclasses below are the schema: they define the columns and their order, drive writer and reader, and hold the dictionary printed in
+results/README.md. A missing value is an empty cell; zero never means "not measured".
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from savbench.results.schema import Cell, column, empty_figures, figures, settin
 
 STATUSES = ("ok", "error", "oom", "killed", "timeout", "skipped")
 VALID = "ok"
-"""Value of `validity` where nothing speaks against a row."""
+"""Value of `validity` if a row's times can be compared."""
 
-DIAGNOSTICS = Cell("diagnostics", "Where to look when a row is odd.")
-FORECAST = Cell("forecast", "With --memory_budget: what the arm may take, and will take at most.")
+DIAGNOSTICS = Cell("diagnostics", "Details for finding out why a row is unusual.")
+FORECAST = Cell("forecast", "With --memory_budget: the arm's budget and forecast.")
 CLIP = Cell("clip", "The clip that was tracked.")
-SESSION = Cell("session", "With --joint_objects or --share_prompts: the session that the object shared. Empty: tracked alone.")
-PARTS_MS = Cell("parts_ms", "What the latency consists of.")
+SESSION = Cell("session", "With --joint_objects or --share_prompts: the shared session. Empty: tracked alone.")
+PARTS_MS = Cell("parts_ms", "Parts that make up the latency.")
 STAGES_MS = Cell(
     "stages_ms",
-    "With --stages: where the latency goes. On a GPU a stage is the time between two events in its stream, without synchronising. The "
+    "With --stages: latency by stage. On a GPU a stage is the time between two events in its stream, without synchronizing. The "
     "stages sum to the latency; a stage that the model does not have is missing.",
 )
-UNTIMED_MS = Cell("untimed_ms", "What takes time and is no part of the latency.")
-STREAMING_DETAILS = Cell("streaming", "With --realtime: details of the pass at the camera's pace.")
-ATTENTION_DETAILS = Cell("attention_details", "Which attention calls there were, and which no native kernel served.")
-COMPILE_DETAILS = Cell("compile_details", "What `torch.compile` did. Empty where nothing was to be compiled.")
-MODEL_DETAILS = Cell("model_details", "What was built.")
+UNTIMED_MS = Cell("untimed_ms", "Times that are not part of the latency.")
+STREAMING_DETAILS = Cell("streaming", "With --realtime: details of the streaming pass.")
+ATTENTION_DETAILS = Cell("attention_details", "Number of attention calls, and calls that no native kernel served.")
+COMPILE_DETAILS = Cell("compile_details", "What `torch.compile` did. Empty without --compile.")
+MODEL_DETAILS = Cell("model_details", "Details of the model that was built.")
 
 STAGE_COLUMN = "stage_{}_ms"
-"""Name of a stage's figure."""
+"""Name of a stage's value."""
 
 
-def _told(what: str, meanings: dict[str, str]) -> dict[str, str]:
-    return {key: f"{what}: {meaning}." for key, meaning in meanings.items()}
+def _with_prefix(prefix: str, meanings: dict[str, str]) -> dict[str, str]:
+    return {key: f"{prefix}: {meaning}." for key, meaning in meanings.items()}
 
 
 @dataclass
 class _ObjectColumns:
-    """What is known and measured of one object, without the board's part."""
+    """Settings and measurements of one object, without the board's."""
 
     video: str = column("Video id, as in the split's list.", default="")
-    object: str = column("Object folder of the video, for example `000`. Empty where the video itself could not be used.", default="")
+    object: str = column("Object folder of the video, for example `000`. Empty if the video itself could not be used.", default="")
     model: str = setting_column("model")
     imgsz: int | None = setting_column("imgsz")
     autocast_dtype: str = setting_column("autocast_dtype")
     attention: str = setting_column("attention")
-    frames: int | None = column("Timed frames: those tracked after the prompted frame.", is_figure=True)
+    frames: int | None = column("Timed frames: frames tracked after the prompted frame.", is_figure=True)
     fps: float | None = column("Frames per second of tracking, 1000 / latency_ms.")
     latency_ms: float | None = column(
         "Mean latency of a timed frame, from the decoded RGB frame in host memory to its mask at video resolution in host memory."
@@ -62,22 +62,22 @@ class _ObjectColumns:
     )
     gpu_peak_reserved_MiB: float | None = column("Peak of torch's reserved GPU memory over the same time. Empty on a CPU.")
     cpu_peak_rss_MiB: float | None = column(
-        "Peak resident memory of the worker process over the same time, sampled every 20 ms. Building the model, the warm-up and earlier "
-        "objects are not in it; process_peak_rss_MiB has them."
+        "Peak resident memory of the worker process over the same time, sampled every 20 ms. Excludes building the model, the warm-up and "
+        "earlier objects, which process_peak_rss_MiB includes."
     )
     J: float | None = column("Region similarity (intersection over union), mean over the scored frames, 0 to 1.")
     F: float | None = column("Boundary accuracy (F-measure), mean over the scored frames, 0 to 1.")
     JandF: float | None = column("(J + F) / 2.")
-    setup_ms: float | None = column("init_ms + first_frame_ms: from a built model to being ready to track this object.")
-    overlay: str = column("Video with the masks drawn in, relative to the run's folder; with --save_overlays.", default="")
+    setup_ms: float | None = column("init_ms + first_frame_ms: time from a built model until this object can be tracked.")
+    overlay: str = column("With --save_overlays: path of the video with the masks drawn in, relative to the run's folder.", default="")
     status: str = column(
-        "`ok`, or why there are no figures: `error`, `oom` (out of memory), `killed`, `timeout` (no progress within --timeout), "
-        "`skipped` (nothing to track, for example an object that first appears on the last frame; or the arm was given up or refused).",
+        "`ok`, or why the row has no figures: `error`, `oom` (out of memory), `killed`, `timeout` (no progress within --timeout), "
+        "`skipped` (nothing to track, for example an object that first appears on the last frame; or the arm was abandoned or refused).",
         default="ok",
     )
-    error: str = column("What went wrong and what to do, on one line. Empty where status is ok.", default="")
+    error: str = column("What went wrong and what to do, on one line. Empty if status is ok.", default="")
     failed_at_frame: int | None = column(
-        "Of a row that failed within its clip: the last frame of the clip that is known to be done, warm-up included; word of it comes "
+        "If the row failed within its clip: the last frame known to be finished, warm-up included; the worker reports progress "
         "every 0.2 s.",
         cell=DIAGNOSTICS,
     )
@@ -85,35 +85,37 @@ class _ObjectColumns:
     device: str = setting_column("device")
     device_name: str = column("Name of the GPU, or of the CPU.", default="", compared=Compared.TELLS_APART)
     node: str = column(
-        "With --executor ray: name of the machine that ran the object. Empty: the one of environment.json.", default="", cell=DIAGNOSTICS
+        "With --executor ray: name of the machine that ran the object. Empty: the machine in environment.json.",
+        default="",
+        cell=DIAGNOSTICS,
     )
     unified_peak_used_MiB: float | None = column(
-        "On boards whose CPU and GPU share memory: peak of the whole machine's memory in use, MemTotal - MemAvailable, over the same time. "
-        "The torch columns are a part of it, not an addition to it. Empty elsewhere."
+        "On boards whose CPU and GPU share memory: peak memory in use on the whole machine, MemTotal - MemAvailable, over the same time. "
+        "It includes the torch columns. Empty on other machines."
     )
     process_peak_rss_MiB: float | None = column(
-        "Peak resident memory of the worker process since it began, loading the weights, the warm-up and earlier objects included, as the "
-        "kernel keeps it. What the process needs to run at all; on a board with little memory this decides."
+        "Peak resident memory of the worker process since it started, as the kernel counts it, including loading the weights, the warm-up "
+        "and earlier objects. What the process needs to run; on a board with little memory this is the limit."
     )
     memory_budget_MiB: float | None = column(
-        "With --memory_budget: what the arm may take, of the whole machine's memory where CPU and GPU share it, of torch's GPU memory "
-        "where the GPU has its own, else of resident memory.",
+        "With --memory_budget: the arm's budget, in memory of the whole machine if CPU and GPU share it, in torch's GPU memory "
+        "if the GPU has its own, else in resident memory.",
         cell=FORECAST,
     )
     forecast_MiB: float | None = column(
-        "With --memory_budget: what the arm will take of it at most, as its first clip tells: the sum of the four that follow.",
+        "With --memory_budget: forecast of the arm's peak, made from its first clip: the sum of the four values that follow.",
         cell=FORECAST,
     )
-    forecast_weights_MiB: float | None = column("Taken by the built model and its libraries.", cell=FORECAST)
+    forecast_weights_MiB: float | None = column("Memory of the built model and its libraries.", cell=FORECAST)
     forecast_workspace_MiB: float | None = column(
-        "Taken beside that at the peak of the first clip, less what grows with size and length.", cell=FORECAST
+        "Additional memory at the peak of the first clip, without what grows with frame size and clip length.", cell=FORECAST
     )
     forecast_frames_MiB: float | None = column(
-        "For the largest frame and the most objects in a session: its pixels, logits and masks at video resolution.",
+        "Memory for the largest frame with the most objects in a session: its pixels, logits and masks at video resolution.",
         cell=FORECAST,
     )
     forecast_state_MiB: float | None = column(
-        "For the longest clip: its number of frames times the growth for each frame of the first clip; about 0 where the memory is "
+        "Memory that grows with the longest clip: its frames times the growth per frame of the first clip; about 0 if the memory is "
         "bounded.",
         cell=FORECAST,
     )
@@ -124,77 +126,77 @@ class _ObjectColumns:
     latency_p99_ms: float | None = column("99th percentile.")
     latency_max_ms: float | None = column("Largest latency of a timed frame.")
     passes: int | None = column(
-        "How often the clip was tracked for its latencies, with --min_time or --min_frames. Masks and scores are the first pass's.",
+        "Times the clip was tracked and timed, above 1 with --min_time or --min_frames. Masks and scores are from the first pass.",
         cell=CLIP,
         is_figure=True,
     )
     shared: str = column(
-        "With --joint_objects or --share_prompts: what the session tracked together. Empty: this object alone. Of a shared session "
-        "latency_ms is the call without the others' own time, so about what this object would take alone; memory, energy, and the parts "
-        "and stages of the latency are the whole session's.",
+        "With --joint_objects or --share_prompts: what the session tracked together. Empty: this object alone. In a shared session, "
+        "latency_ms is the call without the other tracks' own time, so about the latency of this object alone; memory, energy, parts and "
+        "stages are those of the whole session.",
         default="",
         cell=SESSION,
     )
     session_tracks: int | None = column("Tracks in the shared session.", cell=SESSION, is_figure=True)
-    session_latency_ms: float | None = column("Mean time of a call for all tracks of the shared session: what a user waits for.")
+    session_latency_ms: float | None = column("Mean time of a call for all tracks of the shared session, which a user waits for.")
     shared_ms: float | None = column(
-        "Part of session_latency_ms done once for all tracks, the image encoder above all. The rest is the sum of their own times.",
+        "Part of session_latency_ms done once for all tracks, mainly the image encoder. The rest is the sum of their own times.",
         cell=SESSION,
     )
-    parts_ms: dict[str, float] = figures(_told("Mean part of the latency", PART_MEANINGS), cell=PARTS_MS)
-    stages_ms: dict[str, float] = figures(_told("Mean part of the latency", STAGE_MEANINGS), STAGE_COLUMN, cell=STAGES_MS)
+    parts_ms: dict[str, float] = figures(_with_prefix("Mean part of the latency", PART_MEANINGS), cell=PARTS_MS)
+    stages_ms: dict[str, float] = figures(_with_prefix("Mean part of the latency", STAGE_MEANINGS), STAGE_COLUMN, cell=STAGES_MS)
     decode_ms: float | None = column(
-        "Mean time to read and decode a timed frame, in the thread that does so ahead of the tracker. Not part of the latency."
+        "Mean time to read and decode a timed frame, measured in the decoding thread. Not part of the latency."
     )
     stage_wait_ms: float | None = column(
-        "Mean time that the tracker waited for a timed frame to be decoded; with --prefetch 0 that is decode_ms. Not part of the latency.",
+        "Mean time that the tracker waited for a timed frame to be decoded; decode_ms with --prefetch 0. Not part of the latency.",
         cell=UNTIMED_MS,
     )
     init_ms: float | None = column(
-        "Opening the clip: the tracker's state and what it does with frame 0. Not part of the latency.", cell=UNTIMED_MS
+        "Time to open the clip: the tracker's state and its work on frame 0. Not part of the latency.", cell=UNTIMED_MS
     )
-    first_frame_ms: float | None = column("From the prompt to the first mask and its memory. Not part of the latency.")
+    first_frame_ms: float | None = column("Time from the prompt to the first mask and its memory. Not part of the latency.")
     build_ms: float | None = column(
-        "Importing the model's package, building it, loading its weights and taking their sum; once per worker process.", cell=UNTIMED_MS
+        "Time to import the model's package, build the model, load its weights and hash them; once per worker process.", cell=UNTIMED_MS
     )
     warmup_frames: int | None = setting_column("warmup_frames")
-    warmup_ms: float | None = column("Time of the warm-up, decoding left out.", cell=UNTIMED_MS)
+    warmup_ms: float | None = column("Time of the warm-up without decoding.", cell=UNTIMED_MS)
     score_ms: float | None = column(
-        "Reading the ground truth and scoring, all frames together, in a process of its own while the next clip is tracked.",
+        "Time to read the ground truth and score all frames, in another process while the next clip is tracked.",
         cell=UNTIMED_MS,
     )
     frames_scored: int | None = column(
-        "Annotated frames that count in J and F: without the first and last, and none before the object appears.",
+        "Annotated frames that J and F are computed from: without the first and last, and without frames before the object appears.",
         is_figure=True,
     )
-    frames_annotated: int | None = column("Annotated frames of the object within the clip.", cell=CLIP)
+    frames_annotated: int | None = column("Annotated frames of the object in the clip.", cell=CLIP)
     camera_fps: float | None = setting_column("camera_fps")
     streaming_J: float | None = column(
-        "J of what is known at the time: each annotated frame scored with the newest mask that was finished when it arrived. The same "
+        "J of the masks known in time: each annotated frame is scored with the newest mask finished when the frame arrived. The same "
         "frames are scored as for J.",
         cell=STREAMING_DETAILS,
     )
-    streaming_F: float | None = column("F, likewise.", cell=STREAMING_DETAILS)
+    streaming_F: float | None = column("F of the masks known in time, as for streaming_J.", cell=STREAMING_DETAILS)
     streaming_JandF: float | None = column("(streaming_J + streaming_F) / 2.")
     streaming_fps: float | None = column(
-        "Masks finished per second, from the prompt until the last of them; at most the rate at which frames arrive."
+        "Masks finished per second, from the prompt to the last mask; at most the rate at which frames arrive."
     )
     frames_processed: int | None = column(
-        "Frames after the prompted one whose masks were finished before the clip was over.", cell=STREAMING_DETAILS, is_figure=True
+        "Frames after the prompted one whose masks were finished before the clip ended.", cell=STREAMING_DETAILS, is_figure=True
     )
     frames_dropped: int | None = column(
-        "The other frames that arrived after the prompted one: never seen, or under way when the clip was over.",
+        "All other frames that arrived after the prompted one: never tracked, or unfinished when the clip ended.",
         cell=STREAMING_DETAILS,
         is_figure=True,
     )
     mask_age_p50_ms: float | None = column(
-        "Median age of the newest finished mask when a frame arrives: the time since the frame that it was computed from. Before the first "
+        "Median age of the newest finished mask when a frame arrives: the time since the mask's frame arrived. Before the first "
         "mask, the time since the prompt.",
         cell=STREAMING_DETAILS,
     )
-    mask_age_p90_ms: float | None = column("90th percentile, likewise.", cell=STREAMING_DETAILS)
+    mask_age_p90_ms: float | None = column("90th percentile of the same age.", cell=STREAMING_DETAILS)
     deadline_met: float | None = column(
-        "Share of the frames that arrived after the prompted one whose mask was finished before the next one arrived, 0 to 1."
+        "Share of the frames after the prompted one whose mask was finished before the next frame arrived, 0 to 1."
     )
     streaming_clock: str = setting_column("streaming_clock", cell=STREAMING_DETAILS)
     streaming_device: str = column(
@@ -203,7 +205,7 @@ class _ObjectColumns:
         cell=STREAMING_DETAILS,
         compared=Compared.TELLS_APART,
     )
-    prompt_frame: int | None = column("Frame that was prompted: the first annotated one on which the object is seen. Counted from 0.")
+    prompt_frame: int | None = column("Frame that was prompted: the first annotated frame on which the object is visible. Counted from 0.")
     clip_frames: int | None = column("Frames of the clip, after --max_frames.", cell=CLIP)
     video_height: int | None = column("Height of the video in pixels.", cell=CLIP)
     video_width: int | None = column("Width of the video in pixels.", cell=CLIP)
@@ -211,64 +213,68 @@ class _ObjectColumns:
     frame_stride: int | None = setting_column("frame_stride")
     prefetch: int | None = setting_column("prefetch")
     frames_from: str = column(
-        "How the video's frames are stored: `jpg`, or the ending of a video file, such as `mp4`.", default="", cell=CLIP
+        "Storage of the video's frames: `jpg`, or the extension of a video file, such as `mp4`.", default="", cell=CLIP
     )
     num_points: int | None = setting_column("num_points")
     nonfinite_frames: int | None = column(
-        "Frames on which the model put out NaN or infinite numbers. Such a row is an error.", cell=DIAGNOSTICS
+        "Frames for which the model returned NaN or infinite values. Such a row has status `error`.", cell=DIAGNOSTICS
     )
     warnings: int | None = column("Python warnings raised inside the runner for this object, warm-up included.")
     warning_lines: str = column("First lines of the distinct warnings, separated by ` | `.", default="", cell=DIAGNOSTICS)
     sdpa_kernels: str = column(
-        "Kernels that served the attention calls of one untimed frame, from the profiler, with the number of calls: `flash:23 math:4`. "
-        "`flash_cpu` is the CPU's own flash kernel, `manual` this benchmark's textbook computation. `cuda_graphs`, with --compile, stands "
-        "for those in recorded graphs, which are replayed without a call; attention_calls is empty then.",
+        "Kernels that served the attention calls of one untimed frame, with the number of calls, from the profiler: `flash:23 math:4`. "
+        "`flash_cpu`: the CPU's flash kernel. `manual`: this benchmark's textbook computation. `cuda_graphs`, with --compile: "
+        "calls inside recorded graphs, which are replayed without a call; attention_calls is then empty.",
         default="",
     )
-    attention_calls: int | None = column("Attention calls of a tracked frame: the sum of the former.", cell=ATTENTION_DETAILS)
-    attention_fallbacks: int | None = column(
-        "With --attention fallback: calls that no native kernel could serve, prompt and tracking.", cell=ATTENTION_DETAILS
+    attention_calls: int | None = column(
+        "Attention calls of a tracked frame: the sum of the numbers in sdpa_kernels.", cell=ATTENTION_DETAILS
     )
-    attention_fallback_reasons: str = column("Why, with the number of calls, separated by ` | `.", default="", cell=ATTENTION_DETAILS)
+    attention_fallbacks: int | None = column(
+        "With --attention fallback: calls that no native kernel could serve, in prompting and tracking.", cell=ATTENTION_DETAILS
+    )
+    attention_fallback_reasons: str = column(
+        "Reasons for these calls, with the number of calls, separated by ` | `.", default="", cell=ATTENTION_DETAILS
+    )
     compile: str = setting_column("compile")
     compile_mode: str = setting_column("compile_mode")
     compile_ms: float | None = column(
-        "Time of the calls in which something was compiled, their own first run included, since the model was built. None of them is timed "
-        "but those of timed_compilations.",
+        "Total time of the calls in which something was compiled since the model was built, first run included. None of them is timed "
+        "except those counted in timed_compilations.",
         cell=COMPILE_DETAILS,
     )
     recompilations: int | None = column(
-        "Graphs that were compiled for code that had been compiled before, as for another number of memories, since the model was built.",
+        "Graphs compiled again for the same code since the model was built, for example for another number of memories.",
         cell=COMPILE_DETAILS,
     )
     timed_compilations: int | None = column(
-        "Graphs compiled during timed frames; above 0 the largest latencies hold compiling.", cell=COMPILE_DETAILS
+        "Graphs compiled during timed frames; above 0, the largest latencies include compiling.", cell=COMPILE_DETAILS
     )
-    graph_breaks: int | None = column("Places where a compiled part goes back to Python.", cell=COMPILE_DETAILS)
+    graph_breaks: int | None = column("Places where a compiled part returns to Python.", cell=COMPILE_DETAILS)
     compile_fallback: str = column(
-        "Parts of the model that ran uncompiled although they were to be compiled, and why, separated by ` | `. Empty: none.",
+        "Parts of the model that --compile should have compiled but that ran uncompiled, and why, separated by ` | `. Empty: none.",
         default="",
         cell=COMPILE_DETAILS,
     )
     num_maskmem: int | None = setting_column("num_maskmem")
     memory: str = setting_column("memory")
     postprocessing: str = setting_column("postprocessing")
-    implementation: str = column("Package and version that ran the model.", default="", compared=Compared.TELLS_APART)
+    implementation: str = column("Package that ran the model, with its version.", default="", compared=Compared.TELLS_APART)
     hole_filling: str = column(
-        "What labelled the small holes in masks that SAM 2 and EdgeTAM fill: `cuda` (their compiled extension) or `opencv`, with the same "
+        "What found the small holes in masks that SAM 2 and EdgeTAM fill: `cuda` (their compiled extension) or `opencv`, with the same "
         "masks; `off`: none are filled. Part of the latency.",
         default="",
         compared=Compared.NOTED,
     )
     resize: str = column(
-        "What resized the frames to the model's input, part of preprocess_ms: `exact on cuda, as pillow 13.0.0` (or `on cpu`), this "
-        "project's own computation with the same bits as that release of Pillow; `pillow 13.0.0`, Pillow itself. The bits of one release "
-        "of Pillow may differ from another's. Empty: a model without such an input.",
+        "What resized the frames to the model's input, part of preprocess_ms. `exact on cuda, as pillow 13.0.0` (or `on cpu`): this "
+        "project's own computation, bit-identical to that release of Pillow. `pillow 13.0.0`: Pillow itself. Releases of Pillow may "
+        "differ in single bits. Empty: a model without a fixed input size.",
         default="",
         cell=MODEL_DETAILS,
     )
     scorer_replaced: str = column(
-        "Why the first process that was to score this object was replaced by a second one, which did. Empty: it was not.",
+        "Why a second process scored this object in place of the first. Empty: the first did.",
         default="",
         cell=DIAGNOSTICS,
     )
@@ -281,43 +287,43 @@ class _ObjectColumns:
     )
     weights_file: str = column("Name of the weights file.", default="", cell=MODEL_DETAILS)
     accepted_changes: str = column(
-        "With --accept_changes: what had changed since the run's earlier rows of this arm, which are kept apart under their own arm_id.",
+        "With --accept_changes: what had changed since the run's earlier rows of this arm, which have another arm_id.",
         default="",
         cell=MODEL_DETAILS,
     )
     torch_version: str = column(
-        "Version of torch in the worker process; empty where it was not used.", default="", compared=Compared.TELLS_APART
+        "Version of torch in the worker process; empty if it was not used.", default="", compared=Compared.TELLS_APART
     )
     seed: int | None = setting_column("seed")
     split: str = column("Name of the split.", default="", compared=Compared.MUST_AGREE)
     benchmark_version: str = column(
-        "Version of this benchmark: git commit, with `+` where the tree had changes.", default="", compared=Compared.NOTED
+        "Version of this benchmark: git commit, with `+` if tracked files had changes.", default="", compared=Compared.NOTED
     )
-    started_at: str = column("When the object was begun, UTC, ISO 8601.", default="")
-    arm_id: str = column("The arm: what is compared, and a digest of the settings that change a measurement.", default="")
-    run_id: str = column("The run, as in environment.json.", default="")
+    started_at: str = column("Time at which the object started, UTC, ISO 8601.", default="")
+    arm_id: str = column("Id of the arm: what is compared, and a digest of the settings that change a measurement.", default="")
+    run_id: str = column("Id of the run, as in environment.json.", default="")
 
 
 @dataclass
 @with_setting_columns
 class SummaryRow(PowerSummary, _ObjectColumns):
-    """One object of one video under one arm. The columns of the last base come first."""
+    """One object of one video under one arm. Columns of the last base class come first."""
 
     background_cpus: float | None = column(
-        "CPUs that other programs kept busy during the timed pass, on average, in units of one CPU; the benchmark's own processes, "
-        "interrupts and the kernel's threads are not in it.",
+        "Mean number of CPUs that other programs kept busy during the timed pass; without the benchmark's own processes, "
+        "interrupts and kernel threads.",
         cell=CONDITIONS,
     )
     validity: str = column(
-        "`ok`, or what speaks against comparing this row's times with others': throttled, clocks not locked, power mode changed, swap "
-        "touched, hot at the start, background load; separated by `; `. Empty where neither clocks nor heat were read and nothing else was "
+        "`ok`, or reasons not to compare this row's times with others: throttled, clocks not locked, power mode changed, swap "
+        "touched, hot at the start, background load; separated by `; `. Empty if neither clocks nor temperatures were read and nothing was "
         "wrong.",
         default="",
     )
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What a row is unique by."""
+        """Arm id, video and object, which identify a row."""
         return (self.arm_id, self.video, self.object)
 
 
@@ -330,14 +336,14 @@ class FrameRow:
     object: str = column("As in summary.csv.", default="")
     frame: int | None = column("Frame of the clip, counted from 0.")
     repeat: int | None = column("Pass over the clip, counted from 0; above 0 with --min_time or --min_frames.")
-    latency_ms: float | None = column("Latency of this frame; the same boundaries as in summary.csv.")
-    session_latency_ms: float | None = column("Of a shared session: time of the call for all its tracks.")
-    parts_ms: dict[str, float] = figures(_told("Part of the latency", PART_MEANINGS))
-    stages_ms: dict[str, float] = figures(_told("With --stages, part of the latency", STAGE_MEANINGS), STAGE_COLUMN)
-    decode_ms: float | None = column("Reading and decoding the frame; not part of the latency.")
-    stage_wait_ms: float | None = column("Waiting for the frame to be decoded; not part of the latency.")
-    J: float | None = column("Region similarity, where the frame is scored.")
-    F: float | None = column("Boundary accuracy, where the frame is scored.")
+    latency_ms: float | None = column("Latency of this frame, with the same boundaries as in summary.csv.")
+    session_latency_ms: float | None = column("In a shared session: time of the call for all its tracks.")
+    parts_ms: dict[str, float] = figures(_with_prefix("Part of the latency", PART_MEANINGS))
+    stages_ms: dict[str, float] = figures(_with_prefix("With --stages, part of the latency", STAGE_MEANINGS), STAGE_COLUMN)
+    decode_ms: float | None = column("Time to read and decode the frame; not part of the latency.")
+    stage_wait_ms: float | None = column("Time that the tracker waited for the frame to be decoded; not part of the latency.")
+    J: float | None = column("Region similarity, if the frame is scored.")
+    F: float | None = column("Boundary accuracy, if the frame is scored.")
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -351,15 +357,15 @@ class StreamingRow:
     arm_id: str = column("As in summary.csv.", default="")
     video: str = column("As in summary.csv.", default="")
     object: str = column("As in summary.csv.", default="")
-    frame: int | None = column("Frame of the clip, counted from 0. The first of an object is the prompted one.")
-    arrived_ms: float | None = column("When the camera delivered it, in ms since the prompt.")
-    taken_ms: float | None = column("When the tracker took it. Empty, with the next two: it was never seen.")
-    latency_ms: float | None = column("How long the tracker took for it; the same boundaries as in summary.csv.")
-    finished_ms: float | None = column("When its mask was finished, taken_ms + latency_ms.")
-    known_frame: int | None = column("Frame whose mask was the newest finished one when this one arrived. Empty: none was finished yet.")
-    mask_age_ms: float | None = column("Age of that mask: time since known_frame arrived; since the prompt where none was finished.")
-    J: float | None = column("Region similarity of what was known when this frame arrived, where it is scored.")
-    F: float | None = column("Boundary accuracy, likewise.")
+    frame: int | None = column("Frame of the clip, counted from 0. An object's first row is the prompted frame.")
+    arrived_ms: float | None = column("Time at which the camera delivered the frame, in ms since the prompt.")
+    taken_ms: float | None = column("Time at which the tracker took the frame. Empty, like the next two columns, if it was never tracked.")
+    latency_ms: float | None = column("Latency of the frame, with the same boundaries as in summary.csv.")
+    finished_ms: float | None = column("Time at which its mask was finished, taken_ms + latency_ms.")
+    known_frame: int | None = column("Frame of the newest mask finished when this frame arrived. Empty: none was finished.")
+    mask_age_ms: float | None = column("Age of that mask: time since known_frame arrived, or since the prompt if none was finished.")
+    J: float | None = column("Region similarity of the mask known when this frame arrived, if the frame is scored.")
+    F: float | None = column("Boundary accuracy of the same mask, if the frame is scored.")
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -367,10 +373,10 @@ class StreamingRow:
 
 
 def without_figures(row: SummaryRow, status: str, error: str) -> SummaryRow:
-    """A row that failed after it was measured: who, where and why, and nothing that could be averaged."""
+    """A row that failed after it was measured: its settings, status and error, without figures."""
     return dataclasses.replace(row, **empty_figures(SummaryRow), status=status, error=error)
 
 
 def is_valid(validity: str) -> bool:
-    """Whether nothing speaks against a row, as far as was read."""
+    """Whether a row's times can be compared, as far as the board was read."""
     return validity in ("", VALID)

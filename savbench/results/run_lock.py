@@ -1,7 +1,7 @@
-"""One run at a time in a folder.
+"""A lock that allows one run at a time in a folder.
 
-The lock is `flock`, which the kernel gives back however a process ends. File systems that have none, as some NFS, Lustre and FUSE mounts,
-get a file that names host and process instead. One of a process of this host that is gone is replaced; of another host nothing is known.
+It uses `flock`, which the kernel releases however a process ends. On file systems without `flock` (some NFS, Lustre and FUSE mounts) a file
+names host and process instead. The file is replaced if it names a process of this host that has ended; for another host that is unknown.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ LOCK, HOLDER = ".lock", ".lock.holder"
 
 
 class LockedError(RuntimeError):
-    """Another run has the folder; the message says which and what to do."""
+    """Another run holds the folder; the message says which and what to do."""
 
 
 class RunLock:
-    """The lock of a folder, which has to be there."""
+    """The lock of an existing folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,7 +33,7 @@ class RunLock:
     def acquire(self) -> None:
         """
         Raises:
-            LockedError: another run has the folder. OSError: the folder cannot be written.
+            LockedError: another run holds the folder. OSError: the folder cannot be written.
         """
         self._descriptor = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -46,16 +46,16 @@ class RunLock:
             raise
 
     def release(self) -> None:
-        """Let the next run in. Does nothing where the lock is not held."""
+        """Release the lock. Does nothing if it is not held."""
         if self._holds_file:
             (self._folder / HOLDER).unlink(missing_ok=True)
             self._holds_file = False
         if self._descriptor is not None:
-            os.close(self._descriptor)  # gives the flock back
+            os.close(self._descriptor)  # releases the flock
             self._descriptor = None
 
     def _flock(self, descriptor: int) -> bool:
-        """Returns False where the file system has none."""
+        """Take the flock; False if the file system does not support it."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -67,7 +67,7 @@ class RunLock:
         return True
 
     def _refuse_holder(self) -> None:
-        """Refuse a folder that a run holds by the file; remove the file of one that is gone."""
+        """Refuse a folder that a run holds through the file; remove the file of a run that has ended."""
         path = self._folder / HOLDER
         try:
             holder = json.loads(path.read_text(encoding="utf-8"))
@@ -91,15 +91,15 @@ class RunLock:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:  # another run was faster
             self._refuse_holder()
-            raise LockedError(f"{self._folder}: another run is beginning here; give another --out_dir") from None
+            raise LockedError(f"{self._folder}: another run is starting here; give another --out_dir") from None
         self._holds_file = True
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(holder, file)
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this host began, in the kernel's ticks; None where there is no such process, or it cannot be told."""
+    """Start time of a process of this host in the kernel's clock ticks; None if there is no such process or /proc cannot be read."""
     with contextlib.suppress(OSError, IndexError):
-        # the name in brackets may hold anything
+        # the process name, in brackets, may contain any character
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
     return None

@@ -1,8 +1,8 @@
-"""How a dataclass is the schema of a CSV file.
+"""Declaring the schema of a CSV file as a dataclass.
 
-A field holds one value of a row, or a mapping of values with fixed keys, such as the stages of a latency. A value is a column of the
-file, or lies in a *cell*: a column that holds a JSON object, the details of one feature under their own names. No two values of a schema
-have the same name, so that a reader can spread the cells into columns.
+A field holds one value of a row, or a mapping of values with fixed keys, such as the stages of a latency. A value is a column of the file,
+or an entry of a *cell*: a column that holds a JSON object with the details of one feature by name. Names of values are unique in a schema,
+so that a reader can spread cells into columns.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Row = TypeVar("Row", bound=RowSchema)
 
 @dataclass(frozen=True)
 class Cell:
-    """A column that holds a JSON object. A key that is missing is a value that is missing, an empty cell has none of them."""
+    """A column that holds a JSON object. A missing key is a missing value; in an empty cell all values are missing."""
 
     column: str
     meaning: str
@@ -40,14 +40,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Value:
-    """One thing that a row tells.
+    """One value of a row.
 
     Attributes:
         name: its column, or its key within a cell; unique in the schema.
-        field: of the dataclass.
-        key: where the field is a mapping with fixed keys, the value's.
+        field: name of the dataclass's field.
+        key: the value's key if the field is a mapping with fixed keys, else None.
         kind: str, int, float, or dict for a mapping of names to numbers.
-        is_figure: measured or counted, so empty where a row has failed; anything else is a setting or says what happened.
+        is_figure: whether it is measured or counted, and so empty in a failed row; other values are settings or describe what happened.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Value:
 
     @property
     def column(self) -> str:
-        """Of the CSV file."""
+        """Name of the column in the CSV file."""
         return self.name if self.cell is None else self.cell.column
 
     def of(self, row: RowSchema) -> Any:
@@ -75,24 +75,24 @@ def column(
     """A field with one value. Missing is None or, for text, the empty string.
 
     Args:
-        cell: where the value lies; None is a column of its own.
-        is_figure: as in `Value`; None takes real numbers for figures and everything else not.
-        compared: what it means to a comparison of results.
+        cell: cell that holds the value; None: a column of its own.
+        is_figure: as in `Value`; None: true for floats only.
+        compared: its role when results are compared.
     """
     return field(default=default, metadata={"meaning": meaning, "cell": cell, "is_figure": is_figure, "compared": compared})
 
 
 def setting_column(name: str, *, cell: Cell | None = None) -> Any:
-    """A field that tells a setting, as the setting's declaration has it."""
+    """A field that reports a setting, as the setting declares it."""
     declared, kind = columns_of(RunConfig)[name]
     about = {"meaning": declared.meaning, "cell": cell, "is_figure": False, "compared": declared.compared, "setting": declared}
     return field(default="" if kind is str else None, metadata=about)
 
 
 def with_setting_columns(schema: type[Row]) -> type[Row]:
-    """Add the columns of settings that a schema and its bases do not name. To be applied before `dataclass` is.
+    """Add the columns of settings that a schema and its bases do not name. Apply it before `dataclass`.
 
-    Those that code reads by name, or that stand at a certain place in the file, are named in the schema; any other need not be.
+    The schema names the columns that code reads by name or that have a fixed place in the file; others are added here.
     """
     named = {name for base in schema.__mro__ for name in inspect.get_annotations(base)}
     for name, (_, kind) in columns_of(RunConfig).items():
@@ -103,22 +103,22 @@ def with_setting_columns(schema: type[Row]) -> type[Row]:
 
 
 def compared_of(schema: type[RowSchema]) -> dict[str, tuple[Compared, Column | None]]:
-    """The values that mean something to a comparison: what, and the declaration of those that tell a setting."""
+    """Values with a role in comparisons, by name: the role, and the column's declaration if it reports a setting, else None."""
     about = {f.name: f.metadata for f in fields(schema)}
     return {name: (of["compared"], of.get("setting")) for name, of in about.items() if of.get("compared", Compared.NO)}
 
 
 def mapping(meaning: str, *, cell: Cell | None = None) -> Any:
-    """A field of type `dict[str, float]`: figures by names that are not known beforehand. Empty where there are none."""
+    """A field of type `dict[str, float]`: figures by names not known in advance. Empty if there are none."""
     return field(default_factory=dict, metadata={"meaning": meaning, "cell": cell, "is_figure": True})
 
 
 def figures(meanings: Mapping[str, str], name: str = "{}", *, cell: Cell | None = None) -> Any:
-    """A field of type `dict[str, float]` with fixed keys: a figure for each that is there.
+    """A field of type `dict[str, float]` with fixed keys; a missing key is a missing figure.
 
     Args:
         meanings: by key.
-        name: of a key's value, with `{}` for the key.
+        name: name of a key's value, with `{}` for the key.
     """
     named = {key: (name.format(key), meaning) for key, meaning in meanings.items()}
     return field(default_factory=dict, metadata={"named": named, "cell": cell, "is_figure": True})
@@ -148,7 +148,7 @@ def _kind(hint: Any) -> type:
 
 
 def columns(schema: type[RowSchema]) -> list[str]:
-    """Of the CSV file, in its order; a cell stands where its first value does."""
+    """Columns of the CSV file in order; a cell takes the place of its first value."""
     return list(dict.fromkeys(value.column for value in values_of(schema)))
 
 
@@ -158,6 +158,6 @@ def number_values(schema: type[RowSchema]) -> dict[str, type]:
 
 
 def empty_figures(schema: type[RowSchema]) -> dict[str, Any]:
-    """Every field of figures with nothing in it."""
+    """Empty values for all fields that hold figures, by field name."""
     of_figures = {value.field for value in values_of(schema) if value.is_figure}
     return {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(schema) if f.name in of_figures}

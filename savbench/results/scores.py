@@ -1,4 +1,4 @@
-"""Scores of objects and their means over a dataset, as the official evaluator takes them."""
+"""Scores of objects and their means over a dataset, computed as the official evaluator does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """Scores of one object over its clip, each in 0..1."""
+    """Scores of one object over its clip, each 0 to 1."""
 
     J: float
     """Mean of J over the scored frames."""
@@ -29,32 +29,33 @@ class ObjectMeans:
     """Means over the objects of a dataset."""
 
     J: float
-    """Mean of the objects' J, in 0..1."""
+    """Mean of the objects' J, 0 to 1."""
     F: float
-    """Mean of the objects' F, in 0..1."""
+    """Mean of the objects' F, 0 to 1."""
     JandF: float
     """(J + F) / 2."""
     objects: int
     J_percent: float
-    """Mean of the objects' J times 100: the official evaluator's global J to the last bit."""
+    """Mean of the objects' J times 100, bit-identical to the official evaluator's global J."""
     F_percent: float
     JandF_percent: float
     """(J_percent + F_percent) / 2."""
 
 
 def dataset_means(scores: Iterable[ObjectScore]) -> ObjectMeans:
-    """Means over all objects, each object counting once however many frames it has.
+    """Means over all objects; each object counts once, whatever its number of frames.
 
     Args:
-        scores: one per object. The official evaluator takes videos in the order of their names and the objects of a video in the order of
-            their folders' names; another order may change the last bit.
+        scores: one per object. Order them as the official evaluator does, by video name and then by object folder name: another order may
+        change
+                    the last bit.
 
     Raises:
         ValueError: there are no scores.
     """
     listed = list(scores)
     if not listed:
-        raise ValueError("no object was scored, so there is no mean; ask for it once at least one object has a score")
+        raise ValueError("no object was scored, so there is no mean; give at least one score")
     J, F = float(np.mean([score.J for score in listed])), float(np.mean([score.F for score in listed]))
     J_percent = float(np.mean([score.J * 100 for score in listed]))
     F_percent = float(np.mean([score.F * 100 for score in listed]))

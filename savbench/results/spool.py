@@ -1,7 +1,7 @@
-"""Masks on their way from a worker to the finisher: a file for each row, which the row's message names.
+"""Masks in transit from a worker to the finisher: one file per row, named in the row's message.
 
-The process between the two reads the message and leaves the file alone. Whoever takes the row removes it; what a killed run has left is
-removed when its folder is opened again.
+The supervisor in between passes the message on and does not read the file. The process that takes the row removes the file; files left
+by a killed run are removed when its folder is opened again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPOOL = ".spool"
 """Name of the folder in a run's folder."""
 
 Masks = dict[str, dict[int, CompressedMask]]
-"""By what they are of, and frame of the clip."""
+"""By name (`masks`, `known`) and frame of the clip."""
 
 
 class SpoolError(OSError):
@@ -31,13 +31,14 @@ class SpoolError(OSError):
 
 
 def write_masks(folder: Path, masks: Mapping[str, Mapping[int, PackedMask]]) -> Path:
-    """Write masks into a new file of a folder, which is made if it is missing.
+    """Write masks into a new file in a folder, creating the folder if needed.
 
-    The file is a line of JSON, the names and for each frame the height and width of the mask and its number of bytes, and then these bytes,
-    as `CompressedMask` takes them.
+    The file is one line of JSON with, for each name, a list of (frame, height, width, number of bytes), followed by those bytes in the
+    format
+        of `CompressedMask`.
 
     Raises:
-        SpoolError: the disk is full or gone; nothing is left.
+        SpoolError: the disk is full or gone; no file is left.
     """
     index: dict[str, list[tuple[int, int, int, int]]] = {}
     parts = []
@@ -49,7 +50,7 @@ def write_masks(folder: Path, masks: Mapping[str, Mapping[int, PackedMask]]) -> 
 
 
 def write_bytes(folder: Path, data: bytes) -> Path:
-    """Write what such a file holds into a new file. Raises as `write_masks`."""
+    """Write the bytes of such a file into a new file. Raises SpoolError as `write_masks` does."""
     path = ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,7 @@ def read_masks(path: Path) -> Masks:
     """The inverse of `write_masks`.
 
     Raises:
-        OSError: it cannot be read. ValueError: it is something else.
+        OSError: the file cannot be read. ValueError: it is not a file of masks.
     """
     data = path.read_bytes()
     head, _, rest = data.partition(b"\n")

@@ -1,12 +1,12 @@
-"""--sustained: an arm's objects run again and again, until the board is as hot as it will become and as slow as it will become.
+"""--sustained: an arm's objects are repeated until the board's temperature and speed are steady.
 
-A board that has just begun to work is faster than one that has worked for ten minutes: it warms up, its fan follows, and where that is not
-enough it throttles. What it holds for hours is the figure to plan with. summary.csv keeps the first round, as of any other run;
-sustained.csv has a row for every run of an object, with the time since the course began.
+A board is faster in its first minutes of work than later: it warms up, the fan speeds up, and if that is not enough the board throttles.
+The speed that it keeps for hours is the figure to plan with. summary.csv holds the first round, as in any other run; sustained.csv has a
+row for every run of an object, with the time since the start of the arm's repeated runs, its course.
 
-Steady is where neither speed nor temperature still move: over the last `STEADY_MIN` minutes, and at least over the last two runs of every
-object, a straight line through the speeds and one through the temperatures change by less than `STEADY_SPEED` and `STEADY_C`. Objects
-differ in their FPS, so each one's speed counts in units of its own mean.
+A course is steady if, over the last `STEADY_MIN` minutes and at least the last two runs of every object, straight lines fitted to the
+speeds and to the temperatures change by less than `STEADY_SPEED` and `STEADY_C`. Objects differ in FPS, so the speed of each is relative
+to its own mean.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 SUSTAINED = "sustained.csv"
 STEADY_MIN = 5.0
-"""Boards and their heat sinks settle within minutes; drift within a shorter time than this would look flat while it still goes on."""
+"""Boards and heat sinks settle within minutes; over a shorter time, drift that continues would look flat."""
 STEADY_SPEED = 0.02
 STEADY_C = 1.0
 LINE_MIN = 0.5
-"""Between lines about rounds."""
+"""Minutes between printed lines about rounds."""
 TIMES_SHOWN = 10
-"""Lines of the table of a course."""
+"""Maximum number of lines in the table of a course."""
 
 STEADY, TIME_IS_UP = "steady", "time is up"
 
@@ -44,46 +44,46 @@ class SustainedRow:
     arm_id: str = column("As in summary.csv.", default="")
     video: str = column("As in summary.csv.", default="")
     object: str = column("As in summary.csv.", default="")
-    round: int | None = column("Which run of this object in the course, counted from 1. The first is the one in summary.csv.")
-    minutes: float | None = column("From the first timed frame of the course to the last of this run.")
-    t_s: float | None = column("When the first timed frame of this run began, on the clock of telemetry.csv.")
+    round: int | None = column("Number of this object's run in the course, counted from 1. The first is the run in summary.csv.")
+    minutes: float | None = column("Minutes from the first timed frame of the course to the last of this run.")
+    t_s: float | None = column("Start of this run's first timed frame, on the clock t_s of telemetry.csv.")
     frames: int | None = column("Timed frames.")
-    fps: float | None = column("As in summary.csv, of this run.")
-    latency_p50_ms: float | None = column("As in summary.csv, of this run.")
-    latency_p99_ms: float | None = column("As in summary.csv, of this run.")
-    power_mean_w: float | None = column("As in summary.csv, of this run.")
-    temperature_peak_c: float | None = column("As in summary.csv, of this run.")
-    gpu_clock_min_mhz: float | None = column("As in summary.csv, of this run.")
-    gpu_clock_max_mhz: float | None = column("As in summary.csv, of this run.")
-    throttle_events: int | None = column("As in summary.csv, of this run.")
-    validity: str = column("As in summary.csv, of this run.", default="")
+    fps: float | None = column("As in summary.csv, for this run.")
+    latency_p50_ms: float | None = column("As in summary.csv, for this run.")
+    latency_p99_ms: float | None = column("As in summary.csv, for this run.")
+    power_mean_w: float | None = column("As in summary.csv, for this run.")
+    temperature_peak_c: float | None = column("As in summary.csv, for this run.")
+    gpu_clock_min_mhz: float | None = column("As in summary.csv, for this run.")
+    gpu_clock_max_mhz: float | None = column("As in summary.csv, for this run.")
+    throttle_events: int | None = column("As in summary.csv, for this run.")
+    validity: str = column("As in summary.csv, for this run.", default="")
     end: str = column(
-        "Of the last row of an arm: why its course ended, `steady`, `time is up` or what went wrong. An arm without it was interrupted and "
-        "begins anew with the same command.",
+        "In an arm's last row: why its course ended, `steady`, `time is up` or what went wrong. An arm without it was interrupted; "
+        "the same command starts it again.",
         default="",
     )
 
 
 @dataclass(frozen=True)
 class Steadiness:
-    """How the end of a course was."""
+    """Figures of the end of a course."""
 
     since_min: float
-    """Beginning of the stretch that is looked at."""
+    """Start of the evaluated stretch, in minutes of the course."""
     until_min: float
     fps: float
-    """Frames of the stretch over the time they took."""
+    """Frames of the stretch over their total time."""
     speed: float
-    """In units of the first round: mean over the objects' ratios to their own first run."""
+    """Relative to the first round: mean over objects of the ratio to the object's first run."""
     speed_drift: float
-    """Change of speed over the stretch, in units of its mean."""
+    """Change of speed over the stretch, relative to its mean."""
     temperature_c: float | None
-    """Mean over the runs of the stretch."""
+    """Mean over the runs of the stretch, in C."""
     drift_c: float | None
     power_w: float | None
     throttle_events: int
     is_whole: bool
-    """Whether the stretch is long enough to tell: `STEADY_MIN`, and two runs of every object."""
+    """Whether the stretch is long enough: `STEADY_MIN`, and two runs of every object."""
 
     @property
     def is_steady(self) -> bool:
@@ -91,23 +91,23 @@ class Steadiness:
 
 
 class Course:
-    """The runs of one arm, in the order of time.
+    """The runs of one arm in order of time.
 
     Args:
-        limit_min: the course ends after so many minutes at the latest.
+        limit_min: maximum length of the course in minutes.
     """
 
     def __init__(self, limit_min: float) -> None:
         self.limit_min = limit_min
         self.rows: list[SustainedRow] = []
         self._begun_s: float | None = None
-        self._told_min = -LINE_MIN
+        self._reported_min = -LINE_MIN
 
     def add(self, row: SummaryRow, spans: Sequence[tuple[float, float]]) -> SustainedRow:
-        """Take a run that is ok. The row that is returned says in `end` whether it was the last one.
+        """Add a run with status ok. `end` of the returned row is set if it was the last run.
 
         Args:
-            spans: beginning and end of its timed frames, on the clock of `time.perf_counter`.
+            spans: start and end in seconds of its timed frames, on the clock of `time.perf_counter`.
         """
         begin, end = spans[0][0], spans[-1][1]
         if self._begun_s is None:
@@ -129,11 +129,11 @@ class Course:
         return taken
 
     def line_of_round(self) -> str:
-        """About the round before, where the last run began a new one and a line has not been said for a while; else empty."""
+        """A line about the previous round, if the last run started a new one and no line was printed for `LINE_MIN`; else empty."""
         runs = _runs(self.rows)
-        if len(runs) < 2 or runs[-1].round == runs[-2].round or (runs[-2].minutes or 0) - self._told_min < LINE_MIN:
+        if len(runs) < 2 or runs[-1].round == runs[-2].round or (runs[-2].minutes or 0) - self._reported_min < LINE_MIN:
             return ""
-        self._told_min = runs[-2].minutes or 0
+        self._reported_min = runs[-2].minutes or 0
         number = runs[-2].round
         of_round = [run for run in runs if run.round == number]
         first_fps = {_key(run): run.fps or 1.0 for run in runs if run.round == 1}
@@ -141,16 +141,16 @@ class Course:
         figures = [f"{_fps(of_round):.2f} FPS ({speed:.0%} of round 1)"]
         figures += [f"{celsius:.1f} C" for celsius in [of_round[-1].temperature_peak_c] if celsius is not None]
         figures += [f"{watts:.1f} W" for watts in [_mean(run.power_mean_w for run in of_round)] if watts is not None]
-        return f"round {number}, {self._told_min:.1f} min: {', '.join(figures)}"
+        return f"round {number}, {self._reported_min:.1f} min: {', '.join(figures)}"
 
-    def break_off(self, arm_id: str, reason: str) -> SustainedRow:
-        """End the course with what went wrong."""
+    def abort(self, arm_id: str, reason: str) -> SustainedRow:
+        """End the course with the reason for a failure."""
         self.rows.append(SustainedRow(arm_id=arm_id, end=reason))
         return self.rows[-1]
 
     @property
     def end(self) -> str:
-        """Why it ended; empty while it goes on."""
+        """Why the course ended; empty while it continues."""
         return self.rows[-1].end if self.rows else ""
 
 
@@ -161,9 +161,9 @@ _AS_IN_SUMMARY = (
 
 
 def steadiness(rows: Sequence[SustainedRow]) -> Steadiness | None:
-    """How the end of a course was: of the stretch that its steadiness is told by, or where it is too short for one, of what there is.
+    """Figures of the stretch at the end of a course that decides steadiness, or of the whole course if it is shorter.
 
-    None where nothing ran.
+    None if nothing ran.
     """
     runs = _runs(rows)
     if not runs:
@@ -196,7 +196,7 @@ def steadiness(rows: Sequence[SustainedRow]) -> Steadiness | None:
 
 
 def statement(label: str, rows: Sequence[SustainedRow]) -> str:
-    """One sentence about a course, for people."""
+    """One sentence that summarizes a course."""
     found = steadiness(rows)
     end = rows[-1].end if rows else ""
     if found is None:
@@ -212,7 +212,7 @@ def statement(label: str, rows: Sequence[SustainedRow]) -> str:
     if found.is_steady:
         return f"{label}: steady from {found.since_min:.1f} min on at {listed}"
     if not found.is_whole:
-        why = f"too short to tell, which takes {STEADY_MIN:g} min and two runs of every object"
+        why = f"too short, needs {STEADY_MIN:g} min and two runs of every object"
     else:
         drift = f"{found.speed_drift:+.1%}" + ("" if found.drift_c is None else f" and {found.drift_c:+.1f} C")
         why = f"{drift} over the last {found.until_min - found.since_min:.1f} min"
@@ -221,7 +221,7 @@ def statement(label: str, rows: Sequence[SustainedRow]) -> str:
 
 
 def course_table(rows: Sequence[SustainedRow]) -> str:
-    """FPS, power, temperature and clock over the time of a course, in at most `TIMES_SHOWN` lines."""
+    """Table of FPS, power, temperature and clock over the course, in at most `TIMES_SHOWN` lines."""
     runs = _runs(rows)
     begins = _begins_min(runs)
     first_fps = {_key(run): run.fps or 1.0 for run in reversed(runs)}
@@ -248,22 +248,22 @@ def _key(row: SustainedRow) -> tuple[str, str, str]:
 
 
 def _runs(rows: Sequence[SustainedRow]) -> list[SustainedRow]:
-    """The rows of runs, without one that only says why the course was broken off."""
+    """Rows of runs, without a row that only says why the course was aborted."""
     return [row for row in rows if row.fps and row.frames and row.minutes is not None and row.t_s is not None]
 
 
 def _begins_min(runs: Sequence[SustainedRow]) -> list[float]:
-    """When each of the runs began, in minutes of the course, whose first run comes first."""
+    """Start of each run in minutes since the first of them."""
     return [((run.t_s or 0) - (runs[0].t_s or 0)) / 60 for run in runs]
 
 
 def _fps(runs: Sequence[SustainedRow]) -> float:
-    """Frames of all runs over the time they took."""
+    """Frames of all runs over their total time."""
     return sum(run.frames or 0 for run in runs) / sum((run.frames or 0) / (run.fps or 1) for run in runs)
 
 
 def _slope(times: Sequence[float], values: Sequence[float]) -> float:
-    """Of the straight line with the least squared distance; 0 where all is at one time."""
+    """Slope of the least-squares line; 0 if all times are equal."""
     at = np.asarray(times) - np.mean(times)
     spread = float(at @ at)
     return float(at @ np.asarray(values)) / spread if spread else 0.0

@@ -1,4 +1,4 @@
-"""The table that closes a run: one line per arm."""
+"""The closing table of a run: one line per arm."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 HEADER = ("arm", "objects", "FPS", "p50 ms", "p90 ms", "peak MiB", "J", "F", "J&F", "weights")
 RANDOM = "random"
 DOUBTFUL = "!"
-"""Behind the name of an arm whose rows are all invalid."""
+"""Mark after the name of an arm whose rows are all invalid."""
 
 
 def closing_table(arms: Sequence[Arm], rows: Sequence[SummaryRow], latency_ms: Mapping[Key, Sequence[float]]) -> str:
-    """Lines of text, one per arm in the order of the arms, with the figures that `savbench.results.figures` defines.
+    """Text with one line per arm, in the order of the arms, with the figures defined in `savbench.results.figures`.
 
-    Times are those of valid rows; an arm without any keeps the times of all its rows, marked.
+    Times are from valid rows; an arm without valid rows shows the times of all its rows, marked.
 
     Args:
-        latency_ms: latencies of the timed frames by arm id, video and object.
+        latency_ms: latencies of timed frames, by (arm id, video, object).
     """
     of_arm = {arm.arm_id: sorted((row for row in rows if row.arm_id == arm.arm_id), key=lambda row: row.key) for arm in arms}
     names = {arm.arm_id: arm.label for arm in arms}
@@ -51,9 +51,9 @@ def closing_table(arms: Sequence[Arm], rows: Sequence[SummaryRow], latency_ms: M
         lines = [(*line[:-1], score, line[-1]) for line, score in zip(lines, streamed, strict=True)]
     remarks = [scored.describe("J, F and J&F"), timed.describe("FPS and latencies") if timed.lacking != scored.lacking else ""]
     if doubtful:
-        remarks.append(f"{DOUBTFUL} no row of this arm is valid: its times and memory cannot be compared with others'.")
+        remarks.append(f"{DOUBTFUL} no row of this arm is valid; do not compare its times and memory with other arms.")
     if any(line[-1] == RANDOM for line in lines):
-        remarks.append("random: untrained weights. Time and memory are real, J and F say nothing about the model.")
+        remarks.append("random: untrained weights. Time and memory are valid; J and F say nothing about the model.")
     return "\n".join([aligned_table(header, lines), *filter(None, remarks)])
 
 
@@ -71,7 +71,7 @@ def _figures(
     """
     Args:
         good: rows with status ok.
-        valid: those of them whose times and memory count.
+        valid: rows among them whose times and memory count.
     """
     counting = {row.key for row in valid}
     is_timed = [row.key in counting and _key(row) in timed for row in good]
@@ -85,7 +85,7 @@ def _figures(
 
 
 def aligned_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Header, rule and lines, in columns as wide as they need to be."""
+    """Header, rule and lines, in columns of fitting width."""
     widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
     return "\n".join([_aligned(header, widths), "  ".join("-" * width for width in widths), *(_aligned(line, widths) for line in lines)])
 
@@ -107,7 +107,7 @@ def _line(arm: Arm, rows: Sequence[SummaryRow], figures: ArmFigures, is_doubtful
 
 
 def _streaming(figures: ArmFigures, rows: Sequence[SummaryRow]) -> str:
-    """Streaming J&F and the rate of the camera, `0.512 @24`."""
+    """Streaming J&F and frame rate of the camera, `0.512 @24`."""
     score = figures.values.get("streaming_JandF")
     rates = sorted({row.camera_fps for row in rows if row.camera_fps is not None})
     return "" if score is None else f"{score:.3f} @{','.join(f'{rate:g}' for rate in rates)}"
@@ -125,28 +125,28 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """The first and the last column to the left, numbers to the right."""
+    """The first and last column left-aligned, numbers right-aligned."""
     last = len(cells) - 1
     return "  ".join(c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))).rstrip()
 
 
 def invalid_rows_line(rows: Sequence[SummaryRow]) -> str:
-    """One line on the rows whose times were taken under circumstances that forbid comparing them; empty where there are none."""
+    """One line about rows whose times are not comparable; empty if there are none."""
     reasons = [row.validity.split("; ") for row in rows if row.status == "ok" and row.validity not in ("", VALID)]
     if not reasons:
         return ""
     counts = Counter(reason.partition(" (")[0] for of_row in reasons for reason in of_row)
-    told = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
-    return f"times of {len(reasons)} of {len(rows)} rows cannot be compared with others' (column validity): {told}"
+    listed = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+    return f"times of {len(reasons)} of {len(rows)} rows are not comparable (column validity): {listed}"
 
 
 def shared_sessions_line(rows: Sequence[SummaryRow]) -> str:
-    """One line on rows of shared sessions, whose times the table gives as an object's own; empty where there are none."""
+    """One line about rows of shared sessions, whose times in the table are per object; empty if there are none."""
     shared = [row for row in rows if row.session_latency_ms is not None]
     if not shared:
         return ""
     call_ms = fmean(row.session_latency_ms or 0 for row in shared)
     return (
-        f"{len(shared)} of {len(rows)} rows come of shared sessions: FPS and latencies above are an object's own, a call for all of a "
+        f"{len(shared)} of {len(rows)} rows come from shared sessions: FPS and latencies above are per object; a call for all of a "
         f"session's tracks takes {call_ms:.1f} ms on average (column session_latency_ms)"
     )

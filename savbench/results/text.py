@@ -1,4 +1,4 @@
-"""Text from files that anyone may have written, made safe for spreadsheets and markdown."""
+"""Making text from untrusted files safe for spreadsheets and markdown."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from runners.text import one_line
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ENTITY = re.compile(r"&(?=#?\w{2,};)")
 _UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
-"""Those that may begin or end emphasis: within a word they cannot."""
+"""Underscores that may begin or end emphasis; inside a word they cannot."""
 _LINK = re.compile(r"\](?=[(\[:])")
 _MARKDOWN = str.maketrans({**{sign: f"\\{sign}" for sign in "\\`*|~#$"}, "<": "&lt;"})
 
 
 def for_spreadsheet(text: str) -> str:
-    """A cell that a spreadsheet shows instead of running it: an apostrophe stands before what would be a formula. Numbers stay numbers."""
+    """A cell that a spreadsheet shows as text: an apostrophe precedes what it would run as a formula. Numbers stay numbers."""
     if not text.startswith(_FORMULA):
         return text
     try:
@@ -26,6 +26,6 @@ def for_spreadsheet(text: str) -> str:
 
 
 def for_markdown(text: str) -> str:
-    """Text without what markdown or HTML would make of it, on one line."""
+    """The text on one line, with markdown and HTML escaped."""
     escaped = _ENTITY.sub("&amp;", one_line(text).strip()).translate(_MARKDOWN)
     return _LINK.sub(r"\\]", _UNDERSCORE.sub(r"\\_", escaped))

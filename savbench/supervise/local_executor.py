@@ -133,7 +133,7 @@ class LocalExecutor:
             if outcome.facts is None or not is_kept:
                 self._after(state, keys[outcome.finished :], outcome)
             if is_kept and (outcome.facts is not None or state.is_given_up):
-                self._folder.append_to_course(course.break_off(arm_id, reason))
+                self._folder.append_to_course(course.abort(arm_id, reason))
                 return
 
     def _work(self, job: Job, outcome: WorkerOutcome, accepts: Callable[[Delivery], bool]) -> None:

@@ -49,19 +49,19 @@ def test_a_cold_board_is_not_waited_for_unless_asked() -> None:
 
 def test_a_board_that_becomes_no_colder_is_not_waited_for_any_longer() -> None:
     board = Board(lambda t: max(54.0, 60 - 0.1 * t))
-    assert board.cool(50.0) == "54.0 C after 3 min 56 s and not becoming colder, going on"
+    assert board.cool(50.0) == "54.0 C after 3 min 56 s and not cooling further, continuing"
     assert board.now_s == pytest.approx(60 + STILL_S, abs=6)
 
 
 def test_there_is_a_limit() -> None:
     board = Board(lambda t: 90 - 0.01 * t)
-    assert board.cool(50.0) == "still 72.0 C after 30 min 00 s, going on"
+    assert board.cool(50.0) == "still 72.0 C after 30 min 00 s, continuing"
     assert board.now_s == LIMIT_S
 
 
 def test_it_ends_where_the_user_or_the_source_ends() -> None:
     board = Board(lambda t: 70.0 if t < 5 else None)
-    assert board.cool(50.0) == "the temperature cannot be read"
+    assert board.cool(50.0) == "the temperature cannot be read, continuing"
     board = Board(lambda t: 70.0)
     board.stop_at_s = 3.0
     assert board.cool(50.0) == ""

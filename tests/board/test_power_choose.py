@@ -50,7 +50,7 @@ def test_an_interval_that_others_have_set_is_said(tmp_path: Path) -> None:
     OrinFiles(tmp_path / "sys")
     choice = open_source("sysfs", 0.1, openers={"sysfs": lambda: SysfsSampler(1.0, tmp_path)})
 
-    assert choice.why == "power: sysfs every 1 s (another client of the service set that; 0.1 s was asked for)"
+    assert choice.why == "power: sysfs every 1 s (set by another client of the service; 0.1 s was requested)"
 
 
 def test_none_asks_nobody() -> None:

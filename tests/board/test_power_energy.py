@@ -91,7 +91,7 @@ def test_a_hole_outside_of_the_frames_does_no_harm() -> None:
 
 @pytest.mark.parametrize("intervals", [[], [(1.0, 0.0)], [(0.0, 2.0), (1.0, 3.0)]])
 def test_intervals_that_are_none_are_refused(intervals: list[Interval]) -> None:
-    with pytest.raises(ValueError, match="in order and without overlap"):
+    with pytest.raises(ValueError, match="ordered and not overlapping"):
         integrate(_readings(1, 1, 1, 1), intervals)
 
 
@@ -205,7 +205,7 @@ def test_power_of_a_gpu_says_nothing_of_a_model_on_the_cpu() -> None:
         source="nvml", scope="gpu", interval_s=1.0, idle_w=40.0, device="cpu",
     )  # fmt: skip
 
-    assert row.power_note == "nvml measures the GPU, and the model ran on cpu"
+    assert row.power_note == "nvml measures the GPU, but the model ran on cpu"
     assert row.power_mean_w is row.idle_w is row.energy_j_per_frame is row.temperature_start_c is None
 
 

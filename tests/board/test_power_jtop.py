@@ -196,7 +196,7 @@ def test_no_socket_on_a_jetson_means_no_service(tmp_path: Path) -> None:
 
 
 def test_no_socket_elsewhere_means_no_jetson(tmp_path: Path) -> None:
-    with pytest.raises(PowerError, match=r"no Jetson.*--power nvml.*--power none"):
+    with pytest.raises(PowerError, match=r"not a Jetson.*--power nvml.*--power none"):
         _open(tmp_path / "jtop.sock")
 
 

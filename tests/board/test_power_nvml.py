@@ -156,7 +156,7 @@ def test_the_gpu_is_the_one_that_torch_means() -> None:
         ("cuda", {"CUDA_VISIBLE_DEVICES": ""}, ("A",), "0 GPUs are visible"),
         ("cuda", {"CUDA_VISIBLE_DEVICES": "5"}, ("A",), "there is no GPU 5"),
         ("cuda", {"CUDA_VISIBLE_DEVICES": "MIG-1"}, ("A",), "no power sensor of its own"),
-        ("cuda", {"CUDA_VISIBLE_DEVICES": "GPU-"}, ("A", "A"), "names no single GPU"),
+        ("cuda", {"CUDA_VISIBLE_DEVICES": "GPU-"}, ("A", "A"), "does not name one GPU"),
         ("cuda", {}, ("A", "B"), "export CUDA_DEVICE_ORDER=PCI_BUS_ID"),
     ],
 )
@@ -178,7 +178,7 @@ def test_without_a_power_sensor_it_says_so() -> None:
     nvml = FakeNvml()
     nvml.instant_return = 3
     nvml.lacking = {"nvmlDeviceGetPowerUsage"}
-    with pytest.raises(PowerError, match=r"tells no power.*jtop or sysfs on a Jetson"):
+    with pytest.raises(PowerError, match=r"reports no power.*jtop or sysfs on a Jetson"):
         NvmlSampler(0.1, "cuda", nvml, {})
     assert nvml.is_open == 0
 

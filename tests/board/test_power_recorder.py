@@ -113,6 +113,6 @@ def test_waiting_ends_with_its_time() -> None:
 
 def test_a_recorder_serves_once() -> None:
     recorder = Recorder(Scripted(lambda call: []))
-    with recorder, pytest.raises(RuntimeError, match="serves once"):
+    with recorder, pytest.raises(RuntimeError, match="started only once"):
         recorder.start()
     recorder.stop()

@@ -182,7 +182,7 @@ def test_a_board_without_such_reports_has_none(tmp_path: Path) -> None:
 
 
 def test_elsewhere_than_on_a_jetson_it_says_what_to_use(tmp_path: Path) -> None:
-    with pytest.raises(PowerError, match=r"no Jetson.*--power nvml.*--power none"):
+    with pytest.raises(PowerError, match=r"not a Jetson.*--power nvml.*--power none"):
         SysfsSampler(0.1, tmp_path)
 
 

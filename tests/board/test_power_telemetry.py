@@ -106,14 +106,14 @@ def test_a_half_header_is_written_anew(path: Path) -> None:
 def test_a_file_of_another_version_is_refused_and_left_alone(path: Path, rows: int) -> None:
     text = "time,power\n" + "1,2\n" * rows
     path.write_text(text)
-    with pytest.raises(ResultsError, match="not the columns of this version"):
+    with pytest.raises(ResultsError, match="columns differ from this version's"):
         TelemetryLog(path, "sysfs")
     assert path.read_text() == text
 
 
 def test_a_folder_in_its_place_is_one_line(path: Path) -> None:
     path.mkdir()
-    with pytest.raises(ResultsError, match=r"cannot be written \(Is a directory\); mend that or give another --out_dir"):
+    with pytest.raises(ResultsError, match=r"cannot be written \(Is a directory\); fix that or give another --out_dir"):
         TelemetryLog(path, "sysfs")
 
 

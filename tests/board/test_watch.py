@@ -124,7 +124,7 @@ def test_failed_rows_have_no_power(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_without_a_source_the_columns_are_empty_and_nothing_is_written(tmp_path: Path) -> None:
     (row,), said = run(tmp_path, ["slow"], power="none")
     assert (row.power_source, row.power_mean_w, row.power_note) == ("none", None, "")
-    assert "power: none, as asked" in said
+    assert "power: none, as requested" in said
     assert not (tmp_path / "run" / "telemetry.csv").exists()
 
 

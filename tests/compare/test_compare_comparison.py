@@ -146,7 +146,7 @@ def test_means_are_over_the_objects_that_all_arms_have(tmp_path: Path) -> None:
     # 0.40, 0.41, 0.42, and 0.43 that the second lacks; the third has no figures and takes no part
     assert [None if arm.means is None else round(arm.means.JandF, 6) for arm in block.arms] == [0.41, 0.41, None]
     assert [arm.scored for arm in block.arms] == [3, 3, 0]
-    assert block.notes == ("all means: over the 3 objects that all arms have, not over v3/000 not in B",)
+    assert block.notes == ("all means: over the 3 objects that all arms have; left out: v3/000 not in B",)
     apart = compared(tmp_path, rows(2, 1), [row("v8"), row("v9")]).blocks[0]
     assert [arm.scored for arm in apart.arms] == [2, 2]
     assert "no object is in all arms" in apart.notes[0]

@@ -36,4 +36,4 @@ def test_what_is_no_object_is_a_fault_with_its_line() -> None:
     found, faults = spread(session=["", "2 objects", "[]", "2 objects"])
     assert found["shared"] == ["", "", "", ""]
     assert [fault.partition(": column")[0] for fault in faults] == ["summary.csv:3", "summary.csv:4"]
-    assert all(fault.endswith("mend or empty the cell") for fault in faults)
+    assert all(fault.endswith("correct or empty the cell") for fault in faults)

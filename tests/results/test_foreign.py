@@ -156,7 +156,7 @@ def test_details_within_cells_are_read_as_columns(tmp_path: Path) -> None:
 def test_a_cell_that_holds_no_object_is_refused_with_its_line(tmp_path: Path) -> None:
     path = write(tmp_path / "run.csv", [row(), row("v1", shared="2 objects")])
     path.write_text(path.read_text().replace('"{""shared"":""2 objects""}"', "2 objects"))
-    with pytest.raises(InputError, match=r"run\.csv:3: column session: '2 objects' is no JSON object; mend or empty the cell"):
+    with pytest.raises(InputError, match=r"run\.csv:3: column session: '2 objects' is not a JSON object; correct or empty the cell"):
         load_results([path])
 
 

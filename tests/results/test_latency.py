@@ -63,5 +63,5 @@ def test_an_impossible_sample_is_refused(bad: float) -> None:
 
 @pytest.mark.parametrize("bad", [-1, 100.5])
 def test_a_percentile_outside_of_the_range_is_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match="between 0 and 100"):
+    with pytest.raises(ValueError, match="must be 0 to 100"):
         LatencySamples([1.0]).percentile(bad)

@@ -97,12 +97,12 @@ def test_a_failed_row_keeps_no_figure() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "column clip: '{' is no JSON object"),
-        ("[1]", r"column clip: '\[1\]' is no JSON object"),
+        ("{", "column clip: '{' is not a JSON object"),
+        ("[1]", r"column clip: '\[1\]' is not a JSON object"),
         ('{"passes": "two"}', "column clip: passes: '\"two\"' is not a whole number"),
         ('{"passes": true}', "is not a whole number"),
         ('{"frames_from": 1}', "frames_from: '1' is not text"),
-        ('{"pases": 1}', "does not know pases"),
+        ('{"pases": 1}', "unknown to this version: pases"),
     ],
 )
 def test_a_cell_that_cannot_be_read_is_named(tmp_path: Path, text: str, said: str) -> None:

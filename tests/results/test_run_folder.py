@@ -101,7 +101,7 @@ def test_columns_of_another_version_are_refused_and_not_touched(tmp_path: Path) 
     with RunFolder(tmp_path, config(tmp_path), "val"):
         pass
     (tmp_path / "summary.csv").write_text("video,fps\na,1\n")
-    with pytest.raises(RunFolderError, match="not the columns of this version"), RunFolder(tmp_path, config(tmp_path), "val"):
+    with pytest.raises(RunFolderError, match="columns differ from this version's"), RunFolder(tmp_path, config(tmp_path), "val"):
         pass
     assert (tmp_path / "summary.csv").read_text() == "video,fps\na,1\n"
 
@@ -292,7 +292,7 @@ def test_a_folder_in_place_of_a_file_is_one_line(tmp_path: Path, name: str) -> N
     started(path, tmp_path)
     (path / name).unlink(missing_ok=True)
     (path / name).mkdir()
-    with pytest.raises(RunFolderError, match=r"Is a directory\)?; (mend that or give another --out_dir|give a folder that)"):
+    with pytest.raises(RunFolderError, match=r"Is a directory\)?; (fix that or give another --out_dir|give a folder that)"):
         RunFolder(path, config(tmp_path), "val").__enter__()
 
 

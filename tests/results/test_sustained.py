@@ -75,7 +75,7 @@ def test_the_time_is_up_before_it_is_steady() -> None:
 def test_a_course_too_short_to_tell_says_so() -> None:
     course = run_course(Course(2.0), lambda t: 12.0)
     assert course.end == TIME_IS_UP
-    assert "too short to tell, which takes 5 min and two runs of every object" in statement("arm", course.rows)
+    assert "too short, needs 5 min and two runs of every object" in statement("arm", course.rows)
 
 
 def test_every_object_has_to_have_run_twice() -> None:
@@ -88,7 +88,7 @@ def test_every_object_has_to_have_run_twice() -> None:
 def test_a_course_that_was_broken_off_says_why() -> None:
     course = run_course(Course(60.0), lambda t: 12.0, until_min=3.0)
     assert statement("arm", course.rows).endswith("; interrupted")
-    course.break_off("arm", "the worker was killed")
+    course.abort("arm", "the worker was killed")
     assert statement("arm", course.rows).endswith("; the worker was killed")
     assert statement("arm", [SustainedRow(arm_id="arm", end="it fell")]) == "arm: no sustained figures (it fell)"
 

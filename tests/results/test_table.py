@@ -77,7 +77,7 @@ def test_means_are_over_the_objects_that_all_arms_have_and_the_others_are_named(
     assert [cell.strip() for cell in first][:3] == ["static_mask", "2", "100.00"]
     assert [cell.strip() for cell in first][-2:] == ["0.500", "none"]
     assert [cell.strip() for cell in second][-2:] == ["0.600", "none"]
-    assert note == ["J, F and J&F: over the 1 object that all arms have, not over b/000 not in sam2_tiny_points bfloat16 512px"]
+    assert note == ["J, F and J&F: over the 1 object that all arms have; left out: b/000 not in sam2_tiny_points bfloat16 512px"]
 
 
 def test_rows_that_are_not_valid_lose_their_times_and_keep_their_scores() -> None:
@@ -151,14 +151,12 @@ def test_rows_that_are_not_valid_are_counted_by_reason() -> None:
     rows = [row(arm, "a", validity="ok"), row(arm, "b"), row(arm, "c", validity="x", status="error")]
     assert invalid_rows_line(rows) == ""
     rows += [row(arm, "d", validity="throttled (sw_thermal); hot at the start (71 C)"), row(arm, "e", validity="hot at the start (80 C)")]
-    assert invalid_rows_line(rows) == (
-        "times of 2 of 5 rows cannot be compared with others' (column validity): hot at the start 2, throttled 1"
-    )
+    assert invalid_rows_line(rows) == ("times of 2 of 5 rows are not comparable (column validity): hot at the start 2, throttled 1")
 
 
 def test_shared_sessions_are_told() -> None:
     arm = arms()[0]
     assert shared_sessions_line([row(arm, "a")]) == ""
     told = shared_sessions_line([row(arm, "a"), row(arm, "b", session_latency_ms=30.0), row(arm, "c", session_latency_ms=50.0)])
-    assert told.startswith("2 of 3 rows come of shared sessions")
+    assert told.startswith("2 of 3 rows come from shared sessions")
     assert "takes 40.0 ms on average" in told

@@ -1,1 +1,1 @@
-"""Power, heat and clocks: read from the board, recorded beside a run, and turned into energy per frame. No torch here."""
+"""Power, temperature and clocks: reading them, recording them during a run, and computing energy per frame. No torch here."""

@@ -1,4 +1,4 @@
-"""From --power to a source."""
+"""Opening the source that --power names."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """The source that will be read, or none, and the reason in words."""
+    """The source to read, or none, and the reason in words."""
 
     sampler: Sampler | None
     why: str
-    """One line for people: which source, and why not those before it."""
+    """One line to show: which source, and why not those tried before it."""
 
 
 def open_source(
@@ -33,23 +33,23 @@ def open_source(
     root: Path = Path("/"),
     openers: Mapping[str, Callable[[], Sampler]] | None = None,
 ) -> Choice:
-    """Open the source that --power names. `auto` takes the first of jtop, sysfs and NVML that answers, and none where none does.
+    """Open the source that --power names. `auto` takes the first of jtop, sysfs and NVML that answers, or no source.
 
     Args:
         choice: one of `POWER_SOURCES`.
         interval_s: --power_interval, seconds between readings.
-        device: --device; NVML measures the GPU that it means.
-        root: the file system to look at.
-        openers: stand for the sources, by name and in order.
+        device: --device; NVML measures that GPU.
+        root: root of the file system to read.
+        openers: replace the sources, by name and in order; for tests.
 
     Raises:
-        PowerError: the source that was named cannot be read; the message has the command that mends it.
+        PowerError: the named source cannot be read; the message has the command that fixes it.
     """
     if choice not in POWER_SOURCES:
         raise PowerError(f"--power {choice}: use one of {', '.join(POWER_SOURCES)}")
     check_interval(interval_s)
     if choice == "none":
-        return Choice(None, "power: none, as asked")
+        return Choice(None, "power: none, as requested")
     if openers is None:
         openers = {
             "jtop": lambda: JtopSampler(interval_s, root=root),
@@ -64,7 +64,7 @@ def open_source(
         found = _try(opener)
         if not isinstance(found, str):
             return Choice(found, "; ".join([_describe(found, interval_s), *(f"not {reason}" for reason in refused)]))
-        # the remedies are for those who ask for this source by name
+        # remedies are shown only if the user names this source
         refused.append(found.partition(";")[0].partition(" (")[0])
     return Choice(None, "; ".join(["power: none", *refused]))
 
@@ -80,5 +80,5 @@ def _try(opener: Callable[[], Sampler]) -> Sampler | str:
 def _describe(sampler: Sampler, asked_s: float) -> str:
     text = f"power: {sampler.name} every {sampler.interval_s:g} s"
     if sampler.interval_s != asked_s:
-        text += f" (another client of the service set that; {asked_s:g} s was asked for)"
+        text += f" (set by another client of the service; {asked_s:g} s was requested)"
     return text

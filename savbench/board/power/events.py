@@ -1,8 +1,8 @@
-"""What throttles the processor, or draws too much, as the board itself reports it.
+"""Throttling and over-current events, as the board reports them.
 
-Three reports: the alarms of the INA3221 power monitors (current above its limits now), the thermal framework's throttle alerts (a zone
-above its throttling temperature now), and on Orin the SOCTHERM counters of events since boot: oc1 is under-voltage of the supply, oc2 too
-high an average current, oc3 too high a current. Each of these slows the clocks down without any program being told.
+There are three sources: alarms of the INA3221 power monitors (current above its limits now), throttle alerts of the thermal framework (a
+zone above its throttling temperature now), and on Orin the SOCTHERM counters of events since boot: oc1 is under-voltage of the supply, oc2
+excessive average current, oc3 excessive peak current. Each of these lowers the clocks without notifying programs.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class ThrottleWatch:
-    """The files to look at are found once; those of other boards are simply not there.
+    """Reads alarms and counters. The files are found once; a board without them has none.
 
     Args:
-        root: the file system to look at.
+        root: root of the file system to read.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -38,24 +38,24 @@ class ThrottleWatch:
                 self._counters[path.name.removesuffix("_event_cnt")] = path
         for folder in sorted((root / "sys/class/thermal").glob("cooling_device*")):
             kind = read_text(folder / "type") or ""
-            # pwm-fan, cpufreq-cpu0 and the like are at work without any throttling
+            # other devices, such as pwm-fan and cpufreq-cpu0, are active without throttling
             if kind.endswith("-alert"):
                 self._alarms[kind.removesuffix("-alert")] = folder / "cur_state"
 
     def alarms(self) -> frozenset[str]:
-        """The alarms that are raised at this moment: a rail and which of its limits, or a thermal throttle."""
+        """Alarms active now: a rail and its limit, or a thermal throttle."""
         return frozenset(name for name, path in self._alarms.items() if read_number(path))
 
     def events(self) -> dict[str, int]:
-        """Counters since the machine booted."""
+        """Counters of events since the machine booted."""
         counts = {name: read_number(path) for name, path in self._counters.items()}
         return {name: int(count) for name, count in counts.items() if count is not None}
 
 
 def count_events(readings: Sequence[Reading]) -> dict[str, int]:
-    """How often something throttled between the first of the readings and the last, by what it was; only what did.
+    """Number of throttling events between the first reading and the last, by cause; causes without events are left out.
 
-    Counters are subtracted. An alarm counts once each time it is raised, and where it is raised from the beginning.
+    Counters are subtracted. An alarm counts once each time it is raised, and once if it is active in the first reading.
     """
     counts: dict[str, int] = {}
     raised: frozenset[str] = frozenset()

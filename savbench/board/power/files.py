@@ -1,4 +1,4 @@
-"""Small files of the kernel, each one value."""
+"""Reading kernel files that hold one value each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def read_text(path: Path) -> str | None:
-    """The content without space and zero bytes around it; None where it is missing or may not be read."""
+    """The content without surrounding whitespace and zero bytes; None if the file is missing or may not be read."""
     try:
         return path.read_bytes().decode("utf-8", "replace").strip("\0 \t\r\n")
     except OSError:
@@ -17,7 +17,7 @@ def read_text(path: Path) -> str | None:
 
 
 def read_number(path: Path) -> float | None:
-    """The content as a number; None where it is missing, may not be read, or is none."""
+    """The content as a number; None if the file is missing, may not be read, or holds no number."""
     try:
         return float(path.read_bytes())
     except (OSError, ValueError):

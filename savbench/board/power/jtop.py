@@ -1,6 +1,6 @@
-"""The board as the jtop service tells it (jetson-stats, for Jetson). The service runs as root, so that more is known than under /sys.
+"""Readings from the jtop service (jetson-stats, for Jetson). It runs as root and so reports more than users can read under /sys.
 
-jetson-stats is under the AGPL: it is imported where the user has it, never bundled. Names of the API, units and behaviour were read in
+jetson-stats is under the AGPL: it is imported if the user has installed it, never bundled. Names, units and behaviour of the API are from
 releases 4.3 and 7.2.
 """
 
@@ -25,15 +25,15 @@ from savbench.board.power.sysfs import sum_name
 
 SOCKET = Path("/run/jtop.sock")
 START_S = 10.0
-"""How long the service gets to answer; the client itself would wait for ever."""
+"""Seconds allowed for the service to answer; the client itself would wait forever."""
 CLOSE_S = 3.0
 STALE_S = 3.0
-"""The service counts as dead when it has published nothing new for so long, or for `STALE_INTERVALS`."""
+"""The service counts as dead if it has published nothing for this many seconds and for `STALE_INTERVALS` intervals."""
 STALE_INTERVALS = 10
 OFFLINE_C = -256
 """Temperature of a sensor that is off."""
 NO_STATE_YET = "Error connection"
-"""The client's message where the service has not published anything."""
+"""The client's message if the service has not published anything yet."""
 
 RESTART = "sudo systemctl restart jtop.service"
 JOIN_GROUP = "sudo usermod -aG jtop $USER"
@@ -42,16 +42,16 @@ UPDATE = "sudo pip3 install -U jetson-stats"
 
 
 class JtopSampler:
-    """A client of the service. Readings come by themselves at the service's interval, which its first client decides for all.
+    """A client of the service. The service sends readings at its own interval, which its first client sets for all.
 
     Args:
-        interval_s: seconds between readings; what the service really does is in `interval_s` afterwards.
-        module: stands for the package `jtop`.
+        interval_s: requested seconds between readings; the attribute `interval_s` has the service's actual interval.
+        module: replaces the package `jtop`; for tests.
         socket_path: where the service listens.
-        root: the file system to look at for what the service does not tell.
+        root: root of the file system to read for values that the service does not report.
 
     Raises:
-        PowerError: there is no service, or it does not let this user or this version in; names the command that mends it.
+        PowerError: there is no service, or it rejects this user or version; the message names the command that fixes it.
     """
 
     name = "jtop"
@@ -77,8 +77,8 @@ class JtopSampler:
         except (self._jtop.JtopException, RemoteError, EOFError, OSError) as error:
             raise PowerError(f"jtop: lost the service ({_line(error)}); {RESTART}") from error
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            # what the client's thread met while it took a state apart
-            raise PowerError(f"jtop: the service sent what is not understood here ({error!r}); {UPDATE} && {RESTART}") from error
+            # raised by the client's thread while it parsed a state
+            raise PowerError(f"jtop: the service sent an unknown format ({error!r}); {UPDATE} && {RESTART}") from error
         if not alive:
             raise PowerError(f"jtop: lost the service; {RESTART}")
         now_s = Stamp.now().t_s
@@ -90,13 +90,13 @@ class JtopSampler:
         return [self._readings.popleft() for _ in range(len(self._readings))]
 
     def close(self) -> None:
-        # joins a thread that looks for installed libraries and may take its time
+        # joins a thread that searches for installed libraries, which may be slow
         _within(CLOSE_S, self._client.close)
 
     def _connect(self, interval_s: float) -> Any:
         """
         Raises:
-            PowerError: the service refused, or does not answer.
+            PowerError: the service refused or does not answer.
         """
         deadline_s = Stamp.now().t_s + START_S
         while True:
@@ -108,7 +108,7 @@ class JtopSampler:
                 self._started = True
                 return client
             _within(CLOSE_S, client.close)
-            # the client waits three intervals for a first state, which a service that has just woken up may need longer for
+            # the client waits three intervals for a first state; a service that has just started may need longer
             if _line(error) != NO_STATE_YET or Stamp.now().t_s > deadline_s:
                 raise PowerError(_remedy(error)) from error
 
@@ -130,9 +130,9 @@ class JtopSampler:
         return errors[0] if errors else None
 
     def _take(self, client: Any) -> None:
-        """Called by the client's thread for every state it gets.
+        """Called by the client's thread for every state received.
 
-        It gets some twice, where it asks more often than the service publishes, and on connecting one that may be hours old.
+        Some states arrive twice, if the client asks more often than the service publishes; the first one after connecting may be hours old.
         """
         published = float(client.uptime.total_seconds())
         if published != self._published:
@@ -148,7 +148,7 @@ class JtopSampler:
         fans: Mapping[str, Any] = next(iter(client.fan.values()), {})
         emc = memory.get("EMC", {})
         use = system_memory(self._root)
-        # the service looks at the uptime first, at the power late, then publishes: on average half way between then and now
+        # the service reads the uptime first, power late, and then publishes: on average half way between then and now
         stamp = Stamp.now().earlier(self._age_s(published) / 2)
         return Reading(
             t_s=stamp.t_s,
@@ -172,7 +172,7 @@ class JtopSampler:
         )
 
     def _age_s(self, published: float) -> float:
-        """How long ago the service began a reading, which it stamps with the uptime. A container may show another one, hence the bounds."""
+        """Age in seconds of a reading, which the service stamps with the uptime. Bounded: a container may show another uptime."""
         uptime = (read_text(self._root / "proc/uptime") or "").split()
         age = float(uptime[0]) - published if uptime else 0.0
         return min(max(age, 0.0), self.interval_s)
@@ -188,7 +188,7 @@ def _import() -> Any:
         module = importlib.import_module("jtop")
     except ImportError as error:
         raise PowerError(f"jtop: jetson-stats is not installed for this Python ({error}); pip install jetson-stats") from error
-    # 7.2 sets the start method of the whole process to fork when it is imported, which only its service needs
+    # on import, 7.2 sets the start method of the whole process to fork, which only its service needs
     multiprocessing.set_start_method(before, force=True)
     return module
 
@@ -196,11 +196,11 @@ def _import() -> Any:
 def _check_socket(path: Path, root: Path) -> None:
     """
     Raises:
-        PowerError: the service does not listen, or not to this user.
+        PowerError: the service does not listen, or rejects this user.
     """
     if not path.exists() and not unified_memory(root):
         raise PowerError(
-            f"jtop: this is no Jetson and {path} does not exist; use --power nvml for a GPU, or --power none (in a container mount {path})"
+            f"jtop: this is not a Jetson and {path} does not exist; use --power nvml for a GPU, or --power none (container: mount {path})"
         )
     if (problem := socket_problem(path)) is not None:
         what, remedy = problem
@@ -208,7 +208,7 @@ def _check_socket(path: Path, root: Path) -> None:
 
 
 def socket_problem(path: Path) -> tuple[str, str] | None:
-    """What is wrong with the service's socket and the command that mends it, or None where the service listens and lets this user in."""
+    """The problem with the service's socket and the command that fixes it; None if the service listens and accepts this user."""
     if not path.exists():
         return f"the service is not running (no {path})", RESTART
     if not os.access(path, os.R_OK | os.W_OK):
@@ -232,13 +232,13 @@ def _remedy(error: BaseException) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """The message in one line, without the command that it recommends itself, which does more than is needed."""
+    """The message on one line, without the command that it recommends, which does more than needed."""
     message = str(error).partition("Please")[0]
     return " ".join(message.split()).rstrip(". ") or type(error).__name__
 
 
 def _within(seconds: float, action: Any) -> bool:
-    """Run an action that may never return in a thread of its own. False where it has not returned in time."""
+    """Run an action that may never return in its own thread. False if it has not returned in time."""
     thread = threading.Thread(target=action, name="jtop-client", daemon=True)
     thread.start()
     thread.join(seconds)

@@ -1,4 +1,5 @@
-"""A desktop GPU as NVIDIA's management library tells it (package nvidia-ml-py, module pynvml). Power is that of the GPU's board alone."""
+"""Readings of a desktop GPU from NVIDIA's management library (package nvidia-ml-py, module pynvml). Power is only that of the GPU's
+board."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 FAILURES_IN_A_ROW = 10
-"""After so many the source counts as gone."""
+"""Failures in a row after which the source counts as gone."""
 
 THROTTLES = {
     0x0000000000000004: "power cap",
@@ -27,21 +28,21 @@ THROTTLES = {
     0x0000000000000040: "hardware thermal slowdown",
     0x0000000000000080: "hardware power brake",
 }
-"""Bits of nvml.h's nvmlClocksEventReasons that mean a loss of speed; idling and clocks that the user has set are not among them."""
+"""Bits of nvml.h's nvmlClocksEventReasons that mean a loss of speed; idle and user-set clocks are not included."""
 
 
 class NvmlSampler:
-    """Asks the driver once per call.
+    """Reads the driver once per call.
 
     Args:
-        interval_s: seconds between readings, which the caller keeps.
-        device: as torch is given it: `auto`, `cuda` or `cuda:N`.
-        module: stands for the module `pynvml`.
-        environ: where CUDA_VISIBLE_DEVICES is looked up.
-        root: the file system to read the machine's memory from.
+        interval_s: seconds between readings; the caller keeps this interval.
+        device: `auto`, `cuda` or `cuda:N`, as given to torch.
+        module: replaces the module `pynvml`; for tests.
+        environ: environment with CUDA_VISIBLE_DEVICES.
+        root: root of the file system to read memory from.
 
     Raises:
-        PowerError: there is no driver, the GPU is not certain, or it has no power sensor; says what to do.
+        PowerError: there is no driver, the GPU is ambiguous, or it has no power sensor; the message says what to do.
     """
 
     name = "nvml"
@@ -66,7 +67,7 @@ class NvmlSampler:
         self._open = True
         self._failures = 0
         self._seen_us = 0
-        """Time stamp of the newest sample of use by process; the driver hands out those after it."""
+        """Time stamp in microseconds of the newest sample of use by process; the driver returns later ones."""
         try:
             self._gpu = _find_gpu(self._nvml, device, environ)
             self._instant = self._instant_mw() is not None
@@ -74,7 +75,7 @@ class NvmlSampler:
                 self._nvml.nvmlDeviceGetPowerUsage(self._gpu)
         except self._nvml.NVMLError as error:
             self.close()
-            raise PowerError(f"nvml: this GPU tells no power ({error}); use --power none, or jtop or sysfs on a Jetson") from error
+            raise PowerError(f"nvml: this GPU reports no power ({error}); use --power none, or jtop or sysfs on a Jetson") from error
         except PowerError:
             self.close()
             raise
@@ -123,8 +124,9 @@ class NvmlSampler:
             self._nvml.nvmlShutdown()
 
     def _instant_mw(self) -> float | None:
-        """Power of this moment. From Ampere on, what nvmlDeviceGetPowerUsage gives is the average of the last second; drivers and GPUs that
-        lack the instantaneous value (None) give it there."""
+        """Instantaneous power in mW; None if driver or GPU lacks it. From Ampere on, nvmlDeviceGetPowerUsage returns the average of the
+        last
+                second; drivers and GPUs without this field return the instantaneous value there."""
         field = getattr(self._nvml, "NVML_FI_DEV_POWER_INSTANT", None)
         if field is None:
             return None
@@ -132,9 +134,9 @@ class NvmlSampler:
         return float(answer.value.uiVal) if answer.nvmlReturn == self._nvml.NVML_SUCCESS else None
 
     def _others_pct(self) -> float | None:
-        """Use of the GPU by processes that are not of this one's family, since the last call.
+        """Percentage of GPU time used since the last call by processes outside this process' family.
 
-        None where the driver does not tell, or names none of the family: inside a container its numbers are often the host's.
+        None if the driver does not report it, or names no process of the family: inside a container the process ids are often the host's.
         """
         samples = self._ask(lambda: self._nvml.nvmlDeviceGetProcessUtilization(self._gpu, self._seen_us))
         if not samples:
@@ -149,7 +151,7 @@ class NvmlSampler:
         return sum(sum(values) / len(values) for values in others)
 
     def _ask(self, question: Callable[[], Value]) -> Value | None:
-        """The answer; None from a GPU that lacks what was asked for, as passively cooled ones lack fans."""
+        """The answer; None if the GPU lacks the value, as passively cooled GPUs lack fans."""
         try:
             return question()
         except self._nvml.NVMLError:
@@ -168,15 +170,15 @@ def _import() -> Any:
 
 
 def _find_gpu(nvml: Any, device: str, environ: Mapping[str, str]) -> Any:
-    """NVML's handle of the GPU that torch calls `device`. NVML counts by PCI bus, CUDA by CUDA_VISIBLE_DEVICES and by speed.
+    """NVML's handle of the GPU that torch calls `device`. NVML numbers GPUs by PCI bus, CUDA by CUDA_VISIBLE_DEVICES and by speed.
 
     Raises:
-        PowerError: there is no such GPU, or it cannot be told which.
-        NVMLError: the driver refused.
+        PowerError: there is no such GPU, or it is ambiguous.
+        NVMLError: the driver refused the request.
     """
     match = re.fullmatch(r"(?:auto|cuda)(?::(\d+))?", device)
     if match is None:
-        raise PowerError(f"nvml: measures GPUs, and the models run on {device}; use --power none")
+        raise PowerError(f"nvml: measures GPUs, but the models run on {device}; use --power none")
     wanted = int(match[1] or 0)
     handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
     visible = environ.get("CUDA_VISIBLE_DEVICES")
@@ -190,16 +192,16 @@ def _find_gpu(nvml: Any, device: str, environ: Mapping[str, str]) -> Any:
     if not name.isdigit():
         found = [handle for handle in handles if _text(nvml.nvmlDeviceGetUUID(handle)).startswith(name)]
         if len(found) != 1:
-            raise PowerError(f"nvml: CUDA_VISIBLE_DEVICES={visible} names no single GPU; see `nvidia-smi -L`")
+            raise PowerError(f"nvml: CUDA_VISIBLE_DEVICES={visible} does not name one GPU; see `nvidia-smi -L`")
         return found[0]
     kinds = {_text(nvml.nvmlDeviceGetName(handle)) for handle in handles}
     if len(kinds) > 1 and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
-        raise PowerError("nvml: with GPUs of several kinds CUDA and NVML count differently; export CUDA_DEVICE_ORDER=PCI_BUS_ID")
+        raise PowerError("nvml: with different GPUs, CUDA and NVML number them differently; export CUDA_DEVICE_ORDER=PCI_BUS_ID")
     if int(name) >= len(handles):
         raise PowerError(f"nvml: there is no GPU {name}, the driver sees {len(handles)}")
     return handles[int(name)]
 
 
 def _text(value: str | bytes) -> str:
-    """Older releases of nvidia-ml-py give bytes."""
+    """Decode text; older releases of nvidia-ml-py return bytes."""
     return value.decode() if isinstance(value, bytes) else value

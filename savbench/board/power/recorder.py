@@ -1,4 +1,4 @@
-"""A thread that reads a source at an interval, keeps the readings for a while, and hands them on."""
+"""A thread that reads a source at an interval, keeps the readings for a while and passes them on."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Records one source, from `start` or the head of a `with` statement to `stop`.
+    """Records one source, from `start` (or entering the context) to `stop` (or leaving it).
 
-    The source may die while it records: `died` then has the reason, no further readings come, and nothing else happens.
+    If the source fails, recording ends, `died` has the reason, and nothing else happens.
 
     Args:
-        sampler: the source, which is closed in the end.
-        hand_on: called by the thread with the new readings, oldest first, each time that there are some. What it raises ends the recording.
+        sampler: the source; closed at the end.
+        hand_on: called by the thread with new readings, oldest first. An exception from it ends the recording.
     """
 
     def __init__(self, sampler: Sampler, hand_on: Callable[[Sequence[Reading]], None] = lambda readings: None) -> None:
         self.sampler = sampler
         self.died = ""
-        """Why there are no further readings; empty while they come."""
+        """Why recording ended early; empty if it did not."""
         self._hand_on = hand_on
         self._readings: list[Reading] = []
         self._news = threading.Condition()
@@ -39,15 +39,15 @@ class Recorder:
     def start(self) -> None:
         """
         Raises:
-            RuntimeError: it was started before.
+            RuntimeError: the recorder was started before.
         """
         if self._thread is not None:
-            raise RuntimeError("a recorder serves once; make another one")
+            raise RuntimeError("a recorder can be started only once; make another one")
         self._thread = threading.Thread(target=self._run, name="power-recorder", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the recording; the readings stay. Does nothing where there is none."""
+        """End the recording; readings are kept. Does nothing if it was not started."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -60,10 +60,10 @@ class Recorder:
         self.stop()
 
     def around(self, start_s: float, end_s: float) -> list[Reading]:
-        """The readings of a stretch of time, with the last one before it and the first one after it where there are such.
+        """The readings in a stretch of time, with the last one before it and the first one after it if they exist.
 
         Args:
-            start_s, end_s: on the clock of `time.perf_counter`.
+            start_s, end_s: in seconds on the clock of `time.perf_counter`.
         """
         with self._news:
             times = [reading.t_s for reading in self._readings]
@@ -76,13 +76,13 @@ class Recorder:
             return self._readings[-1] if self._readings else None
 
     def wait_past(self, t_s: float, timeout_s: float) -> bool:
-        """Wait until there is a reading later than `t_s`. False where none came within `timeout_s` seconds or the source has died."""
+        """Wait for a reading later than `t_s`. False if none came within `timeout_s` seconds or the source has failed."""
         with self._news:
             self._news.wait_for(lambda: self.died or self._newest_s() > t_s, timeout_s)
             return self._newest_s() > t_s
 
     def forget(self, before_s: float) -> None:
-        """Drop the readings before `before_s` but the last one."""
+        """Drop the readings before `before_s` except the last."""
         with self._news:
             times = [reading.t_s for reading in self._readings]
             del self._readings[: max(0, bisect.bisect_left(times, before_s) - 1)]
@@ -95,7 +95,7 @@ class Recorder:
         try:
             while not self._stop.is_set():
                 self._take()
-                # on a grid, so that what a reading costs does not add to the interval; missed times are left out
+                # on a fixed grid, so that the cost of a reading does not add to the interval; missed times are skipped
                 now_s = time.perf_counter()
                 due_s += self.sampler.interval_s
                 if due_s < now_s:
@@ -112,7 +112,7 @@ class Recorder:
 
     def _take(self) -> None:
         newest_s = self._newest_s()
-        # a source that stamps readings itself may be a little out of step; what is worked out from them needs rising times
+        # a source with its own time stamps may be slightly out of order; later computations need increasing times
         readings = [reading for reading in self.sampler.read() if reading.t_s > newest_s]
         if readings:
             with self._news:

@@ -1,8 +1,8 @@
-"""The board as the kernel shows it under /sys: INA3221 power monitors, thermal zones, clocks, fan. No service and no root needed.
+"""Readings from /sys: INA3221 power monitors, thermal zones, clocks, fan. Needs no service and no root.
 
 Names and units of the files: Linux' Documentation/hwmon/ina3221.rst, Documentation/driver-api/thermal/sysfs-api.rst and NVIDIA's Jetson
-Linux Developer Guide, "Platform Power and Performance". What only root may read, the memory controller's clock and use, is left out
-for others.
+Linux Developer Guide, "Platform Power and Performance". The memory controller's clock and load are missing for users other than root, who
+alone may read them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TOTAL_RAILS = ("VDD_IN", "POM_5V_IN")
-"""Rails that everything else is behind, on Orin NX and Nano, Xavier NX and on Nano. Where there is none, as on AGX Orin, rails add up."""
+"""Input rails that supply all others, on Orin NX, Orin Nano, Xavier NX and Nano. Without one, as on AGX Orin, the rails are added up."""
 
 FAILURES_IN_A_ROW = 10
-"""After so many the source counts as gone; fewer are passed over, since a busy I2C bus now and then refuses one read."""
+"""Failures in a row after which the source counts as gone; fewer are ignored, since a busy I2C bus sometimes refuses a read."""
 
 GPU_NAMES = re.compile(r"gpu|g[avp]1[01]b")
-"""Names of a Jetson's GPU among the devfreq devices: `gpu` or `ga10b` on Orin, `gv11b` and `gp10b` before it."""
+"""Names of a Jetson's GPU among devfreq devices: `gpu` or `ga10b` on Orin, `gv11b` and `gp10b` on earlier boards."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Rail:
 
     name: str
     volt: Path
-    """File with mV."""
+    """File with the voltage in mV."""
     current: Path
-    """File with mA."""
+    """File with the current in mA."""
 
     def read_mw(self) -> float:
         """
         Raises:
-            OSError: the monitor does not answer. ValueError: it answered with no number.
+            OSError: the monitor does not answer. ValueError: the answer is not a number.
         """
         return int(self.volt.read_bytes()) * int(self.current.read_bytes()) / 1000
 
@@ -52,8 +52,8 @@ class SysfsSampler:
     """Reads the files once per call.
 
     Args:
-        interval_s: seconds between readings, which the caller keeps.
-        root: the file system to look at.
+        interval_s: seconds between readings; the caller keeps this interval.
+        root: root of the file system to read.
 
     Raises:
         PowerError: there is no power monitor, or it may not be read.
@@ -91,7 +91,7 @@ class SysfsSampler:
                 raise PowerError(f"sysfs: the power monitor stopped answering ({error}); see `dmesg`") from error
             return []
         self._failures = 0
-        # a rail's moment is on average half way through them
+        # on average, a rail is read half way through
         stamp = begun.earlier((begun.t_s - Stamp.now().t_s) / 2)
         total_mw, total_of = split_total(rails_mw)
         memory = system_memory(self._root)
@@ -113,7 +113,7 @@ class SysfsSampler:
                 swap_io_mib=swap_io_mib(self._root),
                 fan_pct=None if self._fan is None else _scaled(self._fan, 100 / 255),
                 nvpmodel=self._nvpmodel(),
-                jetson_clocks=self._clocks_held(),
+                jetson_clocks=self._clocks_fixed(),
                 alarms=self._throttle.alarms(),
                 events=self._throttle.events(),
             )
@@ -123,7 +123,7 @@ class SysfsSampler:
         pass
 
     def _emc(self) -> tuple[float | None, float | None]:
-        """Clock in kHz and use in % of the memory controller, whose activity monitor counts kHz times percent."""
+        """Clock in kHz and load in percent of the memory controller, whose activity monitor counts kHz times percent."""
         kernel = self._root / "sys/kernel"
         khz = _scaled(kernel / "debug/bpmp/debug/clk/emc/rate", 1e-3)
         for name in ("debug/cactmon/mc_all", "debug/bpmp/debug/actmon/mc_all_avg_activity", "actmon_avg_activity/mc_all"):
@@ -133,15 +133,16 @@ class SysfsSampler:
         return khz, None
 
     def _nvpmodel(self) -> str | None:
-        """`nvpmodel` notes the mode that it set, for example `pmode:0002`; names are in its configuration."""
+        """Name of the power mode. `nvpmodel` writes the number to its status file, for example `pmode:0002`, and has names in its
+        configuration."""
         state = re.search(r"pmode:(\d+)", read_text(self._root / "var/lib/nvpmodel/status") or "")
         if state is None:
             return None
         number = int(state[1])
         return self._modes.get(number, str(number))
 
-    def _clocks_held(self) -> bool | None:
-        """jetson_clocks sets the lower limits of the clocks to the upper ones."""
+    def _clocks_fixed(self) -> bool | None:
+        """Whether all lower clock limits equal the upper ones, as jetson_clocks sets them."""
         limits = [] if self._gpu is None else [(self._gpu / "min_freq", self._gpu / "max_freq")]
         policies = sorted((self._root / "sys/devices/system/cpu/cpufreq").glob("policy*"))
         limits += [(policy / "scaling_min_freq", policy / "scaling_max_freq") for policy in policies]
@@ -151,13 +152,13 @@ class SysfsSampler:
 
 
 def find_rails(root: Path) -> list[Rail]:
-    """Every connected channel of every INA3221, by name. The monitors' seventh label is the sum of their shunts and no rail."""
+    """Every connected channel of every INA3221. The monitors' seventh label is the sum of their shunts, not a rail."""
     rails = []
     folders = {path.parent for path in (root / "sys/bus/i2c/devices").glob("*/hwmon/hwmon*/in*_label")}
     folders |= {path.parent for path in (root / "sys/class/hwmon").glob("hwmon*/name") if read_text(path) == "ina3221"}
     seen: set[Path] = set()
     for folder in sorted(folders):
-        # both trees lead to the same device
+        # both trees show the same device
         if (device := folder.resolve()) in seen:
             continue
         seen.add(device)
@@ -170,7 +171,7 @@ def find_rails(root: Path) -> list[Rail]:
 
 
 def split_total(rails_mw: dict[str, float]) -> tuple[float, str]:
-    """Take the rail that is the total out of the rails, or add them up. Returns the total and what it is."""
+    """Remove the input rail from the rails, or add them up if there is none. Returns the total in mW and what it covers."""
     for name in TOTAL_RAILS:
         if name in rails_mw:
             return rails_mw.pop(name), name
@@ -182,7 +183,7 @@ def sum_name(rails: Mapping[str, object]) -> str:
 
 
 def find_zones(root: Path) -> dict[str, Path]:
-    """The file with the temperature of every thermal zone, in thousandths of a degree, by the zone's short name."""
+    """Files with the temperature of every thermal zone in thousandths of a degree C, by the zone's short name."""
     zones: dict[str, Path] = {}
     for folder in sorted((root / "sys/class/thermal").glob("thermal_zone*"), key=lambda path: int(re.sub(r"\D", "", path.name) or 0)):
         kind = read_text(folder / "type")
@@ -192,12 +193,12 @@ def find_zones(root: Path) -> dict[str, Path]:
 
 
 def zone_name(kind: str) -> str:
-    """`CPU-therm` and `cpu-thermal` are both `cpu`, so that releases of JetPack and sources of telemetry agree."""
+    """Short name of a zone: `cpu` for `CPU-therm` and `cpu-thermal`, so that JetPack releases and telemetry sources agree."""
     return re.split("[-_]", kind, maxsplit=1)[0].lower()
 
 
 def read_zones(zones: Mapping[str, Path]) -> dict[str, float]:
-    """Temperatures in C of the zones that answer; a zone whose part of the chip is off refuses to be read."""
+    """Temperatures in C of the zones that can be read; a zone whose part of the chip is off cannot."""
     values = {name: _scaled(path, 1e-3) for name, path in zones.items()}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -208,7 +209,7 @@ def _no_rails(root: Path) -> str:
             "sysfs: no INA3221 power monitor under /sys/bus/i2c/devices; on this Jetson check `ls /sys/class/hwmon/*/name` "
             "(in a container mount /sys), or use --power none"
         )
-    return "sysfs: this is no Jetson, there is no INA3221 power monitor; use --power nvml for a GPU, or --power none"
+    return "sysfs: this is not a Jetson and has no INA3221 power monitor; use --power nvml for a GPU, or --power none"
 
 
 def _find_gpu(root: Path) -> Path | None:

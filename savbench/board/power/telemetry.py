@@ -1,4 +1,4 @@
-"""telemetry.csv: every reading of a run, with the arm and phase that it fell into."""
+"""telemetry.csv: every reading of a run, with its arm and phase."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from savbench.board.power.base import Reading
 
 SETTLE_S = 1.0
-"""Readings are written once they are so much older than the newest: word of a new phase comes from another process, a little late."""
+"""Readings are written once they are this much older than the newest, since another process reports a new phase slightly late."""
 SYNC_S = 10.0
 
 
 @dataclass(frozen=True)
 class Mark:
-    """From when on readings belong to what."""
+    """Arm, object and phase of readings from `t_s` on."""
 
     t_s: float
     phase: Phase = ""
@@ -36,22 +36,22 @@ class Mark:
 
 
 class TelemetryLog:
-    """Appends readings to the file. `add` is for the recorder's thread, `mark` for the one that knows what is going on.
+    """Appends readings to the file. The recorder's thread calls `add`; the thread that runs the arms calls `mark`.
 
-    A row reaches the file within about a second and the disk within ten; what a crash leaves half written is cut when the run goes on.
-    A file that cannot be written any longer does not stop the run: `failed` says why.
+    A row reaches the file within about a second and the disk within ten; an incomplete last row after a crash is cut off when the run is
+        resumed. If the file can no longer be written, the run continues and `failed` says why.
 
     Args:
-        path: the file, which is made where there is none.
+        path: the file, created if missing.
         source: the sampler's name.
 
     Raises:
-        ResultsError: the file is of another version or cannot be written.
+        ResultsError: the file is from another version or cannot be written.
     """
 
     def __init__(self, path: Path, source: str) -> None:
         self.failed = ""
-        """Why nothing is written any longer; empty while it is."""
+        """Why writing stopped; empty while it continues."""
         self._source = source
         self._marks: list[Mark] = [Mark(float("-inf"))]
         self._waiting: list[Reading] = []
@@ -60,7 +60,7 @@ class TelemetryLog:
         try:
             self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
-            raise ResultsError(f"{path}: cannot be written ({error.strerror}); mend that or give another --out_dir") from error
+            raise ResultsError(f"{path}: cannot be written ({error.strerror}); fix that or give another --out_dir") from error
         try:
             self._prepare(self._file, path)
         except BaseException:
@@ -68,19 +68,19 @@ class TelemetryLog:
             raise
 
     def mark(self, mark: Mark) -> None:
-        """From `mark.t_s` on, a stamp of any process, readings belong to this. Marks come in the order of their time."""
+        """Assign readings from `mark.t_s` on. Marks must come in order of time."""
         with self._lock:
             self._marks.append(mark)
 
     def add(self, readings: Sequence[Reading]) -> None:
-        """Take readings, oldest first, and write those that have settled."""
+        """Add readings, oldest first, and write those older than `SETTLE_S`."""
         with self._lock:
             self._waiting += readings
             if self._waiting:
                 self._write(self._waiting[-1].t_s - SETTLE_S)
 
     def close(self) -> None:
-        """Write what is left and let go of the file. May be called twice."""
+        """Write the remaining readings and close the file. May be called twice."""
         with self._lock:
             self._write(float("inf"))
             if self._file is not None:
@@ -135,11 +135,11 @@ class TelemetryLog:
 
     @staticmethod
     def _prepare(file: int, path: Path) -> None:
-        """Write the header of a new file; check that of one that is there and cut what a crash left half written."""
+        """Write the header of a new file; check the header of an existing one and cut off an incomplete last row."""
         header = header_line(TelemetryRow).encode()
         size = os.fstat(file).st_size
         if not header.startswith(os.pread(file, len(header), 0)):
-            raise ResultsError(f"{path}:1: not the columns of this version; move the file away or give another --out_dir")
+            raise ResultsError(f"{path}:1: columns differ from this version's; move the file away or give another --out_dir")
         if size <= len(header):
             os.ftruncate(file, 0)
             os.write(file, header)
