@@ -56,9 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     faulthandler.enable()
     job = Job.from_line(sys.stdin.readline())
     events = EventWriter(os.fdopen(args.events, "w", encoding="utf-8"), job.spool)
-    threading.Thread(target=_leave_with_supervisor, daemon=True).start()
+    leave_to_go_on = threading.Semaphore(0)
+    threading.Thread(target=_listen, args=(leave_to_go_on,), daemon=True).start()
     try:
-        _Worker(job, events).run()
+        _Worker(job, events, leave_to_go_on).run()
     except RunnerError as error:
         events.send("failed", status="error", error=str(error))
         return 1
@@ -74,18 +75,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _leave_with_supervisor() -> None:
-    """Standard input ends when the supervisor does, however it does."""
+def _listen(leave_to_go_on: threading.Semaphore) -> None:
+    """A line on standard input is leave to go on. It ends when the supervisor does, however it does, and then this process ends too."""
     try:
-        sys.stdin.read()
+        for _ in sys.stdin:
+            leave_to_go_on.release()
     finally:
         os._exit(1)
 
 
 class _Worker:
-    def __init__(self, job: Job, events: EventWriter) -> None:
+    def __init__(self, job: Job, events: EventWriter, leave_to_go_on: threading.Semaphore) -> None:
         self._job = job
         self._events = events
+        self._leave_to_go_on = leave_to_go_on
         self._split: Split = open_split(job.config.split_dir, job.split_name)
         self._video: SplitVideo | None = None
         self._prompt_maker: PromptMaker | None = None
@@ -108,6 +111,8 @@ class _Worker:
                 self._events.send("begun", targets=[(video_name, name) for name in object_names])
                 self._run_objects(model, video_name, object_names)
                 self._events.send("done", targets=len(object_names))
+                if self._job.waits:
+                    self._leave_to_go_on.acquire()
             targets = tuple(target for target in targets if self._job.repeats and target in self._went_well)
 
     def _together(self, targets: Sequence[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:

@@ -1,7 +1,7 @@
 """The job of one worker process.
 
 The supervisor writes one job as a line of JSON to the worker's standard input and keeps that pipe open: the worker reads its end as the end
-of the supervisor. `savbench.results.delivery` holds the worker's answer.
+of the supervisor, and further lines as leave to go on where a job waits. `savbench.results.delivery` holds the worker's answer.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Job:
     """With --share_prompts: arms that differ from `arm` in the prompt only and run in the same sessions."""
     repeats: bool = False
     """Repeat the targets that succeed until the supervisor ends the worker."""
+    waits: bool = False
+    """After each session wait for a line on standard input, which says that its rows are scored."""
     extent: Extent | None = None
     """With --memory_budget: the largest session over all targets of the arm; its forecast must fit the budget."""
     objects_in_arm: int = 1
@@ -67,6 +69,7 @@ class Job:
             accepted_changes=data["accepted_changes"],
             companions=tuple(Arm(**arm) for arm in data["companions"]),
             repeats=data["repeats"],
+            waits=data["waits"],
             extent=None if data["extent"] is None else Extent(**data["extent"]),
             objects_in_arm=data["objects_in_arm"],
         )

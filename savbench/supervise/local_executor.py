@@ -3,6 +3,9 @@
 With --strict a row that is not valid is not taken: the worker is ended, the board cools down, and a fresh worker tries the object again, at
 most `STRICT_TRIES` times in all. With --sustained an arm's objects run again and again in one process, since a board that rests cools down;
 every run of an object goes into sustained.csv, the first one also into summary.csv.
+
+Rows are scored by another process while the worker goes on, which on a board shares its memory, power and heat. With --strict, --min_time
+and --min_frames, where times are to be trusted, the worker waits after each object until it has been scored.
 """
 
 from __future__ import annotations
@@ -79,6 +82,7 @@ class LocalExecutor:
         self._board = board
         self._progress = progress
         self._interrupts = interrupts
+        self._scores_between = config.strict or config.min_time_s > 0 or config.min_frames > 0
 
     def run(self, jobs: Sequence[Job]) -> None:
         """As `savbench.supervise.jobs.Executor.run`."""
@@ -102,7 +106,9 @@ class LocalExecutor:
                     break
                 self._cool_down(job, STRICT_PAUSE_S if state.tries[keys[0]] else 0.0)
             outcome = WorkerOutcome()
-            self._work(dataclasses.replace(job, targets=tuple(keys)), outcome, partial(self._is_strict_enough, outcome))
+            self._work(
+                dataclasses.replace(job, targets=tuple(keys), waits=self._scores_between), outcome, partial(self._is_strict_enough, outcome)
+            )
             if outcome.changes:
                 job = state.job = part_of(job, outcome)
                 self._progress.say(f"{'; '.join(outcome.changes)}: new rows are kept apart as {job.arm.label}")
@@ -145,6 +151,9 @@ class LocalExecutor:
                 self._ledger.take(event, job, outcome, accepts)
                 if outcome.is_cut_short:
                     return
+                if job.waits and event["event"] == "done":
+                    self._ledger.settle()
+                    worker.go_on()
             outcome.end(worker.wait(), len(job.targets))
         except WorkerTimeoutError as error:
             worker.kill(dump_stack=True)

@@ -87,9 +87,14 @@ class WorkerProcess:
                 data = os.read(self._events.fileno(), 1 << 16)
                 if not data:
                     return
-                last = time.monotonic()
                 *lines, pending = (pending + data).split(b"\n")
                 yield from map(json.loads, lines)
+                last = time.monotonic()  # what was done with the events is not the worker's time
+
+    def go_on(self) -> None:
+        """Let a worker go on whose job waits after a session."""
+        with contextlib.suppress(BrokenPipeError):  # as in `_send_job`; the worker has read its job, so that a byte always fits
+            os.write(self._stdin.fileno(), b"\n")
 
     def _send_job(self) -> memoryview:
         """Send as much of the job as the worker takes now. Returns what is left."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scripted_worker
@@ -19,10 +21,12 @@ from savbench.board.power.choose import Choice
 from savbench.results import sustained
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
+from savbench.results.run_folder import RunFolder
 from savbench.results.sustained import STEADY, TIME_IS_UP, SustainedRow
 from savbench.results.telemetry import TelemetryRow
 from savbench.supervise import local_executor, worker_process
 from savbench.supervise import run as runs
+from savbench.supervise.ledger import Ledger
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +77,30 @@ def test_strict_waits_until_the_board_has_cooled_down(tmp_path: Path, watched: W
     assert (rows[0].temperature_start_c or 99) <= 50
     phases = [reading.phase for reading in read_rows(TelemetryRow, tmp_path / "run" / "telemetry.csv")]
     assert "cooling" in phases[: phases.index("idle")]
+
+
+@pytest.mark.parametrize("settings", [{"strict": True}, {"min_frames": 16}, {"min_time_s": 0.001}])
+def test_nothing_is_scored_while_frames_are_timed_that_are_to_be_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    happened: list[str] = []
+    take, append = Ledger.take, RunFolder.append
+
+    def taken(self: Ledger, event: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        if event["event"] == "begun":
+            happened.append(f"{event['targets'][0][0]} begun")
+        take(self, event, *args, **kwargs)
+
+    def appended(self: RunFolder, row: SummaryRow, *args: Any, **kwargs: Any) -> None:
+        happened.append(f"{row.video} kept")
+        time.sleep(0.2)  # the next object would begin meanwhile
+        append(self, row, *args, **kwargs)
+
+    monkeypatch.setattr(Ledger, "take", taken)
+    monkeypatch.setattr(RunFolder, "append", appended)
+    rows, _ = run(tmp_path, {"a": 9, "b": 9, "c": 9}, **settings)
+    assert [row.status for row in rows] == ["ok"] * 3
+    assert happened == [f"{video} {what}" for video in "abc" for what in ("begun", "kept")]
 
 
 def test_strict_runs_an_object_again_whose_row_is_not_valid(tmp_path: Path, watched: WatchedBoard) -> None:
