@@ -2,62 +2,74 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from turns import turn
 
+PATIENCE_S = 60.0
 
-def test_tests_run_together_unless_one_wants_to_be_alone(tmp_path: Path) -> None:
-    together = threading.Barrier(2, timeout=60)
-    running: set[str] = set()
-    seen: dict[str, set[str]] = {}
 
-    def run(name: str, alone: bool) -> None:
-        with turn(tmp_path, alone=alone):
-            running.add(name)
-            if not alone:
-                together.wait()  # for the other one, which has to be let in meanwhile
-            seen[name] = set(running)
-            running.remove(name)
+def start(body: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=body)
+    thread.start()
+    return thread
 
-    for _ in range(20):
-        threads = [threading.Thread(target=run, args=(name, name == "c")) for name in "abc"]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert seen["c"] == {"c"}
+
+def wait_until_shut(gate: Path) -> None:
+    """Until a test waits behind the gate to be alone."""
+    while True:
+        with gate.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+
+
+def test_tests_run_together(tmp_path: Path) -> None:
+    met = threading.Barrier(2, timeout=PATIENCE_S)
+
+    def run() -> None:
+        with turn(tmp_path, alone=False):
+            met.wait()
+
+    other = start(run)
+    run()
+    other.join()
+    assert not met.broken
+
+
+def test_one_that_is_alone_is_waited_for(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def run(name: str) -> None:
+        with turn(tmp_path, alone=False):
+            order.append(name)
+
+    with turn(tmp_path, alone=True):
+        others = [start(lambda name=name: run(name)) for name in "ab"]  # type: ignore[misc]
+        wait_until_shut(tmp_path / "gate")
+        order.append("alone")
+    for other in others:
+        other.join()
+    assert order[0] == "alone"
+    assert sorted(order) == ["a", "alone", "b"]
 
 
 def test_who_waits_to_be_alone_is_not_overtaken(tmp_path: Path) -> None:
     order: list[str] = []
-    waits = threading.Event()
 
     def run(name: str, alone: bool) -> None:
-        waits.set()
         with turn(tmp_path, alone=alone):
             order.append(name)
 
     with turn(tmp_path, alone=False):
-        alone = threading.Thread(target=run, args=("alone", True))
-        alone.start()
-        waits.wait(60)
-        while not _is_shut(tmp_path / "gate"):
-            pass
-        later = threading.Thread(target=run, args=("later", False))
-        later.start()
+        alone = start(lambda: run("alone", True))
+        wait_until_shut(tmp_path / "gate")
+        later = start(lambda: run("later", False))
+        order.append("first")
     alone.join()
     later.join()
-    assert order == ["alone", "later"]
-
-
-def _is_shut(gate: Path) -> bool:
-    import fcntl
-
-    with gate.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    assert order == ["first", "alone", "later"]
