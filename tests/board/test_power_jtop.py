@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 import subprocess
 import sys
@@ -69,8 +68,10 @@ def test_the_real_service_is_read_shared_and_survived() -> None:
         # the first client's interval holds for all, and a client that asks more often gets no reading twice
         second = JtopSampler(0.02)
         assert second.interval_s == 0.1
-        stamps = [_next(second).t_s for _ in range(4)]
-        assert all(later - earlier > 0.05 for earlier, later in itertools.pairwise(stamps))
+        stamps = [_next(second).t_s for _ in range(8)]
+        assert stamps == sorted(set(stamps))
+        # on a busy machine one may come late and the next one on its heels
+        assert stamps[-1] - stamps[0] > 7 * 0.05
         second.close()
 
         with Recorder(sampler) as recorder:
