@@ -5,6 +5,7 @@ The same faults are tested with stand-ins beside the modules they were in; here 
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import time
@@ -165,7 +166,7 @@ def test_a_warm_frame_shows_the_same_kernels_every_time(nano: VideoRunner, devic
         clip.track(nano)
         nano.open(clip.clip, clip.frames[0])
         nano.prompt(0, clip.frames[0], [clip.prompt])
-        seen = [observe(lambda index=index: nano.track(index, clip.frames[index])) for index in range(1, 4)]
+        seen = [observe(functools.partial(nano.track, index, clip.frames[index])) for index in range(1, 4)]
         nano.close()
     assert seen[1].calls > 0
     assert seen[1] == seen[2]
