@@ -28,6 +28,7 @@ subcommands (each has its own --help):
   attention           what attention costs here, call by call, and whether masks stay the same
   demo-data           write a small SA-V-shaped split to try everything on
   doctor              check what a run needs, and name the command that mends what is not right
+  selfcheck           prove that what is measured here means what it says
 
 exit status: 0 every row is ok, 1 some rows are not, 2 bad arguments, 130 interrupted
 """
@@ -70,6 +71,12 @@ def _doctor(argv: list[str]) -> int:
     return subcommand(argv)
 
 
+def _selfcheck(argv: list[str]) -> int:
+    from savbench.selfcheck.cli import main as subcommand
+
+    return subcommand(argv)
+
+
 SUBCOMMANDS = {
     "compare": _compare,
     "report": _report,
@@ -77,6 +84,7 @@ SUBCOMMANDS = {
     "attention": _attention,
     "demo-data": _demo_data,
     "doctor": _doctor,
+    "selfcheck": _selfcheck,
 }
 
 

@@ -19,7 +19,7 @@ FIGURE = ROOT / "docs" / "architecture.svg"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("jetson_benchmark",),
-    ("savbench.doctor", "savbench.attention_bench", "savbench.validate", "savbench.report"),
+    ("savbench.doctor", "savbench.selfcheck", "savbench.attention_bench", "savbench.validate", "savbench.report"),
     ("savbench.supervise", "savbench.compare"),
     ("savbench.measure", "savbench.finish"),
     ("savbench.board",),
@@ -34,12 +34,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 PACKAGES = ("attention", "runners", "savbench", "training")
 
 _COLUMN = {
-    "savbench.doctor": 0.0, "savbench.attention_bench": 1.0, "savbench.validate": 2.0, "savbench.report": 3.0,
+    "savbench.doctor": 0.0, "savbench.selfcheck": 0.75, "savbench.attention_bench": 1.5, "savbench.validate": 2.25, "savbench.report": 3.0,
     "savbench.supervise": 1.0, "savbench.compare": 3.0, "savbench.measure": 1.0, "savbench.finish": 2.0, "savbench.board": 0.0,
     "training": 3.0,
 }  # fmt: skip
 """Of the rooms that share a layer or stand aside; the others stand in the middle. No arrow then runs behind a box."""
-_WIDTH, _BOX_WIDTH, _BOX_HEIGHT, _STEP, _MARGIN = 1060, 250, 76, 108, 14
+_WIDTH, _BOX_WIDTH, _BOX_HEIGHT, _STEP, _MARGIN = 1320, 250, 76, 108, 14
 
 
 def module_files() -> dict[str, Path]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from savbench.compare.tables import Grid
 from savbench.report.arms import numbers, texts
+from savbench.results import selfcheck
 from savbench.results.foreign import UNKNOWN
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ def _facts(run: Run, rows: pd.DataFrame) -> Grid:
         ("CPU", f"{system['cpu']}, {system.get('cores_usable') or system.get('cores')} cores" if system.get("cpu") else ""),
         ("memory", f"{system['ram_mib']} MiB, swap {system.get('swap_mib') or 0} MiB" if system.get("ram_mib") else ""),
         ("system", ", ".join(str(system[name]) for name in ("os", "kernel", "machine") if system.get(name))),
+        ("selfcheck", selfcheck.statement(last.get("selfchecks"), _systems(rows)) if last else ""),
         ("NVIDIA driver", str(system.get("nvidia_driver") or "")),
         ("CUDA toolkit", str(system.get("cuda_toolkit") or "")),
         ("Python", str(last.get("python") or "")),
@@ -185,6 +187,12 @@ def _facts(run: Run, rows: pd.DataFrame) -> Grid:
         models = sorted(set(rows.loc[rows["weights"] == name, "model"]))
         facts.append((f"weights of {', '.join(models)}", f"sha256 {name}"))
     return Grid(["", ""], [list(fact) for fact in facts], left=1)
+
+
+def _systems(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Device and torch of the rows that used torch."""
+    pairs = zip(texts(rows, "device_name"), texts(rows, "torch_version"), strict=True)
+    return [(name, version) for name, version in pairs if name not in (UNKNOWN, "") and version not in (UNKNOWN, "none", "")]
 
 
 def _told(rows: pd.DataFrame, name: str) -> list[str]:

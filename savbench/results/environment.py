@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from savbench.results import selfcheck
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOT = Path("/")
 
@@ -72,6 +74,7 @@ def collect(argv: Sequence[str], arguments: Mapping[str, Any], root: Path = ROOT
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "variables": {name: os.environ.get(name) for name in VARIABLES},
+        "selfchecks": selfcheck.of_machine(cpu_name(root)),
     }
 
 

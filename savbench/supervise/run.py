@@ -12,7 +12,8 @@ from savbench.data.dataset import open_split
 from savbench.finish.overlay import require_encoder
 from savbench.plan.shards import take_shard
 from savbench.plan.upstream import with_default_models
-from savbench.results.environment import benchmark_version
+from savbench.results import selfcheck
+from savbench.results.environment import benchmark_version, cpu_name
 from savbench.results.run_folder import RunFolder, choose_out_dir
 from savbench.results.sustained import SUSTAINED, course_table, statement
 from savbench.results.systems import is_part, whole_id
@@ -148,7 +149,9 @@ def _conclude(
     rows = [row for row in folder.done.values() if (whole_id(row.arm_id), row.video, row.object) in wanted]
     folder.mark(complete=len(rows) >= len(wanted))
     progress.say(closing_table(_with_parts(arms, rows), rows, folder.latencies()))
-    for remark in filter(None, (shared_sessions_line(rows), invalid_rows_line(rows))):
+    systems = [(row.device_name, row.torch_version) for row in rows if row.status == "ok" and not row.node]
+    checked = selfcheck.statement(selfcheck.of_machine(cpu_name()), systems)
+    for remark in filter(None, (shared_sessions_line(rows), invalid_rows_line(rows), checked)):
         progress.say(remark)
     progress.say(f"{len(rows)} of {len(wanted)} rows in {folder.path / 'summary.csv'}")
     if config.sustained_minutes is not None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from savbench.board.cgroup import OomKills
 from savbench.measure.failures import status_of_exit
@@ -20,8 +20,6 @@ from savbench.supervise.interrupts import StopRequestedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from savbench.plan.job import Job
 
 WORKER_COMMAND = [sys.executable, "-m", "savbench.measure.worker"]
 OOM_SCORE_ADJ = 500
@@ -41,10 +39,17 @@ class WorkerTimeoutError(Exception):
         super().__init__(f"no progress for {timeout_s:g} s (--timeout); the log has the stack where it hung")
 
 
+class LineOfWork(Protocol):
+    """What a child is to do, such as `savbench.plan.job.Job`."""
+
+    def to_line(self) -> str:
+        """As it is sent, with the end of the line."""
+
+
 class WorkerProcess:
     """A child that runs one job. It leads its own process group, so that Ctrl-C on the terminal reaches the supervisor alone."""
 
-    def __init__(self, job: Job, log_path: Path, command: Sequence[str] | None = None) -> None:
+    def __init__(self, job: LineOfWork, log_path: Path, command: Sequence[str] | None = None) -> None:
         """
         Args:
             log_path: what the worker prints is appended there.

@@ -1,0 +1,226 @@
+"""`jetson_benchmark.py selfcheck`: arguments, one child process per group of checks, the lines, the JSON. Loads no torch."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import shutil
+import sys
+import tempfile
+import textwrap
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from savbench.arguments.declared import ConfigError, Parser
+from savbench.arguments.values import Device, FilePath
+from savbench.selfcheck.outcome import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+EXIT_OK, EXIT_FAILED, EXIT_BAD_ARGUMENTS, EXIT_INTERRUPTED = 0, 1, 2, 130
+SCHEMA_VERSION = 1
+CHILD_COMMAND = (sys.executable, "-m", "savbench.selfcheck.child")
+GROUPS = (
+    "masks",
+    "attention",
+    "clocks",
+    "memory",
+    "memory on the CPU",
+    "components",
+    "compiling encoder",
+    "compiling full",
+    "trouble",
+    "telemetry",
+)
+TIMEOUT_S = 300.0
+"""Without a word from a child for so long it hangs; compiling the whole model is the longest check."""
+COLOURS = {"ok": "32", "failed": "31", "not applicable": "2"}
+
+DESCRIPTION = """\
+Prove that figures measured on this machine mean what they say: masks, attention kernels, clocks, memory, compiling, errors, telemetry.
+Measures sam2_nano on a clip, which both come with the benchmark. Runs then say whether a self-check passed with their device and torch.
+What is installed is the doctor's business.
+"""
+EPILOG = """\
+exit status: 0 nothing failed, 1 a check failed, 2 bad arguments, 130 interrupted
+"""
+
+
+@dataclass
+class Report:
+    """What is known so far."""
+
+    device: str = ""
+    device_name: str = ""
+    torch: str = ""
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[str]:
+        return [one.check for one in self.outcomes if one.status == "failed"]
+
+
+def parser() -> Parser:
+    """The flags of the subcommand."""
+    flags = Parser(
+        prog="jetson_benchmark.py selfcheck", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags.add_argument("--device", type=Device(), default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda where it works)")
+    flags.add_argument("--quick", action="store_true", help="under a minute: fewer frames and rounds, nothing is compiled")
+    flags.add_argument("--json", type=FilePath(), metavar="FILE", help="also write every figure to this file")
+    return flags
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check, report, remember. Returns the exit status."""
+    try:
+        args = parser().parse_args(argv)
+        if args.json is not None:
+            _open_early(args.json)
+    except ConfigError as error:
+        return _refuse(error)
+    report = Report()
+    begun = time.monotonic()
+    try:
+        for outcome in examine(report, args.device, quick=args.quick):
+            show(outcome, sys.stdout)
+    except DeviceRefusedError as error:
+        return _refuse(error)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    if args.json is not None:
+        found = to_json(report, quick=args.quick, seconds=time.monotonic() - begun)
+        args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    _conclude(report, quick=args.quick)
+    return EXIT_FAILED if report.failed else EXIT_OK
+
+
+class DeviceRefusedError(Exception):
+    """There is no such device; the message says what to do."""
+
+
+def examine(
+    report: Report,
+    device: str,
+    *,
+    quick: bool,
+    groups: Sequence[str] | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> Iterator[Outcome]:
+    """Run every group in a process of its own; outcomes come as they are known, and are put into the report.
+
+    Args:
+        device: as on the command line.
+        groups: all of them unless given.
+        timeout_s: a child that says nothing for so long is ended, and its group reported as hanging.
+
+    Raises:
+        DeviceRefusedError: the first child says that there is no such device.
+    """
+    for group in GROUPS if groups is None else groups:
+        for event in _run(group, device, quick=quick, timeout_s=timeout_s):
+            if "refused" in event:
+                raise DeviceRefusedError(event["refused"])
+            if "outcome" in event:
+                outcome = Outcome(**event["outcome"])
+                report.outcomes.append(outcome)
+                yield outcome
+            else:
+                report.device, report.device_name, report.torch = event["device"], event["device_name"], event["torch"]
+
+
+def _run(group: str, device: str, *, quick: bool, timeout_s: float) -> Iterator[dict[str, Any]]:
+    """Events of one child; one that ends badly adds a failed outcome."""
+    # --help has no time for these
+    from savbench.selfcheck.child import Order, broken
+    from savbench.supervise.worker_process import WorkerProcess, WorkerTimeoutError
+
+    with tempfile.TemporaryDirectory(prefix="selfcheck-") as folder:
+        log = Path(folder) / "log"
+        child = WorkerProcess(Order(group, device, quick), log, CHILD_COMMAND)
+        ended = None
+        try:
+            yield from child.events(timeout_s, lambda: False)
+            ended = child.wait()
+        except WorkerTimeoutError:
+            child.kill(dump_stack=True)
+            ended = ("hang", f"no sign of progress for {timeout_s:g} s")
+        finally:
+            child.close()
+        if ended is not None:
+            print("\n".join(_last_lines(log)), file=sys.stderr)
+            yield {"outcome": broken(group, ended[1]).to_json()}
+
+
+def _last_lines(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+
+
+def show(outcome: Outcome, stream: TextIO) -> None:
+    """A line for people as it comes, and below a failure what it means and what to do."""
+    colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    margin = " " * 16
+    width = max(60, shutil.get_terminal_size((120, 40)).columns)
+    status = f"{outcome.status:<16}"
+    lines = textwrap.wrap(f"{status}{outcome.check}: {outcome.said}", width, subsequent_indent=margin, break_on_hyphens=False)
+    if colour:
+        lines[0] = f"\x1b[{COLOURS[outcome.status]}m{status}\x1b[0m" + lines[0][len(status) :]
+    for label, text in (("means", outcome.meaning), ("do", outcome.remedy)):
+        if text:
+            lines += textwrap.wrap(f"{label}: {text}", width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False)
+    print("\n".join(lines), file=stream, flush=True)
+
+
+def to_json(report: Report, *, quick: bool, seconds: float) -> dict[str, Any]:
+    """The report for programs."""
+    counts = {status: sum(one.status == status for one in report.outcomes) for status in COLOURS}
+    about = {"device": report.device, "device_name": report.device_name, "torch": report.torch}
+    outcomes = [one.to_json() for one in report.outcomes]
+    return {"schema": SCHEMA_VERSION, **about, "quick": quick, "seconds": seconds, "counts": counts, "checks": outcomes}
+
+
+def _conclude(report: Report, *, quick: bool) -> None:
+    """Say how it ended, and remember it."""
+    from savbench.results.environment import benchmark_version, cpu_name
+    from savbench.results.selfcheck import SelfCheck, remember
+
+    counted = ", ".join(f"{count} {status}" for status, count in to_json(report, quick=quick, seconds=0)["counts"].items())
+    print(f"{counted} on {report.device_name}, torch {report.torch}")
+    if not report.torch:
+        return
+    found = SelfCheck(
+        passed=not report.failed,
+        when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        machine=cpu_name(),
+        device_name=report.device_name,
+        torch=report.torch,
+        benchmark=benchmark_version(),
+        quick=quick,
+        failed=tuple(report.failed),
+    )
+    try:
+        remember(found)
+    except OSError as error:
+        print(f"runs will not know of this: {error.filename} cannot be written ({error.strerror})", file=sys.stderr)
+
+
+def _open_early(path: Path) -> None:
+    """
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise ConfigError(f"--json {path}: cannot be written ({error.strerror}); give a file that can") from error
+
+
+def _refuse(error: Exception) -> int:
+    print(f"jetson_benchmark selfcheck: {error}", file=sys.stderr)
+    return EXIT_BAD_ARGUMENTS
