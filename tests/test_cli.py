@@ -182,7 +182,7 @@ def test_without_out_dir_the_same_command_goes_on_in_its_folder(
     assert len(finished) == 2  # a finished run is not gone on with
     run = json.loads((finished[0] / "run.json").read_text())
     (finished[0] / "run.json").write_text(json.dumps({**run, "complete": False}))
-    assert "going on with the run" in command(*arguments).stdout
+    assert "continuing the run" in command(*arguments).stdout
     assert len(list((tmp_path / "results").iterdir())) == 2
 
 

@@ -1,3 +1,3 @@
-"""Processes: the run, its ledger of rows, executors for this machine and for a Ray cluster, the handles of worker and finisher, progress.
+"""Processes: the run, its ledger of rows, executors for this machine and for a Ray cluster, handles of worker and finisher, progress.
 
-Imports all rooms below; never torch. Begin with `run` (the whole run on one page), then `ledger` and `local_executor`."""
+Imports every room below, never torch. Begin with `run` (the whole run on one page), then read `ledger` and `local_executor`."""

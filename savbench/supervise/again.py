@@ -1,4 +1,4 @@
-"""Rows of earlier invocations that a command runs again, since it asks for more than they hold."""
+"""Rows of earlier invocations that a command runs again because it asks for more than they hold."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Key = tuple[str, str, str]
 
 
 def forget_rows_to_run_again(config: RunConfig, wanted: Collection[Key], folder: RunFolder, progress: Progress) -> None:
-    """Drop rows from a run's folder, and say which and why.
+    """Drop rows from a run's folder and print how many and why.
 
     Args:
-        wanted: what the command asks for; other rows stay as they are, but those of --retry_failed.
+        wanted: what the command asks for; only --retry_failed drops other rows too.
     """
     if config.retry_failed:
         _forget(folder, progress, "failed objects", lambda row: row.status != "ok")
@@ -33,7 +33,7 @@ def forget_rows_to_run_again(config: RunConfig, wanted: Collection[Key], folder:
         _forget(folder, progress, what, lambda row: row.status == "ok" and _arm_key(row) in wanted and condition(row))
 
     if config.strict:
-        forget_ok("objects whose rows --strict does not take", lambda row: not _is_strict_enough(row))
+        forget_ok("objects whose rows --strict rejects", lambda row: not _is_strict_enough(row))
     if config.save_masks:
         forget_ok("objects without masks", lambda row: not has_masks(folder.path, row))
     if config.save_overlays:
@@ -50,6 +50,6 @@ def _arm_key(row: SummaryRow) -> Key:
 
 
 def _is_strict_enough(row: SummaryRow) -> bool:
-    """Whether a row that is ok was measured under watch, and nothing speaks against it."""
+    """Whether the board was watched while an ok row was measured, and the row is valid."""
     is_watched = row.power_source not in ("", "none")
     return row.validity == VALID or (row.validity == "" and is_watched)

@@ -1,4 +1,4 @@
-"""Child processes that take lines on standard input and answer on a pipe of their own, since libraries print to standard output."""
+"""Child processes that read lines from standard input and answer on a separate pipe, because libraries print to standard output."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_S = 0.2
-"""How long to wait for a pipe or a queue before looking whether an end was asked for."""
+"""How long to wait for a pipe or a queue before checking whether the user asked to stop."""
 
 
 def start_child(command: Sequence[str], log: IO[bytes], *, own_group: bool) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a child process. It is told the number of its pipe for answers by `--events`.
+    """Start a child process. Its `--events` argument is the file descriptor of the pipe that it answers on.
 
     Args:
-        log: what the child prints goes there.
-        own_group: lead a process group, so that Ctrl-C on the terminal does not reach the child.
+        log: receives what the child prints.
+        own_group: start a new session, so that Ctrl-C on the terminal does not reach the child.
 
     Returns:
-        The child, whose standard input does not block (see `write_some`), and the reading end of its answers.
+        The child, whose standard input does not block (see `write_some`), and the read end of the answer pipe.
     """
     reading, writing = os.pipe()
     try:
@@ -33,7 +33,7 @@ def start_child(command: Sequence[str], log: IO[bytes], *, own_group: bool) -> t
             stdout=log,
             stderr=log,
             cwd=ROOT,
-            # progress bars of libraries would fill the log
+            # libraries' progress bars would fill the log
             env={**os.environ, "TQDM_DISABLE": "1"},
             pass_fds=(writing,),
             start_new_session=own_group,
@@ -50,10 +50,10 @@ def start_child(command: Sequence[str], log: IO[bytes], *, own_group: bool) -> t
 
 
 def write_some(stdin: IO[bytes], data: memoryview) -> memoryview:
-    """Write what fits into the pipe now. Returns the rest.
+    """Write what fits into the pipe without blocking. Returns the rest.
 
     Raises:
-        BrokenPipeError: the child has closed it.
+        BrokenPipeError: the child closed the pipe.
     """
     try:
         return data[os.write(stdin.fileno(), data) :]

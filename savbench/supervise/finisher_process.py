@@ -1,4 +1,4 @@
-"""The finisher as the supervisor sees it: rows go in, finished rows come out, in the background and in order."""
+"""The supervisor's handle of the finisher: takes rows and returns them finished, in the background and in order."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 FINISHER_COMMAND: Sequence[str] = (sys.executable, "-m", "savbench.finish.finisher")
 BACKLOG = 16
-"""Rows that may wait; the supervisor then waits too, rather than let ever more masks lie on the disk."""
+"""Rows that may wait to be scored; beyond that the supervisor waits too, so that masks do not pile up on the disk."""
 END_S = 1.0
-"""How long the process may take to end by itself when it has nothing more to do."""
+"""How long the idle process may take to end by itself."""
 
 
 class FinisherError(RuntimeError):
-    """No row can be finished any more; the message says why."""
+    """Rows can no longer be finished; the message says why."""
 
 
 class _AbandonedError(Exception):
-    """Nobody waits for the rows any more."""
+    """The supervisor no longer waits for the rows."""
 
 
 class FinisherProcess:
@@ -46,9 +46,9 @@ class FinisherProcess:
     def __init__(self, config: RunConfig, split_name: str, log_path: Path, command: Sequence[str] | None = None) -> None:
         """
         Args:
-            config: with `out_dir` set; its `timeout_s` bounds how long the process may neither read its task nor answer.
-            log_path: what the process prints is appended there.
-            command: of the process, without its `--events`; None takes `FINISHER_COMMAND`.
+            config: with `out_dir` set; `timeout_s` bounds how long the process may neither read its task nor answer.
+            log_path: file to which the process's output is appended.
+            command: of the process, without `--events`; None means `FINISHER_COMMAND`.
         """
         self._first_line = json.dumps({"config": config.to_json(), "split_name": split_name}).encode() + b"\n"
         self._timeout_s = config.timeout_s
@@ -61,9 +61,9 @@ class FinisherProcess:
         self._tasks: queue.Queue[tuple[Delivery, str] | None] = queue.Queue(BACKLOG)
         self._finished: queue.Queue[Finished] = queue.Queue()
         self.waiting = 0
-        """Rows that were submitted and not collected."""
+        """Number of rows submitted and not yet collected."""
         self._failure = ""
-        """Why the thread has ended before its time."""
+        """Why the thread ended early; empty if it did not."""
         self._is_abandoned = False
         self._thread = threading.Thread(target=self._serve, name="finisher", daemon=True)
 
@@ -72,7 +72,7 @@ class FinisherProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """End the process; rows that were not collected are given up."""
+        """End the process and drop rows that were not collected."""
         self._is_abandoned = self.waiting > 0
         while self._thread.is_alive():
             try:
@@ -83,13 +83,13 @@ class FinisherProcess:
         self._thread.join(2 * END_S)
 
     def submit(self, arm: Arm, delivery: Delivery, event: Mapping[str, Any], give_up: Callable[[], bool] = lambda: False) -> None:
-        """Have a row finished; waits where `BACKLOG` rows are waiting, until `give_up` says that the row is not wanted any more.
+        """Queue a row to be finished. While `BACKLOG` rows are waiting, blocks until there is room or `give_up` returns true.
 
         Args:
-            delivery: made of `event`; its row may have been added to since.
+            delivery: parsed from `event`; its row may have more columns by now.
 
         Raises:
-            FinisherError: no row can be finished any more.
+            FinisherError: rows can no longer be finished.
         """
         task = delivery, json.dumps({"arm": vars(arm), "delivery": {**event, "row": vars(delivery.row), "spans": []}})
         while not give_up():
@@ -102,10 +102,10 @@ class FinisherProcess:
             return
 
     def collect(self, *, wait: bool = False, give_up: Callable[[], bool] = lambda: False) -> Iterator[Finished]:
-        """What is finished by now, or with `wait` everything that was submitted, as long as `give_up` does not say otherwise.
+        """Rows finished so far; with `wait` all submitted rows, until `give_up` returns true.
 
         Raises:
-            FinisherError: rows are missing that cannot be finished any more.
+            FinisherError: the missing rows can no longer be finished.
         """
         while self.waiting:
             try:
@@ -120,8 +120,8 @@ class FinisherProcess:
 
     def _check(self) -> None:
         if self._failure and self._finished.empty():
-            remedy = "report this as a bug; the same command goes on from here"
-            raise FinisherError(f"rows cannot be scored any more ({self._failure}); {remedy}")
+            remedy = "report this as a bug; run the same command again to continue"
+            raise FinisherError(f"rows can no longer be scored ({self._failure}); {remedy}")
 
     def _serve(self) -> None:
         try:
@@ -129,7 +129,7 @@ class FinisherProcess:
                 self._finished.put(self._finish(*task))
         except _AbandonedError:
             pass
-        except BaseException as error:  # noqa: BLE001 - told to the main thread, which would wait for ever
+        except BaseException as error:  # noqa: BLE001 - `_check` raises it in the main thread, which would otherwise wait forever
             self._failure = f"{type(error).__name__}: {error}"
         finally:
             self._end()
@@ -147,7 +147,7 @@ class FinisherProcess:
         return finished
 
     def _ask_again(self, line: str) -> tuple[bytes, str]:
-        """As `_ask`, with a second attempt in a fresh process. Also returns why there was one."""
+        """As `_ask`, with a second attempt in a fresh process. Also returns why it was needed; empty if it was not."""
         try:
             return self._ask(line), ""
         except (OSError, EOFError, TimeoutError) as error:
@@ -162,7 +162,9 @@ class FinisherProcess:
     def _ask(self, line: str) -> bytes:
         """
         Raises:
-            EOFError: the process died. TimeoutError: it does not read or answer. OSError: it cannot be started or written to.
+            EOFError: the process died.
+            TimeoutError: it does not read or answer.
+            OSError: it cannot be started or written to.
         """
         child = self._child or self._start()
         assert child.stdin is not None
@@ -200,7 +202,7 @@ class FinisherProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         with self._log_path.open("ab") as log:
-            # A group of its own: Ctrl-C on the terminal must not take the rows that are waiting.
+            # own group: Ctrl-C on the terminal must not end it while rows are waiting
             self._child, self._answers = start_child(self._command, log, own_group=True)
         self._unsent = memoryview(self._first_line)
         return self._child
@@ -210,12 +212,12 @@ class FinisherProcess:
         if child is None:
             return
         if child.stdin is not None:
-            child.stdin.close()  # it leaves when its input ends
+            child.stdin.close()  # the process exits when its input ends
         try:
             child.wait(0.0 if self._is_abandoned else END_S)
         except subprocess.TimeoutExpired:
             child.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs on a disk, and is gone when that answers
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a process blocked on a disk dies once the disk answers
                 child.wait(END_S)
         os.close(self._answers)
         self._child, self._answers, self._received = None, -1, bytearray()

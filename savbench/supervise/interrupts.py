@@ -12,29 +12,29 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 NOTICE_S = 1.0
-"""How long the main thread may hang after the first signal before it is interrupted in what it does."""
+"""How long the main thread may hang after the first signal before KeyboardInterrupt interrupts it."""
 LEAVE_S = 1.0
 """How long the process may take to clean up after the second signal."""
 
 
 class StopRequestedError(Exception):
-    """The user wants the run to end."""
+    """The user asked the run to stop."""
 
 
 class Interrupts:
     """Use as a context manager in the main thread.
 
-    The first signal asks for an orderly end: whoever waits polls `requested`. A main thread that does not poll within `NOTICE_S`, because
-    it hangs in a pipe or on a disk, is interrupted by KeyboardInterrupt. The second signal raises KeyboardInterrupt at once, and ends the
-    process after `LEAVE_S` whatever hangs. A run's folder survives both: what was half written is taken back by the next command.
+    The first signal requests an orderly stop, which waiting code sees by polling `requested`. If the main thread does not poll within
+    `NOTICE_S`, because a pipe or a disk blocks it, KeyboardInterrupt interrupts it. The second signal raises KeyboardInterrupt at once and
+    ends the process after `LEAVE_S` even if something hangs. A run's folder survives both: the next command drops what was half written.
     """
 
     def __init__(self) -> None:
         self._is_requested = False
         self._noticed = threading.Event()
-        """The main thread knows of the request."""
+        """Set once the main thread has seen the request."""
         self._left = threading.Event()
-        """The context is over."""
+        """Set when the context has been left."""
 
     def __enter__(self) -> Interrupts:
         self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -47,7 +47,7 @@ class Interrupts:
         self._left.set()
 
     def requested(self) -> bool:
-        """Whether the user wants the run to end. For the main thread alone, which thereby shows that it does not hang."""
+        """Whether the user asked the run to stop. Only the main thread may call it: the call proves that it does not hang."""
         if self._is_requested:
             self._noticed.set()
         return self._is_requested
@@ -55,7 +55,7 @@ class Interrupts:
     def check(self) -> None:
         """
         Raises:
-            StopRequestedError: the user wants the run to end.
+            StopRequestedError: the user asked the run to stop.
         """
         if self.requested():
             raise StopRequestedError
@@ -70,7 +70,7 @@ class Interrupts:
     def _interrupt_if_hanging(self) -> None:
         if not self._noticed.wait(NOTICE_S):
             main_thread = threading.main_thread().ident
-            assert main_thread is not None  # it has been started
+            assert main_thread is not None  # it has started
             signal.pthread_kill(main_thread, signal.SIGINT)
 
     def _leave(self) -> None:

@@ -1,4 +1,4 @@
-"""What environment.json says of one invocation of a run: machine and settings, and the worker processes as they come."""
+"""One invocation of a run in environment.json: the machine, the settings, and each worker process as it reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Invocation:
-    """The last entry of environment.json, written when it is made and whenever it changes."""
+    """The last entry of environment.json, written on creation and after every change."""
 
     def __init__(self, folder: RunFolder, argv: Sequence[str], config: RunConfig) -> None:
         self._folder = folder
@@ -23,11 +23,11 @@ class Invocation:
         self._write()
 
     def add_worker(self, arm_id: str, node: str, about: dict[str, Any]) -> None:
-        """Put in what a worker process says of its torch and its GPU.
+        """Record what a worker process reports about its torch and its GPU.
 
         Args:
-            node: name of its machine, where that is not this one.
-            about: empty where it does without torch.
+            node: name of its machine; empty for this machine.
+            about: empty if the worker does not use torch.
         """
         workers = self._data.setdefault("workers", {})
         key = f"{arm_id} on {node}" if node else arm_id

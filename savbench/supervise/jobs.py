@@ -1,4 +1,4 @@
-"""From the arms of a run to jobs, which an executor gives to worker processes."""
+"""Turns the arms of a run into jobs, which an executor hands to worker processes."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 
 class Executor(Protocol):
-    """Runs jobs in worker processes, and hands everything that these say to the run's ledger."""
+    """Runs jobs in worker processes and passes every event of a worker to the run's ledger."""
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Run jobs until every object has its row.
+        """Run jobs until every object has a row.
 
         Args:
-            jobs: one for each arm, or for arms that share their sessions, in their order and without targets.
+            jobs: in running order and without targets; one per arm, or one per group of arms that share sessions.
 
         Raises:
-            StopRequestedError: the user ended the run.
+            StopRequestedError: the user stopped the run.
         """
 
 
 @dataclasses.dataclass(frozen=True)
 class PlannedArm:
-    """An arm and the files it runs from."""
+    """An arm with its weights and its upstream checkout."""
 
     arm: Arm
     weights: Path | None
@@ -45,10 +45,10 @@ class PlannedArm:
 
 
 def plan(config: RunConfig, split_name: str) -> list[PlannedArm]:
-    """Find the files that every arm runs from, before anything is loaded.
+    """Find every arm's weights and checkout before anything is loaded.
 
     Raises:
-        ConfigError: an arm cannot be run, or its weights are missing.
+        ConfigError: an arm cannot run, or its weights are missing.
     """
     return [_with_files(config, arm) for arm in plan_arms(config, split_name)]
 
@@ -64,11 +64,11 @@ def _with_files(config: RunConfig, arm: Arm) -> PlannedArm:
 def make_jobs(
     planned: Sequence[PlannedArm], config: RunConfig, *, split_name: str, run_id: str, benchmark_version: str, spool: Path, objects: int
 ) -> list[Job]:
-    """A job for each arm, or with --share_prompts for all arms that differ in nothing but their prompt; in the order of their first.
+    """One job per arm, in order. With --share_prompts, arms that differ only in their prompt form one job, in place of the first of them.
 
     Args:
-        spool: folder for masks on their way to the finisher.
-        objects: that each arm has in all.
+        spool: folder that holds masks until the finisher reads them.
+        objects: number of objects per arm.
     """
     together = _sharing(planned) if config.share_prompts else [[one] for one in planned]
     return [
@@ -90,7 +90,7 @@ def make_jobs(
 
 
 def part_of(job: Job, outcome: WorkerOutcome) -> Job:
-    """The job under ids of its own, for what is measured on a system that is not the earlier rows'."""
+    """The job under new arm ids, for rows measured on another system than the arm's earlier rows."""
     arm, *companions = (dataclasses.replace(arm, arm_id=split_id(arm.arm_id, outcome.system)) for arm in job.arms)
     return dataclasses.replace(job, arm=arm, companions=tuple(companions), accepted_changes="; ".join(outcome.changes))
 

@@ -1,7 +1,7 @@
-"""Where every row of a run is kept: events of workers and failures come in, finished rows go to the disk and to the screen.
+"""Keeps every row of a run: takes events of workers and failures, writes finished rows to the disk and shows them.
 
-The process that keeps it never imports torch, so that nothing that can go wrong with a model or a GPU takes it down. A worker that dies
-costs the objects that it was on: they get rows with the status and the reason. Where workers run is an executor's concern
+The process that holds the ledger never imports torch, so that no fault of a model or a GPU can end it. A worker that dies costs the objects
+that it was tracking: they get rows with the status and the reason. An executor decides where workers run
 (`savbench.supervise.local_executor`, `savbench.supervise.ray_executor`).
 """
 
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from savbench.supervise.progress import Progress
 
 LAST_ROWS_S = 1.5
-"""After an interrupt: how long to wait for the next row that is being scored."""
+"""How long to wait, after an interrupt, for the next row that is being scored."""
 
 
 class Ledger:
-    """Takes what workers say, has rows scored, makes them durable and shows them."""
+    """Takes workers' events, has rows scored, writes them durably and shows them."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class Ledger:
         self._interrupts = interrupts
 
     def missing(self, job: Job, key: Key) -> list[Arm]:
-        """Arms of the job under which the object has no row."""
+        """Arms of the job for which the object has no row."""
         return [arm for arm in job.arms if not self._folder.has_row(arm.arm_id, key)]
 
     def pending(self, job: Job, targets: Sequence[Target]) -> list[Key]:
-        """The objects that have no row yet; those that cannot be run get theirs here."""
+        """Objects without a row. Objects that cannot run are not listed: they get a row with status `error` here."""
         pending = [target for target in targets if self.missing(job, (target.video, target.object))]
         if any(target.defect is not None for target in pending):
             self.settle()
@@ -83,11 +83,10 @@ class Ledger:
 
         Args:
             outcome: of that process; changed by the event.
-            accepts: whether a row that is ok is to be scored and kept.
+            accepts: whether to score and keep an ok row.
 
         Raises:
-            RunFolderError: the disk is full or gone; or the system is not the one that earlier rows of the arm were measured on, and that
-                is not accepted.
+            RunFolderError: the disk is full or gone; or the system differs from that of the arm's earlier rows, without --accept_changes.
         """
         match event["event"]:
             case "built":
@@ -117,34 +116,34 @@ class Ledger:
         self._keep_all(self._finisher.collect())
 
     def fail(self, job: Job, keys: Sequence[Key], outcome: WorkerOutcome, status: str, reason: str, **columns: Any) -> None:
-        """Give objects that failed their rows, under all arms of the job that have none for them.
+        """Give each failed object a row under every arm of the job that has none for it.
 
         Args:
-            columns: of the rows, beside those that the outcome knows.
+            columns: of the rows, in addition to `outcome.columns`.
 
         Raises:
-            StopRequestedError: the user ended the run while rows before were being scored; the objects run again.
+            StopRequestedError: the user stopped the run while earlier rows were being scored; the objects will run again.
         """
         if status == "oom":
             reason = f"{reason}; {memory_hint_for(job)}"
-        self.settle()  # of a shared session some rows may have come, and be on their way
+        self.settle()  # some rows of a shared session may have arrived and still be unscored
         for key in keys:
             at = {"failed_at_frame": outcome.last_frame} if key in outcome.under_way else {}
             self._keep_failed(job, key, {**outcome.columns, **at, **columns}, status, reason)
 
     def settle(self) -> None:
-        """Wait until every row that is on its way is scored and kept.
+        """Wait until every submitted row is scored and kept.
 
         Raises:
-            StopRequestedError: the user ended the run meanwhile.
+            StopRequestedError: the user stopped the run meanwhile.
         """
         self._keep_all(self._finisher.collect(wait=True, give_up=self._interrupts.requested))
         self._interrupts.check()
 
     def close(self) -> None:
-        """After an interrupt: keep rows that are on their way as long as one comes every `LAST_ROWS_S`; the others run again."""
+        """After an interrupt: keep the rows being scored as long as one arrives every `LAST_ROWS_S`; the next command runs the others."""
         if waiting := self._finisher.waiting:
-            self._progress.say(f"interrupted; waiting for up to {waiting} rows to be scored, Ctrl-C again ends at once")
+            self._progress.say(f"interrupted; waiting until up to {waiting} rows are scored; press Ctrl-C again to end at once")
         while self._finisher.waiting:
             is_over = partial(_is_past, time.monotonic() + LAST_ROWS_S)
             rows = list(itertools.islice(self._finisher.collect(wait=True, give_up=is_over), 1))
@@ -153,10 +152,10 @@ class Ledger:
             self._keep_all(rows)
 
     def _changes(self, job: Job, outcome: WorkerOutcome) -> list[str]:
-        """What is not as it was when rows of the job's arms were measured. Raises RunFolderError where that is not accepted."""
+        """What differs from the system of the earlier rows of the job's arms. Raises RunFolderError without --accept_changes."""
         mode = None if outcome.node else power_mode()
-        told = {**outcome.columns, "benchmark_version": job.benchmark_version, "nvpmodel": "" if mode is None else mode["name"]}
-        outcome.system = system_of(SimpleNamespace(**told))
+        columns = {**outcome.columns, "benchmark_version": job.benchmark_version, "nvpmodel": "" if mode is None else mode["name"]}
+        outcome.system = system_of(SimpleNamespace(**columns))
         arm_ids = {arm.arm_id for arm in job.arms}
         rows = [row for row in self._folder.done.values() if row.arm_id in arm_ids and row.node == outcome.node]
         found = changes(map(system_of, rows), outcome.system)
@@ -164,7 +163,7 @@ class Ledger:
             self.settle()
             raise RunFolderError(
                 f"{self._folder.path}: {len(rows)} rows of {job.arm.label} were measured on another system: {'; '.join(found)}; give "
-                "another --out_dir, or go on here with --accept_changes, which keeps new rows apart as an arm of their own"
+                "another --out_dir, or continue here with --accept_changes, which records new rows as a separate arm"
             )
         return found
 
@@ -172,12 +171,12 @@ class Ledger:
         delivery = Delivery.from_event(event)
         row = delivery.row
         row.node = outcome.node
-        # a shared session that was cut off after this row runs again, and so does everything with --sustained
+        # false for a row measured again: of a shared session that was cut off after it, or of a later round with --sustained
         is_new = row.key not in self._folder.done
         if row.status != "ok":
             delivery.discard()
             if is_new:
-                self.settle()  # rows stay in the order in which the objects ran
+                self.settle()  # keep rows in the order in which the objects ran
                 self._keep(row, delivery.frames)
             return
         self._board.add_to(row, delivery.spans, idle_of=job.arm.arm_id)
@@ -199,7 +198,7 @@ class Ledger:
             self._keep(without_figures(row, "error", finished.error) if finished.error else row, finished.frames, finished.streaming)
 
     def _keep(self, row: SummaryRow, frames: list[FrameRow], streaming: Sequence[StreamingRow] = ()) -> None:
-        """Make a finished row durable, then show it."""
+        """Write a finished row durably, then show it."""
         self._folder.append(row, frames, streaming)
         self._progress.end_object(row)
 
@@ -209,5 +208,5 @@ def _is_past(moment_s: float) -> bool:
 
 
 def memory_hint_for(job: Job, *, grows: bool = False) -> str:
-    """What to do where a job ran out of memory. Arguments as of `savbench.measure.failures.memory_hint`."""
+    """What to do when a job runs out of memory. `grows` as of `savbench.measure.failures.memory_hint`."""
     return memory_hint(dtype=job.arm.autocast_dtype, has_size=job.arm.imgsz is not None, joint=job.config.joint_objects, grows=grows)

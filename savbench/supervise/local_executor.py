@@ -1,11 +1,11 @@
-"""Runs jobs on this machine, one worker process at a time, while the board is watched.
+"""Runs jobs on this machine, one worker process at a time, and watches the board.
 
-With --strict a row that is not valid is not taken: the worker is ended, the board cools down, and a fresh worker tries the object again, at
-most `STRICT_TRIES` times in all. With --sustained an arm's objects run again and again in one process, since a board that rests cools down;
-every run of an object goes into sustained.csv, the first one also into summary.csv.
+With --strict an invalid row is rejected: the executor ends the worker, lets the board cool down, and has a fresh worker try the object
+again, `STRICT_TRIES` times at most. With --sustained one process runs an arm's objects repeatedly, because a board that rests cools down;
+every run of an object goes to sustained.csv, the first also to summary.csv.
 
-Rows are scored by another process while the worker goes on, which on a board shares its memory, power and heat. With --strict, --min_time
-and --min_frames, where times are to be trusted, the worker waits after each object until it has been scored.
+Another process scores rows, and on a board it shares memory, power and heat with the worker. With --strict, --min_time and --min_frames,
+where timing matters most, the worker therefore waits after each object until its row is scored.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ if TYPE_CHECKING:
     from savbench.supervise.progress import Progress
 
 STRICT_TRIES = 3
-"""After so many runs of an object that were not valid it is refused."""
+"""Invalid runs of an object before it gets a row with status `error`."""
 STRICT_PAUSE_S = 10.0
-"""Before another try, whatever the temperature: a program in the background may come to its end."""
+"""Shortest pause before another try, at any temperature: a background program may end meanwhile."""
 
 
 @dataclasses.dataclass
 class _ArmState:
-    """One arm, or arms that share their sessions, over all their turns."""
+    """State of one arm, or of arms that share sessions, across its turns."""
 
     job: Job
     """Without targets."""
     failures: FailureStreak = dataclasses.field(default_factory=FailureStreak)
     tries: Counter[Key] = dataclasses.field(default_factory=Counter)
-    """Runs of an object that --strict did not take."""
+    """Runs of an object that --strict rejected."""
     is_given_up: bool = False
-    """Nothing more of the arm is run; every object has its row."""
+    """No object of the arm runs any more; every one has a row."""
 
 
 class LocalExecutor:
-    """An executor, see `savbench.supervise.jobs.Executor`."""
+    """Implements `savbench.supervise.jobs.Executor`."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class LocalExecutor:
                 self._run_course(turn.arm, self._config.sustained_minutes)
 
     def _run_turn(self, state: _ArmState, targets: Sequence[Target]) -> None:
-        """Run those of the targets that have no row yet."""
+        """Run the targets that have no row yet."""
         job = state.job
         self._begin_arm(job, targets)
         keys = self._ledger.pending(job, targets)
@@ -111,13 +111,13 @@ class LocalExecutor:
             )
             if outcome.changes:
                 job = state.job = part_of(job, outcome)
-                self._progress.say(f"{'; '.join(outcome.changes)}: new rows are kept apart as {job.arm.label}")
+                self._progress.say(f"{'; '.join(outcome.changes)}: new rows are recorded as the separate arm {job.arm.label}")
                 continue
             keys = self._after(state, keys[outcome.finished :], outcome)
         self._ledger.settle()
 
     def _run_course(self, state: _ArmState, minutes: float) -> None:
-        """Run an arm's objects until the board is steady. A worker's death in the first round begins the course anew without the object."""
+        """Run an arm's objects until the board is steady. If a worker dies in the first round, the course restarts without the object."""
         job, arm_id = state.job, state.job.arm.arm_id
         self._begin_arm(job, self._targets)
         before = self._folder.courses.get(arm_id, [])
@@ -134,7 +134,7 @@ class LocalExecutor:
                 return
             reason = outcome.refused or (outcome.death[1] if outcome.death else "")
             if not reason:
-                return  # no object went well, so that there was nothing to repeat
+                return  # no object succeeded, so there was nothing to repeat
             is_kept = not any(self._ledger.missing(job, key) for key in outcome.under_way or keys[:1])
             if outcome.facts is None or not is_kept:
                 self._after(state, keys[outcome.finished :], outcome)
@@ -143,7 +143,7 @@ class LocalExecutor:
                 return
 
     def _work(self, job: Job, outcome: WorkerOutcome, accepts: Callable[[Delivery], bool]) -> None:
-        """One worker process from its start to its end, whatever that is. `accepts` as of `Ledger.take`."""
+        """Run one worker process from its start to its end, however it ends. `accepts` as of `Ledger.take`."""
         self._board.measure_idle(job.arm.arm_id, self._interrupts.requested)
         worker = WorkerProcess(job, self._folder.path / "logs" / f"{job.arm.arm_id}.log")
         try:
@@ -160,7 +160,7 @@ class LocalExecutor:
             outcome.death = "timeout", str(error)
         finally:
             worker.close()
-            # one that was killed did not tell that its phase is over
+            # a killed worker did not report the end of its phase
             self._board.mark("", time.perf_counter(), job.arm.arm_id)
 
     def _is_strict_enough(self, outcome: WorkerOutcome, delivery: Delivery) -> bool:
@@ -172,7 +172,7 @@ class LocalExecutor:
         return not outcome.invalid
 
     def _add_to_course(self, course: Course, outcome: WorkerOutcome, delivery: Delivery) -> bool:
-        """Take a run of a course. Returns whether it is its object's first, whose row may be kept."""
+        """Add one object's run to the course. Returns whether it is the object's first, whose row may be kept."""
         run = course.add(delivery.row, delivery.spans)
         self._folder.append_to_course(run)
         outcome.is_enough = bool(run.end)
@@ -181,10 +181,10 @@ class LocalExecutor:
         return run.round == 1
 
     def _after(self, state: _ArmState, keys: list[Key], outcome: WorkerOutcome) -> list[Key]:
-        """Deal with how a worker ended. Returns the objects that are still to run.
+        """Handle the end of a worker. Returns the objects that still have to run.
 
         Args:
-            keys: those that it had not finished.
+            keys: objects that the worker did not finish.
         """
         job = state.job
         if outcome.invalid:
@@ -198,9 +198,9 @@ class LocalExecutor:
         if outcome.facts is None:
             state.failures.add(reason)
             if status == "killed" and not state.failures.is_long:
-                self._progress.say(f"while the model was being built, {reason}; building it again")
+                self._progress.say(f"while building the model, {reason}; a fresh worker builds it again")
                 return keys
-            # Without a model no object can run; the next one would only fail the same way.
+            # without a model no object can run; the next worker would only fail the same way
             return self._give_up(state, outcome, status, f"the model could not be built: {reason}")
         failed = outcome.under_way or keys[:1]
         self._ledger.fail(job, failed, outcome, status, reason)
@@ -212,28 +212,28 @@ class LocalExecutor:
         state.tries[failed[0]] += 1
         tries = state.tries[failed[0]]
         if tries < STRICT_TRIES:
-            self._progress.say(f"{'/'.join(failed[0])}: {outcome.invalid}: not taken, try {tries + 1} of {STRICT_TRIES} follows")
+            self._progress.say(f"{'/'.join(failed[0])}: {outcome.invalid}: row rejected, try {tries + 1} of {STRICT_TRIES} follows")
             return keys
         reason = f"refused under --strict after {tries} tries: {outcome.invalid}"
         self._ledger.fail(job, failed, outcome, "error", reason, validity=outcome.invalid, failed_at_frame=None)
         return self._unless_same_failure(state, keys[len(failed) :], outcome, "refused under --strict")
 
     def _unless_same_failure(self, state: _ArmState, keys: list[Key], outcome: WorkerOutcome, reason: str) -> list[Key]:
-        """Give an arm up whose objects fail the same way one after the other."""
+        """Give up an arm whose objects fail for the same reason one after the other. Returns the objects that still have to run."""
         state.failures.add(reason, finished=outcome.finished)
         if not state.failures.is_long:
             return keys
         return self._give_up(state, outcome, "skipped", f"given up after {state.failures.count} objects in a row failed with: {reason}")
 
     def _give_up(self, state: _ArmState, outcome: WorkerOutcome, status: str, reason: str) -> list[Key]:
-        """Give all objects of the arm that have no row one that says why, also those of later turns."""
+        """Give every object of the arm without a row, those of later turns included, one that says why. Returns no objects."""
         state.is_given_up = True
         self._ledger.settle()
         self._ledger.fail(state.job, self._ledger.pending(state.job, self._targets), outcome, status, reason)
         return []
 
     def _runnable(self, job: Job) -> list[Key]:
-        """Objects that have no row yet, or one that is ok."""
+        """Objects that have no row yet or an ok one."""
         rows = {(row.video, row.object): row for row in self._folder.done.values() if row.arm_id == job.arm.arm_id}
         keys = [(target.video, target.object) for target in self._targets]
         return [key for key in keys if key not in rows or rows[key].status == "ok"]
@@ -247,19 +247,19 @@ class LocalExecutor:
     def _cool_down(self, job: Job, at_least_s: float = 0.0) -> None:
         """
         Raises:
-            StopRequestedError: the user ended the run meanwhile.
+            StopRequestedError: the user stopped the run meanwhile.
         """
         stop_requested = self._interrupts.requested
-        said = self._board.cool_down(job.arm.arm_id, self._config.cooldown_c, self._progress.wait, stop_requested, at_least_s)
+        result = self._board.cool_down(job.arm.arm_id, self._config.cooldown_c, self._progress.wait, stop_requested, at_least_s)
         self._interrupts.check()
-        if said:
-            self._progress.say(f"cooling: {said}")
+        if result:
+            self._progress.say(f"cooling: {result}")
 
     def _extent(self, prompts: int) -> Extent:
-        """The most that a session of this run can be.
+        """Upper bound of a session of this run: frames, pixels and objects.
 
         Args:
-            prompts: arms that share a session.
+            prompts: most arms that share a session.
         """
         extents = [Extent(1, 1, 1)]
         objects = Counter(target.video for target in self._targets)
@@ -268,7 +268,7 @@ class LocalExecutor:
                 video = self._split.video(name).take(self._config.max_frames)
                 height, width = video.read_size()
             except ClipError:
-                continue  # its objects get rows that say so
+                continue  # the worker gives its objects rows with the error
             frames = -(-len(video.frames) // self._config.frame_stride)
             extents.append(Extent(frames, height * width, prompts * (count if self._config.joint_objects else 1)))
         return Extent.largest(extents)

@@ -1,4 +1,4 @@
-"""What came of one worker process, and of the worker processes of an arm one after the other."""
+"""How one worker process ended, and how the successive workers of one arm failed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from savbench.results.delivery import ModelFacts
 
 SAME_FAILURE_LIMIT = 3
-"""After so many workers in a row that ended for the same reason before they finished an object, the arm is given up."""
+"""Consecutive workers that end for the same reason without finishing an object before the arm is given up."""
 
 Key = tuple[str, str]
 """Video and object."""
@@ -17,59 +17,59 @@ Key = tuple[str, str]
 
 @dataclasses.dataclass
 class WorkerOutcome:
-    """What came of one worker process, as far as its events tell."""
+    """What one worker process did, according to its events."""
 
     finished: int = 0
-    """Objects whose rows came."""
+    """Objects whose rows arrived."""
     under_way: list[Key] = dataclasses.field(default_factory=list)
-    """The objects of the session that had begun and not ended."""
+    """Objects of the session that has begun and not ended."""
     last_frame: int | None = None
-    """The last frame of the clip that the worker is known to have done of the objects under way."""
+    """The last frame of the clip that the worker reported done for the objects under way."""
     facts: ModelFacts | None = None
-    """None where the model was not built."""
+    """None if the model was not built."""
     forecast: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Columns of --memory_budget, of a worker that refused the arm."""
+    """Columns of --memory_budget, if the worker refused the arm."""
     node: str = ""
-    """Name of the machine that ran it, where that is not this one."""
+    """Name of the machine that ran the worker; empty for this machine."""
     death: tuple[str, str] | None = None
-    """Status and reason where the worker did not end by having finished."""
+    """Status and reason, if the worker ended before it finished."""
     invalid: str = ""
-    """With --strict: why a row was not taken. Nothing after it was taken either."""
+    """With --strict: why a row was rejected. Every row after it was rejected too."""
     refused: str = ""
-    """Why nothing more of the arm is to be run; empty where nothing speaks against it."""
+    """Why the arm must not run any further; empty if it may."""
     system: dict[str, str] = dataclasses.field(default_factory=dict)
-    """What the worker runs on, as `savbench.results.circumstances.system_of` gives it."""
+    """The system the worker runs on, as `savbench.results.systems.system_of` returns it."""
     changes: list[str] = dataclasses.field(default_factory=list)
-    """What is not as it was when earlier rows of the arm were measured, where that is accepted: nothing of it ran under this id."""
+    """What differs from the system of the arm's earlier rows, if --accept_changes allows it. No object ran under this arm id."""
     is_enough: bool = False
-    """With --sustained: the course has ended."""
+    """With --sustained: the course is complete."""
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether what the worker does from here on is of no use."""
+        """Whether the rest of the worker's output is of no use."""
         return bool(self.invalid or self.refused or self.changes or self.is_enough)
 
     @property
     def columns(self) -> dict[str, Any]:
-        """Columns of a row that are known although its object failed."""
+        """Columns known for a row whose object failed."""
         facts = {} if self.facts is None else vars(self.facts)
         return {**facts, **self.forecast, "node": self.node}
 
     def end(self, ended: tuple[str, str] | None, targets: int) -> None:
         """
         Args:
-            ended: how the process ended, as `WorkerProcess.wait` tells it.
-            targets: objects that it had to run.
+            ended: how the process ended, as `WorkerProcess.wait` returns it.
+            targets: number of objects in its job.
         """
-        # What the worker said of itself is more than its exit status tells.
+        # the worker's own report says more than its exit status
         self.death = self.death or ended
         if self.death is None and self.finished < targets:
-            self.death = "error", "the worker ended before its work was done; see the log"
+            self.death = "error", "the worker ended before it finished its job; see the log"
 
 
 @dataclasses.dataclass
 class FailureStreak:
-    """Failures of an arm in a row, for the same reason, with no object finished in between."""
+    """Consecutive failures of an arm for the same reason, with no object finished in between."""
 
     reason: str = ""
     count: int = 0
@@ -77,7 +77,7 @@ class FailureStreak:
     def add(self, reason: str, *, finished: int = 0) -> None:
         """
         Args:
-            finished: objects that the worker had finished before it failed.
+            finished: objects that the worker finished before it failed.
         """
         self.count = self.count + 1 if reason == self.reason and not finished else 1
         self.reason = reason

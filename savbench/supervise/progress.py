@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from savbench.results.rows import SummaryRow
 
 WAITING_LINE_S = 30.0
-"""Between lines about waiting, where they cannot be written over each other."""
+"""Time between two lines about waiting, where there is no bar to update."""
 
 
 class Progress:
-    """Shows arm, video, object and the running means of FPS and J&F. The bar and the lines go to `stream`, what is said to `out`."""
+    """Shows arm, video, object and the running means of FPS and J&F. The bar and its lines go to `stream`, the text of `say` to `out`."""
 
     def __init__(self, stream: TextIO | None = None, out: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
@@ -43,7 +43,12 @@ class Progress:
             print(text, file=self._out, flush=True)
 
     def begin(self, label: str, total: int, done: Sequence[SummaryRow], *, at_once: bool = False) -> None:
-        """A new arm with `total` objects, of which some may have their row from before; or with `at_once` several arms together."""
+        """Begin an arm, or with `at_once` several arms that run at the same time.
+
+        Args:
+            total: number of objects.
+            done: rows of objects that already ran.
+        """
         self.close()
         self._at_once = at_once
         self._label, self._total, self._count = label, total, len(done)
@@ -60,12 +65,12 @@ class Progress:
         self._show("")
 
     def advance(self, done: int, total: int) -> None:
-        """`done` of the object's `total` frames are run. Of many objects at once there is no one to show the progress of."""
+        """Show that `done` of the object's `total` frames are done. Shows nothing while several arms run at the same time."""
         if not self._at_once:
             self._show(f" {done}/{total}")
 
     def end_object(self, row: SummaryRow) -> None:
-        """A row is there."""
+        """Count a row and show its outcome."""
         self._count += 1
         if row.status == "ok":
             self._good.append(row)
@@ -79,7 +84,7 @@ class Progress:
             print(f"[{self._count}/{self._total}] {label}  {row.video}/{row.object}  {_outcome(row)}", file=self._stream, flush=True)
 
     def wait(self, text: str) -> None:
-        """What is waited for: in the bar's line, elsewhere a line now and then."""
+        """Show what the run waits for: in the bar, or as a line every `WAITING_LINE_S`."""
         if self._bar is not None:
             self._bar.set_postfix_str(text)
         elif time.monotonic() - self._waiting_shown_s >= WAITING_LINE_S:
@@ -95,7 +100,7 @@ class Progress:
         if self._bar is None:
             return
         text = f"{self._object}{frames}"
-        # Frames of all objects over the time they took, not the mean of the objects' own rates.
+        # frames of all objects over their total time, not the mean of the objects' rates
         time_ms = sum((row.latency_ms or 0) * (row.frames or 0) for row in self._good)
         if time_ms:
             text += f", {1e3 * sum(row.frames or 0 for row in self._good) / time_ms:.2f} FPS"

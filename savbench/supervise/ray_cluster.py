@@ -1,13 +1,13 @@
-"""Jobs as tasks of a Ray cluster: one that runs already, or one of its own on this machine.
+"""Runs jobs as tasks of a Ray cluster: an existing one, or one started on this machine for the run.
 
-A task starts on its node the same worker process that the supervisor starts on its own machine, and passes on what that says, event by
-event. So a model runs under Ray exactly as it runs without, in a process that holds nothing else, and a row is with the supervisor as soon
-as its object is done. Ray itself is asked for no retries: only the supervisor knows which objects have their row already.
+A task starts on its node the worker process that the supervisor would start on its own machine, and forwards every event. So a model runs
+under Ray exactly as it does without, in a process that holds nothing else, and the supervisor receives a row as soon as its object is
+done. Ray does not retry tasks: only the supervisor knows which objects already have a row.
 
-The benchmark's own code goes to the nodes with the run, so that all of them run the same version. The split, the weights and checkouts of
-upstream do not: they must lie under the same path on every node.
+The run ships the benchmark's own code to the nodes, so that all run the same version. It ships no split, weights or upstream checkouts:
+they must be at the same path on every node.
 
-Ray is imported here alone, and only when a cluster is opened.
+Only this module imports Ray, and only when a cluster is opened.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 
 INSTALL = "install it with scripts/setup.sh --ray (requirements-ray.txt)"
 PACKAGES = ("attention", "runners", "savbench")
-"""What a node needs of this repository to run a worker process."""
+"""Packages of this repository that a node needs to run a worker process."""
 GRACE_S = 60.0
-"""How long beyond the worker's own timeout a node may be silent: its task tells of a worker that hangs, unless the node itself is gone."""
+"""How long a node may stay silent beyond the worker's timeout: its task reports a hanging worker, unless the node itself is gone."""
 LOG_TAIL_BYTES = 1 << 16
 CONNECT_S = 10.0
 
 
 class ExecutorError(RuntimeError):
-    """The cluster cannot be used; the message says what to do."""
+    """The cluster is unusable; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """What a task takes from a node for as long as it runs."""
+    """Resources that a task occupies on its node while it runs."""
 
     cpus: int
     gpus: int
@@ -56,39 +56,39 @@ class Need:
         return f"{self.cpus} CPU{'s' * (self.cpus > 1)}" + (f" and {self.gpus} GPU" if self.gpus else "")
 
     def fits(self, resources: Mapping[str, float]) -> bool:
-        """Whether a node with these resources in all could run the task."""
+        """Whether a node with these total resources could run the task."""
         return resources.get("CPU", 0) >= self.cpus and resources.get("GPU", 0) >= self.gpus
 
 
 @dataclasses.dataclass(eq=False)
 class Task:
-    """A job that was handed to the cluster."""
+    """A job submitted to the cluster."""
 
     job: Job
     need: Need
     node: str = ""
-    """Name of the machine that runs it; empty until it runs."""
+    """Name of the machine that runs the task; empty until it starts."""
     pid: int = 0
-    """Ray's process there, after which Ray names its logs."""
+    """Process id of Ray's process there; Ray's log files are named after it."""
     heard: float = 0.0
-    """When it last said something, on the clock of `time.monotonic`."""
+    """When its last event arrived, in seconds of `time.monotonic`."""
 
     @property
     def where(self) -> str:
-        return f"process {self.pid} on {self.node}" if self.node else "a node that had not begun"
+        return f"process {self.pid} on {self.node}" if self.node else "a task that had not started"
 
 
 class Cluster:
-    """A connection to a Ray cluster. Use as a context manager; leaving it ends the tasks that still run."""
+    """A connection to a Ray cluster. Use as a context manager; leaving it cancels the tasks that still run."""
 
     def __init__(self, address: str | None) -> None:
         """
         Args:
-            address: as `ray.init` takes it, HOST:PORT or `auto`. None takes the environment's RAY_ADDRESS, else the cluster that runs on
+            address: as for `ray.init`, HOST:PORT or `auto`. None uses the environment variable RAY_ADDRESS, else the cluster that runs on
                 this machine, else starts one here that ends with the run.
 
         Raises:
-            ExecutorError: Ray is not installed, or the address is one of Ray Client's.
+            ExecutorError: Ray is not installed, or the address is a Ray Client address.
         """
         if address is not None and address.startswith("ray://"):
             remedy = "run on a node of the cluster with --ray_address auto"
@@ -109,7 +109,7 @@ class Cluster:
         """
         if self._address is not None:
             _require_reachable(self._address)
-        # What a benchmark does is its user's own; a cluster that someone else started keeps its own setting.
+        # a benchmark sends no usage statistics unless its user asks; a running cluster keeps its own setting
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         with tempfile.TemporaryDirectory() as staged:
             for package in PACKAGES:
@@ -139,7 +139,7 @@ class Cluster:
         return any(resources.get("GPU", 0) for resources in self._nodes())
 
     def describe(self) -> str:
-        """One line for people."""
+        """Counts of nodes, CPUs and GPUs, as one line for people."""
         nodes = self._nodes()
         cpus, gpus = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
         return f"{len(nodes)} node{'s' * (len(nodes) != 1)}, {cpus:.0f} CPUs, {gpus:.0f} GPUs"
@@ -147,13 +147,13 @@ class Cluster:
     def require(self, need: Need) -> None:
         """
         Raises:
-            ExecutorError: no node could ever run a task that needs this.
+            ExecutorError: no node could ever run a task with this need.
         """
         if not any(need.fits(resources) for resources in self._nodes()):
-            raise ExecutorError(f"--executor ray: no node has {need}, which a task takes; the cluster has {self.describe()}")
+            raise ExecutorError(f"--executor ray: a task needs {need}, and no node has that; the cluster has {self.describe()}")
 
     def slots(self, need: Need) -> int:
-        """How many such tasks the cluster can run at once."""
+        """How many tasks with this need the cluster can run at once."""
         counts = (
             min(int(resources.get(kind, 0) // per_task) for kind, per_task in (("CPU", need.cpus), ("GPU", need.gpus)) if per_task)
             for resources in self._nodes()
@@ -161,10 +161,10 @@ class Cluster:
         return sum(counts)
 
     def submit(self, job: Job, need: Need, command: Sequence[str]) -> Task:
-        """Hand a job to the cluster, which runs it once, as soon as a node is free.
+        """Submit a job to the cluster, which runs it once, as soon as a node is free.
 
         Args:
-            command: of the worker process, without the interpreter, which is the node's own.
+            command: of the worker process, without the interpreter; the node's own is used.
         """
         body = self._ray.remote(run_job).options(
             name=f"{job.arm.arm_id} {job.targets[0][0]}",
@@ -172,7 +172,7 @@ class Cluster:
             num_gpus=need.gpus,
             num_returns="streaming",
             max_retries=0,
-            # Beside others only where no node is idle: what runs on the same board slows what is measured.
+            # share a node only if no node is idle: another task on the same board slows what is measured
             scheduling_strategy="SPREAD",
         )
         task = Task(job, need, heard=time.monotonic())
@@ -180,13 +180,13 @@ class Cluster:
         return task
 
     def events(self) -> Iterator[tuple[Task, dict[str, Any]]]:
-        """What has come from the tasks by now; waits a moment for the first.
+        """Events that the tasks have sent; waits up to `POLL_S` for the first.
 
-        Beside a worker's own events there are `started` (its task has a node), and as a task's last either `ended` (the worker's end, as
-        `WorkerProcess.wait` gives it, and the end of its log) or `lost` (status and reason: its node or Ray's process there is gone).
+        In addition to a worker's own events there are `started` (the task has a node) and, as the last event of a task, either `ended`
+        (the result of `WorkerProcess.wait` and the end of the log) or `lost` (status and reason: the node or Ray's process there is gone).
 
         Raises:
-            ExecutorError: a node cannot run any task, or no node is left that could.
+            ExecutorError: a node cannot run any task, or no node is left that could run one.
         """
         ready, _ = self._ray.wait(list(self._live), timeout=POLL_S) if self._live else ([], [])
         for events in ready:
@@ -206,8 +206,8 @@ class Cluster:
         ray = self._ray
         try:
             event: dict[str, Any] = ray.get(next(events))
-        except StopIteration:  # only after the last event, which took the task out
-            raise ExecutorError(f"the task of {task.job.targets[0][0]} ended without a word; see the cluster's logs") from None
+        except StopIteration:  # a task's last event removes it from `_live`, so it ended without one
+            raise ExecutorError(f"the task of {task.job.targets[0][0]} ended without a result; see the cluster's logs") from None
         except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError) as error:
             return {"event": "lost", "status": "killed", "error": f"{task.where} was lost ({_first_sentence(error)})"}
         except ray.exceptions.OutOfMemoryError as error:
@@ -233,34 +233,34 @@ class Cluster:
                 del self._live[events]
                 yield task, {"event": "lost", "status": "killed", "error": f"{task.where} has been silent for {limit_s:g} s"}
             else:
-                self.require(task.need)  # waiting for others to finish is no fault
+                self.require(task.need)  # a task may wait long for others to finish
                 task.heard = now
 
     def _nodes(self) -> list[dict[str, float]]:
-        """Resources of every node that is alive."""
+        """Total resources of every node that is alive."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
 
 def _require_reachable(address: str) -> None:
-    """Ray itself tries for minutes before it gives up."""
+    """Connect once, because Ray tries for minutes before it gives up. Raises ExecutorError if nothing answers at HOST:PORT."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal():
-        return  # `auto` and the like
+        return  # `auto` or `local`
     try:
         socket.create_connection((host, int(port)), CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise ExecutorError(
-            f"--ray_address {address}: nothing answers there ({error}); `ray status` on a node tells the address"
+            f"--ray_address {address}: nothing answers there ({error}); run `ray status` on a node for the address"
         ) from error
 
 
 def run_job(job: Job, command: Sequence[str], root: Path) -> Iterator[dict[str, Any]]:
-    """On the node: run a worker process and pass on its events; see `Cluster.events` for the others.
+    """On the node: run a worker process and forward its events, with the further ones that `Cluster.events` lists.
 
-    A `row` event brings its masks along, as `masks_bytes`: what the file holds that the worker has named.
+    A `row` event carries its masks as `masks_bytes`: the contents of the file that the worker named.
 
     Args:
-        root: of the repository on the machine that the job comes from; weights that are part of its packages have come along.
+        root: of the repository on the submitting machine; weights inside its packages were shipped with the code.
     """
     node = socket.gethostname()
     if job.weights is not None and any(job.weights.is_relative_to(root / package) for package in PACKAGES):
@@ -268,7 +268,7 @@ def run_job(job: Job, command: Sequence[str], root: Path) -> Iterator[dict[str, 
     needed = (job.config.split_dir, job.weights, job.source_dir)
     missing = [str(path) for path in needed if path is not None and not path.exists()]
     if missing:
-        remedy = "split, weights and checkouts lie under the same path on every node"
+        remedy = "put the split, weights and checkouts at the same path on every node"
         yield {"event": "unusable", "error": f"{node} has no {' and no '.join(missing)}; {remedy}"}
         return
     yield {"event": "started", "node": node, "pid": os.getpid()}

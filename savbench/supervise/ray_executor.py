@@ -1,8 +1,8 @@
-"""Runs jobs on a Ray cluster: a task is one video under one arm, and many run at once.
+"""Runs jobs on a Ray cluster: a task is one video under one arm, and many tasks run at once.
 
-What a worker says is taken, scored and written as it is from a worker on this machine. What is different is what can happen: a node, or
-Ray's process on it, may go in the middle of a task. Objects whose rows have come keep them, the others run again elsewhere; an object that
-was under way in so many lost tasks that it may be the cause is given up.
+The ledger takes, scores and writes events as it does for a worker on this machine. In addition, a node or Ray's process on it may be lost
+in the middle of a task. Objects whose rows have arrived keep them and the others run again elsewhere; an object that was under way in
+`LOSS_LIMIT` lost tasks, and so may be the cause, is given up.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from savbench.supervise.ray_cluster import Cluster, Task
 
 LOSS_LIMIT = 3
-"""After so many tasks lost with an object under way, the object gets a row that says so."""
+"""Tasks lost with an object under way before the object gets a row that says so."""
 UNBEGUN_LIMIT = 20
-"""After so many tasks in a row that were lost before they began, something is wrong with the cluster and not with an object."""
+"""Consecutive tasks lost before they began that show a fault of the cluster rather than of an object."""
 LOOKAHEAD = 2
-"""Tasks handed to the cluster for each that it can run at once, so that a node never waits for the next one."""
+"""Tasks submitted per task that the cluster can run at once, so that a node never waits for the next one."""
 
 
 @dataclasses.dataclass
 class _Piece:
-    """The objects of one video under one arm that are to be run in one task."""
+    """Objects of one video under one arm, to run in one task."""
 
     job: Job
     need: Need
@@ -47,7 +47,7 @@ class _Piece:
 
 
 class RayExecutor:
-    """An executor, see `savbench.supervise.jobs.Executor`. The run folder is on this machine."""
+    """Implements `savbench.supervise.jobs.Executor`. The run's folder is on this machine."""
 
     def __init__(
         self,
@@ -62,10 +62,7 @@ class RayExecutor:
     ) -> None:
         """
         Args:
-            cluster: an open one.
-
-        Raises:
-            ExecutorError: no node can run a task.
+            cluster: already entered.
         """
         self._cluster = cluster
         self._config = config
@@ -78,19 +75,19 @@ class RayExecutor:
         self._has_gpus = cluster.has_gpus
         self._losses: Counter[tuple[str, str, str]] = Counter()
         self._unbegun = 0
-        """Tasks lost before they began since the last one that did."""
+        """Tasks lost before they began, since the last one that began."""
         self._built: set[str] = set()
-        """Arms whose model some node has built."""
+        """Arms whose model at least one node has built."""
         self._given_up: dict[str, tuple[str, str]] = {}
-        """Status and reason of arms of which nothing more is run."""
+        """Status and reason, by the id of an arm that must not run any further."""
         self._failures: defaultdict[str, FailureStreak] = defaultdict(FailureStreak)
-        """By arm."""
+        """By arm id."""
 
     def run(self, jobs: Sequence[Job]) -> None:
         """As `savbench.supervise.jobs.Executor.run`.
 
         Raises:
-            ExecutorError: the cluster cannot be used any more; rows that have come are kept.
+            ExecutorError: no node can run a task, or the cluster is no longer usable; rows that have arrived are kept.
         """
         try:
             self._run(jobs)
@@ -122,7 +119,7 @@ class RayExecutor:
         return Need(job.config.cpus_per_task, int(on_gpu))
 
     def _pieces(self, job: Job, work: Mapping[str, int]) -> list[_Piece]:
-        """A piece for each video, the longest first: the cluster is then done with all of them at about the same time."""
+        """One piece per video, longest first, so that the cluster's nodes finish at about the same time."""
         of_video: dict[str, list[tuple[str, str]]] = {}
         for video, name in self._ledger.pending(job, self._targets):
             of_video.setdefault(video, []).append((video, name))
@@ -146,7 +143,7 @@ class RayExecutor:
             waiting.popleft()
 
     def _take_of_task(self, event: dict[str, Any], task: Task, live: dict[Task, _Piece]) -> _Piece | None:
-        """Take an event of a task. Returns what is to run again where the task has ended before its work was done."""
+        """Take an event of a task. Returns what has to run again if the task ended before it finished."""
         piece = live[task]
         job, outcome = piece.job, piece.outcome
         match event["event"]:
@@ -184,7 +181,7 @@ class RayExecutor:
                 return _Piece(job, piece.need)
             given_up = status, f"the model could not be built: {reason}"
             if arm_id not in self._built:
-                # what no node has built yet, the next one will not either; where one has, this node is to blame
+                # a model that no node has built will fail on the next node too; if one has built it, this node is at fault
                 self._given_up[arm_id] = given_up
             self._ledger.fail(job, keys, outcome, *given_up)
             return None
@@ -202,17 +199,17 @@ class RayExecutor:
         if not begun:
             self._unbegun += 1
             if self._unbegun >= UNBEGUN_LIMIT:
-                said = f"{self._unbegun} tasks in a row were lost before they began; see Ray's logs"
-                raise ExecutorError(f"--executor ray: {said} ({reason})")
+                summary = f"{self._unbegun} tasks in a row were lost before they began; see Ray's logs"
+                raise ExecutorError(f"--executor ray: {summary} ({reason})")
             return _Piece(job, piece.need)
-        self._ledger.settle()  # rows that have come count as done
+        self._ledger.settle()  # rows that have arrived count as done
         keys = [key for key in job.targets if self._ledger.missing(job, key)]
         for key in [key for key in outcome.under_way or keys[:1] if key in keys]:
             lost = (job.arm.arm_id, *key)
             self._losses[lost] += 1
             if (count := self._losses[lost]) >= LOSS_LIMIT:
-                said = f"{reason}, as in {count - 1} tasks before; Ray's logs there may tell why"
-                self._ledger.fail(job, [key], outcome, status, said)
+                repeated = f"{reason}, as in {count - 1} tasks before; see Ray's logs there for the cause"
+                self._ledger.fail(job, [key], outcome, status, repeated)
                 keys.remove(key)
         self._progress.say(f"{reason}; {len(keys)} objects of {job.targets[0][0]} run again" if keys else reason)
         return _Piece(dataclasses.replace(job, targets=tuple(keys)), piece.need) if keys else None

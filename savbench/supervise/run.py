@@ -1,4 +1,4 @@
-"""The whole run: settings to jobs, jobs to rows, rows to the closing table."""
+"""The whole run: from settings to jobs, from jobs to rows, from rows to the closing table."""
 
 from __future__ import annotations
 
@@ -43,33 +43,33 @@ EXIT_OK, EXIT_FAILED_ROWS = 0, 1
 
 
 def run(config: RunConfig, argv: Sequence[str], progress: Progress) -> int:
-    """Run everything the configuration asks for that has no row yet. Returns the exit status.
+    """Run everything in the configuration that has no row yet. Returns the exit status.
 
     Args:
-        config: with absolute paths; `out_dir` None lets the run choose its folder.
+        config: with absolute paths; with `out_dir` None the run chooses its folder.
         argv: the command line, for environment.json.
 
     Raises:
-        ConfigError, DatasetError: the arguments or the split cannot be used; nothing was started.
-        OverlayError: overlays were asked for and cannot be written here.
-        ExecutorError: the cluster that --executor ray needs cannot be used, or cannot any more.
-        FinisherError: rows cannot be scored any more.
-        PowerError: the source that --power names cannot be read; with --strict also: there is none, or it says that no row could be valid.
-        RunFolderError, ResultsError: the folder cannot be used or written.
+        ConfigError, DatasetError: the arguments or the split are unusable; nothing was started.
+        OverlayError: --save_overlays was given and this machine cannot encode videos.
+        ExecutorError: the cluster of --executor ray is unusable or was lost.
+        FinisherError: rows can no longer be scored.
+        PowerError: the source that --power names cannot be read; with --strict also: there is none, or it shows that no row could be valid.
+        RunFolderError, ResultsError: the run's folder is unusable or cannot be written.
     """
     with Interrupts() as interrupts:
         try:
             is_interrupted, is_all_ok = _run(config, argv, progress, interrupts)
         except KeyboardInterrupt:
-            is_interrupted, is_all_ok = True, False  # in the middle of something that does not ask for interrupts
+            is_interrupted, is_all_ok = True, False  # from code that does not poll for interrupts
         if is_interrupted:
-            progress.say("interrupted; the same command goes on where it stopped")
+            progress.say("interrupted; run the same command again to continue")
             return EXIT_INTERRUPTED
         return EXIT_OK if is_all_ok else EXIT_FAILED_ROWS
 
 
 def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts: Interrupts) -> tuple[bool, bool]:
-    """As `run`. Returns whether the user ended the run early, and whether all rows are ok."""
+    """As `run`. Returns whether the user stopped the run early, and whether all rows are ok."""
     split = open_split(config.split_dir, config.split_name)
     if not config.models:
         config, which = with_default_models(config)
@@ -86,14 +86,14 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         if config.executor == "ray":
             config = dataclasses.replace(config, power="none")
             cluster = stack.enter_context(Cluster(config.ray_address))
-            progress.say(f"Ray: {cluster.describe()}; power is not read, because it is measured on other machines")
+            progress.say(f"Ray: {cluster.describe()}; power is not read, because models run on other machines")
         board = stack.enter_context(BoardWatch(config))
         folder = stack.enter_context(RunFolder(out_dir, config, split.name))
         finisher = stack.enter_context(FinisherProcess(config, split.name, out_dir / "logs" / "finisher.log"))
         wanted = {(arm.arm_id, target.video, target.object) for arm in arms for target in targets}
         forget_rows_to_run_again(config, wanted, folder, progress)
         if folder.done or is_resumed:
-            progress.say(f"going on with the run in {out_dir}: {len(folder.done)} rows are there")
+            progress.say(f"continuing the run in {out_dir}, which has {len(folder.done)} rows")
         board.record_into(folder.path)
         if cluster is None:
             progress.say(board.why)
@@ -119,7 +119,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
 
 
 def _targets(config: RunConfig, split: Split) -> list[Target]:
-    """What the settings choose of the split, in the order to run it."""
+    """The objects of the split that the settings select, in running order."""
     targets = split.select(
         limit_videos=config.limit_videos, limit_objects=config.limit_objects, shuffle=config.shuffle_videos, seed=config.seed
     )
@@ -129,7 +129,7 @@ def _targets(config: RunConfig, split: Split) -> list[Target]:
 
 
 def _execute(executor: Executor, jobs: Sequence[Job], ledger: Ledger, progress: Progress) -> bool:
-    """Run all jobs. Returns whether the user ended the run early."""
+    """Run all jobs. Returns whether the user stopped the run early."""
     try:
         executor.run(jobs)
         ledger.settle()
@@ -144,7 +144,7 @@ def _execute(executor: Executor, jobs: Sequence[Job], ledger: Ledger, progress: 
 def _conclude(
     config: RunConfig, arms: Sequence[Arm], wanted: Collection[tuple[str, str, str]], folder: RunFolder, progress: Progress
 ) -> bool:
-    """Say what is there of the rows that were wanted. Returns whether all of these are ok."""
+    """Print the closing table of the rows in `wanted`. Returns whether all of them are ok."""
     # the folder may hold other shards too
     rows = [row for row in folder.done.values() if (whole_id(row.arm_id), row.video, row.object) in wanted]
     folder.mark(complete=len(rows) >= len(wanted))
@@ -160,14 +160,14 @@ def _conclude(
 
 
 def _with_parts(arms: Sequence[Arm], rows: Sequence[SummaryRow]) -> list[Arm]:
-    """The arms, each followed by parts of it that have rows, see `savbench.results.systems`."""
+    """The arms, each followed by its parts that have rows; see `savbench.results.systems`."""
     parts = list(dict.fromkeys(row.arm_id for row in rows if is_part(row.arm_id)))
     ids = [(arm, [arm.arm_id, *(part for part in parts if whole_id(part) == arm.arm_id)]) for arm in arms]
     return [dataclasses.replace(arm, arm_id=arm_id) for arm, of_arm in ids for arm_id in of_arm]
 
 
 def _show_courses(arms: Sequence[Arm], folder: RunFolder, progress: Progress) -> None:
-    """How FPS, power and temperature went, and where they ended."""
+    """Print the course of FPS, power and temperature per arm, and its end state."""
     for arm in arms:
         course = folder.courses.get(arm.arm_id, [])
         if course:

@@ -1,4 +1,4 @@
-"""A worker process as the supervisor sees it: started, listened to, and ended."""
+"""The supervisor's handle of a worker process: starts it, reads its events, ends it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 WORKER_COMMAND = [sys.executable, "-m", "savbench.measure.worker"]
 OOM_SCORE_ADJ = 500
-"""Added to the worker's points when the kernel chooses whom to kill, where 1000 are all of the memory; see `man 5 proc`."""
+"""Added to the worker's score when the kernel chooses a process to kill; 1000 stands for all of the memory. See `man 5 proc`."""
 DUMP_S = 2.0
-"""How long a hanging worker gets to write its stack into the log."""
+"""How long a hanging worker has to write its stack to the log."""
 KILL_S = 30.0
-"""How long a killed worker may take to give its memory back, which the next one needs."""
+"""How long a killed worker may take to free its memory, which the next worker needs."""
 STOP_S = 0.5
-"""The same where the user ended the run, and nothing follows."""
+"""The same after the user stopped the run, when no worker follows."""
 
 
 class WorkerTimeoutError(Exception):
-    """The worker gave no sign of progress for too long."""
+    """The worker sent no event for too long."""
 
     def __init__(self, timeout_s: float) -> None:
-        super().__init__(f"no progress for {timeout_s:g} s (--timeout); the log has the stack where it hung")
+        super().__init__(f"no progress for {timeout_s:g} s (--timeout); see the log for the stack where it hung")
 
 
 class LineOfWork(Protocol):
@@ -47,20 +47,20 @@ class LineOfWork(Protocol):
 
 
 class WorkerProcess:
-    """A child that runs one job. It leads its own process group, so that Ctrl-C on the terminal reaches the supervisor alone."""
+    """A child process that runs one job. It leads its own process group, so that Ctrl-C on the terminal reaches only the supervisor."""
 
     def __init__(self, job: LineOfWork, log_path: Path, command: Sequence[str] | None = None) -> None:
         """
         Args:
-            log_path: what the worker prints is appended there.
-            command: of the worker, without its `--events`; None takes `WORKER_COMMAND`.
+            log_path: file to which the worker's output is appended.
+            command: of the worker, without `--events`; None means `WORKER_COMMAND`.
         """
         log_path.parent.mkdir(parents=True, exist_ok=True)
         self._oom_kills = OomKills()
         with log_path.open("ab") as log:
             self._child, reading = start_child(command or WORKER_COMMAND, log, own_group=True)
         with contextlib.suppress(OSError):
-            # where memory runs out the kernel is to take the worker, which costs an object, and not the supervisor or the desktop
+            # if memory runs out the kernel should kill the worker, which costs one object, and not the supervisor or the desktop
             Path(f"/proc/{self._child.pid}/oom_score_adj").write_text(str(OOM_SCORE_ADJ), encoding="ascii")
         self._is_killed = False
         self._events = os.fdopen(reading, "rb", buffering=0)
@@ -70,8 +70,8 @@ class WorkerProcess:
         """The worker's events until it ends.
 
         Raises:
-            WorkerTimeoutError: nothing came for `timeout_s` seconds.
-            StopRequestedError: `stop_requested` says so; the worker is ended.
+            WorkerTimeoutError: no event arrived for `timeout_s` seconds.
+            StopRequestedError: `stop_requested` returned true; the worker was killed.
         """
         pending = b""
         last = time.monotonic()
@@ -94,28 +94,28 @@ class WorkerProcess:
                     return
                 *lines, pending = (pending + data).split(b"\n")
                 yield from map(json.loads, lines)
-                last = time.monotonic()  # what was done with the events is not the worker's time
+                last = time.monotonic()  # exclude the time that handling the events took
 
     def go_on(self) -> None:
-        """Let a worker go on whose job waits after a session."""
-        with contextlib.suppress(BrokenPipeError):  # as in `_send_job`; the worker has read its job, so that a byte always fits
+        """Let a worker continue whose job waits after a session."""
+        with contextlib.suppress(BrokenPipeError):  # as in `_send_job`; the worker has read its job, so one byte always fits
             os.write(self._stdin.fileno(), b"\n")
 
     def _send_job(self) -> memoryview:
-        """Send as much of the job as the worker takes now. Returns what is left."""
+        """Send as much of the job as the pipe takes without blocking. Returns the rest."""
         try:
             self._unsent = write_some(self._stdin, self._unsent)
-        except BrokenPipeError:  # a worker that died at once is noticed by its missing events
+        except BrokenPipeError:  # the end of its events shows that the worker died
             self._unsent = memoryview(b"")
         return self._unsent
 
     @property
     def _stdin(self) -> IO[bytes]:
-        assert self._child.stdin is not None  # it was started with a pipe
+        assert self._child.stdin is not None  # `start_child` opens a pipe
         return self._child.stdin
 
     def wait(self) -> tuple[str, str] | None:
-        """Wait for a worker whose events have ended. Returns status and message where it did not end well."""
+        """Wait for a worker whose events have ended. Returns status and message if it failed, else None."""
         try:
             return_code = self._child.wait(KILL_S)
         except subprocess.TimeoutExpired:
@@ -125,11 +125,11 @@ class WorkerProcess:
         return status_of_exit(return_code, self._oom_kills.risen())
 
     def kill(self, *, dump_stack: bool = False, patience_s: float = KILL_S) -> None:
-        """End the worker now.
+        """Kill the worker.
 
         Args:
-            dump_stack: let it write first where it hangs into the log.
-            patience_s: how long to wait until it is gone. A process that hangs in a driver or on a disk may not go.
+            dump_stack: let it write the stack where it hangs to the log first.
+            patience_s: how long to wait until it is gone. A process blocked in a driver or on a disk may stay.
         """
         if self._is_killed:
             return
@@ -139,13 +139,13 @@ class WorkerProcess:
                 self._child.send_signal(signal.SIGABRT)
                 self._child.wait(DUMP_S)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            # its data loaders and compilers too
+            # with its data loaders and compilers
             os.killpg(self._child.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(patience_s)
 
     def close(self) -> None:
-        """Free the pipes; the worker is ended if it still runs."""
+        """Kill the worker if it still runs, and close its pipes."""
         self.kill()
         self._events.close()
         self._stdin.close()

@@ -1,4 +1,4 @@
-"""Rows of earlier invocations that a command runs again, since it asks for more than they hold."""
+"""Rows of earlier invocations that a command runs again because it asks for more than they hold."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_strict_runs_again_what_it_would_not_have_taken(tmp_path: Path, watched:
     assert "clocks not locked" in before["slow_a"].validity
     watched.jetson_clocks = True
     _, after, said = run(tmp_path, strict=True, cooldown_c=60.0)
-    assert "running 2 objects whose rows --strict does not take again" in said
+    assert "running 2 objects whose rows --strict rejects again" in said
     assert (after["slow_a"].validity, after["slow_b"].validity, after["nan"].status) == ("ok", "ok", "error")
     _, again, said = run(tmp_path, strict=True, cooldown_c=60.0)
     assert again == after
-    assert "does not take" not in said
+    assert "rejects" not in said
 
 
 def test_strict_does_not_trust_rows_that_nobody_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

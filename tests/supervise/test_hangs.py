@@ -79,7 +79,7 @@ def test_an_exception_in_the_thread_of_the_scorer_ends_the_run_with_its_text(tmp
         raise OverflowError("timestamp too large to convert")
 
     monkeypatch.setattr(Finished, "from_json", broken)
-    with pytest.raises(FinisherError, match=r"OverflowError: timestamp too large to convert.*the same command goes on from here"):
+    with pytest.raises(FinisherError, match=r"OverflowError: timestamp too large to convert.*run the same command again to continue"):
         run(make_split(tmp_path, ["a", "b"]), tmp_path / "run")
 
 
@@ -126,8 +126,8 @@ def test_one_interrupt_ends_a_run_whose_scorer_hangs(tmp_path: Path, started: li
     # its scorer is given up after --timeout, 60 s, at the earliest
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "interrupted; waiting for up to 1 rows to be scored" in said
-    assert "the same command goes on where it stopped" in said
+    assert "interrupted; waiting until up to 1 rows are scored" in said
+    assert "run the same command again to continue" in said
     assert is_stopped(str(script).encode()) is None
     assert run(tmp_path / "split", tmp_path / "run")[0] == 0
 

@@ -115,7 +115,7 @@ def test_strict_runs_an_object_again_whose_row_is_not_valid(tmp_path: Path, watc
         ("slow_a", "ok", "ok", 0),
         ("slow_b", "ok", "ok", 0),
     ]
-    assert "slow_a/000: throttled (oc3=1): not taken, try 2 of 3 follows" in said
+    assert "slow_a/000: throttled (oc3=1): row rejected, try 2 of 3 follows" in said
 
 
 def test_strict_refuses_in_the_end_and_gives_the_arm_up(tmp_path: Path, watched: WatchedBoard) -> None:
@@ -140,7 +140,7 @@ def test_strict_does_not_wait_for_what_does_not_pass(tmp_path: Path, watched: Wa
     assert [row.status for row in rows] == ["skipped"] * 2
     reason = "watched: unplugged; plug it in" if is_unplugged else "clocks not locked (sudo scripts/lock_clocks.sh)"
     assert rows[1].error == f"refused under --strict: {reason}"
-    assert said.count("not taken") == 1
+    assert said.count("row rejected") == 1
 
 
 def test_strict_says_at_once_where_no_row_could_be_valid(tmp_path: Path, watched: WatchedBoard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,7 @@ def test_a_silent_node_is_a_lost_one(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_task_that_waits_is_patient_as_long_as_some_node_could_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
     stub = StubRay()
     cluster, _ = on_stub(monkeypatch, stub, node="", heard=time.monotonic() - 15)
-    with pytest.raises(ExecutorError, match="no node has 2 CPUs, which a task takes; the cluster has 1 node, 1 CPUs, 0 GPUs"):
+    with pytest.raises(ExecutorError, match="a task needs 2 CPUs, and no node has that; the cluster has 1 node, 1 CPUs, 0 GPUs"):
         list(cluster.events())
     stub.resources = {"CPU": 2.0}
     cluster, _ = on_stub(monkeypatch, stub, node="", heard=time.monotonic() - 15)
@@ -269,6 +269,6 @@ def test_a_real_cluster_says_what_it_lacks(two_nodes: Any, tmp_path: Path) -> No
     settings = config(
         split_dir, tmp_path / "run", ray_address=two_nodes.address, models=("sam2_tiny_mask",), device="cuda", random_weights=True
     )
-    with pytest.raises(ExecutorError, match="no node has 1 CPU and 1 GPU, which a task takes; the cluster has"):
+    with pytest.raises(ExecutorError, match="a task needs 1 CPU and 1 GPU, and no node has that; the cluster has"):
         run(settings)
     assert (tmp_path / "run" / "summary.csv").read_text().count("\n") == 1

@@ -84,7 +84,7 @@ def test_everything_is_measured_and_scored(tmp_path: Path) -> None:
         ("nvmap", "oom", "NvMapMemAlloc"),
         ("kill", "killed", "SIGKILL"),
         ("segv", "killed", "SIGSEGV"),
-        ("leave", "error", "ended before its work was done"),
+        ("leave", "error", "ended before it finished its job"),
         ("nan", "error", "NaN or infinite output on 1 of 9 frames"),
         ("transpose", "error", "shape (1, 32, 24), not bool (1, 24, 32)"),
     ],
@@ -133,7 +133,7 @@ def test_one_kill_while_the_model_is_built_costs_that_attempt_alone(tmp_path: Pa
     monkeypatch.setenv("SCRIPTED_BUILD_FAULT", f"kill_once={tmp_path / 'mark'}")
     exit_status, rows, said = run(config(make_split(tmp_path, ["a", "b"]), tmp_path / "run"))
     assert (exit_status, [row.status for row in rows.values()]) == (0, ["ok", "ok"])
-    assert "while the model was being built, the worker was killed (SIGKILL)" in said
+    assert "while building the model, the worker was killed (SIGKILL)" in said
     assert (tmp_path / "mark").exists()
 
 
@@ -208,7 +208,7 @@ def test_the_same_command_runs_what_is_missing_and_nothing_twice(tmp_path: Path)
     assert {name: row.started_at for name, row in first.items()}.items() <= {n: r.started_at for n, r in second.items()}.items()
     assert first["a"].latency_ms == second["a"].latency_ms
     assert list(second) == ["a", "raise", "b"]
-    assert "2 rows are there" in said
+    assert "which has 2 rows" in said
     before = (tmp_path / "run" / "summary.csv").read_bytes()
     status, _, _ = run(config(split_dir, tmp_path / "run"))
     assert status == 1
@@ -304,7 +304,7 @@ def test_an_interrupt_ends_cleanly_with_what_is_done(tmp_path: Path, command: Co
     os.kill(command.process.pid, number)
     output, _ = command.process.communicate(timeout=30)
     assert command.process.returncode == 130
-    assert "the same command goes on where it stopped" in output
+    assert "run the same command again to continue" in output
     assert "scripted_mask" in output
     assert command.workers() == []
     with (tmp_path / "run" / "summary.csv").open(newline="") as file:
@@ -357,7 +357,7 @@ def test_accepted_changes_split_the_arm_and_mark_its_rows(tmp_path: Path) -> Non
     assert status == 0
     assert rows["b"].arm_id.partition("~")[0] == rows["a"].arm_id != rows["b"].arm_id
     assert (rows["a"].accepted_changes, rows["b"].accepted_changes) == ("", f"device_name was Orin and is {rows['b'].device_name}")
-    assert f"device_name was Orin and is {rows['b'].device_name}: new rows are kept apart" in said
+    assert f"device_name was Orin and is {rows['b'].device_name}: new rows are recorded as the separate arm" in said
     assert "2 of 2 rows" in said
     assert f"scripted_mask (changed, ~{rows['b'].arm_id.partition('~')[2]})" in said
 
