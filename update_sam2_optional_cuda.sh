@@ -290,7 +290,7 @@ fi
 commit=$(commit_at "$checkout")
 if ((${#warnings[@]})); then say "${warnings[@]/#/WARNING, again: }"; fi
 case ${fact[extension]} in
-    works) say "ready: $kind at $commit with sam2._C, which labels a known mask rightly on this GPU" ;;
+    works) say "ready: $kind at $commit with sam2._C, which labels a known mask correctly on this GPU" ;;
     loads) say "ready: $kind at $commit with sam2._C, which loads; no GPU here to try it on" ;;
     absent) say "ready WITHOUT sam2._C ($reason): $kind at $commit; the benchmark fills holes with OpenCV, the same masks at about 1 ms a frame" ;;
     *) die "sam2._C is in an unexpected state: ${fact[extension]}" ;;

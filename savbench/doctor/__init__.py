@@ -1,5 +1,5 @@
-"""`jetson_benchmark.py doctor`: can this machine run the benchmark, and what mends it where it cannot.
+"""`jetson_benchmark.py doctor`: checks whether this machine can run the benchmark, and names the command that fixes each problem.
 
-One line per thing that a run depends on. Nothing heavy is imported into the process that reports: whatever may be missing or broken is
-imported by a child (`probe`), so that a torch that crashes becomes a line of the report.
+The report has one line per thing that a run depends on. Packages that may be missing or broken are imported by child processes (`probe`),
+not by the reporting process, so that a torch that crashes becomes a line of the report.
 """

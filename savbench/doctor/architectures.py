@@ -1,12 +1,12 @@
-"""Whether the code that torch was compiled to runs on a GPU.
+"""Whether a build of torch has code that runs on a GPU.
 
 Machine code runs on GPUs of the same major version and the same or a higher minor version (CUDA C++ Programming Guide, "Binary
-Compatibility"): a build for 8.0 serves 8.6 and 8.9. The GPUs inside of a Jetson are the exception: before CUDA 13.2 they do not run what
-was compiled for the other GPUs of their generation, nor the other way round. PyTorch keeps the same table for its own warning
-(DEVICE_REQUIREMENT in torch/cuda/__init__.py). So a build for sm_80 and sm_90 alone, as PyPI's for aarch64, has nothing for an Orin (8.7)
-unless it was built with CUDA 13.2 or newer, although the major versions agree.
+Compatibility"): a build for 8.0 serves 8.6 and 8.9. Jetson GPUs are the exception: before CUDA 13.2 they do not run code compiled for
+other GPUs of their generation, nor the reverse. PyTorch has the same table for its own warning (DEVICE_REQUIREMENT in
+torch/cuda/__init__.py). So a build for only sm_80 and sm_90, such as PyPI's for aarch64, has no code for an Orin (8.7) unless it was built
+with CUDA 13.2 or newer, although the major versions agree.
 
-PTX (`compute_80`) is compiled by the driver for any GPU of that or a higher version, at first use.
+The driver compiles PTX (`compute_80`) at first use for any GPU of that or a higher version.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 JETSON_GPUS = frozenset({(5, 3), (6, 2), (7, 2), (8, 7), (10, 1), (11, 0)})
-"""Compute capabilities of GPUs that are part of a Jetson's chip: TX1/Nano, TX2, Xavier, Orin, Thor under its two numbers."""
+"""Compute capabilities of Jetson GPUs: TX1/Nano, TX2, Xavier, Orin, and Thor under its two numbers."""
 
 SAME_GPU = {(10, 1): (11, 0)}
 """Thor's number before and after CUDA 13."""
 
 CUDA_OF_UNIFICATION = (13, 2)
-"""From here on one build serves servers and Jetson boards."""
+"""First CUDA release whose builds serve both servers and Jetson boards."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How torch has code for a GPU."""
+    """How a build of torch serves a GPU."""
 
     kind: Literal["native", "compatible", "ptx", "none"]
-    """Compiled for this very GPU; for one whose code it runs; to be compiled by the driver; not at all."""
+    """`native`: compiled for this GPU. `compatible`: for another whose code runs on it. `ptx`: the driver compiles it. `none`: no code."""
     arch: str = ""
     """The entry of the list that serves it, for example `sm_80`."""
 
@@ -44,16 +44,16 @@ class _Target:
     is_ptx: bool
     capability: tuple[int, int]
     exact: bool
-    """`sm_90a` uses instructions of this version alone."""
+    """Whether the code runs only on this version, as `sm_90a` does."""
 
 
 def fit(capability: tuple[int, int], archs: Iterable[str], cuda: str | None) -> Fit:
-    """How a build of torch serves a GPU, the best way there is.
+    """The best way in which a build of torch serves a GPU.
 
     Args:
         capability: of the GPU, (major, minor).
-        archs: as `torch.cuda.get_arch_list` gives them: `sm_87`, `sm_90a`, `compute_90`.
-        cuda: version that torch was built with, `12.6`.
+        archs: from `torch.cuda.get_arch_list`: `sm_87`, `sm_90a`, `compute_90`.
+        cuda: version that torch was built with, for example `12.6`.
     """
     targets = [target for target in map(_parse, archs) if target is not None]
     code = [target for target in targets if not target.is_ptx and _runs(target, capability, _release(cuda))]
@@ -74,7 +74,7 @@ def _runs(target: _Target, capability: tuple[int, int], release: tuple[int, int]
     if target.exact or target.capability[0] != capability[0] or target.capability[1] > capability[1]:
         return False
     apart = target.capability in JETSON_GPUS or capability in JETSON_GPUS
-    # What was compiled for a Jetson's own GPU stays with it.
+    # Code compiled for a Jetson GPU runs on no other GPU.
     return not apart or (release >= CUDA_OF_UNIFICATION and target.capability not in JETSON_GPUS)
 
 

@@ -1,4 +1,4 @@
-"""What one line of the report is, and what the checks know of the machine and the invocation."""
+"""A line of the report, and the machine and arguments that are checked."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ State = Literal["ok", "warning", "failure"]
 
 @dataclass(frozen=True)
 class Check:
-    """One line: something a run depends on, and the one command that mends it."""
+    """One line: something that a run depends on, and the command that fixes it."""
 
     topic: str
     name: str
     state: State
-    """`failure`: a run, or a part of it that was set up, could not work. `warning`: it would run, but hardly as it is meant to."""
+    """`failure`: a run, or an installed part of it, cannot work. `warning`: it works, but slower, less accurate or incomplete."""
     detail: str
     remedy: str = ""
-    """Command, or flag of the benchmark; empty where nothing is to be mended or no command can."""
+    """Command, or flag of the benchmark; empty if nothing needs fixing or no command can."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """The same for programs; JSON types."""
+    """Details for programs, as JSON types."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -34,20 +34,20 @@ class Check:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is examined."""
+    """The machine and paths to check."""
 
     split_dir: Path | None = None
     weights_dirs: tuple[Path, ...] = ()
     edgetam_dir: Path | None = None
     sam2_dir: Path | None = None
     root: Path = ROOT
-    """The file system to look at."""
+    """Root of the file system to read."""
     checkout: Path = CHECKOUT
     """The benchmark's own folder."""
 
     @property
     def is_jetson(self) -> bool:
-        """Told as scripts/setup.sh does."""
+        """Whether the machine is a Jetson, decided as in scripts/setup.sh."""
         if (self.root / "etc/nv_tegra_release").exists():
             return True
         try:
@@ -63,7 +63,7 @@ class Subject:
 
     @property
     def nvidia_gpu(self) -> str | None:
-        """How the machine shows that it has an NVIDIA GPU, whether or not torch can use it."""
+        """Evidence of an NVIDIA GPU, whether or not torch can use it; None if there is none."""
         if self.is_jetson:
             return "a Jetson's own"
         for trace in ("proc/driver/nvidia/version", "dev/nvidia0", "dev/nvidiactl"):
@@ -73,38 +73,38 @@ class Subject:
 
 
 def python_command() -> str:
-    """This interpreter as the user would type it."""
+    """This interpreter, as a shell word."""
     return short_path(Path(sys.executable))
 
 
 def pip(*arguments: str) -> str:
-    """A pip command for this interpreter; the arguments as a shell takes them."""
+    """A pip command for this interpreter; arguments must be quoted for a shell."""
     return f"{python_command()} -m pip {' '.join(arguments)}"
 
 
 def made_environment(checkout: Path) -> Path | None:
-    """The interpreter of the environment that scripts/setup.sh made, where this one is another."""
+    """The interpreter of the environment that scripts/setup.sh made; None if there is none or it is the current one."""
     made = checkout / ".venv"
     is_other = (made / "bin" / "python").exists() and Path(sys.prefix).resolve() != made.resolve()
     return made / "bin" / "python" if is_other else None
 
 
 def set_up_again(checkout: Path) -> str:
-    """What brings a package that is missing: to use the environment that has it, or to make that."""
+    """The command that provides a missing package: run in the environment that setup made, or make that environment."""
     made = made_environment(checkout)
     if made is not None:
         return f"{short_path(made)} jetson_benchmark.py doctor"
-    # The script does nothing while its stamp says that nothing has changed.
+    # Without removing its stamp, the script would do nothing.
     stamp = Path(sys.prefix) / ".setup-stamp"
     script = short_path(checkout / "scripts" / "setup.sh")
     return f"rm -f {short_path(stamp)} && {script}" if stamp.exists() else script
 
 
 def short_path(path: Path) -> str:
-    """The path as a shell takes it: relative where it lies below the current folder."""
+    """The path quoted for a shell, relative if it is below the current folder."""
     try:
         return shlex.quote(str(path.relative_to(Path.cwd())))
-    except (ValueError, FileNotFoundError):  # it lies elsewhere; or the current folder is gone
+    except (ValueError, FileNotFoundError):  # not below it, or the current folder is gone
         return shlex.quote(str(path))
 
 

@@ -1,4 +1,4 @@
-"""The command line of the doctor, and how its report looks."""
+"""The command line of the doctor, and the format of its report."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 EXIT_BAD_ARGUMENTS, EXIT_INTERRUPTED = 2, 130
 SCHEMA_VERSION = 1
 TORCH_TIMEOUT_S = 180.0
-"""torch, torchvision and SAM 2 are imported and CUDA is started; on a cold board from a memory card that takes a minute."""
+"""Limit for importing torch, torchvision and SAM 2 and starting CUDA, which takes a minute on a cold board with a memory card."""
 PACKAGES_TIMEOUT_S = 120.0
-"""Packages are imported and the folders of a whole split are listed."""
+"""Limit for importing packages and listing the folders of a whole split."""
 
 COLOURS = {"ok": "32", "warning": "33", "failure": "31"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Examine the machine and report. Returns 0, or 1 where something is broken that a run needs."""
+    """Check the machine and report. Returns 0, 1 if something that a run needs is broken, 2 for bad arguments, 130 if interrupted."""
     parser = Parser(
         prog="jetson_benchmark.py doctor",
-        description="Check what a run needs, and name the command that mends what is not right. Warnings do not make it fail.",
+        description="Check what a run needs, and name the command that fixes each problem. Exit status 1 for failures, 0 for warnings.",
     )
     folder = FilePath(absolute=True)
-    parser.add_argument("--split_dir", type=folder, help="also check this SA-V split and count what is in it")
+    parser.add_argument("--split_dir", type=folder, help="also check this SA-V split and count its videos, objects and frames")
     parser.add_argument("--weights_dir", type=folder, help="folder with the weights files (default: checkpoints, EdgeTAM/checkpoints)")
-    parser.add_argument("--edgetam_dir", type=folder, help="EdgeTAM checkout (default ./EdgeTAM where there is one)")
+    parser.add_argument("--edgetam_dir", type=folder, help="EdgeTAM checkout (default: ./EdgeTAM if it exists)")
     parser.add_argument("--sam2_dir", type=folder, help="SAM 2 checkout (default: the installed package)")
     parser.add_argument("--json", action="store_true", help="write one JSON object instead of lines")
     try:
@@ -73,11 +73,11 @@ def _subject(args: argparse.Namespace) -> Subject:
 
 
 def examine(subject: Subject, out_dir: Path, *, torch_timeout_s: float = TORCH_TIMEOUT_S) -> Iterator[Check]:
-    """Run every check; lines come as soon as they are known.
+    """Run every check; yields each result as soon as it is known.
 
     Args:
-        out_dir: folder that results would be written below.
-        torch_timeout_s: after so long without an end the torch probe is killed, and its step reported as hanging.
+        out_dir: folder that results would be written to.
+        torch_timeout_s: the torch probe is killed after this time, and its current step reported as hanging.
     """
     sam2 = [] if subject.sam2_dir is None else ["--sam2_dir", str(subject.sam2_dir)]
     split = [] if subject.split_dir is None else ["--split_dir", str(subject.split_dir)]
@@ -97,13 +97,13 @@ def examine(subject: Subject, out_dir: Path, *, torch_timeout_s: float = TORCH_T
 
 
 def report(checks: Sequence[Check]) -> dict[str, Any]:
-    """The report for programs."""
+    """The report as JSON types."""
     counts = {state: sum(check.state == state for check in checks) for state in COLOURS}
     return {"schema": SCHEMA_VERSION, "ready": counts["failure"] == 0, "counts": counts, "checks": [check.to_json() for check in checks]}
 
 
 def show(checks: Iterable[Check], stream: TextIO) -> list[Check]:
-    """Write each check as it comes, and a closing line. Returns them all."""
+    """Write each check as it arrives, and a closing line. Returns all checks."""
     colour = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     width = shutil.get_terminal_size((100, 40)).columns
     found = []
@@ -113,7 +113,7 @@ def show(checks: Iterable[Check], stream: TextIO) -> list[Check]:
     counts = report(found)["counts"]
     state = next(state for state in ("failure", "warning", "ok") if counts[state] or state == "ok")
     words = {
-        "failure": f"{_count(counts['failure'], 'failure')}, {_count(counts['warning'], 'warning')}: a run could not work as it is",
+        "failure": f"{_count(counts['failure'], 'failure')}, {_count(counts['warning'], 'warning')}: a run cannot work as it is",
         "warning": f"{_count(counts['warning'], 'warning')}, no failure: runs will work",
         "ok": "all well",
     }
@@ -126,7 +126,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def lines(check: Check, width: int, *, colour: bool) -> list[str]:
-    """A check for people: what it is and how it stands, below it the remedy on a line of its own, unbroken, for copying."""
+    """A check as lines of text: state, name and detail, then the remedy on one unbroken line, for copying."""
     margin = " " * 21
     text = textwrap.wrap(
         f"{check.state:<8} {check.name:<12}{check.detail}", max(width, 50), subsequent_indent=margin, break_on_hyphens=False

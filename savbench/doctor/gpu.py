@@ -1,4 +1,4 @@
-"""Checks of torch and its GPU, made from what the torch probe found out."""
+"""Checks of torch and its GPU, from the answers of the torch probe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TOPIC = "torch"
 FLASH_CAPABILITY = (8, 0)
 OLDEST_GPU_OF_CUDA_13 = (7, 5)
-"""Older ones are served by builds for CUDA 12.6 alone."""
+"""Older GPUs need builds for CUDA 12.6."""
 
 
 def check_torch(answers: Answers, subject: Subject) -> Iterator[Check]:
@@ -46,8 +46,8 @@ def _unusable(answers: Answers, subject: Subject) -> Check:
 
 
 def _after_crash(answers: Answers, subject: Subject) -> Iterator[Check]:
-    """A probe that died while it used torch: what came after that step was not looked at."""
-    # Steps of the models have lines of their own.
+    """Report a probe that died while it used torch; later steps were not checked."""
+    # Steps of the models are reported by their own checks.
     if answers.died_in is None or answers.died_in in ("sam2", "sam2_extension", "edgetam_extension", "torchvision"):
         return
     doing = {
@@ -58,7 +58,7 @@ def _after_crash(answers: Answers, subject: Subject) -> Iterator[Check]:
         "matmul_ran": "multiplying matrices on the GPU",
         "cudnn_ran": "running a convolution on the GPU",
         "flash_ran": "running flash attention on the GPU",
-        "end": "leaving the process after all that",
+        "end": "exiting the process after all steps",
     }.get(answers.died_in, answers.died_in)
     words = f"; last words: {answers.last_words}" if answers.last_words else ""
     remedy = _other_torch(subject, answers)
@@ -70,8 +70,8 @@ def _torchvision(answers: Answers, subject: Subject) -> Iterator[Check]:
         yield Check(TOPIC, "torchvision", "ok", answers.found["torchvision"]["version"], facts=answers.found["torchvision"])
     elif "torchvision" in answers.errors or answers.died_in == "torchvision":
         error = answers.errors.get("torchvision") or f"importing it ended with {answers.death}"
-        # SAM 2 from its own sources runs without it, so a run is possible; EdgeTAM is not.
-        detail = f"does not fit this torch, or is missing: {error}; EdgeTAM needs it"
+        # SAM 2 from its own sources runs without torchvision; EdgeTAM does not.
+        detail = f"missing, or does not match this torch: {error}; EdgeTAM needs it"
         yield Check(TOPIC, "torchvision", "failure", detail, _other_torch(subject, answers), {"error": error})
 
 
@@ -105,7 +105,7 @@ def _cuda(answers: Answers, subject: Subject) -> Iterator[Check]:
         yield Check(TOPIC, name, "ok", detail, facts=device)
         yield _kernels(answers, subject, device, index)
     if "kernel_ran" in answers.errors:
-        return  # nothing else can run then, and would only say the same
+        return  # the other steps would fail for the same reason
     yield from _cudnn(answers, subject)
     if devices:
         yield from _flash(answers, subject, devices[0])
@@ -123,25 +123,27 @@ def _no_cuda(answers: Answers, subject: Subject, reason: str) -> Check:
         detail = "no NVIDIA GPU in this machine; models run on the CPU, where a frame takes seconds"
         return Check(TOPIC, "CUDA", "warning", detail, facts=facts)
     if torch["cuda"] is None:
-        detail = f"this machine has a GPU ({gpu}), and this torch was built without CUDA: another package may have brought it"
+        detail = f"this machine has a GPU ({gpu}), but this torch was built without CUDA; another package may have installed it"
         return Check(TOPIC, "CUDA", "failure", detail, _other_torch(subject, answers), facts)
-    said = f" ({reason})" if reason else ""
+    suffix = f" ({reason})" if reason else ""
     if subject.is_jetson:
         node = subject.root / "dev/nvmap"
         if node.exists() and not os.access(node, os.R_OK | os.W_OK):
-            detail = "this user may not use the GPU; join its groups and log in again"
+            detail = "this user may not use the GPU; join the GPU's groups and log in again"
             return Check(TOPIC, "CUDA", "failure", detail, "sudo usermod -aG video,render $USER", facts)
-        detail = f"torch {torch['version']} for CUDA {torch['cuda']} cannot use this board's GPU{said}; it needs the build for its JetPack"
+        detail = f"torch {torch['version']} for CUDA {torch['cuda']} cannot use this board's GPU{suffix}; install the build for its JetPack"
         return Check(TOPIC, "CUDA", "failure", detail, _other_torch(subject, answers), facts)
-    detail = f"torch {torch['version']} for CUDA {torch['cuda']} cannot use the GPU{said}; see whether the driver answers and is new enough"
+    detail = (
+        f"torch {torch['version']} for CUDA {torch['cuda']} cannot use the GPU{suffix}; check that the driver answers and is new enough"
+    )
     return Check(TOPIC, "CUDA", "failure", detail, "nvidia-smi", facts)
 
 
 def _kernels(answers: Answers, subject: Subject, device: dict[str, Any], index: int) -> Check:
-    """Whether this torch has code for the GPU: what its list of architectures promises, and for the first GPU whether it ran."""
+    """Check that this torch has code for the GPU: by its list of architectures and, for the first GPU, by running kernels."""
     torch = answers.found["torch"]
     major, minor = device["capability"]
-    served, archs = fit((major, minor), torch["archs"], torch["cuda"]), ", ".join(torch["archs"]) or "none named"
+    served, archs = fit((major, minor), torch["archs"], torch["cuda"]), ", ".join(torch["archs"]) or "none listed"
     wanted = f"sm_{major}{minor}"
     facts = {"capability": f"{major}.{minor}", "archs": torch["archs"], "fit": served.kind, "arch": served.arch}
     remedy = _other_torch(subject, answers, (major, minor))
@@ -159,7 +161,7 @@ def _kernels(answers: Answers, subject: Subject, device: dict[str, Any], index: 
         detail = f"no {wanted} in this torch ({archs}); the driver compiles {served.arch} at first use, which is slow"
         return Check(TOPIC, "kernels", "warning", detail, remedy, facts)
     ran = index == 0 and "kernel_ran" in answers.found
-    detail = f"no code for {wanted} in this torch ({archs})" + ("; one kernel ran all the same, others may not" if ran else "")
+    detail = f"no code for {wanted} in this torch ({archs})" + ("; one kernel ran nevertheless, others may not" if ran else "")
     return Check(TOPIC, "kernels", "warning" if ran else "failure", detail, remedy, facts)
 
 
@@ -172,7 +174,7 @@ def _cudnn(answers: Answers, subject: Subject) -> Iterator[Check]:
     if error is not None:
         yield Check(TOPIC, "cuDNN", "failure", f"a convolution failed: {error}", _other_torch(subject, answers), facts)
     elif version is None:
-        yield Check(TOPIC, "cuDNN", "warning", "this torch has none; convolutions are slower", _other_torch(subject, answers), facts)
+        yield Check(TOPIC, "cuDNN", "warning", "not in this torch; convolutions are slower", _other_torch(subject, answers), facts)
     else:
         yield Check(TOPIC, "cuDNN", "ok", f"{version}, a convolution ran", facts=facts)
 
@@ -197,11 +199,11 @@ def _flash(answers: Answers, subject: Subject, device: dict[str, Any]) -> Iterat
 
 
 def _other_torch(subject: Subject, answers: Answers | None, capability: tuple[int, ...] | None = None) -> str:
-    """The command that brings a torch that fits this machine."""
+    """The command that installs a torch that matches this machine."""
     if subject.is_jetson:
         file = "" if answers is None else str(answers.found.get("torch", {}).get("file", ""))
         if file.startswith(sys.prefix) and sys.prefix != sys.base_prefix:
-            # setup.sh lets the environment see the board's own torch; one inside of it came with some package.
+            # setup.sh lets the environment use the board's torch; a torch inside the environment came with another package.
             return f"rm -r {short_path(Path(sys.prefix))} && scripts/setup.sh"
         return torch_for_jetson(subject)
     packages = ("--force-reinstall", "torch", "torchvision")
@@ -211,7 +213,7 @@ def _other_torch(subject: Subject, answers: Answers | None, capability: tuple[in
 
 
 def torch_for_jetson(subject: Subject) -> str:
-    """For the system's Python, which the benchmark's environment sees."""
+    """The command that installs torch for the system's Python, whose packages the benchmark's environment uses."""
     if (subject.l4t or "").startswith("36."):
         return "pip3 install --force-reinstall --no-deps torch torchvision --index-url https://pypi.jetson-ai-lab.io/jp6/cu126"
     return "see https://docs.nvidia.com/deeplearning/frameworks/install-pytorch-jetson-platform/ for the wheel of this JetPack"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TOPIC = "machine"
 
-# Judgements, not measurements: what a model takes depends on its size and input.
+# Estimates, not measurements: the memory of a model depends on its size and input.
 FEW_MEMORY_MIB, NO_MEMORY_MIB = 3072, 1024
 LITTLE_DISK_MIB, NO_DISK_MIB = 2048, 100
 SWAP_IN_USE_MIB = 64
@@ -27,7 +27,7 @@ OLDEST_PYTHON = (3, 10)
 
 
 def check_machine(subject: Subject, out_dir: Path) -> Iterator[Check]:
-    """`out_dir` is the folder that results would be written below."""
+    """Check the machine. `out_dir` is the folder that results would be written to."""
     yield check_python(subject)
     yield _check_board(subject)
     yield from check_memory(subject)
@@ -44,7 +44,7 @@ def check_python(subject: Subject) -> Check:
         remedy = "make setup PYTHON=python3.10"
         return Check(TOPIC, "Python", "failure", f"{version} is too old, the benchmark needs 3.10 or newer", remedy, facts)
     if made_environment(subject.checkout) is not None:
-        detail = f"{version} of {prefix}, not of the environment that setup made"
+        detail = f"{version} of {prefix}, not the environment that setup made"
         return Check(TOPIC, "Python", "warning", detail, set_up_again(subject.checkout), facts)
     return Check(TOPIC, "Python", "ok", f"{version} ({python_command()})", facts=facts)
 
@@ -65,22 +65,22 @@ def check_memory(subject: Subject) -> Iterator[Check]:
     if "MemAvailable" in sizes_mib:
         free, total = sizes_mib["MemAvailable"], sizes_mib.get("MemTotal", 0)
         facts = {"available_mib": free, "total_mib": total}
-        said = f"{free} of {total} MiB free"
-        # On a desktop it would end the user's own programs.
+        summary = f"{free} of {total} MiB free"
+        # On a desktop this would end the user's programs.
         remedy = "sudo systemctl isolate multi-user.target" if subject.is_jetson else "ps aux --sort=-rss | head"
-        hint = "end the desktop until the next start" if subject.is_jetson else "end what takes it"
+        hint = "stop the desktop until the next boot" if subject.is_jetson else "end the programs that use it"
         if free < NO_MEMORY_MIB:
-            yield Check(TOPIC, "memory", "failure", f"{said}, no model fits; {hint}", remedy, facts)
+            yield Check(TOPIC, "memory", "failure", f"{summary}, no model fits; {hint}", remedy, facts)
         elif free < FEW_MEMORY_MIB:
-            yield Check(TOPIC, "memory", "warning", f"{said}, large models will not fit; {hint}", remedy, facts)
+            yield Check(TOPIC, "memory", "warning", f"{summary}, large models will not fit; {hint}", remedy, facts)
         else:
-            yield Check(TOPIC, "memory", "ok", said, facts=facts)
+            yield Check(TOPIC, "memory", "ok", summary, facts=facts)
     if "SwapTotal" in sizes_mib:
         total = sizes_mib["SwapTotal"]
         used = total - sizes_mib.get("SwapFree", total)
         facts = {"used_mib": used, "total_mib": total}
         if used > SWAP_IN_USE_MIB:
-            detail = f"{used} of {total} MiB in use; frames that touch swap are slow, empty it first"
+            detail = f"{used} of {total} MiB in use; frames that use swap are slow; empty it first"
             yield Check(TOPIC, "swap", "warning", detail, "sudo swapoff -a && sudo swapon -a", facts)
         else:
             yield Check(TOPIC, "swap", "ok", f"{total} MiB, not in use" if total else "none", facts=facts)
@@ -92,15 +92,17 @@ def check_disk(out_dir: Path) -> Check:
         folder = folder.parent
     free = shutil.disk_usage(folder).free // 2**20
     facts = {"folder": str(folder), "free_mib": free}
-    said = f"{free} MiB free in {short_path(folder)}"
+    summary = f"{free} MiB free in {short_path(folder)}"
     if not may_use(folder):
-        detail = f"{short_path(folder)} cannot be written to; run elsewhere, or name another folder with --out_dir"
+        detail = f"{short_path(folder)} cannot be written; run elsewhere, or name another folder with --out_dir"
         return Check(TOPIC, "disk", "failure", detail, f"sudo chown -R $USER {short_path(folder)}", facts)
     if free < NO_DISK_MIB:
-        return Check(TOPIC, "disk", "failure", f"{said}, results could not be written", "df -h", facts)
+        return Check(TOPIC, "disk", "failure", f"{summary}, too little for results", "df -h", facts)
     if free < LITTLE_DISK_MIB:
-        return Check(TOPIC, "disk", "warning", f"{said}, little for overlays and masks; --out_dir can be on another disk", "df -h", facts)
-    return Check(TOPIC, "disk", "ok", said, facts=facts)
+        return Check(
+            TOPIC, "disk", "warning", f"{summary}, little for overlays and masks; use --out_dir to write to another disk", "df -h", facts
+        )
+    return Check(TOPIC, "disk", "ok", summary, facts=facts)
 
 
 def check_power_mode(subject: Subject) -> Check:
@@ -108,24 +110,24 @@ def check_power_mode(subject: Subject) -> Check:
         return Check(TOPIC, "power mode", "ok", "not a Jetson")
     mode = environment.power_mode()
     if mode is None:
-        detail = "nvpmodel does not answer; rows will not say which mode they were taken in"
+        detail = "nvpmodel does not answer; rows will not have the power mode"
         return Check(TOPIC, "power mode", "warning", detail, "sudo nvpmodel -q")
     modes = {
         int(number): name for number, name in re.findall(r"POWER_MODEL ID=(\d+) NAME=(\w+)", _read(subject.root / "etc/nvpmodel.conf"))
     }
     facts = {"mode": mode, "modes": modes}
-    said = f"{mode['name']} (mode {mode['id']})"
+    summary = f"{mode['name']} (mode {mode['id']})"
     fastest = [number for number, name in modes.items() if name.startswith("MAXN")]
     if not fastest or mode["id"] in fastest:
-        return Check(TOPIC, "power mode", "ok", said, facts=facts)
-    # Where a board has both, MAXN_SUPER is the faster one.
+        return Check(TOPIC, "power mode", "ok", summary, facts=facts)
+    # If a board has both, MAXN_SUPER is the faster one.
     number = max(fastest, key=lambda number: (modes[number] == "MAXN_SUPER", -number))
-    detail = f"{said} is not the board's fastest, {modes[number]} (mode {number}); fine where it is what you want to measure"
+    detail = f"{summary} is not the board's fastest, {modes[number]} (mode {number}); fine if you want to measure this mode"
     return Check(TOPIC, "power mode", "warning", detail, f"sudo scripts/lock_clocks.sh --mode {number}", facts)
 
 
 def check_clocks(subject: Subject) -> Check:
-    """Locked means that the lower limit of the GPU's clock and of every CPU's is the upper one, which is what jetson_clocks does."""
+    """Check that clocks are locked: lower limits of the GPU's and every CPU's clock equal the upper ones, as jetson_clocks sets them."""
     if not subject.is_jetson:
         return Check(TOPIC, "clocks", "ok", "not a Jetson")
     clocks = environment.clocks(subject.root)
@@ -140,13 +142,13 @@ def check_clocks(subject: Subject) -> Check:
             TOPIC, "clocks", "warning", "the kernel shows no clocks; whether they are locked is unknown", "sudo jetson_clocks --show"
         )
     if loose:
-        detail = f"not locked ({', '.join(loose)}): figures will vary with load and temperature"
+        detail = f"not locked ({', '.join(loose)}): results will vary with load and temperature"
         return Check(TOPIC, "clocks", "warning", detail, "sudo scripts/lock_clocks.sh", facts)
     return Check(TOPIC, "clocks", "ok", "locked", facts=facts)
 
 
 def check_jtop(subject: Subject) -> Check:
-    """Whether the service of jetson-stats listens and lets this user in."""
+    """Check that the service of jetson-stats listens and accepts this user."""
     if not subject.is_jetson:
         return Check(TOPIC, "jtop", "ok", "not a Jetson")
     try:

@@ -1,4 +1,4 @@
-"""Checks of the models' code and weights: which `sam2`, its compiled extension, EdgeTAM, the checkpoints."""
+"""Checks of the models' code and weights: the `sam2` package, its compiled extension, EdgeTAM, the checkpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TOPIC = "models"
 MARK_OF_EDGETAM = Path("modeling") / "perceiver.py"
-"""EdgeTAM's package is called sam2 too; this file is only in its."""
+"""EdgeTAM's package is also called sam2; only it has this file."""
 GET_SAM2 = "scripts/get_sam2.sh"
 GET_EDGETAM = "scripts/get_edgetam.sh"
 BUILD_EXTENSION = "./update_sam2_optional_cuda.sh"
@@ -29,11 +29,11 @@ BUILD_EXTENSION = "./update_sam2_optional_cuda.sh"
 def check_models(packages: Answers, torch: Answers, subject: Subject) -> Iterator[Check]:
     """
     Args:
-        packages: of the package probe, which says where `sam2` comes from.
-        torch: of the torch probe, which has imported it.
+        packages: answers of the package probe, which say where `sam2` comes from.
+        torch: answers of the torch probe, which imported `sam2`.
     """
     origin = packages.found.get("sam2", {}).get("origin")
-    # A package probe that crashed before it came to sam2 has a line that says so.
+    # If the package probe crashed before sam2, another check reports it.
     if "sam2" in packages.found:
         yield _sam2(origin, torch, subject)
     if origin is not None and not _is_edgetam(Path(origin["file"]).parent):
@@ -53,7 +53,12 @@ def _sam2(origin: dict[str, Any] | None, torch: Answers, subject: Subject) -> Ch
     facts = {"origin": origin}
     if subject.sam2_dir is not None and not (subject.sam2_dir / "sam2" / "build_sam.py").is_file():
         return Check(
-            TOPIC, "sam2", "failure", f"--sam2_dir {subject.sam2_dir} holds no sam2 package; give the top of a checkout", GET_SAM2, facts
+            TOPIC,
+            "sam2",
+            "failure",
+            f"--sam2_dir {subject.sam2_dir} has no sam2 package; give the top folder of a checkout",
+            GET_SAM2,
+            facts,
         )
     if origin is None:
         return Check(TOPIC, "sam2", "failure", "not installed", set_up_again(subject.checkout), facts)
@@ -61,33 +66,33 @@ def _sam2(origin: dict[str, Any] | None, torch: Answers, subject: Subject) -> Ch
     names = list(origin["distributions"])
     uninstall = f"{pip('uninstall -y', *names)} && {set_up_again(subject.checkout)}"
     if _is_edgetam(package):
-        detail = f"{short_path(package)} is EdgeTAM's package of the same name; SAM 2 cannot be imported beside it"
-        # A checkout that only lies on the path is in no distribution.
+        detail = f"{short_path(package)} is EdgeTAM's package of the same name, which hides SAM 2"
+        # A checkout that is only on the path belongs to no distribution.
         return Check(TOPIC, "sam2", "failure", detail, uninstall if names else "unset PYTHONPATH", facts)
-    said = f"{_which(origin)}, {short_path(package)}"
+    summary = f"{_which(origin)}, {short_path(package)}"
     if torch.died_in == "sam2" or "sam2" in torch.errors:
         why = torch.errors.get("sam2") or f"importing it ended with {torch.death}"
         return Check(
-            TOPIC, "sam2", "failure", f"{said}: cannot be imported: {why}", set_up_again(subject.checkout), {**facts, "error": why}
+            TOPIC, "sam2", "failure", f"{summary}: cannot be imported: {why}", set_up_again(subject.checkout), {**facts, "error": why}
         )
     if subject.sam2_dir is None and len(names) > 1:
-        detail = f"{said}; several installed packages claim to be it: {', '.join(names)}"
+        detail = f"{summary}; several installed packages provide it: {', '.join(names)}"
         return Check(TOPIC, "sam2", "warning", detail, uninstall, facts)
-    return Check(TOPIC, "sam2", "ok", said, facts=facts)
+    return Check(TOPIC, "sam2", "ok", summary, facts=facts)
 
 
 def _which(origin: dict[str, Any]) -> str:
-    """Its commit where it is a checkout, its distribution and version where it was installed."""
+    """The commit of a checkout, or the distribution and version of an installed package."""
     if origin["git"] is not None:
         return f"checkout at {origin['git']['commit'][:12]}{' with local changes' * origin['git']['dirty']}"
     return ", ".join(f"{name} {version}" for name, version in origin["distributions"].items()) or "of unknown version"
 
 
 def extension_files(package: Path) -> tuple[Path | None, list[Path]]:
-    """The compiled `_C` that Python would import, and every other file of that name.
+    """The compiled `_C` that Python would import (None if there is none), and all other files of that name.
 
-    Python takes the most specific suffix, `_C.cpython-310-aarch64-linux-gnu.so` before `_C.so`, however old it is; upstream builds the
-    plain one.
+    Python prefers the most specific suffix, `_C.cpython-310-aarch64-linux-gnu.so` over `_C.so`, whatever their age; upstream builds the
+        plain name.
     """
     candidates = [package / f"_C{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
     imported = next((path for path in candidates if path.exists()), None)
@@ -102,12 +107,12 @@ def _extension(name: str, package: Path, step: str, torch: Answers, remedy: str)
             TOPIC,
             name,
             "ok",
-            f"not built; OpenCV fills holes in masks in its place, with the same result ({remedy} builds it)",
+            f"not built; OpenCV fills holes in masks instead, with the same result ({remedy} builds it)",
             facts=facts,
         )
         return
     if imported is None:
-        detail = f"{others[0].name} was built for another Python; OpenCV takes its place"
+        detail = f"{others[0].name} was built for another Python; OpenCV is used instead"
         yield Check(TOPIC, name, "warning", detail, remedy, facts)
         return
     if torch.died_in in (step, f"{step}_ran"):
@@ -116,21 +121,23 @@ def _extension(name: str, package: Path, step: str, torch: Answers, remedy: str)
         return
     error = torch.errors.get(step)
     if error is not None:
-        detail = f"{imported.name} cannot be loaded, most likely built for another torch or CUDA; OpenCV takes its place: {error}"
+        detail = f"{imported.name} cannot be loaded, probably built for another torch or CUDA; OpenCV is used instead: {error}"
         yield Check(TOPIC, name, "warning", detail, remedy, {**facts, "error": error})
         return
     if step not in torch.found:
-        return  # torch, or the package itself, could not be imported, and has a line that says so
+        return  # torch or the package could not be imported; another check reports it
     ran = torch.found.get(f"{step}_ran")
     if f"{step}_ran" in torch.errors or (ran is not None and not ran["right"]):
-        detail = f"{imported.name} does not label a known mask rightly on this GPU, most likely built for another; OpenCV takes its place"
+        detail = f"{imported.name} labels a known mask wrongly on this GPU, probably built for another; OpenCV is used instead"
         yield Check(TOPIC, name, "warning", detail, remedy, facts)
         return
     newer = [path for path in others if path.stat().st_mtime > imported.stat().st_mtime]
     if newer:
         yield Check(TOPIC, name, "warning", f"stale: Python takes {imported.name} before the newer {newer[0].name}", remedy, facts)
         return
-    yield Check(TOPIC, name, "ok", f"{imported.name} loads" + (" and labels a known mask rightly" if ran is not None else ""), facts=facts)
+    yield Check(
+        TOPIC, name, "ok", f"{imported.name} loads" + (" and labels a known mask correctly" if ran is not None else ""), facts=facts
+    )
 
 
 def edgetam_extension(subject: Subject) -> Path | None:
@@ -145,29 +152,31 @@ def _edgetam(subject: Subject) -> Check:
     if subject.edgetam_dir is not None:
         package = subject.edgetam_dir / "sam2"
         if not (package / "build_sam.py").is_file() or not _is_edgetam(package):
-            detail = f"{subject.edgetam_dir} is no checkout of EdgeTAM"
+            detail = f"{subject.edgetam_dir} is not a checkout of EdgeTAM"
             return Check(TOPIC, "EdgeTAM", "failure", detail, GET_EDGETAM, facts)
         state = git_state(package / "build_sam.py")
         commit = "of unknown commit" if state is None else f"at {state['commit'][:12]}{' with local changes' * state['dirty']}"
         facts["checkout"] = {"folder": str(subject.edgetam_dir), "git": state}
-        said = f"checkout {commit}, {short_path(subject.edgetam_dir)}, {with_timm}"
+        summary = f"checkout {commit}, {short_path(subject.edgetam_dir)}, {with_timm}"
         if "timm" not in versions:
             return Check(
-                TOPIC, "EdgeTAM", "failure", f"{said}: its image encoder needs timm", pip("install --no-deps 'timm>=1.0.23'"), facts
+                TOPIC, "EdgeTAM", "failure", f"{summary}: its image encoder needs timm", pip("install --no-deps 'timm>=1.0.23'"), facts
             )
-        return Check(TOPIC, "EdgeTAM", "ok", said, facts=facts)
+        return Check(TOPIC, "EdgeTAM", "ok", summary, facts=facts)
     if "transformers" not in versions:
-        return Check(TOPIC, "EdgeTAM", "warning", "neither a checkout nor transformers is there; edgetam cannot run", GET_EDGETAM, facts)
-    said = f"transformers {versions['transformers']}, {with_timm}"
+        return Check(
+            TOPIC, "EdgeTAM", "warning", "neither a checkout nor transformers is installed; edgetam cannot run", GET_EDGETAM, facts
+        )
+    summary = f"transformers {versions['transformers']}, {with_timm}"
     if not _has_edgetam_video():
-        return Check(TOPIC, "EdgeTAM", "warning", f"{said}: too old for EdgeTamVideoModel; edgetam cannot run", GET_EDGETAM, facts)
+        return Check(TOPIC, "EdgeTAM", "warning", f"{summary}: too old for EdgeTamVideoModel; edgetam cannot run", GET_EDGETAM, facts)
     if "timm" not in versions:
-        return Check(TOPIC, "EdgeTAM", "warning", f"{said}: its image encoder needs it", pip("install --no-deps 'timm>=1.0.23'"), facts)
-    return Check(TOPIC, "EdgeTAM", "ok", f"{said} (a checkout in ./EdgeTAM would be taken first)", facts=facts)
+        return Check(TOPIC, "EdgeTAM", "warning", f"{summary}: its image encoder needs it", pip("install --no-deps 'timm>=1.0.23'"), facts)
+    return Check(TOPIC, "EdgeTAM", "ok", f"{summary} (a checkout in ./EdgeTAM would be used instead)", facts=facts)
 
 
 def _has_edgetam_video() -> bool:
-    """Told by its file, for importing transformers takes seconds."""
+    """Whether transformers has EdgeTamVideoModel. Checks for its file, since importing transformers takes seconds."""
     files = importlib.metadata.files("transformers") or []
     return any(file.match("transformers/models/edgetam_video/__init__.py") for file in files)
 
@@ -180,7 +189,7 @@ def _installed(distribution: str) -> str | None:
 
 
 def check_weights(folders: Sequence[Path], table: Path) -> Check:
-    """Whether each model's checkpoint is there and as long as the published one. The content is checked when a run loads it."""
+    """Check that each model's checkpoint exists with the published size. A run checks the content when it loads it."""
     sizes = _published_sizes(table)
     whole: list[str] = []
     missing: list[str] = []
@@ -199,18 +208,18 @@ def check_weights(folders: Sequence[Path], table: Path) -> Check:
         is_whole = published is None or size == published
         (whole if is_whole else damaged).append(model)
         facts[model] = {"state": "present" if is_whole else "damaged", "file": str(path), "bytes": size, "published_bytes": published}
-    parts = [f"{', '.join(names)} {what}" for names, what in ((whole, "there"), (missing, "missing")) if names]
+    parts = [f"{', '.join(names)} {what}" for names, what in ((whole, "found"), (missing, "missing")) if names]
     if damaged:
         files = [Path(facts[model]["file"]) for model in damaged]
         parts = [
             f"{file.name} has {facts[model]['bytes']} of {facts[model]['published_bytes']} bytes"
             for model, file in zip(damaged, files, strict=True)
         ] + parts
-        moved = " && ".join(f"mv {short_path(file)} {short_path(file)}.other" for file in files)  # it may be somebody's own training
+        moved = " && ".join(f"mv {short_path(file)} {short_path(file)}.other" for file in files)  # it may be the user's own training
         remedy = f"{moved} && scripts/download_weights.sh {' '.join(damaged)}"
         return Check(TOPIC, "weights", "failure", "; ".join(parts), remedy, facts)
     if missing:
-        # The script fetches everything in its table unless some are named.
+        # Without names, the script fetches everything in its table.
         known = [model for model in missing if RUNNERS[model].checkpoint in sizes]
         names = "" if len(known) == len(sizes) else f" {' '.join(known)}"
         remedy = f"scripts/download_weights.sh{names}" if known else ""
@@ -220,6 +229,6 @@ def check_weights(folders: Sequence[Path], table: Path) -> Check:
 
 
 def _published_sizes(table: Path) -> dict[str, int]:
-    """File name -> bytes, of scripts/weights.tsv."""
+    """Sizes in bytes by file name, from scripts/weights.tsv."""
     lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
     return {row[1]: int(row[2]) for line in lines if not line.startswith("#") and len(row := line.split("\t")) >= 3}

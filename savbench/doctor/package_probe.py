@@ -1,4 +1,4 @@
-"""Probe: the packages that a run needs besides torch, where `sam2` comes from, and the dataset. Runs in a process of its own."""
+"""Probe of the packages that a run needs besides torch, the origin of `sam2`, and the dataset. Runs in its own process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from savbench.doctor.probe import Steps, probe_parser
 
 OTHERS = ("PIL", "pandas", "tqdm")
-"""Modules that a run imports and that have no line of their own."""
+"""Modules that a run imports and that share one line of the report."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Checks of the packages besides torch, and of the dataset, made from what the package probe found out."""
+"""Checks of the packages besides torch and of the dataset, from the answers of the package probe."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _crash(answers: Answers, subject: Subject) -> Check:
 
 
 def _why(answers: Answers, step: str) -> str | None:
-    """What went wrong in a step; None where it was answered, or not reached."""
+    """What went wrong in a step; None if it was answered or not reached."""
     if step == answers.died_in:
         return f"importing it ended with {answers.death}"
     return answers.errors.get(step)
@@ -58,7 +58,7 @@ def _opencv(answers: Answers, subject: Subject) -> Iterator[Check]:
     if not found["optical_flow"]:
         yield Check(TOPIC, "OpenCV", "warning", f"{found['version']} has no DIS optical flow; the model flow cannot run", headless, found)
     elif len(names) > 1:
-        detail = f"{found['version']}, of several that overwrite each other: {', '.join(names)}"
+        detail = f"{found['version']}, one of several packages that overwrite each other: {', '.join(names)}"
         remedy = f"{pip('uninstall -y', *names)} && {headless}"
         yield Check(TOPIC, "OpenCV", "warning", detail, remedy, found)
     else:
@@ -91,28 +91,28 @@ def _others(answers: Answers, subject: Subject) -> Iterator[Check]:
 
 
 def check_dataset(answers: Answers, subject: Subject) -> Iterator[Check]:
-    """What the split holds, where one was named."""
+    """Check the split, if one was named, and count its contents."""
     if subject.split_dir is None:
         return
     found, why = answers.found.get("dataset"), _why(answers, "dataset")
     if found is None:
-        # An earlier step that crashed has a line of its own; this one can only say that it was not reached.
-        error = (why or "not looked at, because a package before it crashed").removeprefix("DatasetError: ")
+        # If an earlier step crashed, another check reports it; this step was not reached.
+        error = (why or "not checked, because a package before it crashed").removeprefix("DatasetError: ")
         meant = re.search(r"did you mean --split_dir (.+)\?", error)
         remedy = f"tar -xf sav_val.tar -C {short_path(subject.split_dir.parent)}"
         if meant is not None:
             remedy = f"{python_command()} jetson_benchmark.py doctor --split_dir {short_path(Path(meant[1]))}"
         yield Check("data", "dataset", "failure", error, "" if why is None else remedy, {"error": error})
         return
-    said = (
+    summary = (
         f"{found['split']}: {found['videos']} videos, {found['objects']} objects, {found['frames']} frames, "
         f"{found['annotations']} annotated masks"
     )
     defects = found["defects"]
     if not found["objects"]:
-        yield Check("data", "dataset", "failure", f"{said}; {defects[0] if defects else 'nothing to track'}", facts=found)
+        yield Check("data", "dataset", "failure", f"{summary}; {defects[0] if defects else 'nothing to track'}", facts=found)
     elif defects:
         more = f" and {len(defects) - 1} more" if len(defects) > 1 else ""
-        yield Check("data", "dataset", "warning", f"{said}; unusable: {defects[0]}{more}", facts=found)
+        yield Check("data", "dataset", "warning", f"{summary}; unusable: {defects[0]}{more}", facts=found)
     else:
-        yield Check("data", "dataset", "ok", said, facts=found)
+        yield Check("data", "dataset", "ok", summary, facts=found)

@@ -1,7 +1,7 @@
-"""Questions that are put to a child process, because answering them may crash, hang or load gigabytes.
+"""Checks that run in a child process, because they may crash, hang or load gigabytes.
 
-A probe is a module that is run with `-m`. It goes through named steps and writes a line of JSON before and after each into the file that
-it is given, so that the answers before a crash are kept and the step that crashed is known.
+A probe is a module run with `-m`. It runs named steps and writes a line of JSON before and after each to a file, so that answers before a
+crash are kept and the step that crashed is known.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ Answer = TypeVar("Answer", bound="dict[str, Any]")
 
 @dataclass(frozen=True)
 class Answers:
-    """What a probe found out."""
+    """Answers of a probe."""
 
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Step -> its answer."""
+    """Answers by step."""
     errors: dict[str, str] = field(default_factory=dict)
-    """Step -> the exception that ended it, `ImportError: libcudart.so.12: cannot open ...`, on one line."""
+    """Exceptions by step, on one line: `ImportError: libcudart.so.12: cannot open ...`."""
     died_in: str | None = None
-    """The step in which the process ended; None where it came to its end. `start` where it never got to a step."""
+    """The step in which the process died; `start` before the first step, `end` after the last; None if it exited normally."""
     death: str = ""
-    """How: `SIGSEGV`, `exit status 1`, `a hang (no end within 120 s)`."""
+    """How it died: `SIGSEGV`, `exit status 1`, `a hang (no end within 120 s)`."""
     last_words: str = ""
-    """The last line it wrote to standard error."""
+    """The last line of its standard error."""
 
 
 class Probe:
-    """A probe under way. It is started at once and asked for its answers later; leaving the context ends it."""
+    """A running probe. The constructor starts it, `answers` waits for it, and leaving the context kills it."""
 
     def __init__(self, module: str, arguments: Sequence[str], timeout_s: float) -> None:
         """
         Args:
             module: dotted name of the module to run.
-            timeout_s: counted from now; a probe that takes longer is killed.
+            timeout_s: the probe is killed after this time, counted from now.
         """
         self._folder = tempfile.TemporaryDirectory(prefix="doctor-")
         self._answers, self._errors = (Path(self._folder.name) / name for name in ("answers", "stderr"))
         self._timeout_s = timeout_s
         self._begun = time.monotonic()
         with self._errors.open("wb") as errors:
-            # As a worker is started: same interpreter, same folder, so that it imports what a run would.
+            # Started like a worker, with the same interpreter and folder, so that it imports what a run would.
             self._child = subprocess.Popen(
                 [sys.executable, "-m", module, "--answers", str(self._answers), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -75,7 +75,7 @@ class Probe:
         self._folder.cleanup()
 
     def answers(self) -> Answers:
-        """Wait for the probe's end."""
+        """Wait for the end of the probe."""
         try:
             return_code = self._child.wait(max(0.0, self._timeout_s - (time.monotonic() - self._begun)))
             death = "" if return_code == 0 else _death(return_code)
@@ -96,11 +96,11 @@ class Probe:
 
 
 def read_answers(text: str, death: str, errors: str) -> Answers:
-    """Put the lines of a probe together.
+    """Parse the lines of a probe.
 
     Args:
-        text: what it wrote; the last line may be cut off.
-        death: how it ended, empty where it ended well.
+        text: its output; the last line may be cut off.
+        death: how it died; empty if it exited normally.
         errors: its standard error.
     """
     found: dict[str, dict[str, Any]] = {}
@@ -131,18 +131,18 @@ def _death(return_code: int) -> str:
 
 
 class Steps:
-    """The child's side: runs steps and writes down what came of them."""
+    """The child's side: runs steps and records their answers."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
 
     def run(self, name: str, step: Callable[[], Answer]) -> Answer | None:
-        """Run a step. Returns its answer, or None where it raised."""
+        """Run a step. Returns its answer, or None if it raised."""
         self._write({"begun": name})
         try:
             answer = step()
-        # A broken package may raise anything while it is imported (ImportError, OSError, RuntimeError, AttributeError and SystemError were
-        # all seen), and telling what it was is what this process is for.
+        # A broken package may raise anything when imported (ImportError, OSError, RuntimeError, AttributeError and SystemError were
+        # # all seen), and this process exists to report it.
         except Exception as error:  # noqa: BLE001
             self._write({"step": name, "error": f"{type(error).__name__}: {one_line(str(error))}"})
             return None
@@ -150,19 +150,19 @@ class Steps:
         return answer
 
     def _write(self, event: dict[str, Any]) -> None:
-        # one call and a flush, so that a crash in the next step leaves a whole line
+        # one write and a flush, so that a crash in the next step leaves a complete line
         self._file.write(json.dumps(event) + "\n")
         self._file.flush()
 
 
 def probe_parser() -> argparse.ArgumentParser:
     """Arguments that every probe takes."""
-    parser = argparse.ArgumentParser(description="Answers the doctor's questions; started by it.")
+    parser = argparse.ArgumentParser(description="Answers the doctor's questions; the doctor starts it.")
     parser.add_argument("--answers", type=Path, required=True)
     return parser
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """The first line that says something, cut where it is too long for a report."""
+    """The first line that is not blank, cut to `limit` characters."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
     return line if len(line) <= limit else f"{line[: limit - 3]}..."

@@ -1,6 +1,6 @@
-"""Probe: torch, its GPU, and what is compiled against it. Runs in a process of its own, which may crash.
+"""Probe of torch, its GPU, and extensions compiled against it. Runs in its own process, which may crash.
 
-The GPU is asked to compute, not merely described: which kernels a build has, and whether they fit the GPU, is only certain once one ran.
+It runs kernels on the GPU rather than only describing it: only a kernel that ran proves that a build matches the GPU.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     if steps.run("sam2", _sam2) is not None and importlib.util.find_spec("sam2._C") is not None:
         _extension(steps, torch, "sam2_extension", functools.partial(importlib.import_module, "sam2._C"), on_gpu=on_gpu)
     if args.edgetam_extension is not None:
-        # By its path, because its package cannot be imported beside SAM 2's of the same name.
+        # Loaded by path, because its package has the same name as SAM 2's.
         load = functools.partial(_load_file, args.edgetam_extension)
         _extension(steps, torch, "edgetam_extension", load, on_gpu=on_gpu)
     return 0
@@ -73,14 +73,14 @@ def _cuda(torch: Any) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         available = bool(torch.cuda.is_available())
-    # torch answers False and says why in a warning (a driver that is too old), or says why only when it is made to start CUDA.
-    said = [one_line(str(warning.message)) for warning in caught]
-    if not available and torch.version.cuda is not None and not said:
+    # If torch answers False, it gives the reason in a warning (for example an old driver), or only when CUDA is started.
+    reasons = [one_line(str(warning.message)) for warning in caught]
+    if not available and torch.version.cuda is not None and not reasons:
         try:
             torch.cuda.init()
         except (RuntimeError, AssertionError) as error:
-            said = [one_line(str(error))]
-    return {"available": available, "reason": "" if available or not said else said[0]}
+            reasons = [one_line(str(error))]
+    return {"available": available, "reason": "" if available or not reasons else reasons[0]}
 
 
 def _devices(torch: Any) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _cudnn(torch: Any) -> dict[str, Any]:
 
 
 def _flash(torch: Any) -> dict[str, Any]:
-    # Absent before torch 2.5, where nothing but a call tells.
+    # Missing before torch 2.5, where only a call can show it.
     built = getattr(torch.backends.cuda, "is_flash_attention_available", None)
     return {"built": None if built is None else bool(built())}
 
@@ -145,17 +145,17 @@ def _sam2() -> dict[str, Any]:
 
 
 def _load_file(path: Path) -> Any:
-    # The last part of the name is what the file's init function is called after.
+    # The file's init function is named after the last part of the module name.
     spec = importlib.util.spec_from_file_location("edgetam._C", path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no extension module for this Python")
+        raise ImportError(f"{path} is not an extension module for this Python")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def _extension(steps: Steps, torch: Any, name: str, load: Any, *, on_gpu: bool) -> None:
-    """Load a compiled `_C`, and have it label a mask where there is a GPU."""
+    """Load a compiled `_C` and, on a GPU, let it label a known mask."""
     modules: list[Any] = []
 
     def loaded() -> dict[str, Any]:

@@ -106,7 +106,7 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_mib: int, st
 def test_a_folder_that_cannot_be_written_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     found = check_disk(tmp_path)
-    assert (found.state, "cannot be written to" in found.detail) == ("failure", True)
+    assert (found.state, "cannot be written" in found.detail) == ("failure", True)
     assert found.remedy.startswith("sudo chown -R $USER ")
 
 
@@ -219,7 +219,7 @@ def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPa
     [
         (["ok"], "all well"),
         (["ok", "warning"], "1 warning, no failure: runs will work"),
-        (["failure", "warning", "warning"], "1 failure, 2 warnings: a run could not work as it is"),
+        (["failure", "warning", "warning"], "1 failure, 2 warnings: a run cannot work as it is"),
     ],
 )
 def test_the_closing_line(states: list[Any], words: str) -> None:

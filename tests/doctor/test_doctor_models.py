@@ -53,7 +53,7 @@ def test_sam2_that_is_missing_shadowed_or_broken(desktop: Subject, tmp_path: Pat
     package = tmp_path / "site/sam2"
     answers = sam2_from(package, sam2="1.1.0", EdgeTAM="1.0")
     double = by_name(check_models(answers, gpu_answers(), desktop))["sam2"]
-    assert (double.state, "several installed packages claim to be it: sam2, EdgeTAM" in double.detail) == ("warning", True)
+    assert (double.state, "several installed packages provide it: sam2, EdgeTAM" in double.detail) == ("warning", True)
     write(package, {"modeling/perceiver.py": ""})
     shadowed = by_name(check_models(answers, gpu_answers(), desktop))
     assert (shadowed["sam2"].state, "EdgeTAM's package of the same name" in shadowed["sam2"].detail) == ("failure", True)
@@ -105,10 +105,10 @@ def test_the_compiled_extension(desktop: Subject, tmp_path: Path) -> None:
     (package / "_C.so").touch()
     assert extension(package, with_extension(), desktop).detail == "_C.so loads"
     labelling = extension(package, with_extension(sam2_extension_ran={"right": True}), desktop)
-    assert (labelling.state, labelling.detail) == ("ok", "_C.so loads and labels a known mask rightly")
+    assert (labelling.state, labelling.detail) == ("ok", "_C.so loads and labels a known mask correctly")
 
     wrong = extension(package, with_extension(sam2_extension_ran={"right": False}), desktop)
-    assert (wrong.state, "does not label a known mask rightly" in wrong.detail) == ("warning", True)
+    assert (wrong.state, "labels a known mask wrongly" in wrong.detail) == ("warning", True)
 
     symbol = "ImportError: _C.so: undefined symbol: _ZN3c104cuda9SetDeviceEi"
     other_torch = extension(package, failing(with_extension(), sam2_extension=symbol), desktop)
@@ -176,7 +176,7 @@ def test_weights(tmp_path: Path) -> None:
 
     write(tmp_path, {"sam2.1_hiera_tiny.pt": "four"})
     some = check_weights([tmp_path / "nowhere", tmp_path], table)
-    assert (some.state, "sam2_tiny there; " in some.detail) == ("warning", True)
+    assert (some.state, "sam2_tiny found; " in some.detail) == ("warning", True)
     assert some.remedy == "scripts/download_weights.sh sam2_small sam2_base sam2_large edgetam"
 
     write(tmp_path, {"edgetam.pt": "cut"})

@@ -340,7 +340,7 @@ def test_on_a_gpu_the_extension_has_to_label_rightly(board: Board, right: bool) 
     done = board.update()
     assert done.returncode == 0, done.stderr
     if right:
-        assert "with sam2._C, which labels a known mask rightly on this GPU" in done.stdout
+        assert "with sam2._C, which labels a known mask correctly on this GPU" in done.stdout
     else:
         assert "ready WITHOUT sam2._C (it was built, but it labels a known mask wrongly on this GPU" in done.stdout
         assert not (board.checkout / "sam2" / "_C.so").exists()
@@ -383,5 +383,5 @@ def test_a_real_build(board: Board, tmp_path: Path) -> None:
     (board.site / "real.pth").write_text(sysconfig.get_path("purelib"))
     done = board.update("--sam2_dir", str(checkout), "--cuda", "on", *ARCH, CUDA_HOME="", CXX="c++")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"ready: (SAM 2|EdgeTAM) at \w+ with sam2\._C, which (loads|labels a known mask rightly)", done.stdout)
+    assert re.search(r"ready: (SAM 2|EdgeTAM) at \w+ with sam2\._C, which (loads|labels a known mask correctly)", done.stdout)
     assert [path.name for path in (checkout / "sam2").glob("_C*")] == ["_C.so"]

@@ -148,7 +148,7 @@ def test_strict_says_at_once_where_no_row_could_be_valid(tmp_path: Path, watched
     with pytest.raises(PowerError, match=r"--strict would refuse every row: clocks not locked \(sudo scripts/lock_clocks.sh\)"):
         run(tmp_path, {"a": 9}, strict=True)
     monkeypatch.setattr(board, "open_source", lambda *_: Choice(None, "power: none; jtop: no Jetson"))
-    with pytest.raises(PowerError, match=r"--strict needs to see the board .*no Jetson.*--power"):
+    with pytest.raises(PowerError, match=r"--strict needs readings of the board .*no Jetson.*--power"):
         run(tmp_path, {"a": 9}, strict=True)
 
 
@@ -213,7 +213,7 @@ def test_sustained_ends_when_the_time_is_up(tmp_path: Path) -> None:
     runs = courses(tmp_path)
     assert len(runs) > 1
     assert (runs[-1].end, (runs[-1].minutes or 0) >= 0.02) == (TIME_IS_UP, True)
-    assert "not steady after 0.0 min: too short to tell" in said
+    assert "not steady after 0.0 min: too short" in said
 
 
 def test_a_worker_that_dies_in_a_later_round_ends_the_course_and_keeps_the_rows(tmp_path: Path) -> None:

@@ -189,13 +189,13 @@ def test_an_address_where_nothing_answers_is_refused_at_once(monkeypatch: pytest
     ("settings", "message"),
     [
         ({"executor": "slurm"}, "use local or ray"),
-        ({"executor": "ray", "power": "jtop"}, "--power jtop: is read on this machine"),
+        ({"executor": "ray", "power": "jtop"}, "--power jtop: reads this machine"),
         ({"executor": "ray", "device": "cuda:1"}, "use cuda"),
         ({"executor": "ray", "cpus_per_task": 0}, "--cpus_per_task 0: use 1 to 4096"),
-        ({"executor": "ray", "order": "interleaved"}, "--order interleaved: goes with one board"),
-        ({"executor": "ray", "sustained_minutes": 3.0}, "--sustained: goes with one board"),
-        ({"executor": "local", "cpus_per_task": 2}, "add that or leave them out"),
-        ({"executor": "local", "ray_address": "auto"}, "add that or leave them out"),
+        ({"executor": "ray", "order": "interleaved"}, "--order interleaved: needs one board"),
+        ({"executor": "ray", "sustained_minutes": 3.0}, "--sustained: needs one board"),
+        ({"executor": "local", "cpus_per_task": 2}, "add it or leave them out"),
+        ({"executor": "local", "ray_address": "auto"}, "add it or leave them out"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, object], message: str) -> None:
