@@ -1,4 +1,4 @@
-"""Whether masks are the same: one clip tracked under several dtypes and choices of attention, compared with float32 and `auto`."""
+"""Comparing masks: a clip tracked under several dtypes and choices of attention, against float32 and `auto`."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
     from savbench.measure.devices import Device
 
 REFERENCE = ("float32", "auto")
-"""dtype and choice of attention that the others are compared with."""
+"""dtype and choice of attention of the reference."""
 
 
 @dataclass(frozen=True)
 class AccuracyJob:
-    """Which clips to track. The first object of each video is tracked."""
+    """Clips to track. The first object of each video is tracked."""
 
     split_dir: str
     split_name: str
     limit_videos: int
     max_frames: int | None
-    """Cut clips after so many frames."""
+    """Maximum number of frames of a clip."""
     prompt: str
 
 
 def compare_masks(
     runner: VideoRunner, device: Device, job: AccuracyJob, arms: Sequence[tuple[str, str]], say: Callable[[str], None]
 ) -> Iterator[AccuracyRow]:
-    """A row per video and arm.
+    """Yield a row per video and arm.
 
     Args:
-        arms: (dtype, choice of attention); `REFERENCE` among them is run a second time, which shows how far two equal runs differ.
-        say: told what is being run.
+        arms: (dtype, choice of attention); `REFERENCE` among them runs a second time, which shows how much two equal runs differ.
+        say: called with a line about what runs next.
 
     Raises:
-        RunnerError: the reference cannot be run.
+        RunnerError: the reference cannot run.
     """
     split = open_split(Path(job.split_dir), job.split_name)
     for name in split.videos[: job.limit_videos]:
@@ -111,7 +111,7 @@ def _compare(row: AccuracyRow, reference: dict[int, PackedMask], masks: dict[int
         covered.append(float(reference_hw.mean()))
     row.frames = len(scores)
     if not scores:
-        row.status, row.error = "error", "no frame is left to track after the prompted one; raise --max_frames"
+        row.status, row.error = "error", "there is no frame to track after the prompted one; raise --max_frames"
         return
     row.J_mean = float(np.mean(list(scores.values())))
     row.J_min_frame = min(scores, key=scores.__getitem__)

@@ -1,7 +1,7 @@
-"""The process that builds one model and measures its attention; started by `savbench.attention_bench.cli`.
+"""The process that builds one model and measures its attention; `savbench.attention_bench.cli` starts it.
 
-The parent writes a job as one line of JSON to standard input and keeps that pipe open; events come back as lines of JSON on a pipe of
-their own: `say` for people, `row` with a row of the CSV.
+The parent writes a job as one line of JSON to standard input and keeps that pipe open. The child sends events as lines of JSON on another
+pipe: `say` with a line to show, `row` with a row of the CSV.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AttentionJob:
-    """What one process is to do with one model."""
+    """The measurements that one process makes of one model."""
 
     model: str
     imgsz: tuple[int | None, ...]
     num_maskmem: tuple[int | None, ...]
-    """None takes the model's own."""
+    """None: the model's own."""
     autocast_dtypes: tuple[str, ...]
     attention: tuple[str, ...]
     device: str
@@ -71,8 +71,8 @@ class AttentionJob:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do the job that comes on standard input; events go to the file descriptor `--events`."""
-    parser = argparse.ArgumentParser(description="Measures one model; started by `jetson_benchmark.py attention`.")
+    """Run the job read from standard input; events go to the file descriptor `--events`."""
+    parser = argparse.ArgumentParser(description="Measures one model; `jetson_benchmark.py attention` starts it.")
     parser.add_argument("--events", type=int, required=True)
     args = parser.parse_args(argv)
     faulthandler.enable()
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _leave_with_parent() -> None:
-    """Standard input ends when the parent does, however it does."""
+    """Exit when standard input ends, which it does however the parent ends."""
     sys.stdin.read()
     os._exit(1)
 
@@ -102,7 +102,7 @@ class _Child:
         }
 
     def run(self) -> None:
-        """Measure every size and number of memories. What fails becomes a row, and the next runs."""
+        """Measure every size and number of memories. A failure becomes a row, and the next one runs."""
         schema = CallRow if self._job.accuracy is None else AccuracyRow
         for imgsz in self._job.imgsz:
             for num_maskmem in self._job.num_maskmem:
@@ -112,12 +112,12 @@ class _Child:
                 except RunnerError as error:
                     self._send_row(schema(**about, status="error", error=str(error)))
                 except (RuntimeError, MemoryError) as error:
-                    # A lack of memory, above all, that a smaller size may not meet. The log has the rest.
+                    # Usually out of memory, which a smaller size may avoid. The log has the stack.
                     traceback.print_exc()
                     self._send_row(schema(**about, status=status_of(error), error=f"{type(error).__name__}: {error}"))
                 gc.collect()
                 if about["num_maskmem"] is None:
-                    # The model's own number was asked for, or it has no memory: there is no other to measure.
+                    # Either the model's own number was requested or it has no memory; there is no other to measure.
                     break
 
     def _run_one(self, imgsz: int | None, num_maskmem: int | None, about: dict[str, Any]) -> None:
@@ -172,7 +172,7 @@ class _Child:
 
 
 class _Frame:
-    """One tracked frame of one model under one dtype, its calls and the whole of it, under every choice of attention."""
+    """Measures one tracked frame of one model under one dtype: its calls and the whole frame, under every choice of attention."""
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class _Frame:
             row.status, row.error = "unavailable", str(error)
             return row
         except (RuntimeError, MemoryError) as error:
-            # Out of memory is a finding about this choice; whatever else it is, the others can still be measured.
+            # Out of memory is a result for this choice; after any error, the other choices can still be measured.
             row.status, row.error = status_of(error), f"{type(error).__name__}: {error}"
             return row
         row.kernel = figures.kernel
@@ -259,7 +259,7 @@ class _Frame:
         return row
 
     def _time_frames(self, clip: FullMemoryClip, choice: str, rows: Sequence[CallRow]) -> None:
-        """Time whole frames under a choice that can serve all calls, and fill in the columns that they decide."""
+        """Time whole frames under a choice that can serve all calls, and set the columns that depend on them."""
         if any(row.status != "ok" for row in rows):
             return
         self._say(f"  whole frames: {choice}")

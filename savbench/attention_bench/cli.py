@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 EXIT_OK, EXIT_FAILED, EXIT_BAD_ARGUMENTS, EXIT_INTERRUPTED = 0, 1, 2, 130
 CHILD_COMMAND = (sys.executable, "-m", "savbench.attention_bench.child")
 LOG_LINES = 15
-"""Last lines of a failed child's output that are shown."""
+"""Number of last lines shown of a failed child's output."""
 
 LEARNED = tuple(name for name, spec in RUNNERS.items() if spec.is_learned)
 
 DESCRIPTION = """\
-What attention costs on this machine, where, and whether the result is the same. Records the attention calls of one tracked frame with
-full memory and measures each distinct one, and whole frames, under each choice of attention and dtype. With --accuracy it compares masks
-instead.
-FLASH_ATTENTION_FIX.md explains the choices and the columns.
+Measure the cost of attention on this machine, by part of the model, and whether results are the same. Records the attention calls of one
+tracked frame with full memory, and measures each distinct call and whole frames under each choice of attention and dtype. With --accuracy
+it compares masks instead.
+FLASH_ATTENTION_FIX.md explains the choices, savbench/attention_bench/README.md the columns.
 """
 
 EPILOG = """\
@@ -50,7 +50,7 @@ examples:
   attention --models sam2_tiny --num_maskmem 1,2,3,4,5,6,7
   attention --models sam2_tiny --accuracy /data/sav_val --weights_dir checkpoints
 
-exit status: 0 measured, 1 something could not be measured, 2 bad arguments, 130 interrupted
+exit status: 0 all measured, 1 something could not be measured, 2 bad arguments, 130 interrupted
 """
 
 
@@ -76,55 +76,61 @@ def parser() -> Parser:
         type=ListOf(Whole(16, 8_192, unit="pixels")),
         default=(),
         metavar="LIST",
-        help="side of the model's input in pixels (default: its own, 1024)",
+        help="side of the model's input in pixels (default: the model's own, 1024)",
     )
     what.add_argument(
         "--autocast_dtype", type=ListOf(Choice(AUTOCAST_DTYPES)), metavar="LIST",
         help=f"{', '.join(AUTOCAST_DTYPES)} (default bfloat16; with --accuracy float32,bfloat16)",
     )  # fmt: skip
     what.add_argument(
-        "--attention", type=ListOf(Choice(CHOICES)), default=("auto", "manual"), metavar="LIST", help=f"{', '.join(CHOICES)} (auto,manual)"
+        "--attention",
+        type=ListOf(Choice(CHOICES)),
+        default=("auto", "manual"),
+        metavar="LIST",
+        help=f"{', '.join(CHOICES)} (default auto,manual)",
     )
     what.add_argument(
         "--num_maskmem",
         type=ListOf(Whole(1, MAX_MASKMEM)),
         default=(),
         metavar="LIST",
-        help="memories that the memory attention sees, 1 to 7 (default 7)",
+        help="memories that memory attention reads, 1 to 7 (default 7)",
     )
-    what.add_argument("--device", type=Device(), default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda where it works)")
+    what.add_argument("--device", type=Device(), default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda if it works)")
     what.add_argument(
-        "--weights_dir", type=folder, help="folder with trained weights (default: random ones; neither calls nor times depend on them)"
+        "--weights_dir", type=folder, help="folder with trained weights (default: random weights; calls and times do not depend on them)"
     )
     what.add_argument("--sam2_dir", type=folder, help="run SAM 2 from this checkout instead of the installed package")
-    what.add_argument("--edgetam_dir", type=folder, help="run EdgeTAM from this checkout (default ./EdgeTAM; without one, transformers)")
-    what.add_argument("--seed", type=SEED, default=0, help="for random weights (default 0)")
+    what.add_argument("--edgetam_dir", type=folder, help="run EdgeTAM from this checkout (default: ./EdgeTAM; without one, transformers)")
+    what.add_argument("--seed", type=SEED, default=0, help="seed of random weights (default 0)")
     effort = flags.add_argument_group("how long")
     effort.add_argument(
         "--min_time",
         type=Real(0, 3_600, unit="seconds"),
         default=0.5,
         metavar="S",
-        help="seconds that a call is repeated for (default 0.5)",
+        help="seconds for which a call is repeated (default 0.5)",
     )
-    effort.add_argument("--repeats", type=count, default=100, metavar="N", help="most repetitions of a call (default 100)")
+    effort.add_argument("--repeats", type=count, default=100, metavar="N", help="maximum number of repetitions of a call (default 100)")
     masks = flags.add_argument_group("accuracy")
     masks.add_argument(
-        "--accuracy", type=folder, metavar="SPLIT_DIR", help="compare masks on clips of this SA-V split with float32 and auto"
+        "--accuracy", type=folder, metavar="SPLIT_DIR", help="compare masks on clips of this SA-V split with those of float32 and auto"
     )
-    masks.add_argument("--split_name", help="stem of the split's list (default: the one .txt file in the folder)")
-    masks.add_argument("--limit_videos", type=count, default=1, metavar="N", help="videos to track, the first object of each (default 1)")
+    masks.add_argument("--split_name", help="stem of the split's list (default: the only .txt file in the folder)")
+    masks.add_argument(
+        "--limit_videos", type=count, default=1, metavar="N", help="number of videos to track, the first object of each (default 1)"
+    )
     masks.add_argument("--max_frames", type=Whole(2, 1_000_000), metavar="N", help="cut clips after N frames")
     masks.add_argument("--prompt", choices=PROMPT_KINDS, default="mask", help="(default %(default)s)")
     output = flags.add_argument_group("output")
     output.add_argument("--out", type=FilePath(), metavar="CSV", help="file to write (default results/attention_<time>.csv)")
-    output.add_argument("--top", type=count, default=8, metavar="N", help="calls to list of each frame; the CSV has all (default 8)")
+    output.add_argument("--top", type=count, default=8, metavar="N", help="number of calls to list per frame; the CSV has all (default 8)")
     return flags
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure, write the CSV and print the tables. Returns the exit status."""
-    # Both read data sets and JSON of child processes with what --help has no time to load.
+    # Imported here to keep --help fast.
     from savbench.data.dataset import DatasetError
 
     try:
@@ -156,7 +162,7 @@ def _measure(jobs: Sequence[AttentionJob], csv_file: _CsvFile, top: int) -> int:
 
 
 def _run(job: AttentionJob, schema: type[Any]) -> Iterator[Any]:
-    """Rows of one child process; one that ends badly leaves a row that says so."""
+    """Rows of one child process; a child that fails adds a row with its status."""
     from savbench.board.cgroup import OomKills
     from savbench.measure.failures import memory_hint, status_of_exit
 
@@ -190,7 +196,7 @@ def _run(job: AttentionJob, schema: type[Any]) -> Iterator[Any]:
 
 def _start(job: AttentionJob, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[str]]:
     child, reading = start_child(CHILD_COMMAND, log, own_group=False)
-    with contextlib.suppress(BrokenPipeError):  # a child that died at once is noticed by its exit status
+    with contextlib.suppress(BrokenPipeError):  # a child that died at once is reported by its exit status
         assert child.stdin is not None
         child.stdin.write(job.to_line().encode())
         child.stdin.flush()
@@ -199,7 +205,7 @@ def _start(job: AttentionJob, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], 
 
 @dataclass
 class _CsvFile:
-    """The file that rows go to, opened before anything is measured; each row reaches it at once."""
+    """The CSV file of rows, opened before anything is measured; each row is written at once."""
 
     schema: type[Any]
     wanted: Path | None
@@ -214,8 +220,8 @@ class _CsvFile:
             self._file = self.path.open("x", encoding="utf-8")
         except OSError as error:
             if self.path.exists():
-                raise ConfigError(f"--out {self.path}: is there already; give another name, or remove it") from error
-            raise ConfigError(f"--out {self.path}: cannot be written ({error.strerror}); give a file that can") from error
+                raise ConfigError(f"--out {self.path}: exists already; give another name, or remove it") from error
+            raise ConfigError(f"--out {self.path}: cannot be written ({error.strerror}); give another file") from error
         self._file.write(header_line(self.schema))
         return self
 
@@ -233,7 +239,7 @@ def _jobs(args: argparse.Namespace) -> list[AttentionJob]:
     """One job per model.
 
     Raises:
-        ConfigError, DatasetError: an argument cannot be run.
+        ConfigError, DatasetError: an argument is invalid.
     """
     from savbench.attention_bench.accuracy import AccuracyJob
     from savbench.attention_bench.child import AttentionJob

@@ -1,9 +1,9 @@
-"""A clip that is tracked with full memory, without the time that filling the memory takes.
+"""A clip tracked with full memory, without the time that filling the memory takes.
 
-What attention costs depends on how many memories and object pointers there are, and SAM 2 and EdgeTAM have all of them from the 16th frame
-on. To get there at the real input size each frame until then is tracked, with the image encoder and the memory attention (95% of a frame)
-replaced by what they gave on the first tracked one. The mask decoder, the memory encoder and the predictor's own bookkeeping run, so the
-memory bank holds what it would hold but for the values. Frames that are recorded or timed run whole.
+The cost of attention depends on the number of memories and object pointers, and SAM 2 and EdgeTAM have all of them from the 16th frame on.
+Until then, each frame is tracked at the real input size, but the image encoder and memory attention (95% of a frame) return their outputs
+of the first tracked frame. The mask decoder, the memory encoder and the predictor's bookkeeping run, so the memory bank has its real shapes
+and dtypes, though not its real values. Recorded and timed frames run completely.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 HEIGHT, WIDTH = 720, 1280
 FRAMES = 1_000_000
-"""More than are ever asked for; predictors read the number and reserve nothing for it."""
+"""More frames than are ever tracked; predictors read the number but allocate nothing for it."""
 
 FILLING_FRAMES = 15
-"""Tracked frames before memory is full: 15 object pointers and 6 memories beside those of the prompted frame."""
+"""Tracked frames until memory is full: 15 object pointers and 6 memories in addition to those of the prompted frame."""
 
 REPEATED = ("image_encoder", "vision_encoder", "memory_attention")
-"""Modules that take nearly all of a frame, as the official packages and transformers call them."""
+"""Names, in the official packages and transformers, of the modules that take nearly all of a frame's time."""
 
 
 def model_of(runner: VideoRunner) -> Any:
     """The torch module that a runner holds.
 
     Raises:
-        RunnerError: it holds none, or several.
+        RunnerError: it holds no module, or several.
     """
     import torch
 
     found = [value for value in vars(runner).values() if isinstance(value, torch.nn.Module)]
     if len(found) != 1:
-        raise RunnerError(f"{type(runner).__name__} holds {len(found)} torch modules; attention can be recorded from one alone")
+        raise RunnerError(f"{type(runner).__name__} holds {len(found)} torch modules; attention can be recorded from exactly one")
     return found[0]
 
 
@@ -50,10 +50,10 @@ class FullMemoryClip:
     """A synthetic clip of one object: opened, prompted, and tracked until memory is full."""
 
     def __init__(self, runner: VideoRunner) -> None:
-        """Call it, and `track`, in the contexts of attention and autocast that are to be measured.
+        """Call the constructor and `track` in the contexts of attention and autocast to measure.
 
         Raises:
-            RunnerError: the model cannot do it.
+            RunnerError: the model cannot track the clip.
         """
         self._runner = runner
         self._frame_hwc, mask_hw = _scene()
@@ -61,7 +61,7 @@ class FullMemoryClip:
         runner.open(Clip("attention", FRAMES, HEIGHT, WIDTH), self._frame_hwc)
         runner.prompt(0, self._frame_hwc, [Prompt(1, "mask", mask_hw=mask_hw)])
         model = model_of(runner)
-        # A model without memory is on its second frame where others arrive after many.
+        # A model without memory needs no filling frames.
         with _repeating(model, REPEATED):
             for _ in range(FILLING_FRAMES if hasattr(model, "memory_attention") else 1):
                 self.track()
@@ -74,10 +74,10 @@ class FullMemoryClip:
 
 @contextlib.contextmanager
 def _repeating(model: Any, names: tuple[str, ...]) -> Iterator[None]:
-    """Let these children of a model compute once within the block and give the same again from then on."""
+    """Within the block, let these children of a model compute once and then return the same output again."""
     children = [child for name in names if (child := getattr(model, name, None)) is not None]
     for child in children:
-        # An attribute of the instance hides the method, and is what nn.Module calls.
+        # An attribute of the instance hides the method, and nn.Module calls it.
         child.forward = _once(child.forward)
     try:
         yield
@@ -92,7 +92,7 @@ def _once(forward: Callable[..., Any]) -> Callable[..., Any]:
     def repeated(*args: Any, **kwargs: Any) -> Any:
         if not kept:
             kept.append(forward(*args, **kwargs))
-        # Callers change what they are given in place.
+        # Callers change outputs in place.
         return copy.deepcopy(kept[0])
 
     return repeated

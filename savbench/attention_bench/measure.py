@@ -1,4 +1,4 @@
-"""Time, memory and error of one attention call under the choice of attention and autocast that are in force."""
+"""Time, memory and error of one attention call under the active choice of attention and autocast."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from savbench.measure.devices import Device
 
 MIN_SAMPLES = 3
-"""Repetitions that even a slow call gets, unless fewer were asked for."""
+"""Minimum repetitions, also of a slow call, unless fewer were requested."""
 
 QUEUED = 10
-"""CUDA calls that are launched before the device is waited for."""
+"""CUDA calls launched before synchronizing."""
 
 COMPARED_SCORES = 1 << 24
-"""Scores that a comparison in float64 may compute at a time, 128 MiB."""
+"""Maximum number of scores in a comparison in float64: 128 MiB."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Effort:
     """How long to measure."""
 
     repeats: int
-    """Most repetitions of a call or a frame."""
+    """Maximum number of repetitions of a call or a frame."""
     min_time_s: float
-    """A call or a frame is repeated until it has taken so many seconds, if that takes no more than `repeats`."""
+    """Total seconds after which a call or a frame is not repeated again."""
 
     def enough(self, samples_ms: list[float]) -> bool:
         count = len(samples_ms)
@@ -47,7 +47,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class CallFigures:
-    """What came of one call."""
+    """Measurements of one call; memory in MiB."""
 
     kernel: str
     samples: LatencySamples
@@ -57,14 +57,14 @@ class CallFigures:
 
 
 class CallUnderTest:
-    """One recorded call, to be measured under several choices of attention."""
+    """One recorded call, measured under several choices of attention."""
 
     def __init__(self, recorded: RecordedCall, on: torch.device, device: Device) -> None:
-        """Make it outside of any choice of attention, for it computes the call in float64.
+        """Construct it outside any choice of attention, because it computes the call in float64.
 
         Args:
-            on: where the call is made.
-            device: the same, as a session sees it.
+            on: device that the call runs on.
+            device: the same device, as a session uses it.
         """
         self._call = recorded.on(on)
         self._on = on
@@ -72,9 +72,9 @@ class CallUnderTest:
         self._reference = Reference(recorded)
 
     def measure(self, effort: Effort) -> CallFigures:
-        """Measure in the contexts of attention and autocast that the caller has entered.
+        """Measure in the caller's contexts of attention and autocast.
 
-        Three untimed calls come first, for the result, the kernel and the memory; they are the warm-up.
+        Three untimed calls for result, kernel and memory come first and serve as warm-up.
 
         Raises:
             RunnerError: a forced kernel cannot serve the call.
@@ -94,10 +94,10 @@ class CallUnderTest:
 
 
 class Reference:
-    """A call in float64: PyTorch's composite of matrix products and softmax, on the CPU.
+    """The reference for a call: float64 on the CPU, with PyTorch's composite of matrix products and softmax.
 
-    The inputs are those that the model handed over, so that what autocast loses by casting them counts as difference. Queries do not depend
-    on each other; of calls with more than `COMPARED_SCORES` scores, evenly spaced ones are compared, the first and the last among them.
+    The inputs are as the model passed them, so the loss from autocast's casts counts as difference. Queries do not depend on each other; in
+        calls with more than `COMPARED_SCORES` scores, evenly spaced queries are compared, including the first and the last.
     """
 
     def __init__(self, recorded: RecordedCall) -> None:
@@ -118,7 +118,7 @@ class Reference:
         self.max_value = float(self._exact.abs().max())
 
     def largest_difference(self, result: torch.Tensor) -> float:
-        """Largest difference of a result of the call; NaN where the result has one."""
+        """Largest absolute difference of a result of the call from the reference; NaN if the result contains NaN."""
         import torch
 
         rows = result[..., self._rows.to(result.device), :]
@@ -126,10 +126,11 @@ class Reference:
 
 
 def sample_ms(call: Callable[[], object], device: torch.device, effort: Effort) -> list[float]:
-    """Milliseconds of repeated calls.
+    """Durations in milliseconds of repeated calls.
 
-    On a GPU the time between CUDA events around each call, with several calls queued at a time, so that launching hides behind computing as
-    it does within a frame; a call that takes the device less time than its launch is timed at the pace of launching. Elsewhere wall time.
+    On a GPU, the time between CUDA events around each call, with several calls queued so that launching overlaps computing as it does
+    within
+        a frame; a call shorter than its launch is measured as long as the launch. Elsewhere, wall time.
     """
     if device.type != "cuda":
         return sample_wall_ms(call, effort)
@@ -151,7 +152,7 @@ def sample_ms(call: Callable[[], object], device: torch.device, effort: Effort) 
 
 
 def peak_mib(call: Callable[[], object], device: torch.device) -> float:
-    """Memory in MiB that one call takes at its peak beyond what was there before, its result included."""
+    """Peak memory in MiB that one call allocates, its result included."""
     import torch
 
     if device.type == "cuda":
@@ -179,7 +180,7 @@ def peak_mib(call: Callable[[], object], device: torch.device) -> float:
 
 
 def sample_wall_ms(run: Callable[[], object], effort: Effort) -> list[float]:
-    """Milliseconds of wall time of repeated runs that return when the device is idle."""
+    """Wall times in milliseconds of repeated runs, which must return with the device idle."""
     samples: list[float] = []
     while not effort.enough(samples):
         begun = time.perf_counter()

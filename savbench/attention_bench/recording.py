@@ -1,4 +1,4 @@
-"""The attention calls that a model really makes: `torch.nn.functional.scaled_dot_product_attention`, listened to for one frame."""
+"""Recording a model's attention calls: `torch.nn.functional.scaled_dot_product_attention`, intercepted for one frame."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class RecordedCall:
-    """Calls of one frame that are alike: the same part, shapes, dtypes and arguments."""
+    """Equal calls of one frame: the same part, shapes, dtypes and arguments."""
 
     part: str
     inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-    """Query, key and value of the first of them, in host memory, in the order of memory in which they came."""
+    """Query, key and value of the first of these calls, in host memory, with their original memory layout."""
     attn_mask: torch.Tensor | None
     options: dict[str, Any]
-    """dropout_p, is_causal, scale and enable_gqa, where they are not the defaults."""
+    """Those of dropout_p, is_causal, scale and enable_gqa that are not the defaults."""
     calls: int = 0
     modules: Counter[str] = field(default_factory=Counter)
-    """Calls by the module that made them, numbers in its name written as `*`."""
+    """Number of calls by module, numbers in its name written as `*`."""
 
     def on(self, device: torch.device) -> Callable[[], torch.Tensor]:
-        """The call, to be made again on a device; it looks PyTorch's function up when it is made."""
+        """A function that repeats the call on a device. It looks up PyTorch's function when it runs."""
         from torch.nn import functional
 
         query, key, value = (tensor.to(device) for tensor in self.inputs)
@@ -39,12 +39,12 @@ class RecordedCall:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of query, key and value."""
+        """Shapes of query, key and value."""
         return tuple(tuple(tensor.shape) for tensor in self.inputs)
 
     @property
     def flop(self) -> int:
-        """Operations of both matrix products, 2 B H Nq Nk (D + Dv); masked and causal calls count whole."""
+        """Operations of both matrix products, 2 B H Nq Nk (D + Dv); masked and causal calls count in full."""
         (*batch, queries, width), (*key_batch, keys, _), (*_, value_width) = self.shapes
         # Batch dimensions broadcast; grouped heads have the query's number.
         matrices = math.prod(map(max, itertools.zip_longest(reversed(batch), reversed(key_batch), fillvalue=1)))
@@ -55,9 +55,9 @@ DEFAULTS: dict[str, Any] = {"dropout_p": 0.0, "is_causal": False, "scale": None,
 
 
 def record_calls(run: Callable[[], object], model: torch.nn.Module) -> list[RecordedCall]:
-    """Run a function of a model and return its attention calls, alike ones together, in the order of their first appearance.
+    """Run a function of a model and return its distinct attention calls in order of first appearance.
 
-    PyTorch's function is replaced, and hooks are on all modules, for the time of the run: it must not be a timed one.
+    During the run PyTorch's function is replaced and all modules have hooks, so it must not be timed.
     """
     from torch.nn import functional
     from torch.nn.modules import module as hooks
@@ -67,7 +67,7 @@ def record_calls(run: Callable[[], object], model: torch.nn.Module) -> list[Reco
     active: list[torch.nn.Module] = []
     found: dict[tuple[object, ...], RecordedCall] = {}
 
-    def listening(
+    def recording(
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
@@ -99,7 +99,7 @@ def record_calls(run: Callable[[], object], model: torch.nn.Module) -> list[Reco
         hooks.register_module_forward_pre_hook(lambda module, _: active.append(module)),
         hooks.register_module_forward_hook(leave, always_call=True),
     ]
-    functional.scaled_dot_product_attention = listening  # type: ignore[assignment]
+    functional.scaled_dot_product_attention = recording  # type: ignore[assignment]
     try:
         run()
     finally:
@@ -110,11 +110,11 @@ def record_calls(run: Callable[[], object], model: torch.nn.Module) -> list[Reco
 
 
 def part_of(path: str, windowed: bool) -> str:
-    """The part of a model, in words, from the name of one of its modules; its first component where the name is not known.
+    """The part of a model, in words, from the name of one of its modules; the name's first component if the part is unknown.
 
     Args:
         path: dotted name, for example `memory_attention.layers.0.cross_attn_image`.
-        windowed: the call is made within windows of the image.
+        windowed: whether the call works within windows of the image.
     """
     if "memory_attention" in path:
         return f"memory attention, {'cross' if 'cross' in path else 'self'}"
@@ -133,13 +133,13 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def dtypes_text(call: RecordedCall) -> str:
-    """`float32`, or `float32,float32,bfloat16` where query, key and value differ."""
+    """`float32`, or `float32,float32,bfloat16` if query, key and value differ."""
     names = [str(tensor.dtype).removeprefix("torch.") for tensor in call.inputs]
     return names[0] if len(set(names)) == 1 else ",".join(names)
 
 
 def arguments_text(call: RecordedCall) -> str:
-    """What is not at its default, for example `mask=float32 1x1x64x64 scale=1.0`."""
+    """Arguments that are not the defaults, for example `mask=float32 1x1x64x64 scale=1.0`."""
     return " ".join(_arguments(call))
 
 
@@ -147,13 +147,13 @@ def _arguments(call: RecordedCall) -> Iterator[str]:
     if call.attn_mask is not None:
         yield f"mask={str(call.attn_mask.dtype).removeprefix('torch.')} {shape_text(call.attn_mask.shape)}"
     for name, setting in call.options.items():
-        # transformers writes out what is the default.
+        # transformers passes the default scale explicitly.
         if name != "scale" or not math.isclose(setting * math.sqrt(call.inputs[0].shape[-1]), 1):
             yield f"{name}={setting}"
 
 
 def _is_windowed(module: object) -> bool:
-    """Whether a block of an image encoder attends within windows; Hiera and SAM v1 name the side of the window differently."""
+    """Whether a block of an image encoder attends within windows. Hiera and SAM v1 name the window's side differently."""
     return any(isinstance(side := getattr(module, name, None), int) and side > 0 for name in ("window_size", "window"))
 
 

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
     from savbench.attention_bench.rows import AccuracyRow, CallRow
 
-UNREST = 1.5
-"""p90 over p50 from which on a call's times are called unsteady."""
+MAX_SPREAD = 1.5
+"""Ratio of p90 to p50 above which a call's times count as unsteady."""
 
 
 def call_tables(rows: Sequence[CallRow], top: int) -> str:
-    """What attention costs a frame, the memory attention of all models side by side, and the costliest calls of each frame.
+    """Tables of attention per frame, of the memory attention of all models, and of the costliest calls of each frame.
 
     Args:
-        top: calls to list of each frame.
+        top: number of calls to list per frame.
     """
     measured = [row for row in rows if row.attention]
     parts = []
@@ -30,14 +30,14 @@ def call_tables(rows: Sequence[CallRow], top: int) -> str:
 
 
 LEGEND = """\
-of frame   time of the calls, each measured by itself, over the time of a whole frame
-peak MiB   memory of the call beyond its inputs, its result included
-off by     largest difference from the same call in float64, over the largest value; half a unit in the last place is 6e-08 in float32,
+of frame   time of the calls, measured separately, over the time of a whole frame
+peak MiB   peak memory of the call in addition to its inputs, result included
+off by     largest difference from the same call in float64 over the largest value; half a unit in the last place is 6e-08 in float32,
            5e-04 in float16 and 4e-03 in bfloat16"""
 
 
 def accuracy_tables(rows: Sequence[AccuracyRow]) -> str:
-    """J between the masks of each arm and those under float32 and auto."""
+    """Table of J between the masks of each arm and those under float32 and auto."""
     header = (
         "model",
         "px",
@@ -71,14 +71,14 @@ def accuracy_tables(rows: Sequence[AccuracyRow]) -> str:
         )
         for row in rows
     ]
-    said = [f"{row.model} {row.autocast_dtype} {row.attention}: {row.status}: {row.error}" for row in rows if row.status != "ok"]
+    failures = [f"{row.model} {row.autocast_dtype} {row.attention}: {row.status}: {row.error}" for row in rows if row.status != "ok"]
     text = _aligned(header, lines, left=(0, 3, 4, 5, 6, 12))
     legend = """\
-J          between a frame's mask and the one under float32 and auto; that line itself is a second run of the same, so its distance
-           from 1 is what two equal runs differ by
-covered    mean share of the frame that the reference's masks cover; near 0% or 100%, as untrained weights can have it, J says little
-equal      frames whose masks are the same in every pixel"""
-    return "\n\n".join([text, *said, legend])
+J          between a frame's mask and the one under float32 and auto; the line float32 auto is a second run, so its difference
+           from 1 is that of two equal runs
+covered    mean share of the frame that the reference masks cover; near 0% or 100%, as with untrained weights, J says little
+equal      frames whose masks are equal in all pixels"""
+    return "\n\n".join([text, *failures, legend])
 
 
 def _per_frame(rows: Sequence[CallRow]) -> str:
@@ -88,8 +88,8 @@ def _per_frame(rows: Sequence[CallRow]) -> str:
     )  # fmt: skip
     lines: list[tuple[str, ...]] = []
     auto_ms: float | None = None
-    for (model, imgsz, memories, dtype, choice), alike in groupby(rows, key=_arm):
-        calls = list(alike)
+    for (model, imgsz, memories, dtype, choice), group in groupby(rows, key=_arm):
+        calls = list(group)
         if choice == "auto":
             auto_ms = calls[0].frame_ms
         known_auto = auto_ms if _has_auto(rows, calls[0]) else None
@@ -114,11 +114,11 @@ def _per_frame(rows: Sequence[CallRow]) -> str:
                 _off_by(calls),
             )
         )
-    return "\n".join(["Attention in one tracked frame", _aligned(header, lines, left=(0, 3, 4, 5)), *_reasons(rows), *_unrest(rows)])
+    return "\n".join(["Attention in one tracked frame", _aligned(header, lines, left=(0, 3, 4, 5)), *_reasons(rows), *_unsteady(rows)])
 
 
 def _reasons(rows: Iterable[CallRow]) -> Iterator[str]:
-    """Why a choice could not compute calls: its first reason, for kernels name the shapes in each."""
+    """Why a choice could not compute calls: its first reason only, since kernels name the shapes in each."""
     reasons: dict[str, dict[str, None]] = {}
     for row in rows:
         if row.status != "ok":
@@ -128,21 +128,21 @@ def _reasons(rows: Iterable[CallRow]) -> Iterator[str]:
         yield f"{choice}: {first}" + (f" ({len(others)} more reasons in the CSV)" if others else "")
 
 
-def _unrest(rows: Iterable[CallRow]) -> Iterator[str]:
-    spread = [(row.time_p90_ms or 0) > UNREST * (row.time_p50_ms or 0) for row in rows if row.status == "ok"]
+def _unsteady(rows: Iterable[CallRow]) -> Iterator[str]:
+    spread = [(row.time_p90_ms or 0) > MAX_SPREAD * (row.time_p50_ms or 0) for row in rows if row.status == "ok"]
     if sum(spread) > len(spread) / 4:
         yield (
-            f"the times of {sum(spread)} of {len(spread)} calls spread widely (p90 above {UNREST} times p50): lock the clocks, stop what "
-            "else runs, or raise --min_time"
+            f"the times of {sum(spread)} of {len(spread)} calls vary widely (p90 above {MAX_SPREAD} times p50): lock the clocks, stop "
+            "other programs, or raise --min_time"
         )
-    for arm, alike in groupby(rows, key=_arm):
-        shares = [row.frame_share for row in alike if row.frame_share is not None]
+    for arm, group in groupby(rows, key=_arm):
+        shares = [row.frame_share for row in group if row.frame_share is not None]
         if sum(shares) > 1:
-            yield f"{arm[0]}, {arm[3]}, {arm[4]}: the calls took longer by themselves than the whole frame, so the machine was not at rest"
+            yield f"{arm[0]}, {arm[3]}, {arm[4]}: the calls alone took longer than the whole frame: the machine was busy; measure again"
 
 
 def _memory_attention(rows: Sequence[CallRow]) -> str:
-    """One line per model and kind of memory attention, one column per choice."""
+    """Table with a line per model and kind of memory attention and a column per choice."""
     rows = [row for row in rows if row.part.startswith("memory attention")]
     choices = list(dict.fromkeys(row.attention for row in rows))
     header = ("part", "model", "px", "mem", "dtype", "query x key", "width", "calls", "GFLOP", *(f"{choice} ms" for choice in choices))
@@ -168,10 +168,10 @@ def _costliest(rows: Sequence[CallRow], top: int) -> str:
         by_call: dict[tuple[object, ...], list[CallRow]] = {}
         for row in of_frame:
             by_call.setdefault((row.part, row.query, row.key, row.value, row.dtypes, row.arguments), []).append(row)
-        ordered = sorted(by_call.values(), key=lambda alike: -(alike[0].per_frame_ms or 0))
+        ordered = sorted(by_call.values(), key=lambda group: -(group[0].per_frame_ms or 0))
         lines = []
-        for alike in ordered[:top]:
-            for number, row in enumerate(alike):
+        for group in ordered[:top]:
+            for number, row in enumerate(group):
                 call = (row.part, _pairs(row), _heads(row), _width(row), _whole(row.calls)) if number == 0 else ("",) * 5
                 lines.append((*call, row.attention, *_figures(row)))
         memory = "" if memories is None else f", {memories} memories"
@@ -179,8 +179,8 @@ def _costliest(rows: Sequence[CallRow], top: int) -> str:
         text = f"{title}\n{_aligned(header, lines, left=(0, 5, 6))}"
         if left := ordered[top:]:
             first = left[0][0].attention
-            share = sum(alike[0].frame_share or 0 for alike in left)
-            text += f"\n{len(left)} more kinds of calls take {_percent(share)} of the frame under {first}; --top shows them"
+            share = sum(group[0].frame_share or 0 for group in left)
+            text += f"\n{len(left)} more distinct calls take {_percent(share)} of the frame under {first}; raise --top to list them"
         texts.append(text)
     return "\n\n".join(texts)
 
@@ -219,7 +219,7 @@ def _off_by(rows: Iterable[CallRow]) -> str:
 
 
 def _pairs(row: CallRow) -> str:
-    """`4096x28736`, with the number of windows before it where there are several."""
+    """`4096x28736`, preceded by the number of windows if there are several."""
     (batch, _, queries, _), keys = row.query.split("x"), row.key.split("x")[2]
     return f"{queries}x{keys}" if batch == "1" else f"{batch} of {queries}x{keys}"
 
@@ -241,7 +241,7 @@ def _fixed(value: float | None, digits: int) -> str:
 
 
 def _ms(value: float | None) -> str:
-    """Three figures or more."""
+    """At least three significant digits."""
     return "" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
@@ -250,7 +250,7 @@ def _percent(share: float | None) -> str:
 
 
 def _aligned(header: Sequence[str], lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Columns of equal width; those in `left` to the left, numbers to the right. A line that is shorter ends in one long cell."""
+    """Aligned columns: those in `left` to the left, others to the right. A shorter line ends in one long cell."""
     whole = [line for line in lines if len(line) == len(header)]
     widths = [max(len(line[i]) for line in [header, *whole]) for i in range(len(header))]
 

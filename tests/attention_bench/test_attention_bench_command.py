@@ -64,7 +64,7 @@ def test_the_tables_say_what_a_choice_costs() -> None:
     assert "cudnn: the CPU has no cudnn kernel" in text
     memory = line_of(text, "cross", "482.0")
     assert memory == "cross sam2_tiny 1024 7 float32 4096x28736 256 4 482.0 400.0 800.0 unavailable"
-    assert line_of(text, "1 more kinds of calls").startswith("1 more kinds of calls take 1.0% of the frame under auto")
+    assert line_of(text, "1 more distinct calls").startswith("1 more distinct calls take 1.0% of the frame under auto")
     assert "spread widely" not in text
 
 
@@ -75,11 +75,11 @@ def test_a_result_that_is_not_finite_is_seen() -> None:
 
 def test_unsteady_times_and_failed_models_are_mentioned() -> None:
     text = call_tables([call_row("auto", time_p90_ms=200.0), CallRow(model="edgetam", status="oom", error="too large")], top=1)
-    assert "the times of 1 of 1 calls spread widely" in text
+    assert "the times of 1 of 1 calls vary widely" in text
     assert "longer by themselves" not in text
     assert "edgetam: oom: too large" in text
     text = call_tables([call_row("auto", frame_share=0.6), call_row("auto", part="mask decoder", frame_share=0.5)], top=1)
-    assert "sam2_tiny, float32, auto: the calls took longer by themselves than the whole frame" in text
+    assert "sam2_tiny, float32, auto: the calls alone took longer than the whole frame" in text
 
 
 def test_the_dictionary_of_columns_is_in_step() -> None:
@@ -125,7 +125,7 @@ def test_rows_reach_the_file_and_decide_the_exit_status(
     assert f"2 rows in {out}" in said.out
     assert "recording" in said.err
     assert cli.main(["--models", "sam2_tiny", "--out", str(out)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_a_child_that_dies_leaves_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
