@@ -1,15 +1,15 @@
-"""Which computation serves `torch.nn.functional.scaled_dot_product_attention`, and proof of which one did.
+"""Choosing the computation behind `torch.nn.functional.scaled_dot_product_attention`, and observing which one ran.
 
-Importing this package loads no torch, so that a process without it can list and check choices. The modules do load it: `choice` switches,
-`manual` and `fallback` compute, `kernels` tells which kernels ran.
+Importing this package loads no torch, so that a process without torch can list and check choices. Its modules load torch: `choice`
+switches, `manual` and `fallback` compute, `kernels` reports which kernels ran.
 
-    auto        whatever upstream and PyTorch choose; nothing is touched
-    flash       that kernel of PyTorch or an error; on the CPU its own flash kernel, which the proof names `flash_cpu`
-    efficient   the memory-efficient kernel or an error; CUDA only
+    auto        upstream's and PyTorch's own choice; nothing is changed
+    flash       PyTorch's flash kernel or an error; on the CPU the CPU's flash kernel, reported as `flash_cpu`
+    efficient   PyTorch's memory-efficient kernel or an error; CUDA only
     cudnn       cuDNN's kernel or an error; CUDA only
     math        PyTorch's composite of matrix products and softmax
     manual      the textbook computation of `attention.manual`, always
-    fallback    PyTorch's choice first, `attention.manual` for a call that no kernel of it can serve
+    fallback    PyTorch's choice, or `attention.manual` for calls that no PyTorch kernel can serve
 """
 
 from __future__ import annotations
@@ -17,29 +17,30 @@ from __future__ import annotations
 CHOICES = ("auto", "flash", "efficient", "cudnn", "math", "manual", "fallback")
 
 RELATIVE_CHOICES = ("bias", "mask", "augmented", "chunked")
-"""Ways to compute SAM v1's relative positions, of `attention.relative_position`; they leave the kernels to PyTorch. SAM v1 alone."""
+"""Methods of `attention.relative_position` for SAM v1's relative positions; PyTorch chooses the kernels. SAM v1 only."""
 
 FORCED = ("flash", "efficient", "cudnn", "math")
-"""Choices that allow one kernel of PyTorch and no other."""
+"""Choices that allow exactly one PyTorch kernel."""
 
 CUDA_ONLY = ("efficient", "cudnn")
 HALF_ONLY_ON_CUDA = ("flash", "cudnn")
 
 
 class AttentionError(RuntimeError):
-    """A chosen attention cannot run; the message says why and what to do instead."""
+    """A choice of attention cannot run; the message says why and what to do instead."""
 
 
 def refusal(choice: str, dtype: str, device_type: str | None = None) -> str | None:
-    """Why this choice cannot run, with the remedy; None where nothing speaks against it yet.
+    """Why this choice cannot run, with the remedy; None if no reason is known yet.
 
-    This is what is known without torch. `attention.choice.check` asks the device too, before a model is built.
+    Checks only what is known without torch. `attention.choice.check` also checks the device, before a model is built.
 
     Args:
         choice: one of `CHOICES`.
-        dtype: the autocast dtype by name; `float32` is no autocast.
-        device_type: `cuda` or `cpu`; None where it is still open, and then only what holds on both is refused. On a machine whose device
-            is found later that leaves `flash` under float32, which the CPU has and CUDA has not.
+        dtype: the autocast dtype by name; `float32`: no autocast.
+            device_type: `cuda` or `cpu`; None if not yet known: then a choice is refused only if neither can run it. `flash` under float32,
+            which
+                the CPU supports and CUDA does not, then passes.
 
     Raises:
         ValueError: there is no such choice.

@@ -1,10 +1,10 @@
-"""Switches the computation behind `torch.nn.functional.scaled_dot_product_attention` inside a `with` block.
+"""Switching the computation behind `torch.nn.functional.scaled_dot_product_attention` inside a `with` block.
 
-SAM 2, EdgeTAM, transformers and timm look that function up in its module at every call. Replacing the attribute therefore reaches every
-call at the cost of one Python call. A `TorchFunctionMode` would see the same calls, but costs milliseconds per frame.
+SAM 2, EdgeTAM, transformers and timm look up that function in its module at every call, so replacing the attribute redirects every call
+at the cost of one Python call. A `TorchFunctionMode` would intercept the same calls, but costs milliseconds per frame.
 
-The attribute and PyTorch's kernel switches belong to the process: use one choice at a time, entered and left in the same thread; every
-thread sees it. Enter it before a model is compiled: code compiled under `auto` keeps the kernels it was compiled to.
+The attribute and PyTorch's kernel switches are global to the process: use one choice at a time, and enter and leave it in the same thread;
+it affects all threads. Enter it before compiling a model: code compiled under `auto` keeps its kernels.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _entered = threading.Lock()
 
 
 class AttentionState:
-    """The attention in force inside `using_attention`, and its counts.
+    """The active attention inside `using_attention`, and its counts.
 
     Attributes:
         choice: one of `attention.CHOICES`.
-        calls: calls of the function so far; None under `auto`, which counts nothing.
-        budget_bytes: memory that the score matrices of a manual call may take; None if no call can be manual.
+        calls: calls of the function so far; None under `auto`, which does not count.
+        budget_bytes: maximum memory of the score matrices of a manual call; None if no call can be manual.
     """
 
     def __init__(self, choice: str, budget_bytes: int | None = None) -> None:
@@ -65,15 +65,15 @@ class AttentionState:
 
 
 def check(choice: str, dtype: str, device: torch.device | str) -> None:
-    """Check, before a model is built, that this machine has what the choice needs.
+    """Check, before a model is built, that this machine supports the choice.
 
-    Runs a forced kernel once on tiny tensors. It may still refuse the model's shapes later; `using_attention` then raises.
+    Runs a forced kernel once on small tensors. The kernel may still refuse the model's shapes; `using_attention` then raises.
 
     Args:
-        dtype: the autocast dtype by name; `float32` is no autocast.
+        dtype: the autocast dtype by name; `float32`: no autocast.
 
     Raises:
-        AttentionError: the choice cannot run; the message gives PyTorch's reason and what to do.
+        AttentionError: the choice cannot run; the message has PyTorch's reason and what to do.
         ValueError: there is no such choice.
     """
     device = torch.device(device)
@@ -88,23 +88,24 @@ def check(choice: str, dtype: str, device: torch.device | str) -> None:
 
 @contextlib.contextmanager
 def using_attention(choice: str, device: torch.device | str) -> Iterator[AttentionState]:
-    """Compute attention as `choice` says inside the block; leaving it restores PyTorch's function, also after an error.
+    """Compute attention with `choice` inside the block; leaving it restores PyTorch's function, also after an error.
 
-    Enter autocast before or inside. `auto` changes nothing. A forced kernel switches PyTorch's others off, and a call that it cannot serve
-    raises. In code compiled inside the block each call is one opaque operator: the compiler can neither decompose it nor replace its
-    kernel, it computes as the choice in force when it runs, and gradients stop at it.
+    Autocast can be entered before or inside. `auto` changes nothing. A forced kernel disables PyTorch's others, and a call that it cannot
+        serve raises. In code compiled inside the block, each call is an opaque operator: the compiler can neither decompose it nor replace
+        its
+        kernel, it runs the choice active at run time, and gradients stop at it.
 
     Args:
-        device: where the calls will run; a manual call's memory budget is derived from the memory free there on entering.
+        device: device of the calls; its free memory on entering determines the memory budget of manual calls.
 
     Raises:
-        AttentionError: a forced kernel is missing for a call inside the block; or choices are nested.
+        AttentionError: no forced kernel can serve a call inside the block, or choices are nested.
         ValueError: there is no such choice.
     """
     if choice not in CHOICES:
         raise ValueError(f"{choice}: not an attention choice; use {', '.join(CHOICES)}")
     if not _entered.acquire(blocking=False):
-        raise AttentionError("attention choices belong to the process and do not nest; leave the first before entering another")
+        raise AttentionError("attention choices are global to the process and cannot be nested; leave the first before entering another")
     try:
         if choice == "auto":
             yield AttentionState(choice)
@@ -125,34 +126,34 @@ def using_attention(choice: str, device: torch.device | str) -> Iterator[Attenti
         _entered.release()
 
 
-_in_force: NativeAttention = functional.scaled_dot_product_attention
+_active: NativeAttention = functional.scaled_dot_product_attention
 """The function that serves calls of `_attention` and of the opaque operator; PyTorch's own outside `using_attention`."""
 
 
 @contextlib.contextmanager
 def _installed(state: AttentionState, compute: NativeAttention) -> Iterator[None]:
     """Redirect calls of PyTorch's function to `compute`."""
-    global _in_force
+    global _active
 
     def counted(*args: Any, **kwargs: Any) -> torch.Tensor:
         state.calls = (state.calls or 0) + 1
         return compute(*args, **kwargs)
 
-    native, before = functional.scaled_dot_product_attention, _in_force
-    functional.scaled_dot_product_attention, _in_force = _attention, counted
+    native, before = functional.scaled_dot_product_attention, _active
+    functional.scaled_dot_product_attention, _active = _attention, counted
     try:
         yield
     finally:
-        functional.scaled_dot_product_attention, _in_force = native, before
+        functional.scaled_dot_product_attention, _active = native, before
 
 
 def _attention(*args: Any, **kwargs: Any) -> torch.Tensor:
-    # one function for all choices: torch.compile would recompile whenever it found another function here
-    return _compiled(*args, **kwargs) if torch.compiler.is_compiling() else _in_force(*args, **kwargs)
+    # one function for all choices: torch.compile recompiles if it finds another function here
+    return _compiled(*args, **kwargs) if torch.compiler.is_compiling() else _active(*args, **kwargs)
 
 
 def _explained(choice: str, native: NativeAttention) -> NativeAttention:
-    """PyTorch's function, with an error that says why the forced kernel cannot serve a call."""
+    """PyTorch's function, whose error says why the forced kernel cannot serve a call."""
 
     def attention(
         query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None, *args: Any, **kwargs: Any
@@ -165,7 +166,7 @@ def _explained(choice: str, native: NativeAttention) -> NativeAttention:
             reason = reason_of(error, lambda: native(query, key, value, attn_mask, *args, **kwargs))
             raise AttentionError(
                 f"--attention {choice}: cannot serve {describe(query, key, value, attn_mask)}: {reason}; use --attention fallback, which "
-                "computes such calls by hand, or auto"
+                "computes such calls itself, or auto"
             ) from error
 
     return attention
@@ -182,10 +183,10 @@ def _compiled(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> torch.Tensor:
-    """The attention call as `torch.compile` sees it.
+    """The attention call as `torch.compile` traces it.
 
-    Otherwise it would trace PyTorch's function into kernels: nothing would catch a failing kernel, and it would recognise the pieces of the
-    `math` kernel and replace them with flash.
+    Otherwise the compiler would trace PyTorch's function into kernels: a failing kernel could not be caught, and the parts of the `math`
+        kernel would be recognized and replaced with flash.
     """
     query, key, value, attn_mask = manual.autocast_inputs(query, key, value, attn_mask)
     return cast("torch.Tensor", _opaque(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa))
@@ -208,8 +209,8 @@ def _opaque(
     scale: float | None,
     enable_gqa: bool,
 ) -> torch.Tensor:
-    result = _in_force(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
-    # the compiler expects one memory layout; kernels return different ones
+    result = _active(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+    # the compiler expects one memory layout, but kernels return different ones
     return result.contiguous()
 
 

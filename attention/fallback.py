@@ -1,7 +1,6 @@
-"""PyTorch's own attention first, `attention.manual` for a call that no kernel of it can serve.
+"""PyTorch's own attention, with `attention.manual` for calls that no PyTorch kernel can serve.
 
-A call falls back where PyTorch says that it has no kernel for it. Anything else that goes wrong, a lack of memory above all, is not a
-matter of kernels and passes through.
+A call falls back if PyTorch reports that it has no kernel for it. All other errors, such as out of memory, pass through.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from attention.out_of_memory import says_out_of_memory
 NativeAttention = Callable[..., torch.Tensor]
 
 MISSING_KERNEL_TEXTS = (
-    "No available kernel",  # every kernel that is allowed refuses the inputs
-    "No viable backend",  # none is allowed that this device has
+    "No available kernel",  # all allowed kernels refuse the inputs
+    "No viable backend",  # this device has none of the allowed kernels
     "no kernel found to launch",  # memory-efficient attention without code for this architecture
     "no kernel image is available for execution",  # PyTorch built without this board's architecture
-    "FlashAttention only support",  # flash asked for on an architecture or a dtype that it was not written for
+    "FlashAttention only support",  # flash requested on an architecture or for a dtype that it does not support
     "FlashAttention forward only supports",
-    "was not compiled with",  # flash or cuDNN left out of the build
-    "was not enabled for build",  # the same in older builds
+    "was not compiled with",  # build without flash or cuDNN
+    "was not enabled for build",  # the same, in older builds
     "cuDNN Frontend error",  # cuDNN has no plan for these shapes
     "No execution plans support the graph",
     "No valid execution plans",
     "not implemented for '",  # an operator without code for the dtype
     "Could not run 'aten::_scaled_dot_product",  # a kernel without code for the device
 )
-"""Parts of the messages with which PyTorch 2.5 to 2.15 and cuDNN say that a kernel is missing."""
+"""Parts of messages of PyTorch 2.5 to 2.15 and cuDNN that mean a missing kernel."""
 
 
 class AttentionFallbackWarning(UserWarning):
@@ -40,7 +39,7 @@ class AttentionFallbackWarning(UserWarning):
 
 
 def is_missing_kernel(error: RuntimeError) -> bool:
-    """Whether the error says that PyTorch has no kernel for the call, rather than that the call or the machine is at fault."""
+    """Whether the error means that PyTorch has no kernel for the call, rather than a fault of the call or the machine."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or says_out_of_memory(text):
         return False
@@ -48,9 +47,9 @@ def is_missing_kernel(error: RuntimeError) -> bool:
 
 
 def reason_of(error: RuntimeError, call: Callable[[], object]) -> str:
-    """The error's first line, followed by what PyTorch gives as reasons when it is asked once more.
+    """The error's first line, followed by PyTorch's reasons, which repeating the call yields.
 
-    PyTorch says why a kernel does not serve in Python warnings, which are easily lost; `call` repeats the failed one to hear them.
+    PyTorch reports why a kernel cannot serve a call only in Python warnings; `call` repeats the failed call to record them.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -60,7 +59,7 @@ def reason_of(error: RuntimeError, call: Callable[[], object]) -> str:
             if not is_missing_kernel(again):
                 raise
     given = [_first_line(str(warning.message).split("(Triggered internally")[0]) for warning in caught]
-    # Headings, and kernels that are off because another was asked for, explain nothing.
+    # Headings, and kernels disabled because another was requested, explain nothing.
     reasons = [text for text in given if text and not text.endswith("not used because:") and "has been runtime disabled" not in text]
     return "; ".join(dict.fromkeys([_first_line(str(error)), *reasons]))
 
@@ -73,8 +72,7 @@ def _first_line(text: str) -> str:
 class FallbackAttention:
     """Serves calls of scaled dot-product attention and counts those that fell back.
 
-    The native computation is tried at every call, also for shapes that failed before, since the kernels that are allowed may change
-    between calls.
+    The native computation is tried at every call, also for shapes that failed before, since the allowed kernels may change between calls.
 
     Attributes:
         reasons: number of calls that fell back, by reason.
@@ -86,7 +84,7 @@ class FallbackAttention:
         self.reasons: Counter[str] = Counter()
         self.native = native
         self.budget_bytes = budget_bytes
-        self._known: dict[tuple[object, ...], str] = {}
+        self._reason_of_call: dict[tuple[object, ...], str] = {}
 
     @property
     def fell_back(self) -> int:
@@ -108,7 +106,7 @@ class FallbackAttention:
         """As `torch.nn.functional.scaled_dot_product_attention`.
 
         Raises:
-            RuntimeError: what the native computation raises for other reasons than a missing kernel, and what the manual one raises.
+            RuntimeError: from the native computation, except for a missing kernel, or from the manual one.
         """
         return _attend_with_fallback(self, query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
 
@@ -123,12 +121,12 @@ class FallbackAttention:
     ) -> None:
         """Count a call that falls back, and warn if its shapes and reason are new."""
         call = describe(query, key, value, attn_mask)
-        known = (call, _first_line(str(error)))
-        if known not in self._known:
-            self._known[known] = reason_of(error, native)
-            message = f"attention fell back to the manual computation for {call}: {self._known[known]}"
+        seen = (call, _first_line(str(error)))
+        if seen not in self._reason_of_call:
+            self._reason_of_call[seen] = reason_of(error, native)
+            message = f"attention fell back to the manual computation for {call}: {self._reason_of_call[seen]}"
             warnings.warn(message, AttentionFallbackWarning, stacklevel=6)
-        self.reasons[self._known[known]] += 1
+        self.reasons[self._reason_of_call[seen]] += 1
 
 
 def _attend_with_fallback(

@@ -1,6 +1,6 @@
-"""Proof of which attention kernels ran: the names of the operators that PyTorch's profiler saw.
+"""Which attention kernels ran, from the operators that PyTorch's profiler records.
 
-Operators are recorded on the CPU side, also those that work on a GPU, so that no access to the GPU's counters is needed.
+Operators, also those that run on a GPU, are recorded on the CPU side, so no access to the GPU's counters is needed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KERNELS = {
     "attention_math": "math",
     "flash_attention_for_cpu": "flash_cpu",
 }
-"""Kernel by what its operator is called after `PREFIX`. Operators that are not listed are counted under that name."""
+"""Kernel by the operator's name after `PREFIX`. Other operators are counted under that name."""
 
 MANUAL_SPAN = "savbench: manual attention"
 FALLBACK_SPAN = "savbench: attention with fallback"
@@ -36,10 +36,10 @@ FALLBACK_SPAN = "savbench: attention with fallback"
 
 @dataclass(frozen=True)
 class KernelReport:
-    """Which kernels served the attention calls that were observed.
+    """Kernels that served the observed attention calls.
 
-    Code that was compiled under the choice `auto` shows the kernels that the compiler chose. `math` is not among them, since the compiler
-    takes it apart into matrix products.
+    Code compiled under `auto` shows the kernels that the compiler chose. `math` is never among them, since the compiler decomposes it into
+        matrix products.
     """
 
     counts: Mapping[str, int]
@@ -47,21 +47,21 @@ class KernelReport:
 
     @property
     def calls(self) -> int:
-        """Calls that were served."""
+        """Total number of calls."""
         return sum(self.counts.values())
 
 
 def observe(function: Callable[[], object]) -> KernelReport:
-    """Call the function once under the profiler. Its results are as without; its time is not, so that it must not be a timed one.
+    """Call the function once under the profiler. Its results are unchanged, but it runs slower, so it must not be a timed call.
 
-    Warm up first: what is compiled during the call is traced through the same operators, and they would be counted.
+    Warm up first: compiling during the call traces through the same operators, which would be counted.
 
-    Whatever the function raises passes through, with the profiler closed.
+    Exceptions from the function pass through, after the profiler is closed.
     """
     with (
         _marked(manual, "_attend", MANUAL_SPAN),
         _marked(fallback, "_attend_with_fallback", FALLBACK_SPAN),
-        # torch.profiler does the same, and imports 900 modules for it: 150 MiB in the peak of every row's memory
+        # torch.profiler does the same but imports 900 modules, which adds 150 MiB to every row's peak memory
         profile(use_cpu=True) as profiler,
     ):
         function()
@@ -70,7 +70,7 @@ def observe(function: Callable[[], object]) -> KernelReport:
 
 @contextlib.contextmanager
 def _marked(module: Any, name: str, span: str) -> Iterator[None]:
-    """Record calls of a module's function as a span, for the time of the block."""
+    """Record calls of a module's function as a span inside the block."""
     original = getattr(module, name)
 
     @functools.wraps(original)
@@ -97,7 +97,7 @@ class _Event:
 
 
 def _events(profiler: profile) -> list[_Event]:
-    # The trace is written natively; `profiler.events()` builds Python objects for each of some 60000 events of a frame, for seconds.
+    # The trace is written natively; `profiler.events()` takes seconds to build Python objects for a frame's roughly 60000 events.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(path))
@@ -115,7 +115,7 @@ def _count(events: list[_Event]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for event in events:
         kernel = event.name.removeprefix(PREFIX)
-        # A kernel that was entered and failed left its name, and the manual computation did its work.
+        # A kernel that was entered and failed is recorded too, but the manual computation served the call.
         if kernel != event.name and not kernel.endswith("_backward") and not any(span.holds(event) for span in fell_back):
             counts[KERNELS.get(kernel, kernel)] += 1
     counts["manual"] += len(manual_spans)

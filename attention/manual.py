@@ -1,15 +1,16 @@
 """The textbook computation of scaled dot-product attention, softmax(Q K^T / sqrt(d_k)) V (Vaswani et al. 2017, equation 1).
 
-It needs matrix products and softmax alone, so it runs wherever PyTorch runs. Names carry shapes: n is the product of all batch and head
-dimensions, l the queries, s the keys, e the width of queries and keys, v the width of the values.
+It needs only matrix products and softmax, so it runs wherever PyTorch runs. Suffixes of names are shapes: n is the product of all batch and
+head dimensions, l the queries, s the keys, e the width of queries and keys, v the width of the values.
 
-Precision. Under float16 and bfloat16 both matrix products take and give that dtype and accumulate wider inside, the scale is applied before
-the scores are rounded, and masks and softmax are computed in float32. PyTorch's own kernels keep the scores in float32, so bfloat16
-results here lie a few roundings further from the exact ones.
+Precision. Under float16 and bfloat16 both matrix products take and return that dtype and accumulate in a wider one, the scale is applied
+before the scores are rounded, and masks and softmax are computed in float32. PyTorch's own kernels keep the scores in float32, so bfloat16
+results here are a few roundings further from the exact ones.
 
-Determinism. A call gives the same bits again on the same machine with the same number of threads and the same budget. Another budget
-changes the height of the matrix products: with MKL that left every bit as it was for chunks of 4 rows and more, but a BLAS is free to sum
-in another order, so what holds everywhere is agreement to the rounding of float32, and of the result under half precision.
+Determinism. A repeated call is bit-identical on the same machine with the same number of threads and the same budget. Another budget
+changes
+the height of the matrix products: with MKL the result stayed bit-identical for chunks of 4 rows and more, but a BLAS may sum in another
+order. In general, results agree to the rounding of float32, and under half precision to the rounding of the result.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ HALF_DTYPES = (torch.float16, torch.bfloat16)
 
 MIB = 1 << 20
 SMALL_BYTES = 16 * MIB
-"""A budget is never less, and scores that need no more are never chunked."""
+"""Minimum budget; scores that need no more are never chunked."""
 
 
 def scaled_dot_product_attention(
@@ -38,29 +39,30 @@ def scaled_dot_product_attention(
     enable_gqa: bool = False,
     budget_bytes: int | None = None,
 ) -> torch.Tensor:
-    """A drop-in for `torch.nn.functional.scaled_dot_product_attention` of PyTorch 2.5 and newer.
+    """A drop-in replacement for `torch.nn.functional.scaled_dot_product_attention` of PyTorch 2.5 and newer.
 
-    Under autocast on the device of the tensors it casts its inputs as the native operator does. Rows whose keys are all masked give zeros.
-    Under `torch.compile` give it a budget, for the question how much memory is free cannot be compiled.
+    Under autocast on the tensors' device it casts its inputs as the native operator does. Rows whose keys are all masked are zero. Under
+        `torch.compile` give a budget, because reading the free memory cannot be compiled.
 
     Args:
         query: (..., Hq, L, E), float16, bfloat16, float32 or float64.
         key: (..., H, S, E). Batch and head dimensions broadcast.
         value: (..., H, S, Ev).
-        attn_mask: broadcastable to (..., Hq, L, S), of at least two dimensions; bool, True where a query may look at a key, or of the
-            dtype of the query or float32, added to the scaled scores.
-        dropout_p: probability that a weight is dropped, in 0..1; applied whenever it is above 0.
-        is_causal: query i looks at keys 0..i; excludes `attn_mask`.
-        scale: factor of the scores; None is 1 / sqrt(E).
+        attn_mask: broadcastable to (..., Hq, L, S), with at least two dimensions; bool, True where a query attends to a key, or of the
+                    query's dtype or float32, added to the scaled scores.
+        dropout_p: probability of dropping a weight, 0 to 1; applied whenever it is above 0.
+        is_causal: query i attends to keys 0 to i; excludes `attn_mask`.
+        scale: factor of the scores; None: 1 / sqrt(E).
         enable_gqa: Hq may be a multiple of H; query heads are grouped in order.
-        budget_bytes: how much the score matrices and their copies may take at a time; queries are computed in chunks of equal size to stay
-            within it, down to one row. None asks `default_budget` for calls that need more than `SMALL_BYTES`.
+        budget_bytes: maximum memory of the score matrices and their copies; queries are computed in chunks of equal size, at least one row,
+        to
+                    stay within it. None: `default_budget` for calls that need more than `SMALL_BYTES`.
 
     Returns:
         (..., Hq, L, Ev) in the dtype of the query, or of autocast.
 
     Raises:
-        RuntimeError: the arguments do not go together; the native operator refuses the same.
+        RuntimeError: shapes, dtypes or devices do not match; the native operator refuses the same.
     """
     query, key, value, attn_mask = autocast_inputs(query, key, value, attn_mask)
     _check(query, key, value, attn_mask, is_causal, enable_gqa)
@@ -70,7 +72,7 @@ def scaled_dot_product_attention(
 def autocast_inputs(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """The inputs as autocast hands them to the native operator: floating but for float64, in its lower precision, where it is on."""
+    """The inputs as autocast passes them to the native operator: if it is on, floating dtypes except float64 are cast."""
     if not torch.is_autocast_enabled(query.device.type):
         return query, key, value, attn_mask
     dtype = torch.get_autocast_dtype(query.device.type)
@@ -82,10 +84,11 @@ def autocast_inputs(
 
 
 def default_budget(device: torch.device) -> int:
-    """Bytes that the scores of one call may take on this device: a quarter of what is free, at most a sixteenth of all memory.
+    """Maximum bytes for the scores of one call on this device: a quarter of free memory, at most a sixteenth of all memory.
 
-    Both are rounded down to a power of two, and the second decides unless memory is nearly full, so that two runs on one machine chunk
-    alike. Where the GPU shares the memory of the CPU, what Linux can reclaim counts as free.
+    Both are rounded down to a power of two, and the second applies unless memory is nearly full, so that two runs on one machine use the
+    same
+        chunks. If the GPU shares memory with the CPU, memory that Linux can reclaim counts as free.
     """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(torch.cuda.current_device() if device.index is None else device.index)
@@ -98,9 +101,9 @@ def default_budget(device: torch.device) -> int:
 
 
 def chunk_rows(length: int, row_bytes: int, budget_bytes: int) -> int:
-    """How many of `length` queries are computed at a time: as even a share as the budget allows, and at least one."""
-    most = max(1, budget_bytes // max(1, row_bytes))
-    return math.ceil(length / math.ceil(length / most))
+    """Number of the `length` queries per chunk: chunks as equal as possible within the budget, at least one query each."""
+    limit = max(1, budget_bytes // max(1, row_bytes))
+    return math.ceil(length / math.ceil(length / limit))
 
 
 def _check(
@@ -118,7 +121,7 @@ def _check(
     if not query.device == key.device == value.device:
         raise RuntimeError(f"query, key and value must be on one device: {each('device')}")
     if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
-        raise RuntimeError(f"query and key must be equally wide, key and value equally many: {each('shape')}")
+        raise RuntimeError(f"query and key must have the same width, key and value the same length: {each('shape')}")
     if enable_gqa:
         if min(tensor.dim() for tensor in tensors.values()) < 3:
             raise RuntimeError(f"grouped heads need a head dimension: {each('shape')}")
@@ -152,7 +155,7 @@ def _attend(
     length, width = query.shape[-2:]
     sources = key.shape[-2]
     if attn_mask is not None:
-        # Raises where it does not fit; the mask itself broadcasts without being copied.
+        # Raises if the shapes do not match; the mask broadcasts without a copy.
         attn_mask.expand(*torch.broadcast_shapes(query.shape[:-2], key.shape[:-2]), length, sources)
     if sources == 0:
         return query.new_zeros((*batch, length, value.shape[-1]))
@@ -180,7 +183,7 @@ def _attend(
         return chunk(0).reshape(*batch, length, value.shape[-1])
     result_nlv = query.new_empty((math.prod(batch), length, value.shape[-1]))
     for start in range(0, length, rows):
-        # The last chunk is moved up to be as high as the others: matrix products of few rows may sum in another order.
+        # The last chunk overlaps the one before to be as high as the others: matrix products of few rows may sum in another order.
         start = min(start, length - rows)
         result_nlv[:, start : start + rows] = chunk(start)
     return result_nlv.reshape(*batch, length, value.shape[-1])
@@ -198,7 +201,7 @@ def _attend_rows(
     """Attention of r query rows, (n, r, v). `mask` broadcasts to (*batch, r, s)."""
     dtype = query_nre.dtype
     wide = torch.float32 if dtype in HALF_DTYPES else dtype
-    # The scale belongs to the product: half precision would overflow before it.
+    # Scale inside the product: in half precision, unscaled scores would overflow.
     scores_nrs = torch.baddbmm(query_nre.new_empty(()), query_nre, key_nse.transpose(1, 2), beta=0, alpha=scale).to(wide)
     blind_nr1 = None
     if mask is not None:
@@ -220,8 +223,9 @@ def _mask_in_place(scores: torch.Tensor, mask: torch.Tensor) -> None:
 
 
 def _bytes_per_score(dtype: torch.dtype, masked: bool, dropped: bool) -> int:
-    """Bytes that one score takes at the most crowded moment of `_attend_rows`, all its copies together: the scores and their softmax, or
-    the softmax, what dropout leaves of it and which of it; and the mask with its inverse."""
+    """Peak bytes per score in `_attend_rows`, over all copies: scores and softmax, or softmax, dropout's result and dropout's mask; plus
+    the
+        attention mask and its inverse."""
     wide = torch.float32 if dtype in HALF_DTYPES else dtype
     return (3 if dropped else 2) * int(wide.itemsize) + 2 * masked
 
@@ -238,7 +242,7 @@ def _meminfo_bytes(name: str) -> int:
 
 
 def result_like(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, enable_gqa: bool) -> torch.Tensor:
-    """An uninitialised tensor of the shape and dtype that attention of these gives."""
+    """An uninitialized tensor with the shape and dtype of the attention result."""
     leading = [tensor.shape[:-2] for tensor in (query, key, value)]
     if enable_gqa:
         leading = [(*shape[:-1], query.shape[-3]) for shape in leading]

@@ -1,25 +1,26 @@
-"""Attention with decomposed relative positions, computed in four ways that differ in time and memory and not in the result.
+"""Attention with decomposed relative positions, in four methods that differ in time and memory but not in the result.
 
 For tokens on a grid of H rows and W columns, query i at (row, column) = (r, c) and key j at (s, t), SAM v1's image encoder has
 
     scores[i, j] = q[i] . k[j] / sqrt(d)  +  q[i] . Rh[r, s]  +  q[i] . Rw[c, t]
     output[i]    = sum over j of softmax(scores[i])[j] v[j]
 
-with learned vectors Rh and Rw of the distances between rows and between columns (Li et al. 2022, "Exploring Plain Vision Transformer
-Backbones for Object Detection"; Li et al. 2022, "MViTv2"). The last two terms depend on the query, so they are no constant that could be
-kept, and with N = H W tokens they are N x N numbers per head, 805 MB in float32 for ViT-B's global blocks at 1024 pixels.
+with learned vectors Rh and Rw for the distances between rows and between columns (Li et al. 2022, "Exploring Plain Vision Transformer
+Backbones for Object Detection"; Li et al. 2022, "MViTv2"). The last two terms depend on the query, so they cannot be cached, and with N = H
+W tokens they are N x N
+numbers per head, 805 MB in float32 for ViT-B's global blocks at 1024 pixels.
 
-    bias       the three terms, the softmax and the product, each as a tensor of its own: what SAM v1's authors published
+    bias       the three terms, the softmax and the product as separate tensors, as SAM v1's authors published
     mask       the last two terms as the additive mask of one fused call
-    augmented  one plain fused call on wider heads, without any N x N tensor. The two sums pick one of H and one of W numbers of query i,
-               so they are inner products with unit vectors:
+    augmented  one plain fused call on wider heads, without an N x N tensor. The two sums select one of H and one of W numbers of query
+               i, so they are inner products with unit vectors:
                    q'[i] = [q[i] / sqrt(d),  q[i] . Rh[r, 0..H-1],  q[i] . Rw[c, 0..W-1]]
                    k'[j] = [k[j],            unit vector s of H,    unit vector t of W]
                    q'[i] . k'[j] = scores[i, j]
-               with scale 1 and v padded with zeros to the same width. Needs no mask, so every kernel can serve it, flash too.
-    chunked    mask for as many queries at a time as fit a budget, in one buffer that is used again. Exact: softmax goes along the keys.
+               with scale 1 and v padded with zeros to the same width. Needs no mask, so every kernel can serve it, including flash.
+    chunked    like mask, for as many queries at a time as fit a budget, in one reused buffer. Exact, since softmax runs over the keys.
 
-Every fused call goes through `torch.nn.functional.scaled_dot_product_attention`, looked up when it is made. All four are for inference.
+Every fused call looks up `torch.nn.functional.scaled_dot_product_attention` at the time of the call. All four are for inference only.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from torch.nn import functional
 METHODS = ("auto", "bias", "mask", "augmented", "chunked")
 
 MASK_BYTES = 64 << 20
-"""Largest mask that `auto` makes in one piece; SAM v1's windows have up to 61 MB of it, its global blocks 13 times as much."""
+"""Largest mask in bytes that `auto` builds at once; SAM v1's windows need up to 61 MB, its global blocks 13 times as much."""
 
 CHUNK_BYTES = 32 << 20
-"""Default budget of `chunked` for its buffer. Larger ones were not faster on the CPU, smaller ones were from 8 MiB down slower."""
+"""Default size in bytes of `chunked`'s buffer. On the CPU, larger ones were not faster, and 8 MiB and less were slower."""
 
 WIDTH_MULTIPLE = 8
-"""Fused kernels in half precision want heads of a multiple of 8."""
+"""Fused kernels in half precision need head widths that are multiples of 8."""
 
 
 def relative_position_attention(
@@ -48,26 +49,26 @@ def relative_position_attention(
     method: str = "auto",
     chunk_bytes: int = CHUNK_BYTES,
 ) -> torch.Tensor:
-    """Attention of the tokens of a grid to each other, with relative positions added to the scores.
+    """Attention among the tokens of a grid, with relative positions added to the scores.
 
     Args:
         q_bhnc, k_bhnc, v_bhnc: (batch, heads, N, channels) of one dtype; N = H W tokens, row by row.
-        rows_rcs: (H, channels, H), the vector of query row r and key row s at [r, :, s].
+        rows_rcs: (H, channels, H), the vector for query row r and key row s at [r, :, s].
         columns_rcs: (W, channels, W), the same for columns.
-        method: one of `METHODS`; `auto` takes `auto_method`'s.
-        chunk_bytes: budget of `chunked` for its buffer; one query at a time is its least.
+        method: one of `METHODS`; `auto` uses `auto_method`.
+        chunk_bytes: size of `chunked`'s buffer, which holds at least one query.
 
     Returns:
         (batch, heads, N, channels) in the dtype of `v_bhnc`.
 
     Raises:
-        ValueError: there is no such method, or the tables do not fit the tokens.
+        ValueError: there is no such method, or the tables do not match the tokens.
     """
     if method not in METHODS:
-        raise ValueError(f"{method}: not a way to compute relative positions; use {', '.join(METHODS)}")
+        raise ValueError(f"{method}: not a method for relative positions; use {', '.join(METHODS)}")
     height, width = rows_rcs.shape[0], columns_rcs.shape[0]
     if height * width != q_bhnc.shape[2]:
-        raise ValueError(f"{q_bhnc.shape[2]} tokens do not lie on a grid of {height}x{width}; give the tables of the tokens' grid")
+        raise ValueError(f"{q_bhnc.shape[2]} tokens do not form a grid of {height}x{width}; give the tables of the tokens' grid")
     if method == "auto":
         method = auto_method(q_bhnc)
     rows_bhns, columns_bhnt = position_terms(q_bhnc, rows_rcs, columns_rcs)
@@ -82,11 +83,13 @@ def relative_position_attention(
 
 
 def auto_method(q_bhnc: torch.Tensor) -> str:
-    """The fastest method for these queries that does not cost memory out of proportion.
+    """The fastest method for these queries whose memory use is reasonable.
 
-    A mask of up to `MASK_BYTES` is made in one piece: SAM v1's windows. For larger ones, its global blocks, a GPU takes `augmented`, and so
-    does a CPU with matrix instructions (AMX) for the dtype, where widening the heads costs little; other CPUs take `chunked`. Where the
-    kernels that take a mask are switched off on a GPU, it is always `augmented`. `benchmarks/bench_relative_position.py` measures it.
+    For masks of up to `MASK_BYTES` (SAM v1's windows) this is `mask`. For larger ones (its global blocks) it is `augmented` on a GPU and on
+    a
+        CPU with matrix instructions (AMX) for the dtype, where wider heads cost little, and `chunked` on other CPUs. If a GPU's kernels
+        that
+        accept masks are disabled, it is always `augmented`. `benchmarks/bench_relative_position.py` measures these choices.
     """
     batch, heads, tokens, _ = q_bhnc.shape
     on_gpu = q_bhnc.device.type == "cuda"
@@ -98,10 +101,10 @@ def auto_method(q_bhnc: torch.Tensor) -> str:
 
 
 def position_terms(q_bhnc: torch.Tensor, rows_rcs: torch.Tensor, columns_rcs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inner products of every query with the vectors of its row and of its column.
+    """Inner products of every query with the vectors for its row and its column.
 
     Returns:
-        (batch, heads, N, H), the term of each key row, and (batch, heads, N, W), of each key column, in the dtype of the queries.
+        (batch, heads, N, H), the terms for key rows, and (batch, heads, N, W), for key columns, in the dtype of the queries.
     """
     height, width = rows_rcs.shape[0], columns_rcs.shape[0]
     q_bhrtc = q_bhnc.unflatten(2, (height, width))
@@ -111,7 +114,7 @@ def position_terms(q_bhnc: torch.Tensor, rows_rcs: torch.Tensor, columns_rcs: to
 
 
 def _sum_of_terms(rows_bhns: torch.Tensor, columns_bhnt: torch.Tensor) -> torch.Tensor:
-    """(batch, heads, N, H, W): what is added to the score of each query and key."""
+    """(batch, heads, N, H, W): the terms added to the score of each query and key."""
     return rows_bhns[..., :, None] + columns_bhnt[..., None, :]
 
 
@@ -148,11 +151,11 @@ def _chunked(
     chunk_bytes: int,
 ) -> torch.Tensor:
     batch, heads, tokens, _ = q_bhnc.shape
-    most = max(1, chunk_bytes // (batch * heads * tokens * q_bhnc.element_size()))
-    chunks = -(-tokens // most)
+    limit = max(1, chunk_bytes // (batch * heads * tokens * q_bhnc.element_size()))
+    chunks = -(-tokens // limit)
     step = -(-tokens // chunks)
     output_bhnc = torch.empty_like(v_bhnc)
-    # Fresh pages for every chunk would cost more than the sums that are written to them.
+    # Allocating a buffer per chunk would cost more than the sums written to it.
     buffer = q_bhnc.new_empty(batch, heads, step, rows_bhns.shape[3], columns_bhnt.shape[3])
     for start in range(0, tokens, step):
         part = slice(start, min(tokens, start + step))
@@ -165,7 +168,7 @@ def _chunked(
 
 
 def _has_matrix_unit(dtype: torch.dtype) -> bool:
-    """Whether this CPU multiplies matrices of the dtype with AMX. Older versions of PyTorch do not tell."""
+    """Whether this CPU multiplies matrices of the dtype with AMX; False if PyTorch is too old to report it."""
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     name = {torch.bfloat16: "amx_bf16", torch.float16: "amx_fp16"}.get(dtype, "")
     return bool(capabilities.get(name))
