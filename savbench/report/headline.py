@@ -30,7 +30,7 @@ MOST_LISTED = 6
 def answer(arms: Sequence[Arm], results: Results, compared: Sequence[Compared], options: Options) -> list[str]:
     """Sentences, the most important first.
 
-    The most accurate arm is named whatever it is, a baseline too. Speed and energy are told of what is not below the floor.
+    The most accurate arm is named, a baseline too. Speed and energy are compared among arms above the floor whose times are valid.
     """
     scored = [arm for arm in arms if arm.JandF is not None and not arm.is_random]
     learned = [arm for arm in scored if not arm.is_floor]
@@ -41,8 +41,11 @@ def answer(arms: Sequence[Arm], results: Results, compared: Sequence[Compared], 
     only_floors = all(arm.is_floor for arm in arms)
     sentences = _accuracy(scored, results, options) if scored and (learned or only_floors) else [_no_scores(arms)]
     sentences += _floors(arms, learned, results, options)
-    pool = contenders(arms) if learned or only_floors else timed
-    sentences += _speed(pool, "above the floor" if len(pool) < len(learned) else "")
+    eligible = contenders(arms) if learned or only_floors else timed
+    pool = [arm for arm in eligible if not arm.is_doubtful]
+    if eligible and not pool:
+        sentences.append("Speed, energy and memory are not compared: every row's times are marked invalid; --force compares them.")
+    sentences += _speed(pool, "above the floor" if len(eligible) < len(learned) else "")
     sentences += _front(pool)
     sentences += _energy([arm for arm in pool if arm.figure(JOULES.column) is not None])
     below = below_floor(arms)
@@ -75,7 +78,7 @@ def _accuracy(scored: Sequence[Arm], results: Results, options: Options) -> list
 
 def _at_speed(arm: Arm) -> str:
     fps = arm.figure("fps")
-    return "" if fps is None else f", at {number(fps)} FPS"
+    return "" if fps is None or arm.is_doubtful else f", at {number(fps)} FPS"
 
 
 def _runner_up(best: Arm, second: Arm, results: Results, options: Options) -> str:
@@ -95,7 +98,7 @@ def _runner_up(best: Arm, second: Arm, results: Results, options: Options) -> st
 
 
 def _faster(best: Arm, second: Arm) -> str:
-    if best.is_floor and not second.is_floor:
+    if best.is_doubtful or second.is_doubtful or (best.is_floor and not second.is_floor):
         # speed is no merit of a model that a baseline equals
         return ""
     ratio = (second.figure("fps") or 0.0) / (best.figure("fps") or math.inf)

@@ -82,13 +82,14 @@ def _warnings(rows: pd.DataFrame, arms: Sequence[Arm]) -> list[str]:
     if failed:
         listed = ", ".join(f"{count} {status}" for status, count in failed.most_common())
         found.append(f"Rows without figures: {sum(failed.values())} of {len(rows)} ({listed}); the reasons are under Circumstances.")
-    for reason, count in Counter(str(text) for text in rows["invalid"] if text).most_common(MOST_LINES):
-        found.append(f"{count} rows are marked invalid: {reason}.")
+    causes = Counter(cause.partition(" (")[0] for text in rows["invalid"] if text for cause in str(text).split("; "))
+    for cause, count in causes.most_common(MOST_LINES):
+        found.append(f"{count} rows are marked invalid: {cause}.")
+    doubtful = [arm.label for arm in arms if arm.is_doubtful]
+    if doubtful:
+        every = "all arms" if len(doubtful) == len(arms) else _some(doubtful)
+        found.append(f"Every row of {every} is marked invalid: times, power and memory are shown († behind the name) and not compared.")
     for arm in arms:
-        if arm.is_doubtful:
-            found.append(
-                f"Every row of {arm.label} is marked invalid: its times, power and memory are shown († behind its name) and not compared."
-            )
         if arm.shared:
             found.append(
                 f"Rows of {arm.label} were tracked in shared sessions ({_some(arm.shared)}): their latency is not that of one object alone."

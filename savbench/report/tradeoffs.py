@@ -95,7 +95,7 @@ def _figure(key: str, title: str, arms: Sequence[Arm], cost: Cost) -> Figure | N
         return None
     learned = [arm for arm in placed if not arm.is_floor]
     drawn = learned or placed
-    front = pareto_front(contenders(placed), cost)
+    front = pareto_front([arm for arm in contenders(placed) if not arm.is_doubtful], cost)
     points = tuple(_point(arm, cost, arm in front) for arm in drawn)
     floors = tuple((arm.label, arm.JandF) for arm in placed if arm.is_floor and arm.JandF is not None) if learned else ()
     levels = [level for point in points for level in (point.y_interval or (point.y,))] + [level for _, level in floors]

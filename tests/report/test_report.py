@@ -417,6 +417,22 @@ class TestAnswer:
         assert "Above the floor, flow_mask with J&F 0.493, by more than chance: sam2_large_mask, sam2_tiny_mask, sam2_small_mask." in answer
         assert "Keeping up with a camera of 24 FPS at the 90th percentile of the latency: sam2_tiny_mask." in answer
 
+    def test_times_of_invalid_rows_are_in_no_comparison(self, tmp_path: Path) -> None:
+        loaded = {"validity": "background load (1.2 CPUs)"}
+        run = [ArmOfRun("sam2_large", 0.8, 100.0), ArmOfRun("sam2_tiny", 0.7, 25.0, row=loaded), ArmOfRun("sam2_small", 0.65, 50.0)]
+        answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
+        assert "Fastest: sam2_small_mask" in answer
+        assert "Most accurate: sam2_large_mask, J&F 0.793" in answer
+        assert "The next, sam2_tiny_mask†, has 0.693: the lead" in answer
+
+        every = [ArmOfRun("sam2_large", 0.8, 100.0, row=loaded), ArmOfRun("sam2_tiny", 0.7, 25.0, row=loaded)]
+        report = report_of(write_run(tmp_path / "loaded", every))
+        answer = " ".join(report.answer)
+        assert "Most accurate: sam2_large_mask†, J&F 0.793 (95%" in answer
+        assert "every row's times are marked invalid; --force compares them." in answer
+        assert "FPS" not in answer.replace("24 FPS", "")
+        assert "Fastest" not in answer
+
     def test_arms_that_cannot_be_told_apart(self, tmp_path: Path) -> None:
         run = [ArmOfRun(latency_ms=100.0, dtype="float32"), ArmOfRun(latency_ms=50.0)]
         answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
@@ -525,6 +541,15 @@ class TestProvenance:
         ("arms", "warning"),
         [
             ([ArmOfRun(row={"validity": "clocks not locked"})], "16 rows are marked invalid: clocks not locked."),
+            (
+                [ArmOfRun(row={"validity": "swap touched (1.0 MiB); background load (1.2 CPUs)"})],
+                "16 rows are marked invalid: background load.",
+            ),
+            (
+                [ArmOfRun(row={"validity": "swap touched (1.0 MiB)"})],
+                "Every row of all arms is marked invalid: times, power and memory are",
+            ),
+            ([ArmOfRun(row={"validity": "hot"}), ArmOfRun("edgetam")], "Every row of sam2_tiny_mask is marked invalid"),
             ([ArmOfRun(row={"shared": "2 objects"})], "Rows of sam2_tiny_mask were tracked in shared sessions (2 objects)"),
             ([ArmOfRun(row={"max_frames": 24})], "Clips were cut after 24 frames (--max_frames)"),
             ([ArmOfRun(row={"frame_stride": 4})], "Every 4 frames are tracked"),
