@@ -9,7 +9,7 @@ from runners.base import RunnerError
 from savbench.measure.devices import check_attention
 from savbench.selfcheck.laboratory import mean_j
 from savbench.selfcheck.masks import MIN_J, MIN_J_OF_DTYPE
-from savbench.selfcheck.outcome import judged, not_applicable
+from savbench.selfcheck.outcome import broken, judged, not_applicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,9 @@ def check_attention_choices(laboratory: Laboratory, quick: bool) -> Iterator[Out
                 kernels = laboratory.kernels(dtype, choice)
             except RunnerError as error:
                 yield not_applicable(check, str(error))
+                continue
+            except RuntimeError as error:
+                yield broken(check, error)
                 continue
             yield judge_choice(check, choice, laboratory.torch_device.type, dtype, mean_j(found.masks_thw, expected), kernels)
 

@@ -18,11 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from savbench.selfcheck.outcome import Outcome, judged, not_applicable
+from savbench.selfcheck.outcome import broken, not_applicable
 from savbench.selfcheck.recorded import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from savbench.selfcheck.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # whatever it is belongs into the report: a group that cannot be run is a finding
         except Exception as error:  # noqa: BLE001
             traceback.print_exc()
-            _send(events, outcome=broken(order.group, f"{type(error).__name__}: {error}").to_json())
+            _send(events, outcome=broken(f"{order.group}: could not be checked", error).to_json())
     return 0
-
-
-def broken(group: str, how: str) -> Outcome:
-    """The outcome of a group that did not come to its end."""
-    return judged(
-        f"{group}: could not be checked",
-        False,
-        how,
-        meaning="nothing is known of what this group checks; runs may end the same way",
-        remedy="run `jetson_benchmark.py doctor`, then this again",
-    )
 
 
 def outcomes(order: Order, folder: Path, events: IO[str]) -> Iterator[Outcome]:
@@ -105,7 +96,7 @@ def outcomes(order: Order, folder: Path, events: IO[str]) -> Iterator[Outcome]:
     if order.group == "memory on the CPU":
         from savbench.selfcheck.memory import check_cpu_arm
 
-        yield from check_cpu_arm(order.quick)
+        yield check_cpu_arm(folder, load())
         return
     from savbench.selfcheck.attention import check_attention_choices
     from savbench.selfcheck.clocks import check_clocks

@@ -137,7 +137,8 @@ def examine(
 def _run(group: str, device: str, *, quick: bool, timeout_s: float) -> Iterator[dict[str, Any]]:
     """Events of one child; one that ends badly adds a failed outcome."""
     # --help has no time for these
-    from savbench.selfcheck.child import Order, broken
+    from savbench.selfcheck.child import Order
+    from savbench.selfcheck.outcome import broken
     from savbench.supervise.worker_process import WorkerProcess, WorkerTimeoutError
 
     with tempfile.TemporaryDirectory(prefix="selfcheck-") as folder:
@@ -154,7 +155,7 @@ def _run(group: str, device: str, *, quick: bool, timeout_s: float) -> Iterator[
             child.close()
         if ended is not None:
             print("\n".join(_last_lines(log)), file=sys.stderr)
-            yield {"outcome": broken(group, ended[1]).to_json()}
+            yield {"outcome": broken(f"{group}: could not be checked", ended[1]).to_json()}
 
 
 def _last_lines(log: Path) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from runners.base import RunnerError
 from savbench.selfcheck.laboratory import mean_j
-from savbench.selfcheck.outcome import judged, not_applicable
+from savbench.selfcheck.outcome import broken, judged, not_applicable
 from savbench.selfcheck.recorded import COMMAND, OBJECTS
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def check_masks(laboratory: Laboratory, quick: bool) -> Iterator[Outcome]:
             found = laboratory.track(dtype=dtype)
         except RunnerError as error:
             yield not_applicable(check, str(error))
+            continue
+        except RuntimeError as error:
+            yield broken(check, error)
             continue
         if found.measured.session.error:
             yield not_applicable(check, f"{found.measured.session.error} (the row of a run says the same)")

@@ -9,16 +9,18 @@ import torch
 
 from savbench.board.memory import MIB
 from savbench.measure.memory import rss_mib
-from savbench.selfcheck.laboratory import build
+from savbench.selfcheck.laboratory import Laboratory
 from savbench.selfcheck.outcome import judged, not_applicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-    from savbench.selfcheck.laboratory import Laboratory
     from savbench.selfcheck.outcome import Outcome
+    from savbench.selfcheck.recorded import Recorded
 
 FRAMES = 128
+CPU_FRAMES = 4
 FULL_AT = 40
 """By this frame the model's memory of frames and pointers is full and allocators have what they need."""
 PEAK_MIB = 2.0
@@ -41,15 +43,17 @@ def check_memory(laboratory: Laboratory, quick: bool) -> Iterator[Outcome]:
     yield judge_growth(_in_use(laboratory, FULL_AT + 60 if quick else FRAMES), on_gpu=laboratory.is_gpu)
 
 
-def check_cpu_arm(quick: bool) -> Iterator[Outcome]:
-    """Whether a model built for the CPU uses a GPU that is there. Wants a process of its own."""
-    check = "memory: a CPU arm leaves the GPU alone"
+def check_cpu_arm(folder: Path, recorded: Recorded) -> Outcome:
+    """Whether a model that runs on the CPU uses a GPU that is there. Wants a process of its own.
+
+    Args:
+        folder: as for `Laboratory`.
+    """
     if not torch.cuda.is_available():
-        yield not_applicable(check, f"torch {torch.__version__} sees no GPU")
-        return
-    build("cpu")
+        return not_applicable("memory: a CPU arm leaves the GPU alone", f"torch {torch.__version__} sees no GPU")
+    Laboratory("cpu", folder, recorded).track(frames=CPU_FRAMES)
     counts = [torch.cuda.max_memory_allocated(index) for index in range(torch.cuda.device_count())]
-    yield judge_cpu_arm(sum(counts))
+    return judge_cpu_arm(sum(counts))
 
 
 def judge_cpu_arm(allocated_bytes: int) -> Outcome:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from runners.text import one_line
+
 Status = Literal["ok", "failed", "not applicable"]
 
 
@@ -33,6 +35,21 @@ def judged(check: str, good: bool, said: str, *, meaning: str, remedy: str, **fi
     if good:
         return Outcome(check, "ok", said, figures=figures)
     return Outcome(check, "failed", said, meaning, remedy, figures)
+
+
+def broken(check: str, how: BaseException | str) -> Outcome:
+    """The outcome of a check, or of a group of them, that did not come to its end.
+
+    Args:
+        how: the exception that ended it, or in words.
+    """
+    return judged(
+        check,
+        False,
+        one_line(f"{type(how).__name__}: {how}" if isinstance(how, BaseException) else how),
+        meaning="nothing is known of what is checked here; runs may end the same way",
+        remedy="run `jetson_benchmark.py doctor`, then this again",
+    )
 
 
 def not_applicable(check: str, reason: str) -> Outcome:

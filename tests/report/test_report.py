@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -575,6 +576,21 @@ class TestProvenance:
         assert report.references is not None
         assert report.references.rows[0][1] == "75.1"
         assert "more than a point apart" in report.references.rows[0][5]
+
+    def test_a_selfcheck_speaks_for_its_device_and_torch(self, tmp_path: Path) -> None:
+        folder = write_run(tmp_path / "run", [ArmOfRun()])
+        facts = dict(report_of(folder).provenance.circumstances[0][1].rows)
+        assert facts["selfcheck"].startswith("no selfcheck with this torch on this machine")
+        path = folder / "environment.json"
+        environment = json.loads(path.read_text())
+        checked = {
+            "passed": True, "when": "2026-11-28T08:00:00+00:00", "machine": "ARMv8", "device_name": "Orin Nano", "torch": "2.5.0a0",
+            "benchmark": "", "quick": False, "failed": [],
+        }  # fmt: skip
+        environment["invocations"][-1]["selfchecks"] = [checked]
+        path.write_text(json.dumps(environment))
+        facts = dict(report_of(folder).provenance.circumstances[0][1].rows)
+        assert facts["selfcheck"] == "selfcheck passed on 2026-11-28 with this torch and device"
 
     def test_a_damaged_environment_is_a_note(self, tmp_path: Path) -> None:
         folder = write_run(tmp_path / "run", [ArmOfRun()])

@@ -26,8 +26,10 @@ from runners import RUNNERS
 from savbench.arguments.declared import ConfigError
 from savbench.board import cgroup
 from savbench.plan.settings import RunConfig
+from savbench.results import selfcheck
 from savbench.results.csv_rows import header_line, read_rows, row_line
 from savbench.results.delivery import ModelFacts
+from savbench.results.environment import cpu_name
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.results.run_folder import RunFolderError
 from savbench.supervise import ledger, local_executor, outcome, worker_process
@@ -310,6 +312,21 @@ def test_an_interrupt_ends_cleanly_with_what_is_done(tmp_path: Path, command: Co
     with (tmp_path / "run" / "summary.csv").open(newline="") as file:
         assert {row["status"] for row in csv.DictReader(file)} == {"ok"}
     finish_and_check(tmp_path)
+
+
+def test_the_closing_lines_say_whether_a_selfcheck_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "PATH", tmp_path / "selfcheck.json")
+    split, out, said = make_split(tmp_path, ["a"]), tmp_path / "run", io.StringIO()
+    runs.run(config(split, out), [], Progress(said, said))
+    assert "selfcheck" not in said.getvalue()  # the scripted model does without torch
+    measured_on(out, torch_version="2.6.0", device_name="Orin")
+    runs.run(config(split, out), [], Progress(said, said))
+    assert "no selfcheck with this torch on this machine: run jetson_benchmark.py selfcheck" in said.getvalue()
+    selfcheck.remember(selfcheck.SelfCheck(True, "2026-11-28T08:00:00+00:00", cpu_name(), "Orin", "2.6.0", "", quick=False))
+    runs.run(config(split, out), [], Progress(said, said))
+    assert "selfcheck passed on 2026-11-28 with this torch and device" in said.getvalue()
+    invocations = json.loads((out / "environment.json").read_text())["invocations"]
+    assert [len(one["selfchecks"]) for one in invocations] == [0, 0, 1]
 
 
 # ---- a run that goes on elsewhere
