@@ -1,3 +1,3 @@
-"""Off the clock: scoring masks, saving them, drawing overlays, in a process of its own beside the workers.
+"""Untimed work in a separate process: scores masks, saves them, draws overlays.
 
 Imports `results`, `plan` and `data`. Begin with `finisher` (the process), then `metrics` (J and F)."""

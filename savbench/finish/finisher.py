@@ -1,7 +1,7 @@
-"""The process that finishes what a worker delivers: scores the masks, writes masks and overlays.
+"""The process that finishes workers' rows: scores the masks, writes masks and overlays.
 
-It serves all arms of a run, so that the ground truth is decoded once for all of them, and works while the worker tracks the next clip, at
-the lowest priority. One task is a line of JSON on standard input, one answer a line on the events' pipe, in the same order.
+It serves every arm of a run, so that the ground truth is decoded once, and works at the lowest priority while the worker tracks the next
+clip. It reads one task per line of JSON from standard input and writes one answer per line to the events' pipe, in the same order.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 
 LOWEST_PRIORITY = 19
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""What ends the run instead of costing a row: every row after it would fail the same way, and runs again when the disk is mended."""
+"""Errors that end the run instead of failing a row: every later row would fail the same way, and can run once the disk works again."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A row that has everything, or why it cannot have its scores."""
+    """A row with its scores, or the reason why it has none."""
 
     row: SummaryRow
     frames: list[FrameRow]
     streaming: list[StreamingRow]
     error: str = ""
     unwritten: str = ""
-    """File or folder that a full or dying disk did not take; nothing of the row is to be kept then."""
+    """File or folder that a full or failing disk could not store; the row must not be kept then."""
     errno: int = 0
-    """Why."""
+    """Error number of the write that failed."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,7 +60,7 @@ class Finished:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until standard input ends. The first line is the run: its settings and the name of its split."""
+    """Serve until standard input ends. The first line holds the run's settings and the name of its split."""
     parser = argparse.ArgumentParser(description="Scores what workers deliver; started by the supervisor.")
     parser.add_argument("--events", type=int, required=True)
     args = parser.parse_args(argv)
@@ -85,7 +85,7 @@ class Finisher:
         self._video: SplitVideo | None = None
 
     def finish(self, arm: Arm, delivery: Delivery) -> Finished:
-        """Score a row and write what was asked for. What cannot be done is told in the answer and leaves the rest as it was."""
+        """Score a row and write the outputs that the settings ask for. A failure is reported in the answer, not raised."""
         row, frames = delivery.row, delivery.frames
         try:
             spooled = {} if delivery.masks_file is None else read_masks(delivery.masks_file)
@@ -115,7 +115,7 @@ class Finisher:
         row.score_ms = (time.perf_counter() - begun) * 1e3
 
     def _score_streaming(self, row: SummaryRow, streaming: list[StreamingRow], known: Mapping[int, CompressedMask]) -> None:
-        """Score what was known at the moment of each annotated frame, against the ground truth of that frame."""
+        """Score the mask known at the moment of each annotated frame against the ground truth of that frame."""
         obj = self._opened(row.video).object(row.object)
         score, of_frame = score_object(obj, known, _size_of(row), self._truths)
         for frame in streaming:
@@ -127,7 +127,7 @@ class Finisher:
     def _save(self, arm: Arm, row: SummaryRow, frames: list[FrameRow], masks: Mapping[int, CompressedMask]) -> None:
         config, video = self._config, self._opened(row.video)
         if config.out_dir is None:
-            raise ValueError("a run has a folder before it saves into it")
+            raise ValueError("set out_dir in the settings before saving")
         obj = video.object(row.object)
         if config.save_masks:
             save_masks(config.out_dir, arm, obj, masks, _size_of(row))
@@ -137,7 +137,7 @@ class Finisher:
             row.overlay = save_overlay(config.out_dir, arm, video, obj, masks, scores, prompts, self._truths)
 
     def _opened(self, name: str) -> SplitVideo:
-        """The clip, cut to --max_frames; the last one is kept."""
+        """The clip, cut to --max_frames; the last clip opened is cached."""
         if self._video is None or self._video.name != name:
             self._video = self._split.video(name).take(self._config.max_frames)
         return self._video

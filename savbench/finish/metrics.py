@@ -1,4 +1,4 @@
-"""Region similarity J and boundary accuracy F of masks, equal to the official SA-V evaluator to the last bit.
+"""Region similarity J and boundary accuracy F of masks, bit-identical to the official SA-V evaluator.
 
 J is the intersection over union of two masks. F is the harmonic mean of boundary precision and recall (Perazzi et al., "A Benchmark
 Dataset and Evaluation Methodology for Video Object Segmentation", CVPR 2016). What counts as a boundary, which boundary pixels match, the
@@ -9,12 +9,12 @@ edge cases and the means follow `sav_dataset/utils/sav_benchmark.py` of facebook
 - A boundary pixel matches if a boundary pixel of the other mask lies within `boundary_radius` of it, in Euclidean distance.
 - Two empty masks have J = 1. Without any boundary in either mask F = 1, with a boundary in only one of them F = 0.
 
-Scores are in 0..1 here; the official evaluator reports them times 100, and multiplying J and F of an `ObjectScore` by 100 gives its numbers
-exactly. `ObjectMeans` carries both forms, because the mean of the multiplied scores may differ from the multiplied mean in the last bit.
+Scores are in 0..1 here. The official evaluator reports them times 100; J and F of an `ObjectScore` times 100 are exactly its numbers.
+`ObjectMeans` carries both forms, because the mean of the multiplied scores may differ from the multiplied mean in the last bit.
 
-How it is fast: the part of the image that holds the two objects is cut into eight horizontal bands, and bit b of a byte stands for a
-pixel of band b. The neighbours of a pixel are then the same bit of neighbouring bytes, so that boundaries and dilations are bitwise
-operations on shifted views of byte arrays, eight pixels a byte, with no shift inside of a byte except where two bands meet.
+For speed, the part of the image that holds both masks is cut into eight horizontal bands, and bit b of a byte stands for a pixel of band
+b. A pixel's neighbours are then the same bit of neighbouring bytes, so boundaries and dilations are bitwise operations on shifted views of
+byte arrays, eight pixels per byte, with shifts inside a byte only where two bands meet.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ Mask = npt.NDArray[np.bool_]
 _Bytes = npt.NDArray[np.uint8]
 
 BOUNDARY_TOLERANCE = 0.008
-"""Radius within which boundary pixels match, as a part of the image diagonal."""
+"""Radius within which boundary pixels match, as a fraction of the image diagonal."""
 
 _BANDS = 8
-"""Bits of a byte."""
+"""Bits per byte."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,19 @@ def boundary_radius(height: int, width: int) -> int:
         ValueError: a side is below 1.
     """
     if height < 1 or width < 1:
-        raise ValueError(f"an image has at least one pixel, not {height}x{width}")
+        raise ValueError(f"an image needs at least one pixel, not {height}x{width}")
     return math.ceil(BOUNDARY_TOLERANCE * math.sqrt(height * height + width * width))
 
 
 def score_frame(prediction_hw: Mask, truth_hw: Mask) -> FrameScore:
-    """J and F of one predicted mask against the truth.
+    """J and F of one predicted mask against the ground truth.
 
     Args:
         prediction_hw: (height, width), bool, of any memory layout.
         truth_hw: the same shape, bool.
 
     Raises:
-        ValueError: a mask is not a two-dimensional boolean array of at least one pixel, or the two differ in shape.
+        ValueError: a mask is not a two-dimensional bool array of at least one pixel, or the two differ in shape.
     """
     _require_masks(prediction_hw, truth_hw)
     rows = _rows_around(prediction_hw, truth_hw)
@@ -79,7 +79,7 @@ def score_frame(prediction_hw: Mask, truth_hw: Mask) -> FrameScore:
         return FrameScore(J=1.0, F=1.0)
     radius = boundary_radius(*truth_hw.shape)
     height = rows.stop - rows.start
-    # a band of at least the radius, so that what a dilation reads beyond a band lies in the next one
+    # a band is at least as high as the radius, so that what a dilation reads beyond a band lies in the next one
     band = max(-(-height // _BANDS), radius)
 
     masks = np.empty((2, band + 1, truth_hw.shape[1]), np.uint8)
@@ -101,15 +101,15 @@ def score_frame(prediction_hw: Mask, truth_hw: Mask) -> FrameScore:
     recall = _count(boundaries[1] & near_prediction) / on_truth
     if precision + recall == 0:
         return FrameScore(J=J, F=0.0)
-    # grouped as the official evaluator groups it: other orders round differently
+    # in the official evaluator's order of operations: others round differently
     return FrameScore(J=J, F=2 * precision * recall / (precision + recall))
 
 
 class ObjectScorer:
     """Scores one object over the frames of a clip, fed in order.
 
-    Frames before the object appears, in the truth or in the prediction, are not scored; every later one is, also where it has left both.
-    Only frames that are fed count as an appearance: see `frames_to_score` for which these are officially.
+    Frames before the object first appears, in the truth or in the prediction, are not scored; every later frame is, even if the object has
+    left both. Only frames that are fed count as an appearance; `frames_to_score` lists the frames that the official evaluator feeds.
     """
 
     def __init__(self) -> None:
@@ -119,14 +119,14 @@ class ObjectScorer:
         self._F: list[float] = []
 
     def feed_frame(self, prediction_hw: Mask, truth_hw: Mask) -> FrameScore | None:
-        """Take in one frame; returns its score, None for a frame that is not scored.
+        """Add one frame. Returns its score; None for a frame that is not scored.
 
         Args:
             prediction_hw: (height, width), bool.
             truth_hw: the same shape, bool.
 
         Raises:
-            ValueError: as `score_frame`; the frame is then not taken in.
+            ValueError: as `score_frame`; the frame is then not added.
         """
         _require_masks(prediction_hw, truth_hw)
         self._in_truth = self._in_truth or bool(truth_hw.any())
@@ -139,19 +139,19 @@ class ObjectScorer:
         return score
 
     def conclude(self) -> ObjectScore | None:
-        """Means over the frames so far; None where the object is in no truth fed, for the official evaluator leaves it out."""
+        """Means over the frames fed so far; None if the object is in no truth mask fed, because the official evaluator leaves it out."""
         if not self._in_truth:
             return None
-        # numpy's mean and not another: it adds pairwise, and so does the official evaluator
+        # numpy's mean adds pairwise, as the official evaluator does
         J, F = float(np.mean(self._J)), float(np.mean(self._F))
         return ObjectScore(J=J, F=F, JandF=(J + F) / 2, frames_scored=len(self._J))
 
 
 def frames_to_score(annotated: Sequence[T]) -> Sequence[T]:
-    """The annotated frames that are scored officially: all but the first, which carries the prompt, and the last.
+    """The annotated frames that the official evaluator scores: all but the first, which carries the prompt, and the last.
 
     Args:
-        annotated: the frames with an annotation, in order; anything that stands for a frame.
+        annotated: one item per frame with an annotation, in order.
     """
     return annotated[1:-1]
 
@@ -159,7 +159,7 @@ def frames_to_score(annotated: Sequence[T]) -> Sequence[T]:
 def _require_masks(prediction_hw: Mask, truth_hw: Mask) -> None:
     for name, mask in (("prediction", prediction_hw), ("truth", truth_hw)):
         if mask.dtype != np.bool_:
-            raise ValueError(f"the {name} is {mask.dtype}; masks are bool, so compare with a threshold first, for example `mask > 0`")
+            raise ValueError(f"the {name} is {mask.dtype}, not bool; compare it with a threshold first, for example `mask > 0`")
         if mask.ndim != 2 or mask.size == 0:
             raise ValueError(f"the {name} has shape {mask.shape}; a mask is (height, width) with at least one pixel")
     if prediction_hw.shape != truth_hw.shape:
@@ -169,9 +169,9 @@ def _require_masks(prediction_hw: Mask, truth_hw: Mask) -> None:
 
 
 def _rows_around(prediction_hw: Mask, truth_hw: Mask) -> slice | None:
-    """The rows that hold both objects and one row more on either side, as far as the image reaches; None where both are empty.
+    """The rows that hold both objects plus one row on either side within the image; None if both masks are empty.
 
-    These rows have the boundaries of the whole image: beyond them there are none, and the last one is either the image's or empty.
+    These rows hold every boundary of the image: there is none beyond them, and the last of them is either the image's last or empty.
     """
     rows = np.flatnonzero(prediction_hw.any(axis=1) | truth_hw.any(axis=1))
     if rows.size == 0:
@@ -182,8 +182,8 @@ def _rows_around(prediction_hw: Mask, truth_hw: Mask) -> slice | None:
 def _pack(mask_hw: Mask, plane: _Bytes) -> None:
     """Pack a mask into a contiguous plane, (band, width): pixel (y, x) becomes bit y // band of byte (y % band, x).
 
-    Three halvings: the lower half of what is left moves 4, 2, then 1 bits up and joins the upper half. Multiplying does what a left shift
-    does, and NumPy has it vectorised for bytes.
+    Three halvings: the lower half of the rest moves 4, 2, then 1 bits up and joins the upper half. A multiplication replaces each left
+    shift, because NumPy vectorises it for bytes.
     """
     pixels = np.ascontiguousarray(mask_hw).view(np.uint8).reshape(-1)
     upper, lower = pixels[: 4 * plane.size], pixels[4 * plane.size :]
@@ -202,12 +202,12 @@ def _boundaries(masks: _Bytes, height: int) -> _Bytes:
     """Boundaries, (planes, band, width), of packed masks of this height, (planes, band + 1, width)."""
     planes, band, width = masks.shape[0], masks.shape[1] - 1, masks.shape[2]
     changes_below = masks[:, :-1] ^ masks[:, 1:]
-    # beyond the last row and column there is no change, neither to a neighbour replaced by the pixel itself nor to an empty row
+    # beyond the last row and column nothing changes: the neighbour there is the pixel itself, or an empty row
     changes_below[:, (height - 1) % band] &= 0xFF ^ (1 << (height - 1) // band)
     boundaries = np.empty_like(changes_below)
     flat_masks, flat_below, flat = (array.reshape(planes, -1) for array in (masks, changes_below, boundaries))
     np.bitwise_xor(flat_masks[:, : flat.shape[1]], flat_masks[:, 1 : flat.shape[1] + 1], out=flat)
-    # to the lower right neighbour there is a change only with one to the right, below, or from the right neighbour down
+    # the lower right neighbour differs only if the right or the lower one does, or the right one from the one below it
     flat[:, :-1] |= flat_below[:, 1:]
     boundaries[:, :, width - 1] = 0
     boundaries |= changes_below
@@ -224,27 +224,27 @@ def _disk_rows(radius: int) -> tuple[tuple[int, int, int], ...]:
 
 
 def _columns_with_ones(planes: _Bytes) -> slice:
-    """The columns of (planes, band, width) from the first to the last that is not all zeros in every plane; there has to be one."""
+    """The columns of (planes, band, width) from the first to the last that has a one in any plane; there must be one."""
     columns = np.flatnonzero(np.bitwise_or.reduce(planes, axis=(0, 1)))
     return slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _dilate(boundaries: _Bytes, radius: int) -> _Bytes:
-    """Dilate packed boundaries, (planes, band, width), by a disk; what falls outside is cut off. The radius is at most the band."""
+    """Dilate packed boundaries, (planes, band, width), by a disk and crop to the image. The radius must not exceed the band."""
     planes, band, width = boundaries.shape
-    # `radius` zeros end a row, so that in the flattened plane a dilation does not run from one row into the next
+    # `radius` zeros end each row, so that a dilation of the flattened plane does not run from one row into the next
     pitch = width + radius
     padded = np.empty((planes, radius + band + radius, pitch), np.uint8)
     padded[:, :, width:] = 0
     padded[:, radius : radius + band, :width] = boundaries
-    # the rows above and below a band are those of the adjoining bands
+    # the rows above and below a band belong to the adjoining bands
     np.multiply(padded[:, band : radius + band], 2, out=padded[:, :radius])
     np.right_shift(padded[:, radius : 2 * radius], 1, out=padded[:, radius + band :])
 
     (_, *wider) = _disk_rows(radius)
     runs, length = padded.reshape(planes, -1), 1
     size = band * pitch
-    # the top and the bottom row of the disk are one pixel wide
+    # the top and bottom rows of the disk are one pixel wide
     near: _Bytes = np.bitwise_or(runs[:, :size], runs[:, 2 * radius * pitch :])
     for half_width, nearest, farthest in wider:
         runs = _or_of_run(runs, length, 2 * half_width + 1, 1)
@@ -257,7 +257,7 @@ def _dilate(boundaries: _Bytes, radius: int) -> _Bytes:
 
 
 def _or_of_run(planes: _Bytes, length: int, wanted: int, step: int) -> _Bytes:
-    """Lengthen runs: from bytes that are the OR of `length` bytes, `step` apart and from their own place on, to the OR of `wanted`."""
+    """Lengthen runs: each byte is the OR of `length` bytes, `step` apart and starting at itself; make it the OR of `wanted` bytes."""
     while length < wanted:
         more = min(length, wanted - length)
         planes = planes[:, : -more * step] | planes[:, more * step :]

@@ -1,7 +1,6 @@
-"""Videos that show what was tracked: predictions and ground truth drawn into the clip, as H.264 in MP4 that browsers play.
+"""Videos that show predictions and ground truth drawn into the clip, as H.264 in MP4, which browsers play.
 
-Drawing and encoding happen inside of `add`, in the calling thread, and cost time and memory of their own: write overlays in a process that
-measures nothing.
+`OverlayWriter.add` draws and encodes in the calling thread, which costs time and memory: write overlays in a process that measures nothing.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ if TYPE_CHECKING:
 
 OVERLAYS_DIR = "overlays"
 LONGEST_STEM = 200
-"""Bytes of a file's name before its ending; file systems take 255 in all, and what is being written has a longer one."""
+"""Bytes of a file name before its ending; file systems allow 255 in all, and the temporary name is longer."""
 
-# Orange and sky blue of Okabe and Ito's palette: they differ in hue for every common colour vision, and in brightness too.
+# Orange and sky blue of Okabe and Ito's palette differ in hue for every common type of colour vision, and in brightness.
 PREDICTION_RGB = (230, 159, 0)
 TRUTH_RGB = (86, 180, 233)
 PROMPT_RGB = (255, 255, 255)
 EDGE_RGB = (0, 0, 0)
-"""Sets lines off from any background."""
+"""Makes lines stand out from any background."""
 STRIP_RGB = (24, 24, 24)
 CAPTION_RGB = (235, 235, 235)
 
@@ -42,20 +41,20 @@ _Rgb = tuple[int, int, int]
 
 
 class OverlayError(RuntimeError):
-    """No video can be written here; the message says what to install."""
+    """This machine cannot encode videos; the message says what to install."""
 
 
 def overlay_path(video: str, object_id: str, arm: str) -> Path:
-    """Where an object's video belongs, relative to the run's folder: `overlays/{video}__{object}__{arm}.mp4`.
+    """Path of an object's video, relative to the run's folder: `overlays/{video}__{object}__{arm}.mp4`.
 
-    Names too long for one file are replaced by a digest of them, before the arm.
+    If the name would be too long, a digest replaces video and object.
 
     Raises:
-        ValueError: a name has a slash in it.
+        ValueError: a name is empty or contains a slash.
     """
     for name in (video, object_id, arm):
         if not name or "/" in name:
-            raise ValueError(f"{name!r} cannot be a part of a file name")
+            raise ValueError(f"{name!r} cannot be part of a file name; use a name without a slash")
     object_name = f"{video}__{object_id}"
     if len(f"{object_name}__{arm}".encode()) > LONGEST_STEM:
         object_name = hashlib.sha256(object_name.encode()).hexdigest()[:16]
@@ -63,10 +62,10 @@ def overlay_path(video: str, object_id: str, arm: str) -> Path:
 
 
 def require_encoder() -> ModuleType:
-    """PyAV with its H.264 encoder.
+    """Import PyAV and check that it has an H.264 encoder.
 
     Raises:
-        OverlayError: it is not installed, or was built without the encoder.
+        OverlayError: PyAV is not installed, or was built without the encoder.
     """
     try:
         import av
@@ -83,27 +82,27 @@ class OverlayWriter:
         with OverlayWriter(path, height, width) as overlay:
             overlay.add(frame_hwc, prediction_hw, truth_hw, caption="blackswan 000  flow_mask  frame 12")
 
-    The prediction is filled and outlined in orange, the ground truth outlined in blue, the prompt drawn in white. A strip with the caption
-    and a legend is added below the frame. H.264's 4:2:0 needs even sides: a frame of odd width gets one more column, a copy of its last
-    one, so that no pixel of a mask is lost; the height is made even by the strip.
+    The prediction is filled and outlined in orange, the ground truth outlined in blue, the prompt drawn in white. A strip below the frame
+    holds the caption and a legend. H.264's 4:2:0 needs even sides: a frame of odd width gets a copy of its last column, so that no pixel of
+    a mask is lost, and the strip makes the height even.
 
-    The video is written beside `path` and takes its name when it is complete; after an error nothing is left. One that is there already is
-    replaced.
+    The writer writes a temporary file beside `path` and renames it when the video is complete, replacing an existing file. After an error
+    it leaves no file.
     """
 
     def __init__(self, path: Path, height: int, width: int, fps: float = 24) -> None:
         """
         Args:
-            path: the file, ending in .mp4; its folder is made if it is missing.
+            path: the file, ending in .mp4; a missing folder is created.
             height, width: of the frames.
 
         Raises:
-            OverlayError: no video can be written here.
+            OverlayError: this machine cannot encode videos.
             OSError: the file cannot be written.
             ValueError: a side is below 1 or `fps` not above 0.
         """
         if height < 1 or width < 1 or not fps > 0:
-            raise ValueError(f"an overlay needs frames of at least one pixel and a rate above 0, not {height}x{width} at {fps}")
+            raise ValueError(f"an overlay needs frames of at least one pixel and fps above 0, not {height}x{width} at {fps}")
         self._av = require_encoder()
         self._path = path
         self._temporary = path.with_name(f".{path.name}.partial")
@@ -114,7 +113,7 @@ class OverlayWriter:
         self._line_px = max(1, round(min(height, width) / 320))
         self._frames = 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        # faststart puts the index before the pictures, so that a browser plays while it loads
+        # faststart puts the index before the frames, so that a browser plays the video while it loads
         self._container: Any = self._av.open(str(self._temporary), "w", format="mp4", options={"movflags": "+faststart"})
         self._stream = self._open_stream(fps)
 
@@ -138,21 +137,21 @@ class OverlayWriter:
         """Add one frame.
 
         Args:
-            frame_hwc: (height, width, 3), RGB, uint8; not changed.
-            prediction_hw: (height, width), bool; None where nothing was predicted yet.
+            frame_hwc: (height, width, 3), RGB, uint8; not modified.
+            prediction_hw: (height, width), bool; None if there is no prediction yet.
             truth_hw: (height, width), bool, on annotated frames.
-            prompt: on the frame it was given on.
-            caption: cut off where it is too long for the strip.
+            prompt: on the prompted frame.
+            caption: shortened if it is too long for the strip.
 
         Raises:
-            ValueError: a shape is not that of the video.
+            ValueError: a shape differs from the video's.
         """
         if frame_hwc.shape != (self._height, self._width, 3):
-            raise ValueError(f"a frame of shape {frame_hwc.shape} does not fit into a video of {self._height}x{self._width}")
+            raise ValueError(f"a frame of shape {frame_hwc.shape} does not fit a video of {self._height}x{self._width}; resize it first")
         prompt_mask = None if prompt is None else prompt.mask_hw
         for name, mask_hw in (("prediction", prediction_hw), ("ground truth", truth_hw), ("prompt", prompt_mask)):
             if mask_hw is not None and mask_hw.shape != (self._height, self._width):
-                raise ValueError(f"a {name} of shape {mask_hw.shape} does not fit into a video of {self._height}x{self._width}")
+                raise ValueError(f"a {name} of shape {mask_hw.shape} does not fit a video of {self._height}x{self._width}; resize it first")
         even_width = self._width + self._width % 2
         canvas = np.empty((self._height + self._strip, even_width, 3), np.uint8)
         picture = canvas[: self._height, : self._width]
@@ -166,14 +165,14 @@ class OverlayWriter:
         self._frames += 1
 
     def close(self) -> None:
-        """Complete the video and give it its name.
+        """Complete the video and rename it to `path`.
 
         Raises:
-            ValueError: it has no frame.
+            ValueError: the video has no frame.
         """
         if self._frames == 0:
             self.discard()
-            raise ValueError(f"{self._path}: no frame was added, a video needs at least one")
+            raise ValueError(f"{self._path}: the video has no frame; add at least one")
         try:
             self._container.mux(self._stream.encode(None))
             self._container.close()
@@ -183,14 +182,14 @@ class OverlayWriter:
             raise
 
     def discard(self) -> None:
-        """Give the video up and leave nothing behind."""
+        """Delete the unfinished video."""
         with contextlib.suppress(self._av.error.FFmpegError):
             self._container.close()
         self._temporary.unlink(missing_ok=True)
 
     def _open_stream(self, fps: float) -> Any:
         try:
-            # quality rather than a bit rate, which would have to know the size; thread_count 1 keeps the encoder in the calling thread
+            # a quality rather than a bit rate, which would depend on the size; thread_count 1 keeps the encoder in the calling thread
             stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
             stream.width, stream.height = self._width + self._width % 2, self._height + self._strip
             stream.pix_fmt = "yuv420p"
@@ -198,7 +197,7 @@ class OverlayWriter:
             context = stream.codec_context
             context.thread_count = 1
             context.gop_size = max(1, round(2 * fps))
-            # tells the player which colours are meant; without it, it guesses by the size
+            # names the colour space; otherwise a player guesses it from the size
             context.colorspace = context.color_primaries = context.color_trc = 1
             context.color_range = 1
         except BaseException:
@@ -234,7 +233,7 @@ class OverlayWriter:
         _write(strip, caption, margin, right - margin, self._text_px, CAPTION_RGB)
 
     def _write_label(self, strip: Frame, right: int, label: str, colour: _Rgb) -> int:
-        """Write a swatch and a label that end at `right`; returns where they begin."""
+        """Write a swatch and a label that end at `right`. Returns the column to the left of them."""
         size, gap = self._text_px * 2 // 3, self._text_px // 2
         left = right - _text_width(label, self._text_px) - gap - size
         if left < strip.shape[1] // 3:
@@ -249,13 +248,13 @@ def draw_masks(picture: Frame, prediction_hw: _BoolMask | None, truth_hw: _BoolM
     """Draw masks into a picture: the prediction filled and outlined in orange, the ground truth outlined in blue.
 
     Args:
-        picture: (height, width, 3), RGB, uint8; changed in place.
-        prediction_hw, truth_hw: (height, width), bool; None leaves one out.
-        line_px: width that a thin line has on a picture of this size.
+        picture: (height, width, 3), RGB, uint8; modified in place.
+        prediction_hw, truth_hw: (height, width), bool; None draws nothing.
+        line_px: width of a thin line on a picture of this size.
     """
     if prediction_hw is not None:
         _fill(picture, prediction_hw, PREDICTION_RGB)
-    # the wider line below, so that both are seen where they agree
+    # the wider line goes below, so that both stay visible where they agree
     outlines = [(truth_hw, TRUTH_RGB, 3 * line_px + 2), (prediction_hw, PREDICTION_RGB, line_px + 1)]
     drawn = [(_contours(mask_hw), colour, width) for mask_hw, colour, width in outlines if mask_hw is not None]
     for contours, _, width in drawn:
@@ -274,12 +273,12 @@ def _fill(picture: Frame, mask_hw: _BoolMask, colour: _Rgb) -> None:
 
 
 def _contours(mask_hw: _BoolMask) -> Any:
-    """Borders of a mask, those of its holes too."""
+    """Borders of a mask, including the borders of its holes."""
     return cv2.findContours(mask_hw.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)[0]
 
 
 def _font_scale(text_px: int) -> float:
-    """Scale at which a letter from its top to the foot of a `g` takes this many pixels."""
+    """Font scale at which text is this many pixels high, from the top of `H` to the foot of `g`."""
     (_, height), baseline = cv2.getTextSize("Hg", FONT, 1.0, 1)
     return text_px / (height + baseline)
 
@@ -289,7 +288,7 @@ def _text_width(text: str, text_px: int) -> int:
 
 
 def _write(strip: Frame, text: str, left: int, right: int, text_px: int, colour: _Rgb) -> None:
-    """Write text between two columns, halfway up the strip; what does not fit is replaced by dots."""
+    """Write text between two columns, vertically centred; dots replace what does not fit."""
     candidates = [text, *(f"{text[:length]}..." for length in range(len(text) - 1, 0, -1)), ""]
     shown = next(candidate for candidate in candidates if not candidate or _text_width(candidate, text_px) <= right - left)
     (_, height), _ = cv2.getTextSize("H", FONT, _font_scale(text_px), 1)

@@ -1,4 +1,4 @@
-"""What a run may leave behind beside figures: overlays to look at and masks for the official evaluator."""
+"""Optional outputs of a run: overlays to look at and masks for the official evaluator."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ MASKS_DIR = "masks"
 
 
 def has_masks(out_dir: Path, row: SummaryRow) -> bool:
-    """Whether an object's predictions are there; a folder that is there is whole."""
+    """Whether an object's predictions are saved; the folder exists only once it is complete."""
     return (out_dir / MASKS_DIR / row.arm_id / row.video / row.object).is_dir()
 
 
 def has_overlay(out_dir: Path, row: SummaryRow) -> bool:
-    """Whether an object's overlay is there."""
+    """Whether an object's overlay is saved."""
     return bool(row.overlay) and (out_dir / row.overlay).is_file()
 
 
 def save_masks(out_dir: Path, arm: Arm, obj: SplitObject, masks: Mapping[int, CompressedMask], size_hw: tuple[int, int]) -> None:
-    """Write an object's predictions for the official evaluator, an empty mask for every annotated frame that has none.
+    """Write an object's predictions for the official evaluator, with an empty mask for an annotated frame without a prediction.
 
     Args:
         out_dir: the run's folder.
@@ -59,15 +59,15 @@ def save_overlay(
     prompts: PromptMaker,
     truths: TruthMasks,
 ) -> str:
-    """Write a video of an object with the masks drawn in. Returns its path relative to the run's folder.
+    """Write a video of an object with its masks drawn in. Returns the video's path relative to the run's folder.
 
     Args:
         out_dir: the run's folder.
         masks: by frame of the clip.
-        scores: J by frame of the clip, where it is scored.
+        scores: J by scored frame of the clip.
 
     Raises:
-        ClipError: a frame or a mask of the ground truth cannot be read.
+        ClipError: a frame or a ground-truth mask cannot be read.
         OSError: the video cannot be written.
     """
     size_hw = video.read_size()

@@ -1,4 +1,4 @@
-"""Predicted masks against the ground truth of one object, whose masks are decoded once however many arms are scored against them."""
+"""Scores predicted masks against one object's ground truth, which is decoded once for all arms."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from savbench.results.scores import ObjectScore
 
 TRUTH_BYTES = 256 << 20
-"""Ground truth that is kept, compressed. The whole SA-V validation split takes about 80 MB."""
+"""Limit of the compressed ground truth that is cached. The whole SA-V validation split takes about 80 MB."""
 
 
 class TruthMasks:
-    """Reads ground-truth masks and remembers them, compressed: decoding the PNGs is most of what scoring costs."""
+    """Reads ground-truth masks and caches them, compressed: decoding PNGs is most of the cost of scoring."""
 
     def __init__(self, max_bytes: int = TRUTH_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -31,7 +31,7 @@ class TruthMasks:
         self._masks: OrderedDict[Path, CompressedMask] = OrderedDict()
 
     def read(self, path: Path, size_hw: tuple[int, int]) -> BoolMask:
-        """(height, width), bool. Raises as `savbench.data.ground_truth.read_mask`."""
+        """The mask, (height, width), bool. Raises as `savbench.data.ground_truth.read_mask`."""
         known = self._masks.get(path)
         if known is not None:
             self._masks.move_to_end(path)
@@ -47,17 +47,17 @@ class TruthMasks:
 def score_object(
     obj: SplitObject, masks: Mapping[int, CompressedMask], size_hw: tuple[int, int], truths: TruthMasks
 ) -> tuple[ObjectScore | None, dict[int, tuple[float, float]]]:
-    """Score the annotated frames as the official evaluator does; a frame without a prediction, before the prompt, is an empty one.
+    """Score the annotated frames as the official evaluator does; a frame without a prediction, before the prompt, counts as empty.
 
     Args:
         masks: predictions by frame of the clip.
         size_hw: (height, width) of the video.
 
     Returns:
-        The object's score, None where no frame counts; and (J, F) by frame of the clip.
+        The object's score, None if no frame counts; and (J, F) by frame of the clip.
 
     Raises:
-        ClipError: a mask of the ground truth cannot be read.
+        ClipError: a ground-truth mask cannot be read.
     """
     scorer = ObjectScorer()
     of_frame = {}

@@ -1,4 +1,4 @@
-"""What checks work on and what they find."""
+"""The tables that checks read and the report that they fill."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass
 class Report:
-    """What came of the checks: `problems` fail the run, `notes` say what could not be checked, `checked` what was."""
+    """Result of the checks: `problems` fail the run, `notes` say what could not be checked, `checked` says what was."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Report:
 
 
 class Table:
-    """A results file by value, those within cells too: `text` as it stands, `numbers` as float64 with NaN for empty cells."""
+    """A results file by value, including values inside JSON cells: `text` as written, `numbers` as float64 with NaN for empty cells."""
 
     def __init__(self, csv_file: CsvFile, schema: type[Row], report: Report) -> None:
         self.path = csv_file.path
@@ -59,10 +59,10 @@ class Table:
         report.problems += spread_cells(csv_file, schema)
         names = [value.name for value in values_of(schema)]
         if absent:
-            report.problems.append(f"{self.path.name}:1: no column {', '.join(absent)}")
+            report.problems.append(f"{self.path.name}:1: missing column {', '.join(absent)}")
         extra = [name for name in csv_file.columns if name not in names]
         if extra:
-            report.notes.append(f"{self.path.name}:1: columns that the schema does not have: {', '.join(extra)}")
+            report.notes.append(f"{self.path.name}:1: columns unknown to the schema: {', '.join(extra)}")
         self.text = {name: np.array([cell or "" for cell in csv_file.columns.get(name, [""] * size)], dtype=object) for name in names}
         self.numbers: dict[str, Numbers] = {}
         notes: list[str] = []
@@ -75,8 +75,8 @@ class Table:
                     report.problems.append(str(error))
         report.problems += notes
 
-    def tell(self, report: Report, wrong: Flags, message: Callable[[int], str]) -> None:
-        """Report the rows that are wrong: the first few with their message, the others by their number."""
+    def flag(self, report: Report, wrong: Flags, message: Callable[[int], str]) -> None:
+        """Report wrong rows: the first `_SHOWN` with their message, the others as a count."""
         rows = np.flatnonzero(wrong)
         for row in rows[:_SHOWN]:
             name = "/".join(self.text[part][row] for part in ("video", "object"))
@@ -84,8 +84,8 @@ class Table:
         if len(rows) > _SHOWN:
             report.problems.append(f"{self.path.name}: and {len(rows) - _SHOWN} more rows like the last")
 
-    def twice(self, names: tuple[str, ...]) -> Flags:
-        """Rows that repeat an earlier one in these columns."""
+    def repeats(self, names: tuple[str, ...]) -> Flags:
+        """Which rows repeat an earlier row in these columns."""
         return pd.DataFrame({name: self.text[name] for name in names}).duplicated().to_numpy()
 
 
@@ -101,5 +101,5 @@ def positions_by_key(frames: Table) -> dict[tuple[str, str, str], Positions]:
 
 
 def close(one: Numbers, other: Numbers) -> Flags:
-    """Equal but for rounding, or both missing."""
+    """Where both are equal up to rounding, or both missing."""
     return np.isclose(one, other, rtol=RELATIVE, atol=1e-12, equal_nan=True)

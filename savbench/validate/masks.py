@@ -1,4 +1,4 @@
-"""The part of `validate` that scores saved masks against the ground truth again."""
+"""Rescores saved masks against the ground truth."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ TOLERANCE = 1e-9
 def check_masks(
     folder: Path, about: dict[str, Any], split_dir: Path | None, rows: Table, ok: npt.NDArray[np.bool_], report: Report
 ) -> None:
-    """Score the masks of every ok row again and compare J, F and the number of scored frames with the row.
+    """Rescore the masks of every ok row and compare J, F and the number of scored frames with the row.
 
     Args:
-        about: what run.json holds.
-        split_dir: where the split is; None takes the path of run.json.
+        about: contents of run.json.
+        split_dir: folder of the split; None means the path in run.json.
     """
     masks_dir = folder / MASKS_DIR
     if not masks_dir.is_dir():
-        report.notes.append(f"no {MASKS_DIR}/: scores are not computed again (run with --save_masks for that)")
+        report.notes.append(f"no {MASKS_DIR}/: scores are not recomputed; run with --save_masks to check them")
         return
     path = split_dir or Path(str(about.get("split_dir", "")))
     try:
         split = open_split(path, about.get("split_name"))
     except DatasetError as error:
-        report.notes.append(f"scores are not computed again, the split of {RUN} cannot be used ({error}); say where it is with --split_dir")
+        report.notes.append(f"scores are not recomputed: the split in {RUN} cannot be used ({error}); give its folder with --split_dir")
         return
     arms_with_masks = {arm.name for arm in masks_dir.iterdir() if arm.is_dir()}
     wanted = ok & np.isin(rows.text["arm_id"], sorted(arms_with_masks))
@@ -48,15 +48,15 @@ def check_masks(
         problem = _check_row(masks_dir, split, rows, row)
         if problem:
             found[row] = problem
-    rows.tell(report, np.isin(np.arange(len(ok)), list(found)), lambda row: found[row])
+    rows.flag(report, np.isin(np.arange(len(ok)), list(found)), lambda row: found[row])
     report.checked.append(f"scores of {int(wanted.sum())} objects from their masks")
     without = sorted(set(rows.text["arm_id"][ok]) - arms_with_masks)
     if without:
-        report.notes.append(f"no masks of {', '.join(without)}: their scores are not computed again")
+        report.notes.append(f"no masks of {', '.join(without)}: their scores are not recomputed")
 
 
 def _check_row(masks_dir: Path, split: Split, rows: Table, row: int) -> str:
-    """What is wrong with the masks of a row, or nothing."""
+    """What is wrong with a row's masks; empty if nothing is."""
     video, name = rows.text["video"][row], rows.text["object"][row]
     max_frames = rows.numbers["max_frames"][row]
     try:
@@ -76,7 +76,7 @@ def score_masks(folder: Path, obj: SplitObject) -> ObjectScore | None:
     """Score `{frame}.png` in a folder against an object's annotations, as the official evaluator does.
 
     Returns:
-        None where the object is on none of the scored frames.
+        None if the object is on no scored frame.
 
     Raises:
         ClipError: a mask is missing or unreadable.

@@ -1,7 +1,7 @@
 """`jetson_benchmark.py validate`: check that the files of a run agree with the schema, with each other and with the saved masks.
 
-Every check recomputes one figure from others: percentiles and means from the frames, rates from latencies, scores from masks and ground
-truth. What cannot be checked, because a file is not there, is said, not passed over.
+Each check recomputes one figure from others: percentiles and means from frames, rates from latencies, scores from masks and ground truth.
+A note names what cannot be checked because a file is missing.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ FORECAST_PARTS = tuple(
     value.name for value in values_of(SummaryRow) if value.cell == FORECAST and value.name not in ("memory_budget_MiB", "forecast_MiB")
 )
 FIGURES = ("frames", "fps", "latency_ms", *RISING)
-"""What a row has if, and only if, its status is ok."""
+"""Columns that a row has if and only if its status is ok."""
 
 PARTS_ABSOLUTE_MS = 0.05
-"""Parts and stages sum to the call, since the last one is its rest; but a GPU's clock that runs ahead of the CPU's may leave none."""
+"""Tolerance: the last part or stage is the rest of the call, so they sum to it, unless a GPU clock ahead of the CPU's leaves no rest."""
 ENERGY_RELATIVE = 0.03
 
 
@@ -49,11 +49,11 @@ def validate(run: Path, split_dir: Path | None = None, *, with_masks: bool = Tru
     """Check a run folder.
 
     Args:
-        split_dir: where the split is now; None takes the path in run.json.
-        with_masks: score saved masks again, which reads every one of them.
+        split_dir: folder of the split now; None means the path in run.json.
+        with_masks: rescore saved masks, which reads every one of them.
 
     Raises:
-        InputError: there is no run, or a file in it cannot be read at all.
+        InputError: the folder holds no run, or one of its files cannot be read at all.
     """
     folder = run.parent if run.name == SUMMARY else run
     if not folder.is_dir():
@@ -74,7 +74,7 @@ def validate(run: Path, split_dir: Path | None = None, *, with_masks: bool = Tru
     check_sustained(folder, rows, report)
     check_telemetry(folder, rows, ok, report)
     if with_masks:
-        # reads images, which the other checks do without
+        # only this check needs to read images
         from savbench.validate.masks import check_masks
 
         check_masks(folder, about, split_dir, rows, ok, report)
@@ -85,7 +85,7 @@ def _read_run(folder: Path, report: Report) -> dict[str, Any]:
     try:
         about = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except OSError as error:
-        report.problems.append(f"{RUN}: {error.strerror}; what the run was asked to do is not known")
+        report.problems.append(f"{RUN}: {error.strerror}; the settings of the run are unknown")
         return {}
     except ValueError as error:
         report.problems.append(f"{RUN}: damaged ({error})")
@@ -94,31 +94,31 @@ def _read_run(folder: Path, report: Report) -> dict[str, Any]:
         report.problems.append(f"{RUN}: damaged (no object)")
         return {}
     if not about.get("complete"):
-        report.notes.append(f"{RUN}: the run is not complete; the same command goes on with it")
+        report.notes.append(f"{RUN}: the run is not complete; run the same command again to continue")
     return about
 
 
 def _check_rows(rows: Table, ok: Flags, about: dict[str, Any], report: Report) -> None:
     text, numbers = rows.text, rows.numbers
-    rows.tell(report, rows.twice(KEY), lambda row: f"a second row for arm {text['arm_id'][row]}")
+    rows.flag(report, rows.repeats(KEY), lambda row: f"a second row for arm {text['arm_id'][row]}")
     for name in ("video", "model", "prompt", "arm_id", "run_id"):
-        rows.tell(report, text[name] == "", lambda row, name=name: f"{name} is empty")  # type: ignore[misc]
-    rows.tell(report, ~np.isin(text["status"], STATUSES), lambda row: f"status {text['status'][row]!r} is none of {', '.join(STATUSES)}")
+        rows.flag(report, text[name] == "", lambda row, name=name: f"{name} is empty")  # type: ignore[misc]
+    rows.flag(report, ~np.isin(text["status"], STATUSES), lambda row: f"status {text['status'][row]!r} is none of {', '.join(STATUSES)}")
     if about.get("run_id"):
-        rows.tell(report, text["run_id"] != about["run_id"], lambda row: f"run_id {text['run_id'][row]}, {RUN} has {about['run_id']}")
-    rows.tell(report, ok & (text["error"] != ""), lambda row: "status ok, but there is an error")
-    rows.tell(report, ~ok & (text["error"] == ""), lambda row: f"status {text['status'][row]} without a reason in error")
+        rows.flag(report, text["run_id"] != about["run_id"], lambda row: f"run_id {text['run_id'][row]}, {RUN} has {about['run_id']}")
+    rows.flag(report, ok & (text["error"] != ""), lambda row: "status ok, but there is an error")
+    rows.flag(report, ~ok & (text["error"] == ""), lambda row: f"status {text['status'][row]} without a reason in error")
     for name in FIGURES:
-        rows.tell(report, ok & np.isnan(numbers[name]), lambda row, name=name: f"status ok without {name}")  # type: ignore[misc]
+        rows.flag(report, ok & np.isnan(numbers[name]), lambda row, name=name: f"status ok without {name}")  # type: ignore[misc]
     for name in (*FIGURES, *SCORES):
-        rows.tell(
+        rows.flag(
             report, ~ok & ~np.isnan(numbers[name]),
             lambda row, name=name: f"status {text['status'][row]} with a figure in {name}",  # type: ignore[misc]
         )  # fmt: skip
 
 
 def _check_systems(rows: Table, report: Report) -> None:
-    """Rows of an arm, on one machine, are of one system."""
+    """Check that an arm's rows from one machine were measured on one system."""
     systems: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row, arm in enumerate(zip(rows.text["arm_id"], rows.text["node"], strict=True)):
         systems.setdefault(arm, []).append(system_of(SimpleNamespace(**{name: rows.text[name][row] for name in SYSTEM})))
@@ -129,24 +129,24 @@ def _check_systems(rows: Table, report: Report) -> None:
 def _check_ranges(rows: Table, report: Report) -> None:
     for name, values in rows.numbers.items():
         low, high = (0.0, 1.0) if name in SCORES else (0.0, np.inf) if _cannot_be_negative(name) else (-np.inf, np.inf)
-        rows.tell(
+        rows.flag(
             report, (values < low) | (values > high),
             lambda row, name=name, values=values: f"{name} {values[row]:g} is out of its range",  # type: ignore[misc]
         )  # fmt: skip
     for lower, upper in itertools.pairwise(RISING):
         below, above = rows.numbers[lower], rows.numbers[upper]
-        rows.tell(
+        rows.flag(
             report, below > above * (1 + RELATIVE),
             lambda row, a=lower, b=upper: f"{a} {rows.numbers[a][row]:g} is above {b} {rows.numbers[b][row]:g}",  # type: ignore[misc]
         )  # fmt: skip
     mean, low_ms, high_ms = (rows.numbers[name] for name in ("latency_ms", "latency_min_ms", "latency_max_ms"))
-    rows.tell(
+    rows.flag(
         report,
         (mean < low_ms * (1 - RELATIVE)) | (mean > high_ms * (1 + RELATIVE)),
         lambda row: f"latency_ms {mean[row]:g} is not between its smallest and largest frame",
     )
     alloc, reserved = rows.numbers["gpu_peak_alloc_MiB"], rows.numbers["gpu_peak_reserved_MiB"]
-    rows.tell(report, alloc > reserved, lambda row: f"gpu_peak_alloc_MiB {alloc[row]:g} is above gpu_peak_reserved_MiB {reserved[row]:g}")
+    rows.flag(report, alloc > reserved, lambda row: f"gpu_peak_alloc_MiB {alloc[row]:g} is above gpu_peak_reserved_MiB {reserved[row]:g}")
 
 
 def _cannot_be_negative(name: str) -> bool:
@@ -164,30 +164,30 @@ def _check_sums(rows: Table, ok: Flags, report: Report) -> None:
         "forecast_MiB": (np.sum([n[name] for name in FORECAST_PARTS], axis=0), " + ".join(FORECAST_PARTS)),
     }
     for name, (values, formula) in expected.items():
-        rows.tell(
+        rows.flag(
             report, ok & ~close(n[name], values),
             lambda row, name=name, values=values, formula=formula: f"{name} {n[name][row]:g} is not {formula} = {values[row]:g}",  # type: ignore[misc]
         )  # fmt: skip
     _check_energy(rows, ok, report)
     parts, call = np.sum([n[name] for name in PARTS], axis=0), _call_ms(n)
-    rows.tell(
+    rows.flag(
         report,
         ok & ~_add_up(parts, call),
         lambda row: f"{' + '.join(PARTS)} = {parts[row]:.3f}, {_call_name(n, row)} is {call[row]:.3f}",
     )
     _check_stages(rows, ok, report)
-    rows.tell(
+    rows.flag(
         report, ok & (n["latency_ms"] > n["session_latency_ms"] * (1 + RELATIVE)),
         lambda row: f"latency_ms {n['latency_ms'][row]:g} is above session_latency_ms {n['session_latency_ms'][row]:g}",
     )  # fmt: skip
 
 
 def _check_stages(rows: Table, ok: Flags, report: Report) -> None:
-    """With --stages."""
+    """Check that the stages of --stages sum to the call."""
     n = rows.numbers
     stages, call = np.array([n[name] for name in STAGE_PARTS]), _call_ms(n)
     total = np.nansum(stages, axis=0)
-    rows.tell(
+    rows.flag(
         report,
         ok & ~np.isnan(stages).all(axis=0) & ~_add_up(total, call),
         lambda row: f"the stages sum to {total[row]:.3f} ms, {_call_name(n, row)} is {call[row]:.3f}",
@@ -195,12 +195,12 @@ def _check_stages(rows: Table, ok: Flags, report: Report) -> None:
 
 
 def _add_up(parts: Numbers, call: Numbers) -> Flags:
-    """Whether parts of a call, which follow each other, sum to it. True where one is missing."""
+    """Whether the successive parts of a call sum to it. True if one is missing."""
     return ~(np.abs(parts - call) > np.maximum(RELATIVE * call, PARTS_ABSOLUTE_MS))
 
 
 def _call_ms(numbers: dict[str, Numbers]) -> Numbers:
-    """What a call of the runner took: the latency, or that of a shared session."""
+    """Duration of a call of the runner: the latency, or session_latency_ms of a shared session."""
     return np.where(np.isnan(numbers["session_latency_ms"]), numbers["latency_ms"], numbers["session_latency_ms"])
 
 
@@ -209,7 +209,7 @@ def _call_name(numbers: dict[str, Numbers], row: int) -> str:
 
 
 def _check_energy(rows: Table, ok: Flags, report: Report) -> None:
-    """Energy is power times time, and frames per joule its inverse; power and latency are read on different clocks."""
+    """Check that energy is power times time and frames per joule its inverse, with a tolerance for the two clocks."""
     n = rows.numbers
     if "energy_gross_j_per_frame" not in n:
         return
@@ -220,13 +220,13 @@ def _check_energy(rows: Table, ok: Flags, report: Report) -> None:
             "fps_per_w": (1 / gross, "1 / energy_gross_j_per_frame"),
         }
     for name, (values, formula) in expected.items():
-        rows.tell(
+        rows.flag(
             report, ok & (np.abs(n[name] - values) > ENERGY_RELATIVE * np.abs(values)),
             lambda row, name=name, values=values, formula=formula: f"{name} {n[name][row]:g} is not {formula} = {values[row]:g}",  # type: ignore[misc]
         )  # fmt: skip
-    # taken from each other, the two may be small beside their rounding: what may differ is a part of the whole
+    # the difference may be small compared with the rounding of its terms, so the tolerance is relative to the gross energy
     net = gross - n["idle_w"] * seconds
-    rows.tell(
+    rows.flag(
         report,
         ok & (np.abs(n["energy_j_per_frame"] - net) > ENERGY_RELATIVE * gross),
         lambda row: f"energy_j_per_frame {n['energy_j_per_frame'][row]:g} is not the gross energy less idle_w * latency = {net[row]:g}",
@@ -236,46 +236,46 @@ def _check_energy(rows: Table, ok: Flags, report: Report) -> None:
 def _check_counts(rows: Table, ok: Flags, report: Report) -> None:
     n = rows.numbers
     stride = np.where(np.isnan(n["frame_stride"]), 1, n["frame_stride"])
-    # the frames fed are those in step with the prompted one; it is not timed
+    # every `stride`th frame from the prompted one on is fed; the prompted frame is not timed
     passes = np.where(np.isnan(n["passes"]), 1, n["passes"])
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = passes * np.floor((n["clip_frames"] - 1 - n["prompt_frame"]) / stride)
-    # of a shared session, frames on which another object is prompted are not timed
+    # in a shared session, frames on which another object is prompted are not timed
     is_shared = ~np.isnan(n["session_tracks"])
-    rows.tell(
+    rows.flag(
         report,
         ok & (n["frames"] != expected) & ~(is_shared & (n["frames"] < expected)),
         lambda row: f"{n['frames'][row]:g} timed frames, its clip has {expected[row]:g} after the prompt",
     )
-    rows.tell(
+    rows.flag(
         report,
         n["frames_scored"] > n["frames_annotated"],
         lambda row: f"{n['frames_scored'][row]:g} frames scored of {n['frames_annotated'][row]:g} annotated",
     )
-    rows.tell(report, ok & (n["nonfinite_frames"] > 0), lambda row: f"status ok with {n['nonfinite_frames'][row]:g} nonfinite_frames")
+    rows.flag(report, ok & (n["nonfinite_frames"] > 0), lambda row: f"status ok with {n['nonfinite_frames'][row]:g} nonfinite_frames")
     scored = n["frames_scored"] > 0
     for name in SCORES:
-        rows.tell(
+        rows.flag(
             report, ok & (scored == np.isnan(n[name])),
             lambda row, name=name: f"{n['frames_scored'][row]:g} frames scored, {name} is {rows.text[name][row] or 'empty'}",  # type: ignore[misc]
         )  # fmt: skip
 
 
 def _check_frames(folder: Path, rows: Table, ok: Flags, report: Report) -> None:
-    """Counts, means and percentiles of frames.csv against the rows."""
+    """Check counts, means and percentiles of the rows against frames.csv."""
     if not (folder / FRAMES).exists():
-        report.notes.append(f"{FRAMES} is not there: means and percentiles are not checked")
+        report.notes.append(f"{FRAMES} is missing: means and percentiles are not checked")
         return
     try:
         frames = Table(read_csv(folder / FRAMES, KEY), FrameRow, report)
     except InputError:
         if ok.any():
             raise
-        report.notes.append(f"{FRAMES} has no rows, as no object is ok")
+        report.notes.append(f"{FRAMES} has no rows, because no object is ok")
         return
-    frames.tell(report, frames.twice((*KEY, "frame", "repeat")), lambda row: f"frame {frames.text['frame'][row]} is there twice")
+    frames.flag(report, frames.repeats((*KEY, "frame", "repeat")), lambda row: f"frame {frames.text['frame'][row]} appears twice")
     for name, values in frames.numbers.items():
-        frames.tell(report, values < 0, lambda row, name=name: f"{name} is negative")  # type: ignore[misc]
+        frames.flag(report, values < 0, lambda row, name=name: f"{name} is negative")  # type: ignore[misc]
     inside = positions_by_key(frames)
     keys = keys_of(rows)
     orphans = [key for key in inside if key not in set(keys)]
@@ -288,7 +288,7 @@ def _check_frames(folder: Path, rows: Table, ok: Flags, report: Report) -> None:
         for name, value in _from_frames(frames, of).items():
             differing.setdefault(name, np.full(len(rows.lines), np.nan))[row] = value
     for name, values in differing.items():
-        rows.tell(
+        rows.flag(
             report, ok & ~close(rows.numbers[name], values),
             lambda row, name=name, values=values: f"{name} {rows.numbers[name][row]:g}, {FRAMES} gives {values[row]:g}",  # type: ignore[misc]
         )  # fmt: skip
@@ -320,7 +320,7 @@ def _check_frame_scores(
     name: str,
     report: Report,
 ) -> None:
-    """The mean score against those of the frames. Frames that are scored without being timed, as a prompted one, are in no line there."""
+    """Check the row's mean score against the frames'. Frames scored but not timed, such as a prompted one, have no line in frames.csv."""
     total, count = np.zeros(len(keys)), np.zeros(len(keys))
     for row in np.flatnonzero(ok):
         values = frames.numbers[name][inside.get(keys[row], np.zeros(0, np.int64))]
@@ -330,12 +330,12 @@ def _check_frame_scores(
     elsewhere = np.nan_to_num(rows.numbers[name]) * scored - total
     slack = RELATIVE * np.maximum(scored, 1)
     wrong = ok & ((elsewhere < -slack) | (elsewhere > scored - count + slack))
-    rows.tell(report, wrong, lambda row: f"{name} {rows.text[name][row]} does not agree with the {count[row]:g} scored frames of {FRAMES}")
+    rows.flag(report, wrong, lambda row: f"{name} {rows.text[name][row]} does not agree with the {count[row]:g} scored frames of {FRAMES}")
 
 
 def _check_overlays(folder: Path, rows: Table, report: Report) -> None:
     gone = np.array([bool(path) and not (folder / path).is_file() for path in rows.text["overlay"]], dtype=np.bool_)
-    rows.tell(report, gone, lambda row: f"overlay {rows.text['overlay'][row]} is not there")
+    rows.flag(report, gone, lambda row: f"overlay {rows.text['overlay'][row]} is not there")
 
 
 def main(argv: list[str]) -> int:
@@ -346,8 +346,8 @@ def main(argv: list[str]) -> int:
         epilog="exit status: 0 all checks passed, 1 problems were found, 2 the run cannot be read",
     )
     parser.add_argument("run", type=INPUT_PATH, help="folder of the run")
-    parser.add_argument("--split_dir", type=INPUT_PATH, help="where the split is now (default: as in the run's run.json)")
-    parser.add_argument("--skip_masks", action="store_true", help="do not score saved masks again")
+    parser.add_argument("--split_dir", type=INPUT_PATH, help="folder of the split now (default: the path in the run's run.json)")
+    parser.add_argument("--skip_masks", action="store_true", help="do not rescore saved masks")
     try:
         args = parser.parse_args(argv)
         report = validate(args.run, args.split_dir, with_masks=not args.skip_masks)

@@ -1,4 +1,4 @@
-"""Checks of streaming.csv: every time follows from the schedule, and every figure of the summary from the times."""
+"""Checks that times in streaming.csv follow from the schedule, and the streaming figures of the summary from the times."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
 
 SHARES = ("streaming_J", "streaming_F", "streaming_JandF", "deadline_met")
 ALWAYS = ("frames_processed", "frames_dropped", "mask_age_p50_ms", "mask_age_p90_ms", "deadline_met")
-"""What a streamed row has if, and only if, its status is ok."""
+"""Columns that a streamed row has if and only if its status is ok."""
 
 
 def check_streaming(folder: Path, rows: Table, ok: Flags, report: Report) -> None:
-    """Check the streaming columns of the summary, and streaming.csv where there is one.
+    """Check the streaming columns of the summary, and streaming.csv if there is one.
 
     Raises:
         InputError: streaming.csv cannot be read at all.
     """
     n = rows.numbers
     streamed = ~np.isnan(n["camera_fps"])
-    rows.tell(report, n["camera_fps"] <= 0, lambda row: f"camera_fps {n['camera_fps'][row]:g} is not above 0")
+    rows.flag(report, n["camera_fps"] <= 0, lambda row: f"camera_fps {n['camera_fps'][row]:g} is not above 0")
     for name in SHARES:
         outside = (n[name] < 0) | (n[name] > 1)
-        rows.tell(report, outside, lambda row, name=name: f"{name} {n[name][row]:g} is out of its range")  # type: ignore[misc]
+        rows.flag(report, outside, lambda row, name=name: f"{name} {n[name][row]:g} is out of its range")  # type: ignore[misc]
     for name in ALWAYS:
-        rows.tell(report, ok & streamed & np.isnan(n[name]), lambda row, name=name: f"camera_fps without {name}")  # type: ignore[misc]
-        rows.tell(report, ~(ok & streamed) & ~np.isnan(n[name]), lambda row, name=name: f"{name} without an object that was streamed")  # type: ignore[misc]
+        rows.flag(report, ok & streamed & np.isnan(n[name]), lambda row, name=name: f"camera_fps without {name}")  # type: ignore[misc]
+        rows.flag(report, ~(ok & streamed) & ~np.isnan(n[name]), lambda row, name=name: f"{name} without an object that was streamed")  # type: ignore[misc]
     JandF = (n["streaming_J"] + n["streaming_F"]) / 2
-    rows.tell(
+    rows.flag(
         report,
         ok & ~close(n["streaming_JandF"], JandF),
         lambda row: f"streaming_JandF {n['streaming_JandF'][row]:g} is not (streaming_J + streaming_F) / 2 = {JandF[row]:g}",
     )
     if not (folder / STREAMING).exists():
         if (ok & streamed).any():
-            report.problems.append(f"{STREAMING} is not there, and {SUMMARY} has streaming figures")
+            report.problems.append(f"{STREAMING} is missing, but {SUMMARY} has streaming figures")
         return
     try:
         frames = Table(read_csv(folder / STREAMING, KEY), StreamingRow, report)
@@ -77,7 +77,7 @@ def check_streaming(folder: Path, rows: Table, ok: Flags, report: Report) -> Non
         for name, value in _figures(timeline, frames, of, float(n["frames_scored"][row])).items():
             differing.setdefault(name, n[name].copy())[row] = math.nan if value is None else value
     for name, values in differing.items():
-        rows.tell(
+        rows.flag(
             report, ok & streamed & ~close(n[name], values),
             lambda row, name=name, values=values: f"{name} {n[name][row]:g}, {STREAMING} gives {values[row]:g}",  # type: ignore[misc]
         )  # fmt: skip
@@ -85,7 +85,7 @@ def check_streaming(folder: Path, rows: Table, ok: Flags, report: Report) -> Non
 
 
 def _check_values(frames: Table, objects: Iterable[Positions], report: Report) -> Flags:
-    """Whether each line holds what a camera and a tracker can have done: only of such lines is there a timeline to check."""
+    """Whether each line is possible for a camera and a tracker; only possible lines make a timeline to check."""
     n = frames.numbers
     steps = np.array([n["taken_ms"], n["latency_ms"], n["finished_ms"]])
     rises = np.ones(len(frames.lines), np.bool_)
@@ -94,12 +94,12 @@ def _check_values(frames: Table, objects: Iterable[Positions], report: Report) -
     checks = {
         "frame is missing or negative": ~(n["frame"] >= 0),
         "frame is not above the one before it": ~rises,
-        "taken_ms, latency_ms and finished_ms are not all there or all missing": np.isnan(steps).any(axis=0) & ~np.isnan(steps).all(axis=0),
+        "taken_ms, latency_ms and finished_ms are partly missing": np.isnan(steps).any(axis=0) & ~np.isnan(steps).all(axis=0),
         "a time is negative": (steps < 0).any(axis=0) | (n["arrived_ms"] < 0),
         "finished_ms is before taken_ms": n["finished_ms"] < n["taken_ms"],
     }
-    for said, wrong in checks.items():
-        frames.tell(report, wrong, lambda row, said=said: said)  # type: ignore[misc]
+    for message, wrong in checks.items():
+        frames.flag(report, wrong, lambda row, message=message: message)  # type: ignore[misc]
     wrong_anywhere: Flags = np.any(list(checks.values()), axis=0)
     return ~wrong_anywhere
 
@@ -116,7 +116,7 @@ def _timeline(frames: Table, of: Positions, fps: float) -> Timeline:
 
 
 def _check_times(frames: Table, of: Positions, timeline: Timeline, report: Report) -> bool:
-    """Of one object: arrivals, the frames that were taken, and what was known when. Returns whether figures can follow from the times."""
+    """Check one object's arrivals, taken frames and known masks. Returns whether figures can be computed from the times."""
     n, camera = frames.numbers, timeline.camera
     arrived = np.array([camera.arrival_ms(index) for index in range(len(of))])
     steps = [timeline.known_at(moment) for moment in arrived]
@@ -128,22 +128,22 @@ def _check_times(frames: Table, of: Positions, timeline: Timeline, report: Repor
         due_ms = max(before.finished_ms, camera.arrival_ms(due))
         late[after.index] = after.index != due or not math.isclose(after.taken_ms, due_ms, rel_tol=RELATIVE)
     checks = {
-        "arrived_ms is not its place in the clip over camera_fps": ~close(n["arrived_ms"][of], arrived),
+        "arrived_ms is not its position in the clip divided by camera_fps": ~close(n["arrived_ms"][of], arrived),
         "finished_ms is not taken_ms + latency_ms": ~close(n["finished_ms"][of], n["taken_ms"][of] + n["latency_ms"][of]),
-        "not taken when the tracker was free, or not the newest frame then": late,
+        "not taken when the tracker became free, or not the newest frame then": late,
         "known_frame is not the newest finished by arrived_ms": ~close(n["known_frame"][of], known),
         "mask_age_ms is not the time since known_frame arrived": ~close(n["mask_age_ms"][of], ages),
-        "its newest mask was finished before its frame arrived": ages < 0,
+        "the newest mask was finished before the frame that it was computed from arrived": ages < 0,
     }
-    for said, wrong in checks.items():
+    for message, wrong in checks.items():
         lines = np.zeros(len(frames.lines), np.bool_)
         lines[of[wrong]] = True
-        frames.tell(report, lines, lambda row, said=said: said)  # type: ignore[misc]
+        frames.flag(report, lines, lambda row, message=message: message)  # type: ignore[misc]
     return not (ages < 0).any()
 
 
 def _figures(timeline: Timeline, frames: Table, of: Positions, scored: float) -> dict[str, float | None]:
-    """Columns of a row, computed from its frames. Scores only where every scored frame was delivered by the camera."""
+    """Columns of a row, computed from its frames. Has scores only if the camera delivered every scored frame."""
     ages = timeline.mask_ages_ms
     found: dict[str, float | None] = {
         "frames_processed": len(timeline.tracked),

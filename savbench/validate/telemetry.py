@@ -1,4 +1,4 @@
-"""Checks of telemetry.csv: the readings of an object's timed frames agree with the power in its row."""
+"""Checks that the readings of an object's timed frames in telemetry.csv agree with the power in its row."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from savbench.validate.findings import Flags, Report
 
 FEWEST_READINGS = 5
-"""Fewer say little of a mean."""
+"""Fewest readings whose mean is compared."""
 RELATIVE = 0.1
-"""Part of the row's power by which the mean of the readings may differ: the row's is an integral over the frames, in which a reading counts
-by the time around it. What the board may have drawn less in the time between frames is allowed on top."""
+"""Relative difference allowed between the mean of the readings and the row's power: the row's is an integral over the frames, in which a
+reading is weighted by the time around it. Lower power in the time between frames is allowed in addition."""
 
 
 def check_telemetry(folder: Path, rows: Table, ok: Flags, report: Report) -> None:
-    """Compare the mean of the readings in phase `timed` with power_mean_w, where an object has readings of its own.
+    """Compare the mean of an object's readings in phase `timed` with power_mean_w.
 
-    In a shared session they bear the name of one of its objects, and in a course of --sustained those of all rounds have the same name:
-    such rows are not compared.
+    Does not compare rows of a shared session, whose readings carry the name of one of its objects, or of --sustained, whose readings of all
+    rounds carry the same name.
     """
     power = rows.numbers["power_mean_w"]
     if not (ok & ~np.isnan(power)).any():
         return
     if not (folder / TELEMETRY).exists():
-        report.notes.append(f"{TELEMETRY} is not there: power is not checked")
+        report.notes.append(f"{TELEMETRY} is missing: power is not checked")
         return
     if (folder / SUSTAINED).exists():
         report.notes.append(f"{TELEMETRY} holds all rounds of --sustained: power is not checked against it")
@@ -51,7 +51,7 @@ def check_telemetry(folder: Path, rows: Table, ok: Flags, report: Report) -> Non
     mean, limit = np.full(len(power), np.nan), np.full(len(power), np.nan)
     for row, key in enumerate(keys_of(rows)):
         of = inside.get(key, np.zeros(0, np.int64))
-        # those before are of an earlier try, which a row was not kept of
+        # earlier readings belong to a try whose row was not kept
         of = of[readings.text["time"][of] >= rows.text["started_at"][row]]
         timed = watts[of][~np.isnan(watts[of])]
         if not (ok[row] and alone[row]) or len(timed) < FEWEST_READINGS:
@@ -60,9 +60,9 @@ def check_telemetry(folder: Path, rows: Table, ok: Flags, report: Report) -> Non
         within_frames = rows.numbers["frames"][row] * rows.numbers["latency_ms"][row] / 1e3 / stretch_s if stretch_s > 0 else 1.0
         between = 0.0 if np.isnan(within_frames) else max(0.0, 1 - within_frames)
         mean[row], limit[row] = timed.mean(), (RELATIVE + between) * power[row]
-    rows.tell(
+    rows.flag(
         report,
         np.abs(mean - power) > limit,
-        lambda row: f"power_mean_w {power[row]:.2f}, the readings of its timed frames in {TELEMETRY} have a mean of {mean[row]:.2f}",
+        lambda row: f"power_mean_w is {power[row]:.2f}, but the readings of its timed frames in {TELEMETRY} have a mean of {mean[row]:.2f}",
     )
     report.checked.append(f"power of {int((~np.isnan(mean)).sum())} rows of {SUMMARY} in {TELEMETRY}")

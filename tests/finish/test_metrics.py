@@ -243,8 +243,8 @@ def test_any_memory_layout() -> None:
 @pytest.mark.parametrize(
     ("prediction", "truth", "message"),
     [
-        (np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.bool_), "prediction is uint8; masks are bool"),
-        (np.zeros((4, 5), np.bool_), np.zeros((4, 5), np.float32), "truth is float32; masks are bool"),
+        (np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.bool_), "prediction is uint8, not bool"),
+        (np.zeros((4, 5), np.bool_), np.zeros((4, 5), np.float32), "truth is float32, not bool"),
         (np.zeros((4, 5), np.bool_), np.zeros((5, 4), np.bool_), r"\(4, 5\) and the truth \(5, 4\); resize"),
         (np.zeros((1, 4, 5), np.bool_), np.zeros((1, 4, 5), np.bool_), r"prediction has shape \(1, 4, 5\)"),
         (np.zeros((4, 5), np.bool_), np.zeros((4,), np.bool_), r"truth has shape \(4,\)"),

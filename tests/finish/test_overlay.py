@@ -208,7 +208,7 @@ def test_under_its_name_the_video_is_complete_or_absent(tmp_path: Path) -> None:
 def test_a_video_without_a_frame_is_refused(tmp_path: Path) -> None:
     writer = OverlayWriter(tmp_path / "clip.mp4", 64, 96)
 
-    with pytest.raises(ValueError, match="no frame was added"):
+    with pytest.raises(ValueError, match="the video has no frame"):
         writer.close()
     assert not any(tmp_path.iterdir())
 
@@ -244,7 +244,7 @@ def test_an_av_without_the_encoder_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_path_names_video_object_and_arm() -> None:
     assert overlay_path("sav_000262", "001", "sam2_tiny_points-bfloat16") == Path("overlays/sav_000262__001__sam2_tiny_points-bfloat16.mp4")
-    with pytest.raises(ValueError, match="cannot be a part"):
+    with pytest.raises(ValueError, match="cannot be part of a file name"):
         overlay_path("../sav_000262", "001", "arm")
 
 

@@ -106,7 +106,7 @@ def early_last_frame(rows: list[StreamingRow]) -> list[StreamingRow]:
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (lambda rows: [change(rows[0], arrived_ms=1.0), *rows[1:]], "arrived_ms is not its place"),
+        (lambda rows: [change(rows[0], arrived_ms=1.0), *rows[1:]], "arrived_ms is not its position"),
         (lambda rows: [change(rows[0], latency_ms=1e6), *rows[1:]], "finished_ms is not taken_ms + latency_ms"),
         (lambda rows: [rows[0], change(rows[1], known_frame=9), *rows[2:]], "known_frame is not the newest"),
         (lambda rows: [rows[0], change(rows[1], mask_age_ms=9e9), *rows[2:]], "mask_age_ms is not the time"),
@@ -116,8 +116,8 @@ def early_last_frame(rows: list[StreamingRow]) -> list[StreamingRow]:
         (lambda rows: [*rows, change(rows[0], video="gamma")], "frames of 1 objects without a row"),
         (late_last_frame, "not taken when"),
         (lambda rows: [rows[0], change(rows[1], latency_ms=-5.0, finished_ms=-1.0), *rows[2:]], "a time is negative"),
-        (early_last_frame, "before its frame arrived"),
-        (lambda rows: [change(row, finished_ms=None) for row in rows], "not all there or all missing"),
+        (early_last_frame, "before the frame that it was computed from arrived"),
+        (lambda rows: [change(row, finished_ms=None) for row in rows], "are partly missing"),
         (lambda rows: [change(row, frame=None) for row in rows], "frame is missing"),
         (lambda rows: [change(row, frame=3) for row in rows], "frame is not above the one before it"),
     ],

@@ -147,7 +147,7 @@ def test_a_failed_row_has_no_figures(run: Path) -> None:
 
 
 def test_rows_that_are_there_twice(run: Path) -> None:
-    for name, said in (("summary.csv", "a second row for arm"), ("frames.csv", "frame 1 is there twice")):
+    for name, said in (("summary.csv", "a second row for arm"), ("frames.csv", "frame 1 appears twice")):
         path = run / name
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join([*lines, lines[1]]))
@@ -165,7 +165,7 @@ def test_frames_against_rows(run: Path) -> None:
     path.unlink()
     report = validate(run)
     assert report.problems == []
-    assert any("frames.csv is not there" in note for note in report.notes)
+    assert any("frames.csv is missing" in note for note in report.notes)
 
 
 def test_a_half_row_is_a_problem(run: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_course_that_ended_well(tmp_path: Path) -> None:
 
 def test_a_course_that_was_broken_off_or_interrupted(tmp_path: Path) -> None:
     runs = course()[:2]
-    assert check(tmp_path, runs).notes == ["sustained.csv: the course of arm was interrupted; the same command begins it anew"]
+    assert check(tmp_path, runs).notes == ["sustained.csv: the course of arm was interrupted; run the same command again to restart it"]
     report = check(tmp_path, [*runs, SustainedRow(arm_id="arm", end="it fell")])
     assert (report.problems, report.notes) == ([], [])
 
@@ -51,9 +51,9 @@ def test_a_course_that_was_broken_off_or_interrupted(tmp_path: Path) -> None:
     ("index", "change", "problem"),
     [
         (1, {"object": "007"}, "sustained.csv:3 (v/007): summary.csv has no such row for arm arm"),
-        (2, {"round": 3}, "sustained.csv:4 (v/000): round 3, and 2 is the next"),
+        (2, {"round": 3}, "sustained.csv:4 (v/000): round 3, but the next is 2"),
         (2, {"minutes": 1.5}, "sustained.csv:4 (v/000): earlier than the run before it"),
-        (0, {"end": "time is up"}, "sustained.csv:2 (v/000): the course goes on after its end, time is up"),
+        (0, {"end": "time is up"}, "sustained.csv:2 (v/000): the course continues after its end, time is up"),
         (0, {"fps": None}, "sustained.csv:2 (v/000): a run without fps"),
     ],
 )

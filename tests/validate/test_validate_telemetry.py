@@ -42,7 +42,7 @@ def test_readings_that_agree(tmp_path: Path, mw: float) -> None:
 
 def test_readings_that_do_not(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, readings(13_300.0, 10))
-    assert "power_mean_w 15.40, the readings of its timed frames in telemetry.csv have a mean of 13.30" in problem
+    assert "power_mean_w is 15.40, but the readings of its timed frames in telemetry.csv have a mean of 13.30" in problem
 
 
 def test_time_between_frames_explains_less_power(tmp_path: Path) -> None:
@@ -65,4 +65,4 @@ def test_readings_that_are_not_the_rows_own_say_nothing(tmp_path: Path, listed: 
 def test_a_run_whose_readings_are_gone_is_noted(tmp_path: Path) -> None:
     problems(tmp_path, readings(15_400.0, 10))
     (tmp_path / "telemetry.csv").unlink()
-    assert "telemetry.csv is not there: power is not checked" in validate(tmp_path).notes
+    assert "telemetry.csv is missing: power is not checked" in validate(tmp_path).notes
