@@ -1,4 +1,4 @@
-"""What a session needs of the processor that runs the model: contexts of autocast and attention, peaks of memory, a name."""
+"""The processor that runs the model, as a session sees it: autocast and attention contexts, memory peaks, a name."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class AttentionCounts(Protocol):
-    """What a choice of attention has seen, as `attention.choice.AttentionState` counts it."""
+    """Counts of attention calls, as `attention.choice.AttentionState` keeps them."""
 
     @property
     def fell_back(self) -> int | None:
-        """Calls that no native kernel could serve and the manual computation did; None but under `fallback`."""
+        """Calls that no native kernel could serve and that were computed manually; None unless the choice is `fallback`."""
 
     @property
     def reasons(self) -> Mapping[str, int]:
@@ -33,41 +33,41 @@ class AttentionCounts(Protocol):
 
 
 class Device(Protocol):
-    """The processor as a session sees it."""
+    """What a session needs of the processor."""
 
     name: str
     """Name of the processor, for the row."""
     torch_version: str
-    """Empty where torch is not used."""
+    """Empty if the model does not use torch."""
     shares_memory: bool
     """Whether the model and the CPU use the same memory, as on a Jetson."""
 
     def autocast(self, dtype: str) -> AbstractContextManager[object]:
-        """The context that every call of the runner is made in."""
+        """The context in which the session makes every call of the runner."""
 
     def notes(self, dtype: str) -> tuple[str, ...]:
-        """What the context changes of how torch computes by itself, for the row."""
+        """How the context changes torch's default computation, for the row."""
 
     def attention(self, choice: str) -> AbstractContextManager[AttentionCounts]:
         """The context in which attention is computed as `choice` says."""
 
     def observe(self, function: Callable[[], object]) -> Mapping[str, int]:
-        """Call the function once, untimed, and tell which attention kernels served how many calls in it."""
+        """Call the function once, untimed. Returns the number of attention calls by the kernel that served them."""
 
     def warming_up(self) -> AbstractContextManager[object]:
         """The context of the warm-up."""
 
     def release_memory(self) -> None:
-        """Give back what torch's allocator keeps of GPU memory that nothing uses, so that a peak does not depend on what ran before."""
+        """Release unused GPU memory that torch's allocator holds, so that a peak does not depend on what ran before."""
 
     def reset_peaks(self) -> None:
-        """Forget the peaks of GPU memory so far."""
+        """Reset the peaks of GPU memory."""
 
     def peaks_mib(self) -> tuple[float | None, float | None]:
-        """Peaks of allocated and reserved GPU memory since the reset, in MiB; None where there is no GPU."""
+        """Peaks of allocated and reserved GPU memory since the reset, in MiB; None without a GPU."""
 
     def gpu_memory_mib(self) -> GpuMemory | None:
-        """GPU memory in use now; None where there is no GPU."""
+        """GPU memory in use now; None without a GPU."""
 
 
 class _NoAttention:
@@ -76,7 +76,7 @@ class _NoAttention:
 
 
 class PlainCpu:
-    """The CPU, for models that do without torch."""
+    """The CPU, for models that do not use torch."""
 
     torch_version = ""
 
@@ -86,7 +86,7 @@ class PlainCpu:
 
     def autocast(self, dtype: str) -> AbstractContextManager[object]:
         if dtype != NOT_APPLICABLE:
-            raise ValueError(f"a model without torch knows no autocast to {dtype}")
+            raise ValueError(f"a model without torch cannot autocast to {dtype}; use {NOT_APPLICABLE}")
         return contextlib.nullcontext()
 
     def notes(self, dtype: str) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ class PlainCpu:
 
     def attention(self, choice: str) -> AbstractContextManager[AttentionCounts]:
         if choice != NOT_APPLICABLE:
-            raise ValueError(f"a model without torch knows no attention {choice}")
+            raise ValueError(f"a model without torch has no attention {choice}; use {NOT_APPLICABLE}")
         return contextlib.nullcontext(_NoAttention())
 
     def observe(self, function: Callable[[], object]) -> Mapping[str, int]:
@@ -118,13 +118,13 @@ class PlainCpu:
 
 
 def check_attention(choice: str, dtype: str, device: str) -> None:
-    """Refuse a choice of attention that this machine cannot run, before the model is built. Loads torch.
+    """Check, before the model is built, that this machine can run a choice of attention. Imports torch.
 
     Args:
         device: as on the command line.
 
     Raises:
-        RunnerError: it cannot run, or there is no such device.
+        RunnerError: the choice cannot run, or there is no such device.
     """
     from attention.choice import check
     from runners.torch_common import resolve_device
@@ -142,10 +142,14 @@ def _refusals_as_runner_errors() -> Iterator[None]:
 
 
 class TorchDevice:
-    """A device of torch, which this class is given so that importing this module does not load it."""
+    """A torch device. Takes the torch module as an argument, so that importing this module does not import torch."""
 
     def __init__(self, torch: Any, device: str) -> None:
-        """`device` as the built model reports it, for example `cpu` or `cuda:0`."""
+        """
+        Args:
+            torch: the module.
+            device: as the built model reports it, for example `cpu` or `cuda:0`.
+        """
         self._torch = torch
         self._device = torch.device(device)
         self.torch_version = str(torch.__version__)
@@ -158,12 +162,12 @@ class TorchDevice:
 
     @contextlib.contextmanager
     def autocast(self, dtype: str) -> Iterator[None]:
-        """`torch.amp.autocast` to float16 or bfloat16; float32 is no autocast, and computed as such.
+        """`torch.amp.autocast` to float16 or bfloat16; for float32 no autocast and no TF32.
 
-        By itself torch computes float32 convolutions with 10 bits of mantissa on GPUs that have TF32: a reference for accuracy must not.
+        By default torch computes float32 convolutions with a 10-bit mantissa on GPUs with TF32, which a reference for accuracy must not.
 
         Raises:
-            RunnerError: this device cannot autocast to the dtype, which torch itself may pass over with a warning.
+            RunnerError: this device cannot autocast to the dtype; torch itself may only warn.
         """
         if dtype == "float32":
             with self._without_tf32():
@@ -182,7 +186,7 @@ class TorchDevice:
 
     @contextlib.contextmanager
     def _without_tf32(self) -> Iterator[None]:
-        # PyTorch 2.9 and newer have a second set of switches; setting one of those makes reading these an error for everybody else.
+        # PyTorch 2.9 and newer have a second set of switches; setting one of those makes reading these an error for all other code.
         switches = (self._torch.backends.cudnn, self._torch.backends.cuda.matmul)
         before = [switch.allow_tf32 for switch in switches]
         try:
@@ -201,7 +205,7 @@ class TorchDevice:
         """As `attention.choice.using_attention`.
 
         Raises:
-            RunnerError: a forced kernel is missing for a call inside.
+            RunnerError: a forced kernel cannot serve a call inside.
         """
         from attention.choice import using_attention
 
@@ -215,8 +219,8 @@ class TorchDevice:
 
     @contextlib.contextmanager
     def warming_up(self) -> Iterator[None]:
-        """A range in an Nsight Systems profile; and torch, which gives many of its warnings once per process, repeats them in it, so that
-        every object's row has its own."""
+        """Marks a range in an Nsight Systems profile, and has torch repeat warnings that it otherwise gives once per process, so that every
+        object's row counts its own."""
         from runners.nvtx import nvtx_range
 
         before = self._torch.is_warn_always_enabled()

@@ -1,4 +1,4 @@
-"""What a session measured, with the samples that every figure comes from, and how rows tell it."""
+"""What a session measured: the samples behind every figure, and the rows made from them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class TimedFrame:
     """One timed call of the runner."""
 
     position: int
-    """Among the frames that were fed."""
+    """Index among the frames fed."""
     frame: int
-    """Of the clip."""
+    """Frame of the clip."""
     repeat: int
-    """Pass over the clip."""
+    """Index of the pass over the clip."""
     span: tuple[float, float]
-    """Beginning and end of the call, on the clock of `time.perf_counter`."""
+    """Start and end of the call, in seconds of `time.perf_counter`."""
     decode_ms: float
     wait_ms: float
     report: FrameReport
@@ -46,37 +46,37 @@ class TimedFrame:
 
     @property
     def shared_ms(self) -> float:
-        """Part of the call that is no track's own."""
+        """Part of the call that belongs to no single track."""
         return self.call_ms - sum(self.report.objects_ms)
 
     def latency_ms(self, track: int) -> float:
-        """Of one track: the call without what the others took by themselves."""
+        """Latency of one track: the call less the other tracks' own time."""
         return self.call_ms - sum(ms for other, ms in enumerate(self.report.objects_ms) if other != track)
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """Peaks of memory during the timed passes, in MiB; None where there is nothing to read."""
+    """Peaks of memory during the timed passes, in MiB; None if not readable."""
 
     gpu_allocated: float | None
     gpu_reserved: float | None
     process: float | None
     process_ever: float | None
-    """Since the process began."""
+    """Since the process started."""
     machine: float | None
-    """Where CPU and GPU share it."""
+    """If CPU and GPU share memory, else None."""
 
 
 @dataclass(frozen=True)
 class SessionFacts:
-    """What a session measured for all its tracks together."""
+    """What a session measured for all of its tracks together."""
 
     clip_frames: int
     frames_from: str
     size_hw: tuple[int, int]
     tracks: int
     shared: str
-    """What was tracked together, in words; empty of a single track."""
+    """Description of what was tracked together; empty for a single track."""
     warmup_frames: int
     warmup_ms: float | None
     init_ms: float
@@ -89,15 +89,15 @@ class SessionFacts:
     attention_fallbacks: int | None
     attention_fallback_reasons: str
     resize: str
-    """Of the frames, as the runner reports it."""
+    """How frames were resized, as the runner reports it."""
     compiled: CompileReport | None
     timed_compilations: int
     nonfinite_frames: int
     error: str
-    """Why neither masks nor figures mean anything; empty where they do."""
+    """Why masks and figures are meaningless; empty if they are not."""
 
     def put_into(self, row: SummaryRow) -> None:
-        """Put in what holds whether or not the figures mean anything."""
+        """Set the columns that do not depend on whether the figures are meaningful."""
         row.clip_frames, row.frames_from = self.clip_frames, self.frames_from
         row.video_height, row.video_width = self.size_hw
         row.warmup_frames, row.warmup_ms = self.warmup_frames, self.warmup_ms
@@ -116,30 +116,30 @@ class SessionFacts:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a session measured of one track, which is one object under one prompt."""
+    """What a session measured for one track, which is one object under one prompt."""
 
     session: SessionFacts
     track: int
-    """Its place in the session."""
+    """Index of the track in the session."""
     prompt_frame: int
     num_points: int | None
-    """Clicks of a points prompt."""
+    """Number of clicks of a points prompt, else None."""
     frames_annotated: int
     timed: Sequence[TimedFrame]
     """Timed frames after its prompt."""
     masks: dict[int, PackedMask]
-    """Predicted masks by frame of the clip, from the prompted frame on; a frame that was not fed has the mask of the last one before."""
+    """Predicted masks by frame of the clip, from the prompted frame on; a frame not fed has the mask of the last frame fed before it."""
 
     @property
     def spans(self) -> list[tuple[float, float]]:
-        """Beginning and end of every timed frame, on the clock of `time.perf_counter`."""
+        """Start and end of every timed frame, in seconds of `time.perf_counter`."""
         return [frame.span for frame in self.timed]
 
     def row(self, blank: SummaryRow) -> SummaryRow:
         """The row of the object, without its scores.
 
         Args:
-            blank: says who and where.
+            blank: the row with only its identifying columns.
         """
         row = replace(blank, prompt_frame=self.prompt_frame, num_points=self.num_points, frames_annotated=self.frames_annotated)
         self.session.put_into(row)
@@ -196,10 +196,10 @@ def _mean(samples_ms: Iterable[float]) -> float | None:
 
 
 def _summing_to(whole_ms: float, spent_ms: Mapping[str, float], last: str) -> dict[str, float]:
-    """What a call was spent on, with `last` as the rest of it.
+    """The parts of a call, with `last` set to the rest of it.
 
-    The runner's clock starts and stops within the call. Time that passes between its stamps and the caller's, as where another process
-    is given the CPU there, belongs to the call and so to one of its parts.
+    The runner's clock starts and stops inside the call. Time between its stamps and the caller's, for example while another process has the
+    CPU, belongs to the call and so to one of its parts.
     """
     if last not in spent_ms:
         return dict(spent_ms)
@@ -208,6 +208,6 @@ def _summing_to(whole_ms: float, spent_ms: Mapping[str, float], last: str) -> di
 
 
 def _means(spent_ms: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:
-    """Of each name over the frames that have it; without the names that none has."""
+    """Mean by name over the frames that have it, without names that no frame has."""
     means = {name: _mean(of_frame[name] for of_frame in spent_ms if name in of_frame) for name in names}
     return {name: mean for name, mean in means.items() if mean is not None}

@@ -1,4 +1,4 @@
-"""Peaks of memory over a stretch of time: of this process, of the machine, of the GPU as torch counts it. Sizes are in MiB."""
+"""Peaks of memory over an interval: of this process, of the machine, and of the GPU as torch counts it. Sizes are in MiB."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ if TYPE_CHECKING:
 
 
 class PeakSampler:
-    """Peak of some use of memory over a stretch of time, sampled by a thread.
+    """Peak memory use over an interval, sampled by a thread.
 
         with RssSampler() as rss:
             ...
         rss.peak_mib
 
-    The beginning and the end of the stretch are sampled too, so that one shorter than the interval has a peak. What comes and goes between
-    two samples is missed.
+    Also samples the start and the end, so that even a short interval has a peak. Misses use that comes and goes between two samples.
     """
 
     def __init__(self, read_mib: Callable[[], float | None], interval_s: float = 0.02, *, name: str = "peak-sampler") -> None:
         """
         Args:
-            read_mib: the use of memory now in MiB; None where it cannot be told.
+            read_mib: returns the memory in use in MiB, None if unknown.
             interval_s: seconds between samples.
             name: of the thread.
 
@@ -40,7 +39,7 @@ class PeakSampler:
             ValueError: the interval is not above 0.
         """
         if not interval_s > 0:
-            raise ValueError(f"the interval between samples is above 0 seconds, not {interval_s}")
+            raise ValueError(f"the interval between samples must be above 0 seconds, not {interval_s}")
         self._read_mib = read_mib
         self._interval_s = interval_s
         self._name = name
@@ -49,21 +48,21 @@ class PeakSampler:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
-        """What ended the thread before its time."""
+        """The exception that ended the thread early."""
 
     @property
     def peak_mib(self) -> float | None:
-        """Highest sample since the start or the last reset; None before the first start, and where there was nothing to read."""
+        """Highest sample since the start or the last reset; None before the first start, or if memory use is unknown."""
         return self._peak_mib
 
     def start(self) -> None:
-        """Begin a stretch and forget the one before.
+        """Start sampling and discard the previous peak.
 
         Raises:
-            RuntimeError: one is going on.
+            RuntimeError: the sampler is already running.
         """
         if self._thread is not None:
-            raise RuntimeError("this sampler runs already; stop it before it starts again")
+            raise RuntimeError("this sampler is already running; stop it before starting it again")
         self.reset()
         self._failure = None
         self._stop.clear()
@@ -71,15 +70,15 @@ class PeakSampler:
         self._thread.start()
 
     def reset(self) -> None:
-        """Forget the peak so far and begin anew with the memory in use now."""
+        """Discard the peak and restart from the memory in use now."""
         with self._lock:
             self._peak_mib = self._read_mib()
 
     def stop(self) -> None:
-        """End the stretch. Does nothing where none is going on.
+        """Stop sampling. Does nothing if the sampler is not running.
 
         Raises:
-            RuntimeError: the memory could not be read all the time, so that there may have been a higher peak.
+            RuntimeError: the thread ended early, so the true peak may be higher.
         """
         if self._thread is None:
             return
@@ -101,7 +100,7 @@ class PeakSampler:
         try:
             while not self._stop.wait(self._interval_s):
                 self._sample()
-        except BaseException as error:  # noqa: BLE001 - told by the thread that stops this one
+        except BaseException as error:  # noqa: BLE001 - `stop` raises it
             self._failure = error
 
     def _sample(self) -> None:
@@ -112,17 +111,17 @@ class PeakSampler:
 
 
 class RssSampler(PeakSampler):
-    """Peak of this process' resident memory. Where there is no /proc, on macOS for example, it is that of the whole life of the process."""
+    """Peak resident memory of this process. Without /proc, for example on macOS, the peak since the process started."""
 
     def __init__(self, interval_s: float = 0.02) -> None:
         super().__init__(lambda: rss_mib(), interval_s, name="rss-sampler")
 
 
 class SystemMemorySampler(PeakSampler):
-    """Peak of the memory in use on the whole machine, MemTotal - MemAvailable.
+    """Peak memory in use on the whole machine, MemTotal - MemAvailable.
 
-    On boards whose CPU and GPU share memory this is the figure that holds everything: the process, what torch's allocator took, and what
-    CUDA took beside it. None where the kernel does not tell, as on macOS. Other processes are in it too.
+    On boards whose CPU and GPU share memory it covers everything: this process, torch's allocator, CUDA's other allocations, and other
+    processes. None if the kernel does not report it, as on macOS.
     """
 
     def __init__(self, interval_s: float = 0.02, root: Path = Path("/")) -> None:
@@ -130,9 +129,9 @@ class SystemMemorySampler(PeakSampler):
 
 
 def process_peak_rss_mib() -> float:
-    """The highest resident memory of this process since it began, as the kernel keeps it.
+    """Peak resident memory of this process since it started, as the kernel records it.
 
-    VmHWM where there is a /proc: `ru_maxrss` also knows the process that this one was forked from.
+    Reads VmHWM if there is a /proc, because `ru_maxrss` also includes the process that this one was forked from.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
@@ -142,7 +141,7 @@ def process_peak_rss_mib() -> float:
 
 
 def rss_mib() -> float:
-    """Resident memory of this process; where there is no /proc, the highest that it had so far."""
+    """Resident memory of this process; without /proc, its peak so far."""
     try:
         statm = os.open("/proc/self/statm", os.O_RDONLY)
     except FileNotFoundError:
@@ -155,20 +154,20 @@ def rss_mib() -> float:
 
 
 def reset_torch_peaks(torch: Any, device: Any) -> None:
-    """Let torch's peaks of GPU memory begin anew with the memory in use now. Does nothing on a CPU.
+    """Reset torch's peaks of GPU memory to the memory in use now. Does nothing on a CPU.
 
     Args:
-        torch: the module, which this one does not import.
-        device: torch.device, or its name.
+        torch: the module, which this module does not import.
+        device: torch.device or its name.
     """
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def torch_peaks(torch: Any, device: Any) -> tuple[float | None, float | None]:
-    """Peaks of GPU memory that torch's allocator handed out, and that it held, since the last reset; None and None on a CPU.
+    """Peaks of GPU memory allocated and reserved by torch's allocator since the last reset; None and None on a CPU.
 
-    What the driver, cuDNN and other libraries hold beside the allocator is in neither. Arguments as in `reset_torch_peaks`.
+    Neither includes memory that the driver, cuDNN and other libraries hold. Arguments as in `reset_torch_peaks`.
     """
     if torch.device(device).type != "cuda":
         return None, None
@@ -177,18 +176,18 @@ def torch_peaks(torch: Any, device: Any) -> tuple[float | None, float | None]:
 
 @dataclass(frozen=True)
 class GpuMemory:
-    """Memory of a GPU in MiB, now."""
+    """Memory of a GPU at one moment, in MiB."""
 
     allocated: float
     """By tensors."""
     reserved: float
     """By torch's allocator, tensors included."""
     free: float
-    """On the device, for anyone."""
+    """On the device, for any process."""
 
 
 def gpu_memory(torch: Any, device: Any) -> GpuMemory | None:
-    """None on a CPU. Arguments as in `reset_torch_peaks`."""
+    """GPU memory now; None on a CPU. Arguments as in `reset_torch_peaks`."""
     if torch.device(device).type != "cuda":
         return None
     index = torch.device(device).index

@@ -1,12 +1,12 @@
-"""--memory_budget: what an arm will take at most, told from its first clip, so that one that does not fit ends before the board thrashes.
+"""--memory_budget: forecasts an arm's peak memory from its first clip, so that an arm that does not fit ends before the board thrashes.
 
-Measured in the worker, in the memory that the model lives in: the whole machine's where CPU and GPU share it, torch's GPU memory where the
-GPU has its own, this process' resident memory on a CPU. After the model is built its use is the weights, with the libraries. The peak of
-the first clip beyond that is the workspace. What is left after the first frames and grows with every one of them is the state: about
-nothing where the memory is bounded, 13 MiB a frame and more for a tracker that keeps them all.
+The worker measures the memory that holds the model: the whole machine's if CPU and GPU share it, torch's GPU memory if the GPU has its own,
+this process' resident memory on a CPU. The use after building the model is the weights, including libraries. The first clip's peak above
+that is the workspace. Use that grows with every frame is the state: about nothing if the memory is bounded, 13 MiB and more per frame for a
+tracker that keeps all frames.
 
-The forecast is for the longest clip, the largest frame and the most objects in a session among those that the arm is to run. It is made
-when the model is built, with the weights alone; while the first clip runs, as soon as its growth can be told; and when it is done.
+The forecast is for the longest clip, the largest frame and the most objects per session that the arm will run. It is computed when the
+model is built, from the weights alone; during the first clip, as soon as its growth can be estimated; and at the end of that clip.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from savbench.results.rows import SummaryRow
 
 SETTLED_FRAMES = 16
-"""Frames after which a bounded memory is full: SAM 2 keeps 7 memories and 16 object pointers."""
+"""Frames after which a bounded memory bank is full: SAM 2 keeps 7 memories and 16 object pointers."""
 FEWEST_FRAMES = 8
 """Frames needed after settling to estimate growth."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What an arm will take at most, in MiB."""
+    """Forecast peak memory of an arm, in MiB."""
 
     weights: float
     workspace: float = 0.0
@@ -48,7 +48,7 @@ class Forecast:
         return self.weights + self.workspace + self.frames + self.state
 
     def columns(self) -> dict[str, float]:
-        """By column of summary.csv."""
+        """Values by column of summary.csv."""
         parts = {name: getattr(self, name) for name in ("weights", "workspace", "frames", "state")}
         return {"forecast_MiB": self.total, **{f"forecast_{name}_MiB": value for name, value in parts.items()}}
 
@@ -58,13 +58,13 @@ class Forecast:
 
 
 def growth_mib(used_mib: Sequence[float]) -> float | None:
-    """Growth for each frame of a clip that has settled; None where it is too short to tell.
+    """Growth per frame after a clip has settled, in MiB; None if the clip is too short to estimate it.
 
-    The slope of the straight line with the least squared distance, or 0 where it is not above twice its own standard error: what an
-    allocator gives back late would otherwise be taken for growth, times all the frames of the longest clip.
+    The slope of the least-squares line, or 0 if it is not above twice its standard error: otherwise memory that an allocator releases late
+    would count as growth, multiplied by the frames of the longest clip.
 
     Args:
-        used_mib: use of memory after each frame, from the first of the clip on.
+        used_mib: memory in use after each frame, from the clip's first frame on.
     """
     settled = np.asarray(used_mib[SETTLED_FRAMES:], np.float64)
     if settled.size < FEWEST_FRAMES:
@@ -78,24 +78,24 @@ def growth_mib(used_mib: Sequence[float]) -> float | None:
 
 
 def forecast(weights_mib: float, peak_mib: float, growth: float | None, seen: Extent, largest: Extent) -> Forecast:
-    """From the first clip to the largest.
+    """Forecast for the largest session from the first one.
 
     Args:
-        weights_mib: in use after building.
-        peak_mib: the most in use during the clip, the weights included.
-        growth: for each frame and all objects of the clip; None where it could not be told, which counts as none.
-        seen: the clip, or as much of it as has been run.
-        largest: what the forecast is for.
+        weights_mib: memory in use after building.
+        peak_mib: peak during the clip, weights included.
+        growth: MiB per frame for all objects of the clip; None if unknown, which counts as 0.
+        seen: extent of the clip that has run so far.
+        largest: extent that the forecast is for.
     """
     state = (growth or 0.0) * seen.frames
     workspace = max(0.0, peak_mib - weights_mib - seen.frames_mib - state)
-    # frames that are kept do not become more with more objects, their outputs do: the most it can be
+    # an upper bound: with more objects the outputs that are kept grow, the frames that are kept do not
     per_track = max(1.0, largest.tracks / seen.tracks)
     return Forecast(weights_mib, workspace, largest.frames_mib, (growth or 0.0) * largest.frames * per_track)
 
 
 class MemoryBudgetError(RuntimeError):
-    """The arm does not fit; the message says why, `columns` are those of its rows."""
+    """The arm does not fit; the message says why, `columns` holds the forecast's columns for its rows."""
 
     def __init__(self, message: str, columns: dict[str, float]) -> None:
         super().__init__(message)
@@ -103,13 +103,13 @@ class MemoryBudgetError(RuntimeError):
 
 
 class MemoryMeter:
-    """Follows an arm in its worker. Made before the model is built."""
+    """Measures an arm's memory in its worker and compares forecasts with the budget. Create it before the model is built."""
 
     def __init__(self, budget: float | Literal["auto"], largest: Extent) -> None:
         """
         Args:
-            budget: MiB, or `auto` for what the machine has available now.
-            largest: of what the arm is to run.
+            budget: MiB, or `auto` for the memory available now.
+            largest: upper bound of the sessions that the arm will run.
         """
         self._asked = budget
         self._largest = largest
@@ -123,12 +123,13 @@ class MemoryMeter:
         self._seen = largest
         self._warm: int | None = None
         self._is_known = False
-        """Whether the growth has been told."""
+        """Whether the growth has been estimated."""
         self.columns: dict[str, float] = {}
-        """Of the arm's rows, as far as they are known."""
+        """Columns of the arm's rows that are known so far."""
 
     def built(self, device: Device) -> None:
-        """
+        """Measure the weights of the built model.
+
         Raises:
             MemoryBudgetError: the model alone does not fit.
         """
@@ -138,16 +139,16 @@ class MemoryMeter:
         self._check(Forecast(self._weights))
 
     def begin(self, seen: Extent) -> None:
-        """A session begins; `seen.frames` are those from its first prompt on."""
+        """Begin a session; `seen.frames` counts from its first prompt on."""
         self._seen, self._used, self._warm = seen, [], None
 
     def frame(self, done: int, total: int) -> None:
-        """A frame is done, the `done`th of `total` with the warm-up, which runs on the same clip and is forgotten.
+        """Record that frame `done` of `total` is done, warm-up included; warm-up frames are not recorded.
 
-        Reads the memory where there is something left to learn, which takes about 20 us.
+        Reads the memory as long as the growth is unknown, which takes about 20 us.
 
         Raises:
-            MemoryBudgetError: the growth so far tells that the longest clip will not fit.
+            MemoryBudgetError: by the growth so far, the longest clip will not fit.
         """
         if self._warm is None:
             self._warm = total - self._seen.frames
@@ -159,7 +160,7 @@ class MemoryMeter:
                 self._check(self._forecast(max(self._used)))
 
     def end(self, row: SummaryRow) -> MemoryBudgetError | None:
-        """A session is done; its row has the peaks. Returns why the longest clip will not fit, or None where it will."""
+        """End a session, whose row has the peaks. Returns why the longest clip will not fit; None if it will."""
         if self._is_known or not self._used:
             return None
         self._is_known = growth_mib(self._used) is not None
@@ -179,7 +180,7 @@ class MemoryMeter:
         return "machine" if self._device.shares_memory and self._machine_before is not None else "gpu"
 
     def _now_mib(self, *, of_allocator: bool = False) -> float:
-        """In use now; of a GPU what tensors take, or with `of_allocator` what torch holds for them."""
+        """Memory in use now; on a GPU what tensors take, or with `of_allocator` what torch's allocator has reserved."""
         if self._kind == "process":
             return rss_mib()
         if self._kind == "machine":
@@ -204,7 +205,7 @@ class MemoryMeter:
     def _check(self, found: Forecast) -> None:
         self.columns = found.columns() if math.isinf(self._budget) else {"memory_budget_MiB": self._budget, **found.columns()}
         if found.total > self._budget:
-            asked = "what is available" if self._asked == "auto" else "--memory_budget"
+            asked = "the available memory" if self._asked == "auto" else "--memory_budget"
             raise MemoryBudgetError(f"forecast {found.in_words()} exceeds {asked}, {size_in_words(self._budget)}", self.columns)
 
 

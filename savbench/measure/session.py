@@ -1,12 +1,12 @@
-"""One session: objects of one clip tracked together, usually one, start to end: warm-up, prompts, timed tracking.
+"""One session from start to end: warm-up, prompts and timed tracking of objects of one clip together, usually of one object.
 
-What is timed is in results/README.md; here is where it happens. A frame's latency runs from its decoded pixels in host memory to its masks
-in host memory: exactly one call of the runner. Decoding comes before it, looking for NaN after it. Masks are scored elsewhere, by a process
-of its own (`savbench.finish.finisher`), so that nothing of the benchmark's own runs between two timed frames but waiting for the
-next one, which a thread decodes ahead (`savbench.data.frames`).
+results/README.md defines what is timed; this module times it. A frame's latency runs from its decoded pixels in host memory to its masks in
+host memory: exactly one call of the runner. Decoding comes before it, the check for NaN after it. A separate process scores masks
+(`savbench.finish.finisher`), so between two timed frames the benchmark only waits for the next frame, which a thread decodes ahead
+(`savbench.data.frames`).
 
-A session of several tracks encodes a frame once for all. The latency of one of them is then that of the call without what the others took
-by themselves, as the runner reports it: what it would have waited for alone. Its row says what was shared.
+A session of several tracks encodes a frame once for all. The latency of one track is then the call less the other tracks' own time, as the
+runner reports it: what the track would have taken alone. Its row says what was shared.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """How a session is run; the command line's settings as far as they concern one."""
+    """The command line's settings that concern a session."""
 
     autocast_dtype: str
     attention: str
@@ -46,25 +46,25 @@ class SessionSettings:
     max_frames: int | None = None
     frame_stride: int = 1
     prefetch: int = 0
-    """Frames that are decoded ahead of the tracker."""
+    """Number of frames decoded ahead of the tracker."""
     warmup_frames: int = 5
     min_frames: int = 0
-    """The clip is tracked again until so many frames have been timed; further passes are not scored."""
+    """Fewest timed frames: the clip is tracked again until they are reached; further passes are not scored."""
     min_time_s: float = 0.0
-    """And until the timed frames have taken so long."""
+    """Least total time of the timed frames, reached in the same way."""
     keep_all_masks: bool = False
-    """Keep the mask of every frame that was tracked, for overlays; otherwise of the annotated frames alone."""
+    """Keep the mask of every tracked frame, for overlays; otherwise only of annotated frames."""
 
 
 PhaseName = Literal["warm-up", "timed", ""]
 
 COMPILE_FRAMES = 24
-"""Frames of a warm-up round of a compiled model. A frame reads up to 16 object pointers and 7 memories of those before it; from then on the
-sizes stay, and with them what is compiled."""
+"""Frames of a warm-up round of a compiled model. A frame reads up to 16 object pointers and 7 memories of earlier frames; once these are
+full, tensor sizes and thus the compiled code no longer change."""
 CUDA_GRAPHS = "cuda_graphs"
-"""Among the kernels of a row: calls in recorded graphs, which nobody sees when they are replayed."""
+"""Listed among a row's kernels for calls inside recorded CUDA graphs, which cannot be observed when the graphs are replayed."""
 COMPILE_ROUNDS = 4
-"""At most so many; the row's recompilations tell where they were not enough."""
+"""Most warm-up rounds of a compiled model; a row's recompilations show if they were not enough."""
 
 
 def track_together(
@@ -78,22 +78,22 @@ def track_together(
 ) -> list[Measured]:
     """Run one session.
 
-    Where the model puts out NaN or infinite numbers, neither its masks nor its scores mean anything: the rows then have status error and
-    no figures.
+    If the model outputs NaN or infinite numbers, its masks and scores are meaningless: the rows then have status error and no figures.
 
     Args:
         video: the clip, already cut to `settings.max_frames`.
-        tracks: of one session and in its order, see `savbench.data.feed.sessions_of`.
-        on_frame: called after every frame with the number of frames done and to do, warm-up included, and the frame of the clip; not timed.
-        on_phase: called when a phase begins, with its name and the time on the clock of `time.perf_counter`; "" is anything else. `timed`
-            begins with the first timed frame of a pass and ends with its last.
+        tracks: of one session, in its order; see `savbench.data.feed.sessions_of`.
+        on_frame: called after every frame, untimed, with the number of frames done and in total, warm-up included, and the frame of the
+            clip.
+        on_phase: called when a phase begins, with its name and the time in seconds of `time.perf_counter`; "" means any other phase.
+            `timed` begins with the first timed frame of a pass and ends with its last.
 
     Returns:
         One for each track, in the order given.
 
     Raises:
         ClipError: the clip cannot be used.
-        RunnerError: the model cannot do what is asked.
+        RunnerError: the model cannot run this clip or these prompts.
     """
     feed = Feed(video, tracks, settings.frame_stride)
     plan = _Plan(feed, tracks, len(video.frames), settings.keep_all_masks)
@@ -151,10 +151,10 @@ def track_together(
 def observe_kernels(
     runner: VideoRunner, device: Device, video: SplitVideo, track: Track, settings: SessionSettings
 ) -> tuple[str, int | None]:
-    """Which attention kernels serve a tracked frame, and how many calls: `sdpa_kernels` and `attention_calls` of a row.
+    """Attention kernels that serve a tracked frame and the number of calls: `sdpa_kernels` and `attention_calls` of a row.
 
-    Tracks to the second frame after the prompt, untimed. To be called when the session has been run: what is compiled on the way is traced
-    through the same operators, and they would be counted.
+    Tracks to the second frame after the prompt, untimed. Call it after the session has run: compilation traces the same operators, and they
+    would be counted.
 
     Raises as `track_together`.
     """
@@ -178,36 +178,36 @@ def observe_kernels(
 
 
 class _Plan:
-    """Who is prompted where in a session, and whose mask of which frame is kept. Tracks by their place in the order of prompts."""
+    """Which track is prompted at which position of a session, and which masks are kept. Tracks are numbered in the order of prompts."""
 
     def __init__(self, feed: Feed, tracks: Sequence[Track], clip_frames: int, keep_all: bool) -> None:
         self.feed = feed
         self.tracks = tracks
         self.starts = [feed.position_at(track.prompt_frame) for track in tracks]
         self.wanted: list[list[int]] = []
-        """Frames of the clip whose masks are kept, for each track."""
+        """Frames of the clip whose masks are kept, by track."""
         for track in tracks:
             frames = range(track.prompt_frame, clip_frames) if keep_all else (frame for frame, _ in track.obj.annotations)
             self.wanted.append([frame for frame in frames if frame >= track.prompt_frame])
         self._keep = [{feed.position_at(frame) for frame in frames} for frames in self.wanted]
 
     def run_frame(self, runner: VideoRunner, position: int, frame_hwc: Frame) -> Masks:
-        """Prompt what is due on this frame, or track. A track's object id is its place, counted from 1."""
+        """Prompt the tracks due on this frame, or track if there are none. A track's object id is its number, counted from 1."""
         due = [number for number, start in enumerate(self.starts) if start == position]
         if due:
             return runner.prompt(position, frame_hwc, [replace(self.tracks[number].prompt, object_id=number + 1) for number in due])
         return runner.track(position, frame_hwc)
 
     def known_at(self, position: int) -> int:
-        """Number of tracks that have their prompt by this position."""
+        """Number of tracks prompted at or before this position."""
         return sum(start <= position for start in self.starts)
 
     def is_timed(self, position: int) -> bool:
-        """A frame on which something is prompted is tracked, not timed."""
+        """Whether the frame is timed; a frame on which a track is prompted is not."""
         return position not in self.starts
 
     def keep_masks(self, kept: list[dict[int, PackedMask]], position: int, masks_nhw: Masks) -> None:
-        """Put what is wanted of this position's masks into `kept`, one dict by position for each track."""
+        """Store the wanted masks of this position in `kept`, which has one dict by position per track."""
         clip = self.feed.clip
         expected = (self.known_at(position), clip.height, clip.width)
         if masks_nhw.dtype != np.bool_ or masks_nhw.shape != expected:
@@ -221,10 +221,10 @@ class _Plan:
 
 @dataclass
 class _Passes:
-    """What the timed passes over a clip gave."""
+    """Results of the timed passes over a clip."""
 
     masks: list[dict[int, PackedMask]]
-    """For each track, by position; of the first pass."""
+    """Per track, by position; of the first pass."""
     frames: list[TimedFrame] = field(default_factory=list)
     init_ms: float = 0.0
     first_frame_ms: float = 0.0
@@ -243,10 +243,10 @@ class _Passes:
 
 
 class _FrameCount:
-    """Counts a session's frames for `on_frame`; further passes add to what there is to do."""
+    """Counts a session's frames for `on_frame`; each further pass adds to the total."""
 
-    def __init__(self, tell: Callable[[int, int, int], None], feed: Feed, warm: int) -> None:
-        self._tell = tell
+    def __init__(self, on_frame: Callable[[int, int, int], None], feed: Feed, warm: int) -> None:
+        self._on_frame = on_frame
         self._feed = feed
         self._of_a_pass = 1 + feed.to_track
         self._done = 0
@@ -256,13 +256,13 @@ class _FrameCount:
         self._done += 1
         if self._done > self._total:
             self._total += self._of_a_pass
-        self._tell(self._done, self._total, self._feed.frame_at(position))
+        self._on_frame(self._done, self._total, self._feed.frame_at(position))
 
 
 def _warm_up(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCount) -> float:
-    """Run the first frames as the timed run will, and forget them. Returns the milliseconds inside the runner.
+    """Run the first frames as the timed passes will, and discard the results. Returns the milliseconds inside the runner.
 
-    A model that is compiled runs rounds of more frames, until one compiles nothing.
+    A compiled model then runs longer rounds until one compiles nothing.
     """
     spent_ms, graphs = _warm_round(runner, plan, frames, count)
     rounds = 0
@@ -277,7 +277,7 @@ def _warm_up(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCount) 
 
 
 def _warm_round(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCount) -> tuple[float, int | None]:
-    """Milliseconds inside the runner, and the graphs compiled by now; None where nothing is compiled."""
+    """Returns the milliseconds inside the runner and the number of graphs compiled so far; None if the model is not compiled."""
     feed = plan.feed
     first = feed.read(0)
     begun = time.perf_counter()
@@ -297,7 +297,7 @@ def _warm_round(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCoun
 def _track_timed(
     runner: VideoRunner, plan: _Plan, passes: _Passes, count: _FrameCount, prefetch: int, on_phase: Callable[[PhaseName, float], None]
 ) -> None:
-    """One pass over the clip; the first gives the masks and the times of the prompt."""
+    """Make one pass over the clip; the first pass provides the masks and the prompt's times."""
     feed, repeat, timed_before = plan.feed, passes.count, len(passes.frames)
     first, prompted = feed.read(0), feed.read(feed.start)
     begun = time.perf_counter()
@@ -314,7 +314,7 @@ def _track_timed(
     with feed.read_ahead(feed.start + 1, prefetch) as frames:
         for position, frame in enumerate(frames, feed.start + 1):
             if len(passes.frames) == timed_before and plan.is_timed(position):
-                # told before the frame, not after the pass: readings are written within a second
+                # report it before the frame, not after the pass: power readings are written within a second
                 on_phase("timed", time.perf_counter())
             begun = time.perf_counter()
             masks_nhw = plan.run_frame(runner, position, frame.frame_hwc)
@@ -341,7 +341,7 @@ def nonfinite_message(frames: int, total: int, dtype: str) -> str:
 
 
 def _measured(plan: _Plan, number: int, session: SessionFacts, passes: _Passes, settings: SessionSettings) -> Measured:
-    """What was measured of one track. The frames of its own are those after its prompt."""
+    """The measurements of one track, whose frames are those after its prompt."""
     track = plan.tracks[number]
     return Measured(
         session=session,

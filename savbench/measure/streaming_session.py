@@ -1,8 +1,8 @@
-"""One object of one clip at the camera's pace: the runner is fed the frames that it would have seen, and told nothing of the others.
+"""Tracks one object of one clip at the camera's rate: the runner is fed only the frames that it would have seen.
 
-The runner's frames are counted without a gap, whatever was left out between them: to a tracker a stream is a clip of a lower and uneven
-frame rate. The number of frames that it is told is the clip's and so an upper bound, as offline; SAM 2 reads it on clips of under 16
-frames, where it bounds how many object pointers are kept. With no frame dropped every call is the offline pass' own.
+The runner's frames are numbered without gaps, even if frames were dropped: a tracker sees a stream as a clip of a lower and uneven frame
+rate. It is given the clip's number of frames, an upper bound, as offline; SAM 2 reads that number on clips of under 16 frames, where it
+bounds how many object pointers are kept. If no frame is dropped, every call equals the offline pass's call.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StreamingSettings:
-    """At what rate an arm's frames arrive, and by which clock."""
+    """The rate at which an arm's frames arrive, and the clock."""
 
     fps: float
     latencies: ArmLatencies | None = None
-    """What a simulated clock goes by; None is a live one."""
+    """Latencies for a simulated clock; None means a live clock."""
     file: Path | None = None
-    """Where they came from."""
+    """File that the latencies come from."""
 
     @classmethod
     def of(cls, config: RunConfig, arm: Arm) -> StreamingSettings | None:
-        """What --realtime and --realtime_from ask for; None without them.
+        """The settings of --realtime and --realtime_from; None without them.
 
         Raises:
             ConfigError: the file has no latencies of the arm.
@@ -63,28 +63,28 @@ class StreamingSettings:
 
 @dataclass
 class Streamed:
-    """What came of an object's stream."""
+    """Result of streaming an object."""
 
     settings: StreamingSettings
     timeline: Timeline
     autocast_dtype: str
     known: dict[int, PackedMask] = field(default_factory=dict)
-    """The newest finished mask at the moment of each annotated frame, by frame of the clip, from the prompted frame on."""
+    """Newest finished mask at the moment of each annotated frame, by frame of the clip, from the prompted frame on."""
     nonfinite: int = 0
-    """Frames on which the model put out NaN or infinite numbers."""
+    """Number of frames with NaN or infinite output."""
 
     def completed(self, row: SummaryRow, device_name: str) -> SummaryRow:
-        """The row of the offline pass with everything of this one but the scores; an error without figures where there was NaN.
+        """The offline pass's row plus this stream's columns except scores; with status error and no figures if the output was not finite.
 
         Args:
-            device_name: of the device here.
+            device_name: name of this machine's device.
         """
         row = replace(row, camera_fps=self.settings.fps, streaming_clock="live", streaming_device=device_name)
         if self.settings.latencies is not None:
             row.streaming_clock, row.streaming_device = f"simulated {self.settings.file}", self.settings.latencies.device_name
         if self.nonfinite:
             reason = nonfinite_message(self.nonfinite, len(self.timeline.processed), self.autocast_dtype)
-            return without_figures(row, "error", f"at the camera's pace, {reason}")
+            return without_figures(row, "error", f"at the camera's rate, {reason}")
         timeline, ages = self.timeline, self.timeline.mask_ages_ms
         row.streaming_fps, row.deadline_met = timeline.fps, timeline.deadline_met
         row.frames_processed, row.frames_dropped = len(timeline.tracked), timeline.dropped
@@ -92,7 +92,7 @@ class Streamed:
         return row
 
     def rows(self, key: tuple[str, str, str]) -> list[StreamingRow]:
-        """One for every frame of the camera, without scores.
+        """One row for every frame of the camera, without scores.
 
         Args:
             key: of the object's row.
@@ -114,7 +114,7 @@ class Streamed:
 
 @dataclass
 class _Known:
-    """Settles what is known at the moment of each annotated frame, as masks are finished."""
+    """Determines the known mask at the moment of each annotated frame, as masks are finished."""
 
     camera: Camera
     pending: deque[int]
@@ -123,7 +123,7 @@ class _Known:
     settled: dict[int, PackedMask] = field(default_factory=dict)
 
     def replace(self, mask: PackedMask, finished_ms: float) -> None:
-        """Take in a mask that counts from `finished_ms` on."""
+        """Add a mask that counts from `finished_ms` on."""
         while self.pending and self.camera.moment_ms(self.pending[0]) < finished_ms:
             self.settled[self.pending.popleft()] = self.newest
         self.newest = mask
@@ -143,16 +143,16 @@ def stream_object(
     streaming: StreamingSettings,
     on_frame: Callable[[int, int, int], None] = lambda done, total, frame: None,
 ) -> Streamed:
-    """Track one object at the camera's pace, from its prompt on. The offline pass before it is the warm-up.
+    """Track one object at the camera's rate, from its prompt on. The offline pass before it serves as warm-up.
 
     Args:
         video: the clip, already cut to `settings.max_frames`.
-        on_frame: called off the clock after every frame that was tracked, with the number of frames that have arrived and that will, and
-            the frame of the clip.
+        on_frame: called off the clock after every tracked frame, with the number of frames that have arrived, their total, and the frame
+            of the clip.
 
     Raises:
         ClipError: the clip cannot be used.
-        RunnerError: the model cannot do what is asked.
+        RunnerError: the model cannot run this clip or this prompt.
     """
     feed = Feed(video, [track], settings.frame_stride)
     camera = Camera([feed.frame_at(feed.start + index) for index in range(1 + feed.to_track)], streaming.fps)

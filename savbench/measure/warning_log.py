@@ -1,4 +1,4 @@
-"""Counting the Python warnings that a model gives while it runs."""
+"""Counts the Python warnings that a model gives while it runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 class WarningLog:
-    """While active, every warning is counted, also one that was given before, and the first line of each distinct one is kept.
+    """While active, counts every warning, including repeated ones, and keeps the first line of each distinct one.
 
-    Not for use in several threads at once: Python's list of warning filters belongs to the process.
+    Do not use it in several threads at once: Python's warning filters belong to the process.
 
     Attributes:
         count: warnings given.
-        lines: `Category: first line` of the distinct ones, in the order of their first appearance, at most `limit`.
+        lines: `Category: first line` of the distinct warnings, in order of first appearance, at most `limit`.
     """
 
     def __init__(self, limit: int = 20) -> None:

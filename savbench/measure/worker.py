@@ -1,7 +1,7 @@
-"""The child process that builds one arm's model once and runs the arm's objects on it.
+"""The worker process: builds one arm's model once and runs the arm's objects on it.
 
-What the benchmark itself can explain, a defect of a clip or something the model cannot do, becomes a row and the next object runs. Any
-other exception ends the process, after telling the supervisor: a model in an unknown state measures nothing.
+A failure that the benchmark can explain, such as a defective clip or an unsupported request, becomes a row, and the next object runs. The
+worker reports any other exception to the supervisor and ends, because a model in an unknown state gives no valid measurements.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ PROGRESS_INTERVAL_S = 0.2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job that comes on standard input; events go to the file descriptor `--events`."""
+    """Run the job on the first line of standard input; write events to the file descriptor `--events`."""
     parser = argparse.ArgumentParser(description="One arm of a benchmark run; started by the supervisor.")
     parser.add_argument("--events", type=int, required=True)
     args = parser.parse_args(argv)
     faulthandler.enable()
     job = Job.from_line(sys.stdin.readline())
     events = EventWriter(os.fdopen(args.events, "w", encoding="utf-8"), job.spool)
-    leave_to_go_on = threading.Semaphore(0)
-    threading.Thread(target=_listen, args=(leave_to_go_on,), daemon=True).start()
+    permits = threading.Semaphore(0)
+    threading.Thread(target=_listen, args=(permits,), daemon=True).start()
     try:
-        _Worker(job, events, leave_to_go_on).run()
+        _Worker(job, events, permits).run()
     except RunnerError as error:
         events.send("failed", status="error", error=str(error))
         return 1
@@ -75,20 +75,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _listen(leave_to_go_on: threading.Semaphore) -> None:
-    """A line on standard input is leave to go on. It ends when the supervisor does, however it does, and then this process ends too."""
+def _listen(permits: threading.Semaphore) -> None:
+    """Release the worker once per line of standard input. The input ends when the supervisor ends, however that happens; then exit."""
     try:
         for _ in sys.stdin:
-            leave_to_go_on.release()
+            permits.release()
     finally:
         os._exit(1)
 
 
 class _Worker:
-    def __init__(self, job: Job, events: EventWriter, leave_to_go_on: threading.Semaphore) -> None:
+    def __init__(self, job: Job, events: EventWriter, permits: threading.Semaphore) -> None:
         self._job = job
         self._events = events
-        self._leave_to_go_on = leave_to_go_on
+        self._permits = permits
         self._split: Split = open_split(job.config.split_dir, job.split_name)
         self._video: SplitVideo | None = None
         self._prompt_maker: PromptMaker | None = None
@@ -97,7 +97,7 @@ class _Worker:
         if job.config.memory_budget is not None and job.extent is not None:
             self._meter = MemoryMeter(job.config.memory_budget, job.extent)
         self._went_well: set[tuple[str, str]] = set()
-        """Targets that have a row with figures."""
+        """Targets whose row has figures."""
 
     def run(self) -> None:
         """Build the model and run the targets."""
@@ -112,17 +112,17 @@ class _Worker:
                 self._run_objects(model, video_name, object_names)
                 self._events.send("done", targets=len(object_names))
                 if self._job.waits:
-                    self._leave_to_go_on.acquire()
+                    self._permits.acquire()
             targets = tuple(target for target in targets if self._job.repeats and target in self._went_well)
 
     def _together(self, targets: Sequence[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
-        """The objects to run, by video: one at a time, or with --joint_objects all of a video."""
+        """The objects to run together, by video: one at a time, or with --joint_objects all objects of a video."""
         for video_name, of_video in itertools.groupby(targets, key=lambda target: target[0]):
             names = [name for _, name in of_video]
             yield from [(video_name, names)] if self._job.config.joint_objects else ((video_name, [name]) for name in names)
 
     def _run_objects(self, model: _Model, video_name: str, object_names: Sequence[str]) -> None:
-        """Run objects of one video under all arms of the job. Every one of them gets its row, unless this process ends."""
+        """Run objects of one video under all arms of the job. Each gets its row, unless this process ends."""
         tracks: list[Track] = []
         blank_of: dict[int, SummaryRow] = {}
         """By the identity of the track."""
@@ -146,10 +146,10 @@ class _Worker:
         """
         Args:
             session: tracks of one video.
-            blanks: their rows, which say who and where.
+            blanks: their rows, with only the identifying columns.
 
         Raises:
-            MemoryBudgetError: the largest session will not fit; the rows of this one were sent.
+            MemoryBudgetError: the largest session will not fit; the rows of this session were sent.
         """
         video = self._opened(session[0].obj.video)
         settings = _session_settings(self._job, model.facts, len({track.obj.object for track in session}))
@@ -178,7 +178,7 @@ class _Worker:
     def _stream(
         self, model: _Model, video: SplitVideo, track: Track, row: SummaryRow, settings: SessionSettings
     ) -> tuple[SummaryRow, Streamed | None]:
-        """The object once more at the camera's pace, where that is asked for. Returns its row, completed, and what came of the stream.
+        """With --realtime, track the object again at the camera's rate. Returns its completed row and the stream, None if there is none.
 
         Raises:
             ClipError, RunnerError: as `stream_object`.
@@ -200,7 +200,7 @@ class _Worker:
         self._events.send("phase", phase=phase, t_s=t_s)
 
     def _opened(self, video_name: str) -> SplitVideo:
-        """The clip, cut to --max_frames; the last one is kept. Raises ClipError."""
+        """The clip, cut to --max_frames; the last clip opened is cached. Raises ClipError."""
         if self._video is None or self._video.name != video_name:
             self._video = self._split.video(video_name).take(self._job.config.max_frames)
             self._prompt_maker = PromptMaker(self._video, self._job.config.num_points, self._job.config.frame_stride)
@@ -208,33 +208,33 @@ class _Worker:
 
     def _prompts(self, video_name: str) -> PromptMaker:
         self._opened(video_name)
-        assert self._prompt_maker is not None  # comes with the clip
+        assert self._prompt_maker is not None  # `_opened` sets it
         return self._prompt_maker
 
 
 @dataclasses.dataclass
 class _Model:
-    """A built model and what is known of it."""
+    """A built model with its facts."""
 
     runner: VideoRunner
     device: Device
     facts: ModelFacts
     environment: dict[str, Any]
-    """Of torch, for environment.json; empty of a model that does without."""
+    """Facts about torch for environment.json; empty if the model does not use torch."""
     kernels_known: bool = False
 
     def observe_kernels(self, video: SplitVideo, track: Track, settings: SessionSettings) -> None:
-        """Once per process: the same kernels serve every object of an arm. Raises as `observe_kernels`."""
+        """Record the kernels once per process, because they serve every object of an arm. Raises as `observe_kernels`."""
         named, calls = observe_kernels(self.runner, self.device, video, track, settings)
         self.kernels_known = True
         self.facts = dataclasses.replace(self.facts, sdpa_kernels=named, attention_calls=calls)
 
 
 def _build(job: Job) -> _Model:
-    """Build the model of a job and check that it is what was asked for.
+    """Build the model of a job and check that it is the one requested.
 
     Raises:
-        RunnerError: it is not, or cannot be built.
+        RunnerError: it is not the one requested, or cannot be built.
     """
     arm, spec = job.arm, RUNNERS[job.arm.model]
     if spec.is_learned:
@@ -253,7 +253,7 @@ def _build(job: Job) -> _Model:
         device = TorchDevice(torch, applied.device)
         environment = collect_torch(torch)
         with device.autocast(arm.autocast_dtype):
-            pass  # refused here, once, rather than for every object
+            pass  # refuse an unsupported dtype here, once, rather than for every object
     facts = ModelFacts(
         imgsz=applied.imgsz,
         device=applied.device,
@@ -288,7 +288,7 @@ def _build_options(job: Job) -> BuildOptions:
 def _session_settings(job: Job, facts: ModelFacts, objects: int) -> SessionSettings:
     """
     Args:
-        objects: of the session, whose share of --min_time and --min_frames is timed in it.
+        objects: number of objects in the session, which times their share of --min_time and --min_frames.
     """
     config, share = job.config, objects / job.objects_in_arm
     return made_from(
@@ -304,26 +304,26 @@ def _session_settings(job: Job, facts: ModelFacts, objects: int) -> SessionSetti
 
 
 def _kernel_choice(attention: str) -> str:
-    """What --attention says of the kernels: a way to compute relative positions leaves them to PyTorch."""
+    """The choice of kernels in --attention; a choice of relative positions leaves the kernels to PyTorch."""
     return "auto" if attention in RELATIVE_CHOICES else attention
 
 
 def _prefetch(job: Job, device: str) -> int:
-    """Frames to decode ahead of a model on this device."""
+    """Number of frames to decode ahead on this device."""
     if job.config.prefetch is not None:
         return job.config.prefetch
     return 0 if device == "cpu" else GPU_PREFETCH
 
 
 def _extent(video: SplitVideo, session: Sequence[Track], settings: SessionSettings) -> Extent:
-    """Of a session, for the forecast of memory."""
+    """Extent of a session, for the memory forecast."""
     height, width = video.read_size()
     fed = -(-(len(video.frames) - session[0].prompt_frame) // settings.frame_stride)
     return Extent(fed, height * width, len(session))
 
 
 class _Progress:
-    """Tells the supervisor how far an object is, not more often than a person can read."""
+    """Reports an object's progress to the supervisor, no more often than a person can read."""
 
     def __init__(self, events: EventWriter, meter: MemoryMeter | None = None) -> None:
         self._events = events

@@ -57,7 +57,7 @@ def test_how_a_worker_died(return_code: int, oom_kills: int, status: str, messag
 
 def test_a_hint_names_what_the_arm_leaves_open() -> None:
     assert memory_hint(dtype="float32", joint=True) == (
-        "use a smaller --imgsz, --autocast_dtype float16, fewer objects at a time (without --joint_objects), or end other programs"
+        "use a smaller --imgsz, --autocast_dtype float16, fewer objects per session (without --joint_objects), or close other programs"
     )
-    assert memory_hint(dtype="bfloat16", grows=True) == "use a smaller --imgsz, shorter clips (--max_frames), or end other programs"
-    assert memory_hint(dtype="none", has_size=False) == "end other programs"
+    assert memory_hint(dtype="bfloat16", grows=True) == "use a smaller --imgsz, shorter clips (--max_frames), or close other programs"
+    assert memory_hint(dtype="none", has_size=False) == "close other programs"

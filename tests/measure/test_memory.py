@@ -110,7 +110,7 @@ def test_the_thread_ends_with_the_stretch_even_after_an_error() -> None:
 def test_a_sampler_serves_one_stretch_after_another_but_not_two_at_once() -> None:
     rss = RssSampler()
     rss.start()
-    with pytest.raises(RuntimeError, match="runs already"):
+    with pytest.raises(RuntimeError, match="already running"):
         rss.start()
     rss.stop()
     rss.stop()

@@ -111,7 +111,7 @@ def test_an_arm_that_grows_too_much_ends_within_its_first_clip(machine: Machine)
         run_clip(machine, meter, growth=15.0)
     assert "forecast 6.5 GiB (weights 500 MiB, workspace 184 MiB, frames 16 MiB, state 5.9 GiB)" in str(raised.value)
     # what was available and what the worker had itself
-    assert "exceeds what is available, 6.0 GiB" in str(raised.value)
+    assert "exceeds the available memory, 6.0 GiB" in str(raised.value)
     assert raised.value.columns["memory_budget_MiB"] == 6100.0
     assert machine.rss == 500 + 200 + 15 * 24
 

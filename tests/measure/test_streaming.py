@@ -121,7 +121,7 @@ def test_a_camera_needs_frames_and_a_rate(frames: list[int], fps: float) -> None
 
 
 def test_too_few_latencies_are_an_error() -> None:
-    with pytest.raises(ValueError, match="one for every call"):
+    with pytest.raises(ValueError, match="one latency for every call"):
         follow([1.0, 1.0])
 
 

@@ -201,7 +201,7 @@ def test_infinite_numbers_and_wrong_shapes_do_not_pass(alpha: SplitVideo) -> Non
     runner.nonfinite_from = 10
     row = follow(runner, alpha, itertools.repeat(10.0)).completed(SummaryRow(J=0.5, frames=12), "Orin")
     assert (row.status, row.J, row.frames, row.camera_fps, row.streaming_fps) == ("error", None, None, 25.0, None)
-    assert row.error.startswith("at the camera's pace, NaN or infinite output on 3 of 13 frames")
+    assert row.error.startswith("at the camera's rate, NaN or infinite output on 3 of 13 frames")
     runner = SquareRunner(alpha)
     with pytest.raises(RunnerError, match=r"bool masks of shape \(24, 32\), not bool \(1, 24, 32\)"):
         follow(runner, alpha, itertools.repeat(10.0))

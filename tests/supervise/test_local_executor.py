@@ -230,7 +230,7 @@ def test_an_arm_that_outgrows_its_budget_is_refused_within_the_first_clip(tmp_pa
     assert [row.status for row in rows] == ["skipped", "skipped"]
     for row in rows:
         assert row.error.startswith("forecast ")
-        assert "exceeds --memory_budget, 600 MiB; use shorter clips (--max_frames), or end other programs" in row.error
+        assert "exceeds --memory_budget, 600 MiB; use shorter clips (--max_frames), or close other programs" in row.error
         assert row.memory_budget_MiB == 600.0
         # 2 MiB for each of 400 frames
         assert row.forecast_state_MiB == pytest.approx(800, rel=0.1)

@@ -64,7 +64,7 @@ def test_a_kill_for_want_of_memory_costs_one_object_and_says_where(tmp_path: Pat
         rows, said = run_in(group, tmp_path, {"before": 9, "eat": 40, "after": 9})
     assert [(row.video, row.status) for row in rows] == [("before", "ok"), ("eat", "oom"), ("after", "ok")]
     row = rows[1]
-    assert row.error == "the kernel killed the worker, out of memory; end other programs"
+    assert row.error == "the kernel killed the worker, out of memory; close other programs"
     assert row.implementation == "scripted"
     # 64 MiB for each frame from the third on: it comes some frames further, and the word of it comes every 0.2 s
     assert row.failed_at_frame is not None
@@ -77,7 +77,7 @@ def test_an_allocation_that_fails_is_out_of_memory_too(tmp_path: Path) -> None:
     rows, _ = run_in(None, tmp_path, {"limit": 9, "tell": 9})
     assert [(row.video, row.status) for row in rows] == [("limit", "oom"), ("tell", "ok")]
     assert rows[0].error.startswith("MemoryError")
-    assert rows[0].error.endswith("; end other programs")
+    assert rows[0].error.endswith("; close other programs")
     # the worker says what it was given, for the kernel to take it before others
     assert rows[1].warning_lines == f"UserWarning: {OOM_SCORE_ADJ}"
 

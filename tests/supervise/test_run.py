@@ -117,7 +117,7 @@ def test_a_death_is_an_out_of_memory_kill_where_the_kernel_counted_one(tmp_path:
     monkeypatch.setattr(cgroup, "oom_kill_count", lambda root: next(counts))
     _, rows, _ = run(config(make_split(tmp_path, ["kill"]), tmp_path / "run"))
     assert rows["kill"].status == "oom"
-    assert rows["kill"].error == "the kernel killed the worker, out of memory; end other programs"
+    assert rows["kill"].error == "the kernel killed the worker, out of memory; close other programs"
 
 
 @pytest.mark.parametrize(("fault", "status"), [("runner_error", "error"), ("kill", "killed")])
