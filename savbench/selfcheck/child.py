@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from savbench.selfcheck.outcome import broken, not_applicable
+from savbench.selfcheck.outcome import broken
 from savbench.selfcheck.recorded import load
 
 if TYPE_CHECKING:
@@ -80,13 +80,9 @@ def outcomes(order: Order, folder: Path, events: IO[str]) -> Iterator[Outcome]:
     about = TorchDevice(torch, str(device))
     _send(events, device=str(device), device_name=about.name, torch=about.torch_version)
     if order.group.startswith("compiling"):
-        scope = order.group.partition(" ")[2]
-        if order.quick:
-            yield not_applicable(f"compiling: --compile {scope}", "left out by --quick")
-            return
         from savbench.selfcheck.compiling import check_compiling
 
-        yield from check_compiling(order.device, folder, load(), scope)
+        yield from check_compiling(order.device, folder, load(), order.group.partition(" ")[2])
         return
     if order.group == "telemetry":
         from savbench.selfcheck.telemetry import check_telemetry

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from savbench.arguments.declared import ConfigError, Parser
 from savbench.arguments.values import Device, FilePath
-from savbench.selfcheck.outcome import Outcome
+from savbench.selfcheck.outcome import Outcome, broken, not_applicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,6 +37,7 @@ GROUPS = (
     "trouble",
     "telemetry",
 )
+LEFT_OUT_BY_QUICK = ("compiling encoder", "compiling full")
 TIMEOUT_S = 300.0
 """Without a word from a child for so long it hangs; compiling the whole model is the longest check."""
 COLOURS = {"ok": "32", "failed": "31", "not applicable": "2"}
@@ -123,6 +124,10 @@ def examine(
         DeviceRefusedError: the first child says that there is no such device.
     """
     for group in GROUPS if groups is None else groups:
+        if quick and group in LEFT_OUT_BY_QUICK:
+            report.outcomes.append(not_applicable(group, "left out by --quick"))
+            yield report.outcomes[-1]
+            continue
         for event in _run(group, device, quick=quick, timeout_s=timeout_s):
             if "refused" in event:
                 raise DeviceRefusedError(event["refused"])
@@ -138,7 +143,6 @@ def _run(group: str, device: str, *, quick: bool, timeout_s: float) -> Iterator[
     """Events of one child; one that ends badly adds a failed outcome."""
     # --help has no time for these
     from savbench.selfcheck.child import Order
-    from savbench.selfcheck.outcome import broken
     from savbench.supervise.worker_process import WorkerProcess, WorkerTimeoutError
 
     with tempfile.TemporaryDirectory(prefix="selfcheck-") as folder:

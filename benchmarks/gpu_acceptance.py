@@ -1,0 +1,138 @@
+"""SAM 2.1 and EdgeTAM at 1024 as this benchmark drives them, beside upstream's own loop over the same predictor, in turns.
+
+    python -m benchmarks.gpu_acceptance --out upstream.json
+    python -m benchmarks.gpu_acceptance --rehearse
+
+Upstream's loop prepares the whole clip when it opens it and keeps every output; a frame of it is one step of `propagate_in_video`, with
+the masks brought to the host. Ours prepares a frame when it is fed: `model_ms` is to be compared with a step, the latency with a step and
+its masks. Weights are random, which changes masks and not times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks.common import table
+from runners import RUNNERS
+from runners.base import BuildOptions, Clip, Frame, Prompt
+from runners.official import OfficialPredictorRunner
+from runners.torch_common import resolve_device, synchronize
+from savbench.data.frames import read_frame
+from savbench.data.listing import FRAMES_DIR
+from savbench.measure.devices import TorchDevice
+from savbench.selfcheck.recorded import load, write_split
+
+MODELS = ("sam2_tiny", "sam2_small", "sam2_base", "sam2_large", "edgetam")
+SCALE = 4
+"""The clip's 180x320 become 720x1280."""
+SKIPPED = 3
+"""First tracked frames of a turn, in which memory fills and libraries choose their kernels."""
+
+
+class Pair:
+    """One model, driven by our runner and by upstream's own loop."""
+
+    def __init__(self, model: str, folder: Path, device: str, imgsz: int | None, dtype: str, frames: int) -> None:
+        spec = RUNNERS[model]
+        self.runner = spec.build(BuildOptions(device=device, imgsz=imgsz or spec.imgsz, config=spec.config))
+        self.device = TorchDevice(torch, self.runner.applied.device)
+        self._on = torch.device(self.runner.applied.device)
+        self._dtype = dtype
+        self._folder = folder
+        self._frames: list[Frame] = [read_frame(path) for path in sorted(folder.iterdir())[:frames]]
+        self._mask_hw = load().prompts_nhw[0].repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+
+    def ours(self) -> dict[str, list[float]]:
+        """Milliseconds of tracked frames: `latency` of the call, `model` as the runner tells it."""
+        runner, found = self.runner, {"latency": [], "model": []}  # type: tuple[Any, dict[str, list[float]]]
+        with self.device.autocast(self._dtype):
+            runner.open(Clip("acceptance", len(self._frames), *self._frames[0].shape[:2]), self._frames[0])
+            runner.prompt(0, self._frames[0], [Prompt(1, "mask", mask_hw=self._mask_hw)])
+            for index, frame_hwc in enumerate(self._frames[1:], 1):
+                begun = time.perf_counter()
+                runner.track(index, frame_hwc)
+                found["latency"].append((time.perf_counter() - begun) * 1e3)
+                found["model"].append(runner.inspect().parts_ms["model_ms"])
+            runner.close()
+        return {name: samples[SKIPPED:] for name, samples in found.items()}
+
+    def upstreams(self) -> dict[str, list[float]]:
+        """Milliseconds of tracked frames in upstream's loop: `step`, and `masks` with their way to the host. Empty where it has another."""
+        if not isinstance(self.runner, OfficialPredictorRunner):
+            return {}
+        predictor: Any = next(value for value in vars(self.runner).values() if isinstance(value, torch.nn.Module))
+        found: dict[str, list[float]] = {"step": [], "masks": []}
+        with torch.inference_mode(), self.device.autocast(self._dtype):
+            state = predictor.init_state(video_path=str(self._folder))
+            predictor.add_new_mask(state, 0, 1, torch.tensor(self._mask_hw))
+            steps = iter(predictor.propagate_in_video(state))
+            next(steps)
+            for _ in self._frames[1:]:
+                synchronize(self._on)
+                begun = time.perf_counter()
+                _, _, logits_n1hw = next(steps)
+                synchronize(self._on)
+                stepped = time.perf_counter()
+                (logits_n1hw > 0.0).cpu().numpy()
+                found["step"].append((stepped - begun) * 1e3)
+                found["masks"].append((time.perf_counter() - begun) * 1e3)
+            predictor.reset_state(state)
+        return {name: samples[SKIPPED:] for name, samples in found.items()}
+
+
+def compare(model: str, folder: Path, device: str, imgsz: int | None, dtype: str, frames: int, rounds: int) -> dict[str, Any]:
+    """Medians in ms of a model, and their ratios within a round."""
+    pair = Pair(model, folder, device, imgsz, dtype, frames)
+    pair.ours(), pair.upstreams()  # what is done once
+    turns: list[dict[str, float]] = []
+    for number in range(rounds):
+        halves = [pair.ours, pair.upstreams] if number % 2 == 0 else [pair.upstreams, pair.ours]
+        turns.append({name: median(samples) for half in halves for name, samples in half().items()})
+    found: dict[str, Any] = {name: median(turn[name] for turn in turns) for name in turns[0]}
+    found = {"model": model, "dtype": dtype, **{f"{name}_p50_ms": value for name, value in found.items()}}
+    if "step" in turns[0]:
+        found["model_to_step"] = median(turn["model"] / turn["step"] for turn in turns)
+        found["latency_to_masks"] = median(turn["latency"] / turn["masks"] for turn in turns)
+    return {**found, "device": pair.device.name, "torch": pair.device.torch_version, "rounds": turns}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare every model; one that fails becomes a line that says so. Returns 0, or 1 where one failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="also write the figures to this file, as JSON, after each model")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rehearse", action="store_true", help="one small model, few frames, float32: only to see that all runs")
+    args = parser.parse_args(argv)
+    models, imgsz, dtype, frames, rounds = (("sam2_tiny",), 128, "float32", 6, 1) if args.rehearse else (MODELS, None, "bfloat16", 16, 4)
+    device = str(resolve_device(args.device))
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        write_split(load(), Path(temporary), {"clip": SCALE})
+        folder = Path(temporary) / FRAMES_DIR / "clip"
+        for model in models:
+            try:
+                found.append(compare(model, folder, device, imgsz, dtype, frames, rounds))
+            # the other models can still be compared
+            except Exception as error:  # noqa: BLE001
+                traceback.print_exc()
+                found.append({"model": model, "error": f"{type(error).__name__}: {error}"})
+            if args.out is not None:
+                args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    names = ("latency_p50_ms", "model_p50_ms", "step_p50_ms", "masks_p50_ms", "model_to_step", "latency_to_masks")
+    print(table(("model", *names), [[one["model"], *(f"{one[name]:.3f}" if name in one else "" for name in names)] for one in found]))
+    return 1 if any("error" in one for one in found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""scripts/gpu_acceptance.sh: its arguments, and steps that fail without hiding the others."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu_acceptance.sh"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SCRIPT, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("arguments", [[], ["kit"], ["kit", "out", "more"], ["--fast", "kit", "out"], ["--python"]])
+def test_wrong_usage(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "usage: scripts/gpu_acceptance.sh" in done.stderr
+
+
+def test_a_kit_that_is_not_there(tmp_path: Path) -> None:
+    done = run(str(tmp_path / "kit"), str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert "make it with scripts/offline_bundle.sh" in done.stderr
+
+
+def test_a_step_that_fails_does_not_hide_the_others(tmp_path: Path) -> None:
+    """The interpreter is a stand-in that fails at installing and in the self-check."""
+    python, kit, out = tmp_path / "python", tmp_path / "kit", tmp_path / "out"
+    python.write_text('#!/bin/sh\necho "$@"\ncase "$*" in *pip*|*selfcheck\\ *) exit 3;; esac\n')
+    python.chmod(0o755)
+    kit.mkdir()
+    (kit / "a-1-py3-none-any.whl").write_bytes(b"")
+    done = run("--rehearse", "--python", os.path.relpath(python), str(kit), str(out))
+    assert done.returncode == 1, done.stderr
+    with (out / "steps.tsv").open(newline="") as file:
+        steps = {row["step"]: row["status"] for row in csv.DictReader(file, delimiter="\t")}
+    assert steps == {"install": "3", "tests": "0", "selfcheck": "3", "run": "0", "upstream": "0"}
+    assert "--no-index --no-deps" in (out / "log.txt").read_text()
+    assert {path.name for path in out.iterdir()} == {"steps.tsv", "log.txt"}
