@@ -32,7 +32,7 @@ def test_a_kit_that_is_not_there(tmp_path: Path) -> None:
 def test_a_step_that_fails_does_not_hide_the_others(tmp_path: Path) -> None:
     """The interpreter is a stand-in that fails at installing and in the self-check."""
     python, kit, out = tmp_path / "python", tmp_path / "kit", tmp_path / "out"
-    python.write_text('#!/bin/sh\necho "$@"\ncase "$*" in *pip*|*selfcheck\\ *) exit 3;; esac\n')
+    python.write_text('#!/bin/sh\necho "$@"\ncase "$*" in *pip*|*zipfile*|*selfcheck\\ *) exit 3;; esac\n')
     python.chmod(0o755)
     kit.mkdir()
     (kit / "a-1-py3-none-any.whl").write_bytes(b"")
