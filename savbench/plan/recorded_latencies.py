@@ -78,7 +78,7 @@ class RecordedLatencies:
             RecordedLatenciesError: a file is missing or damaged; the message names it and the line.
         """
         self._path = path
-        beside = path.with_name(SUMMARY)
+        beside = path.parent / SUMMARY
         if not beside.is_file():
             raise RecordedLatenciesError(
                 f"--realtime_from {path}: no {SUMMARY} beside it to say what was measured; give the frames.csv in the folder of a run"

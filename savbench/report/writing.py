@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from savbench.report.figures_paper import save_pdf, save_png
@@ -12,7 +14,6 @@ from savbench.report.page import ReportError, render_html
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from savbench.report.content import Report
 
@@ -31,8 +32,10 @@ def write_report(report: Report, kind: str, output: Path) -> list[Path]:
 
     Raises:
         ReportError: a package is missing, or there is no figure to draw.
-        OSError: a file cannot be written.
+        OSError: a file cannot be written, or `output` is a folder.
     """
+    if output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(output))
     if kind == "html":
         return [_write(output, partial(_save_text, render_html(report)))]
     if kind == "md":
@@ -51,10 +54,16 @@ def write_report(report: Report, kind: str, output: Path) -> list[Path]:
 
 def _write(path: Path, write: Callable[[Path], None]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if path.exists() and not path.is_file():  # a pipe or a device, such as /dev/stdout, must not be replaced by a file
+        write(path)
+        return path
+    whole = Path(os.path.realpath(path))  # what a link leads to is replaced, and the link stays
+    temporary = whole.with_name(f".{whole.name}.{os.getpid()}.partial")
     try:
         write(temporary)
-        temporary.replace(path)
+        temporary.replace(whole)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -142,5 +142,6 @@ def test_bad_settings_are_refused_before_anything_runs(recorded: Recorded) -> No
         config(realtime_from=Path("frames.csv"))
     with pytest.raises(ConfigError, match="has no latencies of edgetam mask"):
         plan_arms(config(realtime_fps=24.0, realtime_from=recorded.write(), models=("edgetam_mask",)), "s")
-    with pytest.raises(ConfigError, match=r"no summary\.csv"):
-        plan_arms(config(realtime_fps=24.0, realtime_from=Path("/nowhere/frames.csv")), "s")
+    for path in ("/nowhere/frames.csv", "/"):
+        with pytest.raises(ConfigError, match=r"no summary\.csv"):
+            plan_arms(config(realtime_fps=24.0, realtime_from=Path(path)), "s")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -189,6 +190,32 @@ class TestRefusals:
         (tmp_path / "report.html").mkdir()
         assert report(run, "-o", tmp_path / "report.html") == 2
         assert [path.name for path in sorted(tmp_path.iterdir())] == ["file", "report.html"]
+
+    @pytest.mark.parametrize("output", ["/", ".", "..", "folder"])
+    @pytest.mark.parametrize("kind", ["html", "md"])
+    def test_an_output_that_is_a_folder(
+        self, output: str, kind: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "folder").mkdir()
+        monkeypatch.chdir(tmp_path)
+        assert report(run, "-o", output, "--format", kind) == 2
+        assert capsys.readouterr().err == f"jetson_benchmark report: {output}: is a folder; give another -o\n"
+        assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+    def test_a_pipe_is_written_to_and_not_replaced(self, run: Path, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        with (tmp_path / "read.html").open("wb") as read, subprocess.Popen(["cat", str(pipe)], stdout=read):
+            assert report(run, "-o", pipe) == 0
+        assert b"</html>" in (tmp_path / "read.html").read_bytes()
+        assert pipe.is_fifo()
+
+    def test_a_link_stays_a_link(self, run: Path, tmp_path: Path) -> None:
+        link = tmp_path / "latest.html"
+        link.symlink_to("page.html")
+        assert report(run, "-o", link) == 0
+        assert link.is_symlink()
+        assert (tmp_path / "page.html").stat().st_size > 0
 
     @pytest.mark.parametrize(("kind", "module", "command"), [("html", "jinja2", "jinja2>=3.1"), ("pdf", "matplotlib", "matplotlib>=3.7")])
     def test_a_missing_package_is_named_with_its_command(
