@@ -19,21 +19,21 @@ SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "nano"
 
 @dataclass(frozen=True)
 class RunnerSpec:
-    """One model that can be asked for by name."""
+    """One model that can be selected by name."""
 
     factory: str
     """Dotted name of a callable that takes BuildOptions and returns a VideoRunner."""
     family: str
     config: str | None = None
     checkpoint: str | None = None
-    """File name of the trained weights as upstream publishes them, or as they lie in `SHIPPED_WEIGHTS`; None for models without weights."""
+    """File name of the trained weights, as upstream publishes them or as in `SHIPPED_WEIGHTS`; None for models without weights."""
     imgsz: int | None = None
-    """Default side of the model's input; None where the model works at video resolution."""
+    """Default side of the model's square input in pixels; None for models that work at video resolution."""
     prompts: tuple[str, ...] = PROMPT_KINDS
 
     @property
     def has_relative_positions(self) -> bool:
-        """Whether its image encoder adds decomposed relative positions, whose computation can be chosen."""
+        """Whether its image encoder adds decomposed relative positions, so that --attention can select how to compute them."""
         return self.family == "sam1"
 
     @property

@@ -1,11 +1,11 @@
-"""Two baselines that learn nothing: the first mask copied, and the first mask carried along by dense optical flow.
+"""Two baselines without learning: the first mask copied, and the first mask moved along dense optical flow.
 
-They are the floor that a learned model must beat, and give real scores on any machine. Both take the mask prompt only, work at video
-resolution on the CPU, leave OpenCV's threads as they are, and give the same masks whatever their number.
+They are the floor that a learned model must beat, and give real scores on any machine. Both accept only the mask prompt, work at video
+resolution on the CPU, do not change OpenCV's number of threads, and return the same masks for any number.
 
 How the flow was chosen: J/F on five DAVIS 2016 clips (480x854, every fourth frame annotated, first and last annotated frame skipped, OpenCV
-5.0) and milliseconds of one flow on two cores of a desktop CPU. "Soft" carries a mask of float32 along and thresholds what is put out;
-"hard" thresholds what is carried along. "Raw" patches are compared as they are, "centred" ones after their mean is subtracted.
+5.0) and milliseconds of one flow on two cores of a desktop CPU. "Soft" moves a float32 mask and thresholds only the output; "hard" also
+thresholds the mask that is moved. "Raw" patches are compared unchanged, "centred" ones after subtracting their mean.
 
     variant                       blackswan  car-shadow dog        libby      motocross  mean J&F  ms
     static                        .528/.309  .403/.223  .327/.172  .306/.351  .144/.081  .284       0
@@ -17,7 +17,7 @@ How the flow was chosen: J/F on five DAVIS 2016 clips (480x854, every fourth fra
     DIS medium, raw, soft (used)  .736/.720  .641/.579  .646/.530  .159/.233  .446/.341  .503      30
     the same to full resolution   .797/.750  .640/.524  .715/.593  .177/.237  .475/.392  .530     184
 
-The last row, DIS with its finest scale at 0 instead of 1, was left out for its price. `libby` moves too fast for any of them.
+The last row, DIS with its finest scale at 0 instead of 1, is not used because of its cost. `libby` moves too fast for all of them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _BoolMask = npt.NDArray[np.bool_]
 
 
 class _Baseline:
-    """Bookkeeping of clips, objects and times around an object's state, which here is its mask and stays as it is."""
+    """Bookkeeping of clips, objects and times around each object's state, which here is its unchanged mask."""
 
     _name: str
 
@@ -53,23 +53,23 @@ class _Baseline:
         self._report = FrameReport()
 
     def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
-        """Prepare for a clip; the clip before it is forgotten.
+        """Prepare for a clip and drop the previous one.
 
         Raises:
-            RunnerError: the frame is not of the clip's size, or too small for this baseline.
+            RunnerError: the frame does not have the clip's size, or is too small for this baseline.
         """
         self.close()
         self._require_shape("frame 0", first_frame_hwc.shape, (clip.height, clip.width, 3))
         self._clip = clip
 
     def prompt(self, frame_index: int, frame_hwc: Frame, prompts: Sequence[Prompt]) -> Masks:
-        """Take masks as the objects' state on this frame, after tracking the objects known so far into it.
+        """Set the prompted objects' masks on this frame, after tracking the other objects to it.
 
         An object that is prompted again gets the new mask and keeps its place.
 
         Raises:
-            RunnerError: no clip is open, no object is known or named, a prompt is not a mask or not of the clip's size, or the frame lies
-                before one already seen.
+            RunnerError: no clip is open, there is no object, a prompt is not a mask or does not have the clip's size, or the frame precedes
+                one already seen.
         """
         clip = self._require_clip()
         if not prompts and not self._states:
@@ -77,16 +77,16 @@ class _Baseline:
         masks: dict[int, _BoolMask] = {}
         for prompt in prompts:
             if prompt.mask_hw is None:
-                raise RunnerError(f"{self._name} takes the mask prompt only; ask for {self._name}_mask")
+                raise RunnerError(f"{self._name} accepts only the mask prompt; use {self._name}_mask")
             self._require_shape(f"the mask of object {prompt.object_id}", prompt.mask_hw.shape, (clip.height, clip.width))
             masks[prompt.object_id] = prompt.mask_hw
         return self._step(frame_index, frame_hwc, masks)
 
     def track(self, frame_index: int, frame_hwc: Frame) -> Masks:
-        """Carry every object into this frame.
+        """Track every object in this frame.
 
         Raises:
-            RunnerError: nothing has been prompted yet, or the frame does not come after the last one.
+            RunnerError: no object is prompted yet, or the frame does not follow the last one.
         """
         self._require_clip()
         if self._last_frame is None:
@@ -100,7 +100,7 @@ class _Baseline:
         return self._report
 
     def close(self) -> None:
-        """Forget the clip and its objects."""
+        """Drop the clip and its objects."""
         self._clip = None
         self._last_frame = None
         self._states.clear()

@@ -1,14 +1,14 @@
-"""Clips of any length in flat memory, for SAM 2-style predictors.
+"""Keeps the memory of SAM 2-style predictors bounded on clips of any length.
 
-Upstream's loaders decode every frame of a clip before the first is tracked and keep it, 12.6 MB each at 1024 pixels. The predictors only
-ever index the frame they are about to encode, so one slot that holds the current frame serves them (`FrameSlot`), and the benchmark can
-time a frame from its decoded pixels on.
+Upstream's loaders decode every frame of a clip before tracking the first, and keep all of them, 12.6 MB each at 1024 pixels. The predictors
+only index the frame that they are about to encode, so one slot with the current frame suffices (`FrameSlot`), and the benchmark can time a
+frame from its decoded pixels on.
 
-They also keep what they put out for every frame, 0.8 MB per frame and object at 1024 pixels, of which later frames read the memory
-features of a few frames, the object pointers of some more, and both of the prompted frames. The rest is dropped (`forget_outputs`). Masks
-are the same to the last bit.
+They also keep their outputs of every frame, 0.8 MB per frame and object at 1024 pixels. Later frames read the memory features of a few
+frames, the object pointers of some more, and both of the prompted frames. `forget_outputs` drops the rest. Masks are bit-identical to
+upstream's.
 
-`whole_clip` is the opposite, for comparison: the clip as upstream's own loader wants it.
+`whole_clip` is for comparison: it provides the clip as upstream's own loader needs it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class FrameSlot:
-    """Stands in for the tensor of all frames, (frames, 3, imgsz, imgsz), that a predictor's state holds under `images`.
+    """Replaces the tensor of all frames, (frames, 3, imgsz, imgsz), that a predictor's state holds under `images`.
 
-    Its length is the true number of frames, which predictors read: clips under 16 frames use fewer object pointers.
+    Its length is the true number of frames, which predictors read: on clips under 16 frames they use fewer object pointers.
     """
 
     def __init__(self, num_frames: int) -> None:
@@ -47,17 +47,15 @@ class FrameSlot:
 
     def __getitem__(self, index: int) -> torch.Tensor:
         if index != self._index or self._image_chw is None:
-            raise RunnerError(
-                f"the predictor asked for frame {index} while frame {self._index} is at hand; frames must be fed without a gap"
-            )
+            raise RunnerError(f"the predictor asked for frame {index} while frame {self._index} is loaded; feed frames without a gap")
         return self._image_chw
 
 
 def forget_outputs(tracked: dict[int, dict[str, Any]], frame: int, *, num_maskmem: int, stride: int, num_pointers: int) -> None:
-    """Drop from the outputs of tracked frames what no frame after `frame` reads. Tracking runs forward.
+    """Drop those outputs of tracked frames that no frame after `frame` reads, if tracking runs forward.
 
     Frame t reads the memory features of frame t - 1 and, before it, of `num_maskmem` - 2 frames that are multiples of `stride`, and the
-    object pointers of the `num_pointers` - 1 frames before it. Masks are read by none.
+    object pointers of the `num_pointers` - 1 frames before it. No frame reads masks.
 
     Args:
         tracked: outputs by frame, as a predictor's state holds them under `non_cond_frame_outputs`.
@@ -80,14 +78,14 @@ def forget_outputs(tracked: dict[int, dict[str, Any]], frame: int, *, num_maskme
 
 @contextlib.contextmanager
 def whole_clip(clip: Clip) -> Iterator[str]:
-    """A folder in which upstream's loader finds exactly the frames that are fed, in their order; it is gone after the block.
+    """A temporary folder in which upstream's loader finds exactly the frames to feed, in order; leaving the block deletes it.
 
     Raises:
         RunnerError: the frames are not JPEG files.
     """
     if clip.frame_files is None:
         raise RunnerError(
-            f"--memory upstream: the frames of {clip.name} are in a video file, for which upstream's loader needs another decoder; put "
+            f"--memory upstream: the frames of {clip.name} are in a video file, which upstream's loader needs another decoder for; put "
             "them into a folder as JPEGs, or use --memory bounded"
         )
     with tempfile.TemporaryDirectory(prefix="frames-") as folder:

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NESTED = ("model", "state_dict", "model_state_dict")
-"""Keys that a state dict lies under; the first that holds one is taken."""
+"""Keys under which a file may nest its state dict; the first that holds one is used."""
 WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""What DataParallel, torch.compile and Lightning put before every name."""
+"""Prefixes that DataParallel, torch.compile and Lightning add to every name."""
 SAVE = 'save the weights alone where it was made: torch.save({"model": model.state_dict()}, FILE)'
 FETCH = "if it was published, fetch it again with scripts/download_weights.sh; if it is your own, save it again"
 OTHER_FILES = (
@@ -48,33 +48,33 @@ OTHER_FILES = (
     (b"ustar", "a tar archive; unpack it"),
     (b"\x08\x07\x12", "an ONNX model, it seems; give the checkpoint that it was exported from"),
 )
-"""Beginnings of files, in lower case, that are often found under a checkpoint's name."""
+"""First bytes, in lower case, of other files that often carry a checkpoint's name, and what to do."""
 
 _BLOCKED = re.compile(r"GLOBAL ([\w.]+)")
-"""How torch names what it refuses to make of a file."""
+"""How torch names a class that it refuses to construct."""
 _RECENT_NS = 10_000_000_000
 _SAFETENSORS_HEADER_LIMIT = 100_000_000
-"""Bytes; the format's own."""
+"""Limit of the safetensors format, in bytes."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights out of a file."""
+    """Weights read from a file."""
 
     path: Path
     state: dict[str, torch.Tensor]
     """Dense tensors in host memory, under the names of the model."""
     sha256: str
-    """Of the bytes that were loaded, in hex."""
+    """sha256 of the loaded bytes, in hex."""
     notes: tuple[str, ...]
-    """What was taken off or converted, in words."""
+    """What was removed or converted, as text."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a weights file.
 
     Raises:
-        RunnerError: it is missing, damaged, or none of the forms above; says what it is and what to do.
+        RunnerError: the file is missing, damaged, or in none of the forms above; the message says what it is and what to do.
     """
     try:
         with path.open("rb") as file:
@@ -82,12 +82,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
             sha256 = _sha256(file)
             content = _content(path, file, before.st_size)
             after = os.fstat(file.fileno())
-            # The time of the last change is the kernel's own and cannot be set, as that of the last writing is by what copies files.
-            # It counts in steps of some milliseconds, so that it proves nothing about a file that was changed just before.
+            # The kernel sets the change time (ctime), while programs that copy files can set the modification time. It advances in steps
+            # of some milliseconds, so it proves nothing about a file that changed just before.
             is_touched = (before.st_size, before.st_ctime_ns) != (after.st_size, after.st_ctime_ns)
             is_touched |= time.time_ns() - after.st_ctime_ns < _RECENT_NS
             if is_touched and _sha256(file) != sha256:
-                raise RunnerError(f"{path}: was written while it was read; wait until it is whole and give the same command again")
+                raise RunnerError(f"{path}: was written while it was read; wait until it is complete and run the same command again")
     except FileNotFoundError as error:
         raise RunnerError(f"{path}: no such file; fetch it with scripts/download_weights.sh, or give --random_weights") from error
     except OSError as error:
@@ -100,7 +100,7 @@ def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
     """Load a checkpoint; every name must be used and every parameter filled.
 
     Raises:
-        RunnerError: names the missing, unexpected and misshapen ones, and those of another kind of number.
+        RunnerError: names are missing or unexpected, or tensors have another shape or kind of number; the message lists them.
     """
     own, state = model.state_dict(), checkpoint.state
     faults = {
@@ -114,17 +114,17 @@ def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def same_kind(own: torch.Tensor, given: torch.Tensor) -> bool:
-    """Whether the numbers of one can be stored as those of the other without becoming something else: real ones as real ones only."""
+    """Whether both hold the same kind of number, so that one can be stored as the other: floating point, complex or integer."""
     return bool(own.is_floating_point() == given.is_floating_point() and own.is_complex() == given.is_complex())
 
 
 def refuse_misfits(faults: Mapping[str, Sequence[str]], path: Path) -> None:
     """
     Args:
-        faults: what is wrong -> names of the tensors that it is wrong with.
+        faults: names of the tensors concerned, by kind of fault.
 
     Raises:
-        RunnerError: there are some.
+        RunnerError: there is any fault.
     """
     shown = {what: ", ".join(map(one_line, keys[:5])) + ", ..." * (len(keys) > 5) for what, keys in faults.items() if keys}
     found = [f"{len(faults[what])} {what}: {names}" for what, names in shown.items()]
@@ -133,7 +133,7 @@ def refuse_misfits(faults: Mapping[str, Sequence[str]], path: Path) -> None:
 
 
 def _sha256(file: IO[bytes]) -> str:
-    """Of what is in the file now, past what Python has read ahead."""
+    """sha256 of the file's present bytes; bypasses Python's read buffer."""
     digest, at = hashlib.sha256(), 0
     while block := os.pread(file.fileno(), 1 << 20, at):
         digest.update(block)
@@ -142,7 +142,7 @@ def _sha256(file: IO[bytes]) -> str:
 
 
 def _content(path: Path, file: IO[bytes], size: int) -> Any:
-    """What the file holds, as Python objects and tensors."""
+    """The file's content as Python objects and tensors."""
     head = file.read(512)
     file.seek(0)
     if not size:
@@ -165,7 +165,7 @@ def _content(path: Path, file: IO[bytes], size: int) -> Any:
 
 
 def _unreadable(path: Path, reason: str, kind: str) -> str:
-    """Torch's advice to switch `weights_only` off is left out."""
+    """Message for a file that torch cannot load, without torch's advice to switch `weights_only` off."""
     said = one_line(next(iter(reason.partition("WeightsUnpickler error:")[2].strip().splitlines() or reason.splitlines()), kind))
     if blocked := _BLOCKED.search(said):
         return f"{path}: holds an object of {blocked[1]} beside its weights, and reading that would run code from the file; {SAVE}"
@@ -173,7 +173,7 @@ def _unreadable(path: Path, reason: str, kind: str) -> str:
 
 
 def _is_torchscript(file: IO[bytes]) -> bool:
-    """By the file of constants that only its archives have. Leaves the file at its beginning."""
+    """Whether the file is a TorchScript archive, which alone contains a file of constants. Rewinds the file."""
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
@@ -213,9 +213,9 @@ def _state_dict(path: Path, content: Any) -> tuple[dict[str, torch.Tensor], tupl
             f"{path}: holds no state dict, a dict of tensors by name, neither itself nor under {', '.join(map(repr, NESTED))}; it holds "
             f"{_what(content)}; {SAVE}"
         )
-    unfit = [key for key, value in state.items() if value.layout != torch.strided or value.is_meta or value.is_quantized]
-    if unfit:
-        raise RunnerError(f"{path}: {one_line(unfit[0])} is sparse, quantized or without numbers; save the weights as ordinary tensors")
+    not_dense = [key for key, value in state.items() if value.layout != torch.strided or value.is_meta or value.is_quantized]
+    if not_dense:
+        raise RunnerError(f"{path}: {one_line(not_dense[0])} is sparse, quantized or without numbers; save the weights as ordinary tensors")
     taken_off = ""
     while wrapper := next((name for name in WRAPPERS if all(key.startswith(name) for key in state)), None):
         state = {key.removeprefix(wrapper): value for key, value in state.items()}

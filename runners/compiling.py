@@ -1,12 +1,12 @@
-"""`torch.compile` on the parts of a model: by upstream's own switches where it has them, with what came of it counted.
+"""Applies `torch.compile` to the parts of a model, through upstream's own switches if it has them, and counts what was compiled.
 
-Only `forward` of a module is ever compiled, as upstream does it, so that parameters keep their names and checkpoints load. What stays
-outside: choosing memories, filling holes, upscaling, copying.
+It compiles only a module's `forward`, as upstream does, so that parameters keep their names and checkpoints load. Selecting memories,
+filling holes, upscaling and copying stay uncompiled.
 
-Attention goes with it: what `attention.choice` puts in place is one operator to the compiler, and compiled code computes as chosen.
+To the compiler, the attention that `attention.choice` installs is one operator, and compiled code computes as the choice says.
 
-A part that cannot be compiled, for want of Triton or of a C++ compiler, or since the compiler gives up, runs as it is, and the report
-says which and why. It is no error: a board without a compiler can still say what the rest brings.
+A part that cannot be compiled, because Triton or a C++ compiler is missing or the compiler fails, runs uncompiled, and the report says
+which and why. That is no error: a board without a compiler can still measure the rest.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from runners.base import BuildOptions
 
 BACKEND = "inductor"
-"""What compiles the graphs. Tests put dynamo's `eager` or `aot_eager` here, which trace as this does and take no time to generate code."""
+"""Backend that compiles the graphs. Tests set dynamo's `eager` or `aot_eager`, which trace in the same way and generate no code."""
 
 CUDA_GRAPH_MODES = ("reduce-overhead", "max-autotune")
-"""Modes under which the results of a call are overwritten by a later one."""
+"""Modes in which a later call overwrites the results of an earlier one."""
 
 
 LIMIT_SWITCHES = ("fail_on_recompile_limit_hit", "fail_on_cache_limit_hit")
-"""Of dynamo, that make it raise where it has compiled a part too often: since PyTorch 2.7, and in 2.6. PyTorch 2.5 has none."""
+"""Switches that make dynamo raise when it has compiled a part too often: since PyTorch 2.7, and in 2.6. PyTorch 2.5 has none."""
 NO_LIMIT = 1 << 20
-"""More often than anything is compiled."""
+"""A number of compilations that is never reached."""
 LIMIT_ERRORS = ("FailOnRecompileLimitHit", "FailOnCacheLimitHit")
-"""What it raises then, likewise."""
+"""The errors that dynamo raises then: since PyTorch 2.7, and in 2.6."""
 
 
 class _Part:
-    """One module's `forward`, compiled when it is first needed."""
+    """One module's `forward`, compiled on its second call."""
 
     def __init__(self, forward: Callable[..., Any], compiled: Callable[..., Any], records_graphs: bool, *, clone: bool) -> None:
         self.name = type(getattr(forward, "__self__", forward)).__name__
@@ -62,8 +62,8 @@ class _Part:
         return self._records_graphs and self.graphs > 0 and not self.fallback
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # The first call fills tables that modules keep for later ones (position encodings). Were it compiled, the tables would be results
-        # of compiled code, which CUDA graphs overwrite, and every part would be compiled twice.
+        # The first call fills tables that modules keep for later calls (position encodings). If it were compiled, the tables would be
+        # results of compiled code, which CUDA graphs overwrite, and every part would be compiled twice.
         if not self._has_run or self.fallback:
             self._has_run = True
             return self._forward(*args, **kwargs)
@@ -88,12 +88,12 @@ class _Part:
 
 
 class Compiler:
-    """What is compiled of one model."""
+    """The compiled parts of one model."""
 
     def __init__(self, options: BuildOptions, device: torch.device) -> None:
         """
         Raises:
-            RunnerError: this torch knows no such mode.
+            RunnerError: this torch has no such mode.
         """
         self.scope = options.compile
         self._mode = options.compile_mode
@@ -105,22 +105,22 @@ class Compiler:
             return
         known = sorted(torch._inductor.list_mode_options())
         if self._mode is not None and self._mode not in known:
-            raise RunnerError(f"--compile_mode {self._mode}: torch {torch.__version__} knows no such mode; use {', '.join(known)}")
-        # These belong to the process, which serves one model.
+            raise RunnerError(f"--compile_mode {self._mode}: torch {torch.__version__} has no such mode; use {', '.join(known)}")
+        # process-wide settings; a process serves one model
         config = _dynamo().config
         config.suppress_errors = False
         _show_limit(config)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Adjustments to upstream, in words."""
+        """Adjustments to upstream, as text."""
         return tuple(f"compiled with mode {self._mode} instead of upstream's {mode}" for mode in sorted(self._overruled))
 
     def compile_forward(self, *modules: Any, dynamic: bool | None = None) -> None:
         """Compile modules that upstream has no switch for.
 
         Args:
-            dynamic: whether to compile for any sizes at once; None lets torch find out, at the price of a recompilation.
+            dynamic: whether to compile for all sizes at once; None lets torch decide, at the cost of a recompilation.
         """
         mode = self._mode or "default"
         for module in modules:
@@ -128,10 +128,10 @@ class Compiler:
 
     @contextlib.contextmanager
     def upstreams_own(self) -> Iterator[None]:
-        """Count and guard what upstream compiles itself in the block, where it builds a model, and give it the mode that was asked for.
+        """Count and guard what upstream compiles itself in the block, where it builds a model, and apply the requested mode.
 
         Raises:
-            RunnerError: it was to compile and did not.
+            RunnerError: compilation was requested and upstream compiled nothing.
         """
         if self.scope == "off":
             yield
@@ -140,19 +140,19 @@ class Compiler:
 
         def compile_(function: Any = None, *args: Any, mode: str | None = None, **kwargs: Any) -> Any:
             if not isinstance(getattr(function, "__self__", None), torch.nn.Module):
-                return original(function, *args, mode=mode, **kwargs)  # a library's own, imported on the way
+                return original(function, *args, mode=mode, **kwargs)  # a library's own use, imported meanwhile
             if self._mode not in (None, mode):
                 self._overruled.add(mode or "default")
             return self._part(function, self._mode or mode or "default", clone=False, **kwargs)
 
-        # Upstream writes the mode into its calls and has no argument for it, nor says what came of them.
+        # upstream hard-codes the mode in its calls and does not report their outcome
         with replaced(torch, "compile", compile_):
             yield
         if not self._parts:
-            raise RunnerError(f"--compile {self.scope}: this version of the model's package compiles nothing; update it, or leave it out")
+            raise RunnerError(f"--compile {self.scope}: this version of the model's package compiles nothing; update it, or drop --compile")
 
     def report(self) -> CompileReport | None:
-        """What has been compiled so far; None where nothing was to be."""
+        """What has been compiled so far; None if no compilation was requested."""
         if self.scope == "off":
             return None
         fallbacks = [f"{part.name}: {part.fallback}" for part in self._parts if part.fallback]
@@ -171,7 +171,7 @@ class Compiler:
     def _part(self, forward: Callable[..., Any], mode: str, *, clone: bool, **kwargs: Any) -> _Part:
         """
         Args:
-            clone: whether results that a later call would overwrite are to be copied; upstream does so where it compiles itself.
+            clone: whether to copy results that a later call would overwrite; upstream copies them itself if it compiles.
         """
         self._modes.add(mode)
         records_graphs = mode in CUDA_GRAPH_MODES and self._device.type == "cuda"
@@ -181,18 +181,18 @@ class Compiler:
 
 
 _torch_compile = torch.compile
-"""As torch has it, also while it is replaced."""
+"""torch's own function, even while `torch.compile` is replaced."""
 
 
 def _dynamo() -> Any:
-    # Imported by torch when something is compiled, which takes a second that others need not spend.
+    # torch imports it only to compile, because the import takes a second
     import torch._dynamo
 
     return torch._dynamo
 
 
 def _compiler_errors() -> tuple[type[Exception], ...]:
-    """What the compiler raises where it cannot compile; anything else is the model's own."""
+    """Errors that the compiler raises if it cannot compile; any other error is the model's own."""
     errors = _dynamo().exc
     limits = [getattr(errors, name) for name in LIMIT_ERRORS if hasattr(errors, name)]
     return cast("tuple[type[Exception], ...]", (errors.TorchDynamoException, *limits))

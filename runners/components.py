@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 HOLE_AREA = 8
-"""Largest hole that is filled, in pixels of the low-resolution mask: `fill_hole_area` of the official predictors."""
+"""Largest hole to fill, in pixels of the low-resolution mask: `fill_hole_area` of the official predictors."""
 
 FILLED_LOGIT = 0.1
-"""Mask logit that a filled pixel gets, as officially."""
+"""Mask logit of a filled pixel, as in the official predictors."""
 
 
 def connected_components(mask_n1hw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Label the 8-connected components of binary masks with OpenCV.
 
-    Only the mask, one byte a pixel, is copied to the host, and only the areas, int32, back; the labels are made from them on the device.
+    Copies only the mask, one byte per pixel, to the host and only the areas, int32, back; the labels are derived from them on the device.
 
     Args:
-        mask_n1hw: (n, 1, height, width), bool or uint8, any device; what is not 0 is foreground.
+        mask_n1hw: (n, 1, height, width), bool or uint8, any device; nonzero is foreground.
 
     Returns:
-        Labels, 1 on components and 0 elsewhere: unlike the extension's they do not tell components apart, which no caller asks for. And
-        the area in pixels of the component that a pixel belongs to, 0 off components. Both int32, of the mask's shape, on its device.
+        Labels, 1 on components and 0 elsewhere; unlike the extension's they do not distinguish components, which no caller needs. And
+        the area in pixels of each pixel's component, 0 outside components. Both int32, of the mask's shape, on its device.
     """
     mask_host = (mask_n1hw != 0).to(torch.uint8).cpu().numpy()
     areas_host = np.zeros(mask_host.shape, np.int32)
@@ -52,30 +52,30 @@ def connected_components(mask_n1hw: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
 
 def fill_holes(logits_n1hw: torch.Tensor) -> torch.Tensor:
-    """Mask logits with their holes filled; for models that have no such step of their own.
+    """Mask logits with their holes filled, for models without a step of their own.
 
     A hole is an 8-connected component of pixels with logit <= 0 and at most `HOLE_AREA` pixels.
 
     Args:
-        logits_n1hw: (n, 1, height, width), floating point, any device. Left as they are.
+        logits_n1hw: (n, 1, height, width), floating point, any device; not modified.
     """
     _, areas_n1hw = connected_components(logits_n1hw <= 0)
     return logits_n1hw.masked_fill((areas_n1hw > 0) & (areas_n1hw <= HOLE_AREA), FILLED_LOGIT)
 
 
 def provide_components(misc: ModuleType, device: torch.device) -> Literal["cuda", "opencv"]:
-    """See to it that an official predictor on `device` fills holes, and say what labels them: its own extension or OpenCV.
+    """Make sure that an official predictor on `device` can fill holes. Returns what labels them: its own extension or OpenCV.
 
-    The extension is kept where it labels a known mask rightly on the device; it is compiled for one architecture and one torch, and
-    nothing else tells whether it fits. Otherwise the function that calls it is replaced, in the module and for the rest of the process:
-    upstream looks it up there on each frame, and a worker process serves one model.
+    Keeps the extension if it labels a known mask correctly on the device: it is compiled for one architecture and one torch, and only a
+    call shows whether it fits. Otherwise replaces the function that calls it, in the module and for the rest of the process: upstream looks
+    it up there on each frame, and a worker process serves one model.
 
     Args:
         misc: the module `sam2.utils.misc` of the package in use.
         device: where the predictor runs.
     """
     extension = _import_extension()
-    if extension is not None and _usable_on(device) and labels_rightly(extension.get_connected_componnets, device):
+    if extension is not None and _usable_on(device) and labels_correctly(extension.get_connected_componnets, device):
         return "cuda"
     misc.get_connected_components = connected_components  # type: ignore[attr-defined]
     return "opencv"
@@ -90,17 +90,17 @@ def _import_extension() -> ModuleType | None:
 
 
 def _usable_on(device: torch.device) -> bool:
-    """It takes CUDA tensors only, and launches its kernels on the current GPU wherever the tensor lies."""
+    """Whether the extension can run on the device: it takes only CUDA tensors and launches kernels only on the current GPU."""
     return device.type == "cuda" and device.index in (None, torch.cuda.current_device())
 
 
-def labels_rightly(label: Callable[[torch.Tensor], Any], device: torch.device) -> bool:
-    """Whether a function in the extension's place gives the components of a known mask their areas.
+def labels_correctly(label: Callable[[torch.Tensor], Any], device: torch.device) -> bool:
+    """Whether a function with the extension's interface returns the right areas for the components of a known mask.
 
     Raises:
-        RunnerError: it leaves a GPU on which nothing runs any more.
+        RunnerError: the call left the GPU in a state in which nothing runs any more.
     """
-    # corners that touch, a ring with its empty middle, a pair and a pixel at the border
+    # components that touch at corners, a ring with an empty middle, a pair and a single pixel at the border
     areas_of_rows = ("55....22", "55......", "..5.....", "........", "....888.", "1...8.8.", "....888.", "........")
     expected_11hw = torch.tensor([[0 if cell == "." else int(cell) for cell in row] for row in areas_of_rows])[None, None]
     try:
@@ -120,9 +120,9 @@ def labels_rightly(label: Callable[[torch.Tensor], Any], device: torch.device) -
 
 
 def _launch(device: torch.device) -> None:
-    """Launch a kernel of PyTorch's and wait for it. It raises what CUDA has against an earlier one, and CUDA forgets it.
+    """Launch a PyTorch kernel and wait for it. It raises CUDA's error of an earlier launch, which clears that error.
 
-    The extension does not ask whether its kernels were launched, so that the next of PyTorch's would be blamed for them.
+    The extension does not check whether its kernels were launched, so the next PyTorch kernel would report their errors.
     """
     torch.ones(1, device=device).add_(1)
     synchronize(device)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def build(options: BuildOptions) -> VideoRunner:
-    """The official EdgeTAM where `options.source_dir` names its checkout, otherwise transformers' EdgeTamVideoModel.
+    """The official EdgeTAM if `options.source_dir` names its checkout, else transformers' EdgeTamVideoModel.
 
     Raises:
         RunnerError: the size, the device, the packages or the weights do not allow it.

@@ -1,7 +1,7 @@
 """EdgeTAM by its official code.
 
-The official repository, facebookresearch/EdgeTAM, installs a package that is called `sam2` like SAM 2's own, so it is run from its
-checkout in a process of its own and is never installed.
+The official repository, facebookresearch/EdgeTAM, installs a package named `sam2` like SAM 2's own, so it runs from its checkout in a
+separate process and is never installed.
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ STRIDE = 16
 
 
 def check_size(imgsz: int) -> None:
-    """Refuse a size before anything is loaded.
+    """Check a size before anything is loaded.
 
     Raises:
-        RunnerError: names the sizes that work.
+        RunnerError: the model cannot run at this size; the message names the sizes that work.
     """
     if imgsz not in SIZES:
         *most, last = SIZES

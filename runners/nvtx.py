@@ -15,7 +15,7 @@ _NOTHING = contextlib.nullcontext()
 
 @functools.cache
 def ranges() -> Any:
-    """torch's module with `range_push` and `range_pop`; None where no ranges are wanted or there is no GPU. Decided once."""
+    """torch's module with `range_push` and `range_pop`; None without SAVBENCH_NVTX=1 or without a GPU. Decided once per process."""
     if os.environ.get("SAVBENCH_NVTX") != "1":
         return None
     import torch
@@ -24,7 +24,7 @@ def ranges() -> Any:
 
 
 def nvtx_range(name: str) -> AbstractContextManager[object]:
-    """A context that is a range of this name in the profile; ranges nest, each thread has its own."""
+    """A context that marks a range of this name in the profile. Ranges nest; each thread has its own."""
     nvtx = ranges()
     return _NOTHING if nvtx is None else _range(nvtx, name)
 

@@ -1,8 +1,8 @@
-"""Drives the official video predictors, SAM 2's and EdgeTAM's, frame by frame through their public calls.
+"""Runs the official video predictors, SAM 2's and EdgeTAM's, frame by frame through their public calls.
 
-The predictors are used as they are installed. One function is replaced for the time of one call: the frame loader during `init_state`, so
-that a frame is prepared when it is tracked (see `runners.bounded`) instead of the whole clip before the first. Where their compiled
-extension cannot be used, another is replaced for good: the one that labels components (see `runners.components`).
+The predictors run as installed, except for two functions. During `init_state` the frame loader is replaced, so that a frame is prepared
+when it is tracked (see `runners.bounded`) instead of the whole clip before the first. If the compiled extension cannot be used, the
+function that labels components is replaced for the rest of the process (see `runners.components`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OUTPUT_KINDS = ("cond_frame_outputs", "non_cond_frame_outputs")
 class OfficialPredictorRunner:
     """A `VideoRunner` over a predictor with `init_state`, `add_new_points_or_box`, `add_new_mask` and `propagate_in_video`.
 
-    Subclasses say how the predictor is built (`_build`) and which module holds its frame loader (`_loader_module`).
+    Subclasses define how to build the predictor (`_build`) and which module holds its frame loader (`_loader_module`).
     """
 
     name = "official"
@@ -117,7 +117,7 @@ class OfficialPredictorRunner:
             StageHook(self._predictor, "forward_image", "image_encoder"),
             StageHook(self._predictor, "_prepare_memory_conditioned_features", "memory_attention"),
             StageHook(self._predictor, "_forward_sam_heads", "mask_decoder"),
-            # EdgeTAM's spatial perceiver is called in it.
+            # includes EdgeTAM's spatial perceiver
             StageHook(self._predictor, "_encode_new_memory", "memory_encoder"),
             StageHook(self._predictor, "_get_orig_video_res_output", "resize_copy"),
             StageHook(self._download, "begin", "resize_copy"),

@@ -1,4 +1,4 @@
-"""From decoded frames in host memory to the input of a model on its device."""
+"""Prepares decoded frames in host memory as a model's input on its device."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def tables_of_sam2() -> npt.NDArray[np.float32]:
-    """What the 256 bytes become in each channel, (3, 256): divided by 255 in float64, then normalised in float32, as upstream does."""
+    """The normalised value of every byte by channel, (3, 256): divided by 255 in float64, then normalised in float32, as upstream does."""
     unit = (np.arange(256) / 255.0).astype(np.float32)
     return np.stack([(unit - np.float32(mean)) / np.float32(std) for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)])
 
 
 def tables_of_sam1() -> npt.NDArray[np.float32]:
-    """As `tables_of_sam2`, with mean and deviation in bytes."""
+    """As `tables_of_sam2`, with mean and standard deviation in units of bytes."""
     byte = np.arange(256, dtype=np.float32)
     return np.stack(
         [(byte - np.float32(255 * mean)) / np.float32(255 * std) for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
@@ -35,9 +35,9 @@ def tables_of_sam1() -> npt.NDArray[np.float32]:
 
 
 class FramePreprocessor:
-    """Frames to (3, imgsz, imgsz) float32 on the device, bit for bit as upstream's loaders prepare them with Pillow.
+    """Converts frames to (3, imgsz, imgsz) float32 on the device, bit-identical to upstream's loaders, which use Pillow.
 
-    All that follows the resize maps one of 256 values, so one table per channel gives the same bits in one go.
+    Every step after the resize maps one of 256 values, so one table lookup per channel gives the same bits.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FramePreprocessor:
     ) -> None:
         """
         Args:
-            tables_c256: values of the bytes by channel; None takes `tables_of_sam2`.
+            tables_c256: value of every byte by channel, (3, 256) float32; None means `tables_of_sam2`.
         """
         self.imgsz = imgsz
         self._resizer = Resizer(kind, device)
@@ -56,19 +56,19 @@ class FramePreprocessor:
 
     @property
     def resize(self) -> str:
-        """What resized the last frame, as in `FrameReport.resize`."""
+        """What resized the last frame, as `FrameReport.resize`."""
         return self._resizer.way
 
     def prepare(self, in_hw: Size, out_hw: Size | None = None) -> None:
-        """Make ready for frames of a size, so that the first takes no longer than the others. Arguments as of a call."""
+        """Prepare for frames of a size, so that the first takes no longer than the others. Arguments as of a call."""
         self._resizer.prepare(in_hw, out_hw or (self.imgsz, self.imgsz))
 
     def __call__(self, frame_hwc: Frame, out_hw: Size | None = None) -> torch.Tensor:
-        """The next call overwrites what this one returned.
+        """The model's input, (3, imgsz, imgsz) float32. The next call overwrites it.
 
         Args:
             frame_hwc: (height, width, 3) RGB uint8.
-            out_hw: size of the frame in the input, at its top left; the rest is 0. None fills the input.
+            out_hw: size of the frame within the input, at its top left; the rest is 0. None fills the input.
         """
         filled_hw = out_hw or (self.imgsz, self.imgsz)
         resized_hwc = self._resizer(frame_hwc, filled_hw)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Filter = Literal["bicubic", "bilinear"]
 Axis = Literal["x", "y"]
 Size = tuple[int, int]
-"""Height and width."""
+"""Height and width in pixels."""
 
 PILLOW = f"pillow {PIL.__version__}"
 """As a row names it."""
@@ -211,13 +211,13 @@ class Resizer:
 
     @property
     def way(self) -> str:
-        """What resized the last frame, for the row; empty before the first."""
+        """What resized the last frame, as text for the row; empty before the first."""
         if self._sizes is None:
             return ""
         return PILLOW if self._exact is None else f"exact on {self._device.type}, as {PILLOW}"
 
     def prepare(self, in_hw: Size, out_hw: Size) -> None:
-        """Find out how frames of this size are resized, which takes some 100 ms; the first frame does so where it was not done before."""
+        """Determine how to resize frames of this size, which takes some 100 ms; otherwise the first frame does it."""
         if self._sizes != (in_hw, out_hw):
             self._sizes, self._exact = (in_hw, out_hw), self._equal_to_pillow(in_hw, out_hw)
 
@@ -229,7 +229,7 @@ class Resizer:
         return self._exact(self._on_device(frame_hwc))
 
     def _equal_to_pillow(self, in_hw: Size, out_hw: Size) -> Exact | None:
-        """None where Pillow itself is to be used."""
+        """The exact resize for these sizes; None if Pillow itself has to do it."""
         step = OnHost if self._device.type == "cpu" else OnDevice
         if step is OnHost and not OnHost.is_faster():
             return None

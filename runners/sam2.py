@@ -23,12 +23,12 @@ OWN_CONFIGS = Path(__file__).resolve().parent / "nano"
 
 
 def import_sam2(source_dir: Path | None) -> ModuleType:
-    """Import the package named `sam2`, from `source_dir` if given, and make sure that it is that one.
+    """Import the package named `sam2`, from `source_dir` if given, and check where it came from.
 
-    EdgeTAM's repository installs a package of the same name, so which one a process has is decided here, once.
+    EdgeTAM's repository installs a package of the same name, so this function decides once which one a process uses.
 
     Raises:
-        RunnerError: there is none, or another one is in the way.
+        RunnerError: there is none, or another one is already imported.
     """
     if source_dir is not None:
         if not (source_dir / "sam2" / "build_sam.py").is_file():
@@ -62,7 +62,7 @@ class Sam2Runner(OfficialPredictorRunner):
         if options.compile == "encoder":
             overrides.append("++model.compile_image_encoder=true")
         configs = _configs_beside_the_package() if (OWN_CONFIGS / options.config).is_file() else contextlib.nullcontext()
-        # Where it compiles it also prints, and standard output is the caller's.
+        # it prints while compiling, and standard output belongs to the caller
         with configs, self._compiler.upstreams_own(), contextlib.redirect_stdout(io.StringIO()):
             return build_sam2_video_predictor(
                 options.config,
@@ -83,7 +83,7 @@ class Sam2Runner(OfficialPredictorRunner):
 
 @contextlib.contextmanager
 def _configs_beside_the_package() -> Iterator[None]:
-    """Let Hydra find configurations in `OWN_CONFIGS` for the time of the block.
+    """Let Hydra find configurations in `OWN_CONFIGS` inside the block.
 
     `sam2` points Hydra at its own package when it is imported, and Hydra has one place to look: absolute paths and further search paths
     in overrides are refused.
@@ -101,7 +101,7 @@ def _configs_beside_the_package() -> Iterator[None]:
 
 
 def package_version(package: ModuleType) -> str:
-    """Version of the installed distribution, or `checkout` and its commit where the package is run from its sources."""
+    """Version of the installed distribution, or `checkout` and its commit if the package runs from its sources."""
     origin = Path(package.__path__[0]).resolve()
     for name in ("sam2", "SAM-2"):
         try:
@@ -115,7 +115,7 @@ def package_version(package: ModuleType) -> str:
 
 
 def commit_of(source_dir: Path) -> str:
-    """`commit 0123456789ab`, with `and local changes` where tracked files differ; `commit unknown` outside a git checkout."""
+    """`commit 0123456789ab`, with `and local changes` if tracked files differ; `commit unknown` outside a git checkout."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", str(source_dir), *arguments], check=True, capture_output=True, text=True, timeout=30).stdout

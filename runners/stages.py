@@ -1,12 +1,12 @@
-"""Where the time of a call goes, by stage and by object, from hooks that are there only while a call is timed.
+"""Measures the time of a call by stage and by object, with hooks that exist only during a timed call.
 
-A hook takes the place of a function, of an object or of a module, for the time of a call of the runner. On a GPU it records CUDA events in
-the stream and waits for nothing; they are read when the runner is inspected. A stage then is what the GPU spent between its events,
-gaps in which it waits for the next kernel included.
+A hook replaces a function of an object or of a module during a call of the runner. On a GPU it records CUDA events in the stream and waits
+for nothing; inspecting the runner reads them. A stage is then the GPU time between its events, including gaps in which the GPU waits for
+the next kernel.
 
-Functions are hooked, not `torch.nn.Module`s, since a module is not all of its stage: the memory encoder's masks are made, the decoder's
-upscaled and the memories gathered outside of them. Names of upstream's functions are private to it; they are looked up when the model is
-built, so that a version that has renamed one is refused and does not lose a stage in silence.
+Hooks wrap functions, not `torch.nn.Module`s, because a module is not all of its stage: upstream prepares the memory encoder's masks,
+upscales the decoder's and gathers memories outside of modules. The functions' names are private to upstream; `Stages` looks them up when
+the model is built, so that a version that renamed one raises an error instead of losing a stage silently.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class StageHook:
-    """A function whose calls are a stage: `owner.name`, of an object or a module."""
+    """A function whose calls form a stage: `owner.name`, of an object or a module."""
 
     owner: Any
     name: str
@@ -42,18 +42,18 @@ class StageHook:
 
 @dataclass(frozen=True)
 class ObjectHook:
-    """A function that is called once for each object: `owner.name`."""
+    """A function that upstream calls once per object: `owner.name`."""
 
     owner: Any
     name: str
     object_of: Callable[..., int]
-    """Takes the arguments of a call, and tells which object it is for, by its place in the order of prompting."""
+    """Takes the arguments of a call and returns the index of its object in the order of prompting."""
 
 
 class SpanClock:
-    """Cuts a call into spans that follow each other without a gap, each in one stage and of one object or none.
+    """Divides a call into successive spans without gaps, each of one stage and of one object or none.
 
-    A stage that begins within another ends the other's span and is followed by a new one of it, so that no time is counted twice.
+    A stage that begins inside another interrupts the other's span, so that no time counts twice.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -61,19 +61,19 @@ class SpanClock:
         self._on_cuda = device.type == "cuda"
         self._nvtx = nvtx.ranges()
         self._pool: list[Any] = []
-        """Events of earlier calls, to be recorded again: making one costs more than recording it."""
+        """Events of earlier calls, to record again: creating one costs more than recording it."""
         self._stamps: list[Any] = []
         self._spans: list[tuple[str, int | None]] = []
-        """Stage and object of the time between one stamp and the next."""
+        """Stage and object of the span between one stamp and the next."""
         self._within: list[tuple[str, int | None]] = []
 
     def start(self) -> None:
-        """A call begins."""
+        """Begin a call."""
         self._stamps, self._spans, self._within = [], [], [(OTHER, None)]
         self._stamp()
 
     def stop(self) -> None:
-        """The call ends."""
+        """End the call."""
         self._cut()
 
     def forget(self) -> None:
@@ -91,7 +91,7 @@ class SpanClock:
             yield
 
     def spans_ms(self) -> list[tuple[str, int | None, float]]:
-        """Stage, object and milliseconds of every span of the last call; waits for the device to have come to its end."""
+        """Stage, object and milliseconds of every span of the last call; waits until the device has finished it."""
         if self._on_cuda and self._stamps:
             self._stamps[-1].synchronize()
         pairs = zip(self._stamps, self._stamps[1:], strict=False)
@@ -128,9 +128,9 @@ class SpanClock:
 
 
 class Stages:
-    """The hooks of one runner. Without `timed`, and with one object, there are none and its calls are what they were.
+    """The hooks of one runner. Without `timed` and with one object there are none, and the runner's calls are unchanged.
 
-    Only the calls `prompt` and `track` of the runner are timed; with NVTX on they and `open` are ranges too.
+    Times only the runner's `prompt` and `track`; with NVTX on, these and `open` are also ranges.
     """
 
     def __init__(
@@ -138,12 +138,12 @@ class Stages:
     ) -> None:
         """
         Args:
-            hooks: functions of the stages that the family has; they may call each other.
-            by_object: where objects are tracked one after the other.
+            hooks: the functions of the family's stages; they may call each other.
+            by_object: the function called per object, if the family tracks objects one after the other.
             timed: hook every stage from now on.
 
         Raises:
-            RunnerError: a function is not there.
+            RunnerError: a function does not exist.
         """
         self._runner = runner
         self._clock = SpanClock(device)
@@ -151,32 +151,32 @@ class Stages:
         self._by_object = by_object
         self._timed = timed
         self._watching = False
-        """Whether the time of each object is wanted."""
+        """Whether to time each object."""
         for hook in (*self._hooks, *([by_object] if by_object else ())):
             if not callable(getattr(hook.owner, hook.name, None)):
                 raise RunnerError(
-                    f"cannot time the stages: upstream has no {type(hook.owner).__name__}.{hook.name} any more; install the version that "
+                    f"cannot time the stages: upstream no longer has {type(hook.owner).__name__}.{hook.name}; install the version that "
                     "requirements.txt names"
                 )
         if timed or nvtx.ranges() is not None:
             self._attach()
 
     def watch_objects(self, count: int) -> None:
-        """Time each object from the next call on where there are several; to be called when objects were added."""
+        """If there are several objects, time each from the next call on. Call it when objects were added."""
         if self._by_object is not None and count > 1 and not self._watching:
             self._watching = True
             self._attach()
 
     def forget_objects(self) -> None:
-        """The clip is over."""
+        """Stop timing objects at the end of a clip."""
         self._watching = False
-        # Objects of the next clip may be watched from the middle of a call on, of which nothing was timed.
+        # the next clip may start timing objects in the middle of a call, of which nothing was timed
         self._clock.forget()
         if not self._timed and nvtx.ranges() is None:
             self._detach()
 
     def stages_ms(self) -> dict[str, float]:
-        """Milliseconds of every stage that the family has in the last call; empty unless timed."""
+        """Milliseconds of each of the family's stages in the last call; empty unless `timed`."""
         spans = self._clock.spans_ms() if self._timed else []
         if not spans:
             return {}
@@ -187,7 +187,7 @@ class Stages:
         return totals
 
     def objects_ms(self, count: int) -> tuple[float, ...]:
-        """Milliseconds of each of the `count` objects in the last call; empty where they were not watched from its beginning."""
+        """Milliseconds of each of the `count` objects in the last call; empty if they were not timed from its start."""
         spans = self._clock.spans_ms() if self._watching else []
         if not any(index is not None for _, index, _ in spans):
             return ()
@@ -198,7 +198,7 @@ class Stages:
         return tuple(totals)
 
     def _attach(self) -> None:
-        """Put timed calls in front of the runner's own."""
+        """Wrap the runner's calls in timed ones."""
         space = vars(self._runner)
         kind = type(self._runner)
         for name in ("prompt", "track"):
@@ -232,7 +232,7 @@ class Stages:
 
     @contextlib.contextmanager
     def _hooked(self) -> Iterator[None]:
-        """The hooks that are wanted, in place. Namespaces are written directly: `Module.__setattr__` takes longer than a stage may."""
+        """Install the wanted hooks for the block. Writes namespaces directly, because `Module.__setattr__` may take longer than a stage."""
         before: list[tuple[dict[str, Any], str, Any]] = []
         try:
             for hook in self._wanted():

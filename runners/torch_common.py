@@ -1,4 +1,4 @@
-"""What runners on PyTorch share: devices, masks to the host, part clocks, reversible replacement of functions."""
+"""Shared by the runners on PyTorch: devices, masks to the host, part clocks, reversible replacement of functions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device to run on, a GPU with its number; `auto` is CUDA where it works, else the CPU.
+    """The device to run on, a GPU with its index; `auto` means CUDA if it works, else the CPU.
 
     Raises:
-        RunnerError: CUDA was asked for and this torch cannot use it, or the name is no device.
+        RunnerError: CUDA was requested and this torch cannot use it, or the name is no device.
     """
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
@@ -42,10 +42,10 @@ def resolve_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def building_on(device: torch.device) -> Iterator[None]:
-    """Let a model be built in the block whose code asks for `cuda` where there is a GPU, whatever device it is to run on.
+    """Build a model in the block whose code uses `cuda` whenever there is a GPU, regardless of the device that it will run on.
 
-    SAM 2 and EdgeTAM make tables of positions so. On the CPU they would be copied from the GPU for every frame, on a second GPU from the
-    first. For a GPU the block makes it the process' current one, and it stays that: a process serves one model.
+    SAM 2 and EdgeTAM create their position tables in this way: a model on the CPU would copy them from the GPU for every frame, a model on
+    a second GPU from the first. A GPU becomes the process' current one and stays it, because a process serves one model.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -56,20 +56,20 @@ def building_on(device: torch.device) -> Iterator[None]:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done everything that was queued; nothing to wait for on the CPU."""
+    """Wait until the device has finished everything queued; does nothing on the CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def float16_autocast(device: torch.device) -> bool:
-    """Whether the caller runs under autocast to float16, where tensors in bfloat16 cannot be mixed in."""
+    """Whether the caller runs under autocast to float16, which cannot be mixed with bfloat16 tensors."""
     return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.float16
 
 
 class Staging:
-    """Pinned memory of the host, which a GPU reads and writes by itself while the host goes on; kept from frame to frame.
+    """Pinned host memory, kept from frame to frame, which a GPU reads and writes while the host continues.
 
-    Who copies through it waits for the device before the next frame, as a runner does at the end of its calls.
+    Users must wait for the device before the next frame, as a runner does at the end of its calls.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -77,7 +77,7 @@ class Staging:
         self._buffer = torch.empty(0, dtype=dtype)
 
     def of(self, shape: Sequence[int]) -> torch.Tensor:
-        """A tensor of this shape in it. It holds what the last one held, which it may lie over."""
+        """A tensor of this shape in the memory. It overlaps the previous one, and its content is undefined."""
         size = math.prod(shape)
         if self._buffer.numel() < size:
             self._buffer = _pinned(size, self._dtype)
@@ -89,7 +89,7 @@ def _pinned(size: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 class MaskDownload:
-    """From logits on the device to masks in host memory, with one wait."""
+    """Turns logits on the device into masks in host memory, with one wait."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -97,7 +97,7 @@ class MaskDownload:
         self._masks_nhw = torch.empty(0, 0, 0, dtype=torch.bool)
 
     def begin(self, logits_n1hw: torch.Tensor) -> None:
-        """Have the logits at video resolution, (objects, 1, height, width), cut at 0 and copied; waits for nothing on a GPU."""
+        """Threshold logits at video resolution, (objects, 1, height, width), at 0 and start the copy; does not wait for a GPU."""
         masks_nhw = logits_n1hw[:, 0] > 0
         if self._device.type == "cuda":
             self._masks_nhw = self._staging.of(masks_nhw.shape).copy_(masks_nhw, non_blocking=True)
@@ -105,14 +105,14 @@ class MaskDownload:
             self._masks_nhw = masks_nhw
 
     def wait(self) -> Masks:
-        """Wait until the device is idle. Returns the boolean masks (objects, height, width); they are the caller's."""
+        """Wait until the device is idle. Returns the masks, (objects, height, width) bool, which the caller owns."""
         synchronize(self._device)
         masks_nhw: Masks = self._masks_nhw.numpy()
         return masks_nhw.copy() if self._device.type == "cuda" else masks_nhw
 
 
 class PartClock:
-    """Times the parts of one call: CUDA events on a GPU, so that no synchronisation is added, the wall clock elsewhere.
+    """Times the parts of one call: with CUDA events on a GPU, which add no synchronisation, else with the wall clock.
 
     Each part is an NVTX range too, see `runners.nvtx`.
     """
@@ -122,7 +122,7 @@ class PartClock:
         self._device = device
         self._stamps: list[Any] = []
         self._pool: list[Any] = []
-        """Events, one for each stamp of a call, that every call records again: making one costs more than recording it."""
+        """One event per stamp of a call, recorded again in every call: creating one costs more than recording it."""
         self._nvtx = nvtx.ranges()
         self._range_open = False
 
@@ -133,7 +133,7 @@ class PartClock:
         self._open_range()
 
     def mark(self, name: str) -> None:
-        """The part since the last mark ends here."""
+        """End the part that began at the last mark."""
         if name != PARTS[len(self._stamps) - 1]:
             raise ValueError(f"{name} was marked where {PARTS[len(self._stamps) - 1]} is due")
         self._close_range()
@@ -168,7 +168,7 @@ class PartClock:
 
 @contextlib.contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Put `value` in place of an attribute of a module or object for the time of the block; undone after errors too."""
+    """Replace an attribute of a module or object inside the block; restores it afterwards, also after an error."""
     original = getattr(owner, name)
     setattr(owner, name, value)
     try:

@@ -74,9 +74,9 @@ def extension(package_dir: Path) -> str:
         return "loads"
     # At the end of the path: a checkout in the root that is called sam2 would pass for the package.
     sys.path.append(str(ROOT))
-    from runners.components import labels_rightly
+    from runners.components import labels_correctly
 
-    if labels_rightly(_C.get_connected_componnets, torch.device("cuda")):
+    if labels_correctly(_C.get_connected_componnets, torch.device("cuda")):
         return "works"
     return "broken: it labels a known mask wrongly on this GPU; is it built for another architecture?"
 

@@ -1,10 +1,10 @@
-"""A tracker made of an image model: SAM v1 on every frame, prompted with where the object was on the frame before.
+"""A tracker made of an image model: SAM v1 on every frame, prompted with the object's position on the previous frame.
 
-The mask of a frame gives the prompt of the next: its tight box, its innermost pixel and its low-resolution logits. There is no memory: what
-the object looked like is known from nothing but its last mask. That makes it the baseline that shows what SAM 2's memory is worth.
+A frame's mask gives the prompt of the next frame: its tight box, its innermost pixel and its low-resolution logits. There is no memory:
+only the last mask describes the object. So this baseline shows the value of SAM 2's memory.
 
-On the prompted frame one click takes the best of the model's three masks by its own estimate, several clicks or a box its single mask. A
-given mask is reported as it is, and the model is not run for it. Lost objects: see `TrackedObject`.
+On the prompted frame one click selects the best of the model's three masks by its own estimate, several clicks or a box its single mask. A
+prompt mask is reported unchanged, without running the model. `TrackedObject` handles lost objects.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Sam1Runner:
     def __init__(self, options: BuildOptions) -> None:
         """Build the model on the device, with the weights of `options.weights` or random ones drawn from `options.seed`.
 
-        With `options.move_with_flow` each mask is moved along optical flow before it becomes the next prompt. It is off by default: from
-        one frame to the next an object moves by little of its size, which a box and a click bear, and with it on the baseline is no longer
-        the image model alone.
+        `options.move_with_flow` moves each mask along optical flow before it becomes the next prompt. It is off by default: between two
+        frames an object moves by a small part of its size, which a box and a click tolerate, and with it on the baseline is no longer the
+        image model alone.
 
         Raises:
             RunnerError: the size, the device or the weights do not allow it.

@@ -163,10 +163,10 @@ def _extension(steps: Steps, torch: Any, name: str, load: Any, *, on_gpu: bool) 
         return {"file": str(modules[0].__file__)}
 
     if steps.run(name, loaded) is not None and on_gpu:
-        from runners.components import labels_rightly
+        from runners.components import labels_correctly
 
         label = modules[0].get_connected_componnets
-        steps.run(f"{name}_ran", lambda: {"right": labels_rightly(label, torch.device(GPU))})
+        steps.run(f"{name}_ran", lambda: {"right": labels_correctly(label, torch.device(GPU))})
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def judge_readings(
         min(powers) > 0 and max(powers) - min(powers) <= TOLERANCE * max(powers),
         f"{source}: {' and '.join(f'{power:.2f}' for power in powers)} J a second (within {TOLERANCE:.0%})",
         meaning="energy of a frame differs between runs of the same work",
-        remedy="lock clocks (sudo jetson_clocks), end other programs, and check again",
+        remedy="lock clocks (sudo jetson_clocks), close other programs, and check again",
         joules=joules,
         mean_w=powers,
     )

@@ -284,7 +284,7 @@ def test_prompts_other_than_masks_are_refused(runner_class: type[StaticRunner | 
     runner = runner_class(BuildOptions())
     _open(runner, frame)
 
-    with pytest.raises(RunnerError, match=r"(static|flow) takes the mask prompt only; ask for \1_mask"):
+    with pytest.raises(RunnerError, match=r"(static|flow) accepts only the mask prompt; use \1_mask"):
         runner.prompt(0, frame, [prompt])
 
 

@@ -65,7 +65,7 @@ def test_what_later_frames_read_is_kept(num_maskmem: int, stride: int) -> None:
 def test_a_slot_gives_the_frame_it_holds_and_no_other() -> None:
     slot = FrameSlot(9)
     assert len(slot) == 9
-    with pytest.raises(RunnerError, match="asked for frame 0 while frame None is at hand; frames must be fed without a gap"):
+    with pytest.raises(RunnerError, match="asked for frame 0 while frame None is loaded; feed frames without a gap"):
         slot[0]
     image: Any = object()
     slot.put(3, image)

@@ -188,7 +188,7 @@ def test_switched_off_from_outside_is_flagged(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_unknown_mode_names_those_that_exist() -> None:
-    with pytest.raises(RunnerError, match=r"fastest: torch .* knows no such mode; use .*max-autotune"):
+    with pytest.raises(RunnerError, match=r"fastest: torch .* has no such mode; use .*max-autotune"):
         Compiler(BuildOptions(compile="full", compile_mode="fastest"), CPU)
 
 

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp  # noqa: E402
 
 from runners import components  # noqa: E402
 from runners.base import RunnerError  # noqa: E402
-from runners.components import FILLED_LOGIT, HOLE_AREA, connected_components, fill_holes, labels_rightly, provide_components  # noqa: E402
+from runners.components import FILLED_LOGIT, HOLE_AREA, connected_components, fill_holes, labels_correctly, provide_components  # noqa: E402
 
 CPU = torch.device("cpu")
 EIGHT_NEIGHBOURS = np.ones((3, 3))
@@ -228,14 +228,14 @@ def no_kernel(mask: Any) -> Any:
     ],
 )
 def test_an_extension_that_labels_wrongly_is_replaced(monkeypatch: pytest.MonkeyPatch, label: Any) -> None:
-    assert not labels_rightly(label, CPU)
+    assert not labels_correctly(label, CPU)
     monkeypatch.setattr(components, "_import_extension", lambda: as_extension(label))
     monkeypatch.setattr(components, "_usable_on", lambda _: True)
     assert provide_components(FakeMisc(), CPU) == "opencv"
 
 
 def test_a_right_function_passes_the_check() -> None:
-    assert labels_rightly(connected_components, CPU)
+    assert labels_correctly(connected_components, CPU)
 
 
 class LastError:
@@ -268,7 +268,7 @@ def test_an_extension_that_breaks_cuda_is_named(monkeypatch: pytest.MonkeyPatch)
     error = LastError(sticks=True)
     monkeypatch.setattr(components, "_launch", error.launch)
     with pytest.raises(RunnerError, match=r"sam2\._C has broken CUDA .*uninstall it"):
-        labels_rightly(error.label, CPU)
+        labels_correctly(error.label, CPU)
 
 
 # ---- in the model

@@ -192,7 +192,7 @@ def test_what_was_in_place_of_a_function_comes_back() -> None:
 
 
 def test_a_function_that_upstream_has_renamed_is_an_error() -> None:
-    with pytest.raises(RunnerError, match=r"upstream has no Model\._decode any more"):
+    with pytest.raises(RunnerError, match=r"upstream no longer has Model\._decode"):
         Stages(HookedRunner(timed=False), CPU, [StageHook(Model(), "_decode", "mask_decoder")])
 
 

@@ -336,7 +336,7 @@ def test_a_build_that_failed_is_never_reported_as_success(board: Board, fault: s
 def test_on_a_gpu_the_extension_has_to_label_rightly(board: Board, right: bool) -> None:
     board.have_torch(gpus=1)
     (board.root / "runners").mkdir()
-    (board.root / "runners" / "components.py").write_text(f"def labels_rightly(label, device): return {right}")
+    (board.root / "runners" / "components.py").write_text(f"def labels_correctly(label, device): return {right}")
     done = board.update()
     assert done.returncode == 0, done.stderr
     if right:
