@@ -1,4 +1,4 @@
-"""CSV files as text cells with their line numbers, whatever happened to the file: crashes, other encodings, concatenation."""
+"""Reading CSV files as text cells with line numbers, also after crashes, re-encoding or concatenation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
-    # before UTF-16, whose mark is the beginning of this one
+    # before UTF-16, whose mark is a prefix of this one
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -30,10 +30,10 @@ class CsvFile:
     """The rows of a file by column.
 
     Attributes:
-        columns: cells by column, in the order of the header, all as long as `lines`. None where the part of a concatenated file that the
-            row comes from has no such column; an empty cell is "".
-        lines: line on which each row begins, counted from 1.
-        notes: what was left out or repaired, naming file and line.
+        columns: cells by column, in the order of the header, all as long as `lines`. An empty cell is ""; None means that the row comes
+                    from a part of a concatenated file without this column.
+        lines: first line of each row, counted from 1.
+        notes: what was left out or repaired, with file and line.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class CsvFile:
 
 @dataclass
 class _Part:
-    """A header and the rows below it."""
+    """A header and its rows."""
 
     header: list[str]
     line: int
@@ -55,14 +55,15 @@ class _Part:
 def read_csv(path: Path, required: tuple[str, ...]) -> CsvFile:
     """Read a file whole.
 
-    UTF-8 and, by their marks or their pattern of zero bytes, UTF-16 and UTF-32 are taken. A header that comes again, as after
-    concatenating files, begins a new part, which may have other columns. A row at the end that was cut off is left out and noted.
+    Accepts UTF-8, and UTF-16 and UTF-32, which it detects by their marks or zero bytes. A repeated header, as in concatenated files, starts
+    a
+        new part, which may have other columns. A last row that was cut off is left out and noted.
 
     Args:
-        required: columns that a header is known by.
+        required: columns that identify a header.
 
     Raises:
-        InputError: the file cannot be read or is no such CSV.
+        InputError: the file cannot be read or is not such a CSV.
     """
     try:
         data = path.read_bytes()
@@ -85,12 +86,12 @@ def read_csv(path: Path, required: tuple[str, ...]) -> CsvFile:
 
 
 def _empty_again(path: Path, columns: dict[str, list[str | None]], notes: list[str]) -> None:
-    """Empty the cells that pandas filled with na_rep="NaN": a file that was written so has no empty cell, and columns that hold nothing."""
+    """Empty the cells that pandas filled with na_rep="NaN": a file with no empty cell and with a column of only "NaN"."""
     if any("" in cells for cells in columns.values()) or not any(set(cells) == {_NA} for cells in columns.values()):
         return
     for name, cells in columns.items():
         columns[name] = ["" if cell == _NA else cell for cell in cells]
-    notes.append(f"{path}: written with {_NA} for empty cells, as pandas does with na_rep; they are taken as empty")
+    notes.append(f"{path}: written with {_NA} for empty cells, as pandas does with na_rep; these cells count as empty")
 
 
 def _decode(path: Path, data: bytes, notes: list[str]) -> str:
@@ -104,7 +105,7 @@ def _decode(path: Path, data: bytes, notes: list[str]) -> str:
         if head.count(0) > len(head) // 4:
             encoding = "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
     if encoding == "utf-8":
-        # a power cut may leave a file at its new length with zeros for what had not been written
+        # after a power cut a file may end in zeros that were never overwritten
         data = data.rstrip(b"\0")
     if not data.strip():
         raise InputError(f"{path}:1: the file is empty; give a results file with a header and rows")
@@ -117,10 +118,10 @@ def _decode(path: Path, data: bytes, notes: list[str]) -> str:
             raise InputError(
                 f"{path}:{line}: not {encoding.upper()} text (byte 0x{data[error.start]:02x}); save the file as UTF-8 CSV"
             ) from error
-        notes.append(f"{path}:{line}: the last row was cut off; it is left out")
+        notes.append(f"{path}:{line}: the last row was cut off and is left out")
         text = whole[: whole.rfind("\n") + 1]
     if "\0" in text:
-        raise InputError(f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: holds binary data; give a CSV file")
+        raise InputError(f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: contains binary data; give a CSV file")
     return text
 
 
@@ -144,13 +145,13 @@ def _parse(path: Path, text: str, required: tuple[str, ...], notes: list[str]) -
                 part.rows.append(cells)
                 part.lines.append(line)
             elif len(cells) < len(part.header) and reader.line_num >= last_line:
-                notes.append(f"{path}:{line}: the last row has {len(cells)} of {len(part.header)} cells, it was cut off; it is left out")
+                notes.append(f"{path}:{line}: the last row has {len(cells)} of {len(part.header)} cells, was cut off and is left out")
             else:
-                raise InputError(f"{path}:{line}: {len(cells)} cells, the header has {len(part.header)}; mend or remove that line")
+                raise InputError(f"{path}:{line}: {len(cells)} cells, but the header has {len(part.header)}; correct or remove that line")
     except csv.Error as error:
         if begins < last_line or not parts:
-            raise InputError(f"{path}:{begins}: not a row of a CSV ({error}); mend or remove what begins there") from error
-        notes.append(f"{path}:{begins}: the last row was cut off within quotes; it is left out")
+            raise InputError(f"{path}:{begins}: not a row of a CSV ({error}); correct or remove that row") from error
+        notes.append(f"{path}:{begins}: the last row was cut off within quotes and is left out")
         return parts
     if not parts:
         raise InputError(f"{path}:1: the file is empty; give a results file with a header and rows")
@@ -159,12 +160,12 @@ def _parse(path: Path, text: str, required: tuple[str, ...], notes: list[str]) -
 
 
 def _drop_unended_row(path: Path, text: str, part: _Part, notes: list[str]) -> None:
-    """A row with all its cells but no line break may lack the end of its last cell. This benchmark ends every row that it wrote whole."""
+    """Drop a last row without a line break: its last cell may be incomplete. This benchmark ends every complete row with a line break."""
     if text.endswith(("\n", "\r")) or not part.rows or "run_id" not in part.header:
         return
     line = part.lines.pop()
     part.rows.pop()
-    notes.append(f"{path}:{line}: the last row does not end with a line break, it was cut off; it is left out")
+    notes.append(f"{path}:{line}: the last row was cut off (no line break) and is left out")
 
 
 def _header(path: Path, line: int, cells: list[str], required: tuple[str, ...]) -> list[str]:
@@ -174,7 +175,7 @@ def _header(path: Path, line: int, cells: list[str], required: tuple[str, ...]) 
         shown = ",".join(names)[:60]
         for separator, word in ((";", "semicolons"), ("\t", "tabs")):
             if len(names) == 1 and separator in shown:
-                raise InputError(f"{path}:{line}: the cells are separated by {word}; export the file with commas")
+                raise InputError(f"{path}:{line}: cells are separated by {word}; export the file with commas")
         raise InputError(f"{path}:{line}: not a results file, no column {', '.join(missing)} in its header ({shown!r}); give a summary.csv")
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice:

@@ -1,4 +1,4 @@
-"""SA-V splits on disk, read lazily.
+"""Reading SA-V splits from disk, lazily.
 
 The layout is the published one of val and test (sav_dataset/README.md of facebookresearch/sam2):
 
@@ -6,21 +6,20 @@ The layout is the published one of val and test (sav_dataset/README.md of facebo
     {split_dir}/JPEGImages_24fps/{video}/{frame}.jpg                   00000.jpg, 00001.jpg, ...
     {split_dir}/Annotations_6fps/{video}/{object}/{frame}.png          00000.png, 00004.png, ...
 
-A video's frames may also be one file, as SA-V's training videos are published, in place of their folder:
+In place of a folder of frames there may be one video file, as SA-V's training videos are published:
 
     {split_dir}/JPEGImages_24fps/{video}.mp4                           frame i of the file is 0000i.jpg; also .mov, .m4v, .mkv, .webm
 
-A video that has both is refused, since the two do not hold the same pixels and a result should not depend on which was found first.
+A video with both is refused, since their pixels differ and results must not depend on which one is found first.
 
-Opening a split reads the list of ids and nothing else; a video's folders are listed when it is asked for, and images are decoded one
-at a time, frames by `savbench.data.frames` and masks by `read_mask`.
+Opening a split reads only the list of ids. A video's folders are listed when the video is requested, and images are decoded one at a time,
+frames by `savbench.data.frames` and masks by `savbench.data.ground_truth.read_mask`.
 
-Frame indices. The index of a frame is its position among the video's JPEGs in numerical order, which is what trackers count in; the
-number in its name may have gaps (00000, 00004, 00008). Annotations are matched to frames by that number, never by position. In a video
-file number and index are the same.
+Frame indices. The index of a frame is its position among the video's JPEGs in numerical order, which trackers use; the numbers in the names
+may have gaps (00000, 00004, 00008). Annotations are matched to frames by that number, never by position. In a video file, number and index
+are equal.
 
-Two kinds of failure: `DatasetError` means that the split cannot be used at all, `ClipError` that one video or one object cannot, while
-the rest of the split can.
+There are two kinds of failure: `DatasetError` means that the whole split cannot be used, `ClipError` that one video or object cannot.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ MASK_SUFFIXES = ("png",)
 
 
 class NothingToTrackError(ClipError):
-    """Nothing is wrong with the object, but it is on none of the frames that are to be tracked."""
+    """The object is valid, but it is visible on none of the frames to track."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class SplitObject:
     object: str
     """Name of the object's folder, for example `000`."""
     annotations: tuple[tuple[int, Path], ...]
-    """(index of the frame, path of its mask) in rising order; never empty."""
+    """(frame index, path of its mask) in ascending order; never empty."""
     left_out: int = 0
     """Number of annotations that `SplitVideo.take` left out."""
 
@@ -79,17 +78,17 @@ class SplitObject:
 
 @dataclass(frozen=True)
 class SplitVideo:
-    """One video: its frames and objects, as listed on disk, with nothing decoded."""
+    """One video: its frames and objects as listed on disk, without decoding."""
 
     name: str
     frames: FrameSource
-    """Its frames, by frame index."""
+    """Frames of the video, by index."""
     objects: tuple[SplitObject, ...]
     """Usable objects, by name."""
     defects: Mapping[str, str] = field(default_factory=dict)
-    """Unusable objects: name -> what is wrong and what to do."""
+    """What is wrong with unusable objects and what to do, by name."""
     cut_off: Mapping[str, str] = field(default_factory=dict)
-    """Objects that `take` left no annotation of: name -> what to do."""
+    """What to do about objects that have no annotation left after `take`, by name."""
 
     @property
     def object_names(self) -> list[str]:
@@ -100,8 +99,8 @@ class SplitVideo:
         """The object of this name.
 
         Raises:
-            ClipError: its annotations cannot be used, or there is no such object.
-            NothingToTrackError: it is annotated only after the cut that `take` made.
+            ClipError: the object's annotations cannot be used, or there is no such object.
+            NothingToTrackError: the object is annotated only on frames that `take` cut off.
         """
         if name in self.defects:
             raise ClipError(self.defects[name])
@@ -121,13 +120,13 @@ class SplitVideo:
         return self.frames.read_size()
 
     def take(self, max_frames: int | None = None) -> SplitVideo:
-        """The video cut after its first `max_frames` frames, annotations too; an object that keeps none has nothing to track.
+        """The video cut after its first `max_frames` frames, with its annotations; an object without annotations left goes to `cut_off`.
 
         Raises:
-            ValueError: a number below 1.
+            ValueError: `max_frames` is below 1.
         """
         if max_frames is not None and max_frames < 1:
-            raise ValueError(f"max_frames is 1 or more, not {max_frames}")
+            raise ValueError(f"max_frames must be 1 or more, not {max_frames}")
         frames = self.frames.take(max_frames)
         objects: list[SplitObject] = []
         cut_off = dict(self.cut_off)
@@ -145,17 +144,17 @@ class SplitVideo:
 
 @dataclass(frozen=True)
 class Target:
-    """One row to be written: an object of a video, or a whole video that cannot be used."""
+    """The subject of one row: an object of a video, or a whole video that cannot be used."""
 
     video: str
     object: str
-    """Folder name of the object; empty where the video as a whole is unusable."""
+    """Folder name of the object; empty if the whole video is unusable."""
     defect: str | None = None
-    """Why it cannot be run, or None where nothing is known against it."""
+    """Why it cannot be run; None if no reason is known."""
 
 
 class Split:
-    """A split whose folders and list of videos were found in order. Made by `open_split`."""
+    """A split with valid folders and list of videos. Made by `open_split`."""
 
     def __init__(self, root: Path, name: str, videos: Sequence[str]) -> None:
         self.root = root
@@ -167,10 +166,10 @@ class Split:
     def video(self, name: str) -> SplitVideo:
         """List the frames and annotations of a video.
 
-        Objects with a defect are named in the result's `defects`, so that one bad folder does not hide the others.
+        Objects with a defect are in the result's `defects`, so that one bad folder does not hide the others.
 
         Raises:
-            ClipError: no frames or no objects at all, or frames whose order cannot be told.
+            ClipError: there are no frames or no objects, or the order of frames is unknown.
         """
         frames, numbers = _list_frames(self.root / FRAMES_DIR, name, self._names(FRAMES_DIR), self.name)
         masks_dir = entry_named(self.root / MASKS_DIR, name, self._names(MASKS_DIR))
@@ -201,13 +200,13 @@ class Split:
         )
 
     def _names(self, folder: str) -> dict[str, None]:
-        """What is in one of the two folders, listed once. Raises ClipError."""
+        """Names in one of the split's two folders, listed once. Raises ClipError."""
         if folder not in self._names_of:
             self._names_of[folder] = dict.fromkeys(names_in(self.root / folder))
         return self._names_of[folder]
 
     def targets(self, video: str) -> list[Target]:
-        """Every object of a video, usable or not, by name; a single `Target` without object where the video is unusable."""
+        """Every object of a video, usable or not, by name; one `Target` without object if the video is unusable."""
         try:
             listed = self.video(video)
         except ClipError as error:
@@ -222,21 +221,21 @@ class Split:
         shuffle: bool = False,
         seed: int = 0,
     ) -> list[Target]:
-        """Choose what to run. Lists the folders of the chosen videos only.
+        """Select targets to run. Lists only the folders of the selected videos.
 
         Args:
-            limit_videos: keep this many videos, from the top of the (shuffled) list.
-            limit_objects: keep this many objects of each video, by name.
+            limit_videos: number of videos to keep, from the top of the (shuffled) list.
+            limit_objects: number of objects to keep of each video, by name.
             shuffle: order the videos by a hash of `seed` and id: the same on every machine and Python, and the order of two videos
-                does not depend on which others are listed.
+                does not depend on the other videos listed.
             seed: used only with `shuffle`.
 
         Raises:
-            ValueError: a limit below 1.
+            ValueError: a limit is below 1.
         """
         for limit in (limit_videos, limit_objects):
             if limit is not None and limit < 1:
-                raise ValueError(f"a limit is 1 or more, not {limit}")
+                raise ValueError(f"a limit must be 1 or more, not {limit}")
         videos = self.videos
         if shuffle:
             videos = sorted(videos, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
@@ -248,10 +247,10 @@ def open_split(split_dir: str | os.PathLike[str], split_name: str | None = None)
 
     Args:
         split_dir: folder that holds JPEGImages_24fps, Annotations_6fps and the list.
-        split_name: stem of the list, for example `sav_val`; None takes the one .txt file in the folder.
+        split_name: stem of the list, for example `sav_val`; None: the only .txt file in the folder.
 
     Raises:
-        DatasetError: a folder or the list is missing, the list is ambiguous, empty, holds an id twice or one that is no folder name.
+        DatasetError: a folder or the list is missing, or the list is ambiguous, empty, has an id twice or an id that is not a folder name.
     """
     root = Path(split_dir)
     try:
@@ -264,7 +263,7 @@ def open_split(split_dir: str | os.PathLike[str], split_name: str | None = None)
         return Split(root, list_path.stem, read_list(list_path, VIDEO_SUFFIXES))
     except OSError as error:
         raise DatasetError(f"{error.filename or root}: cannot be read ({error.strerror}); check its permissions and --split_dir") from error
-    except ValueError as error:  # a name that no file can have: a zero byte, or letters that the locale's encoding lacks
+    except ValueError as error:  # no file can have this name: it has a zero byte, or characters that the locale's encoding lacks
         raise DatasetError(f"{visible_name(str(root))}: cannot be the name of a folder ({error}); give another --split_dir") from error
 
 
@@ -275,7 +274,7 @@ def _not_a_folder(root: Path) -> str:
 
 
 def _list_frames(folder: Path, video: str, names: Collection[str], list_name: str) -> tuple[FrameSource, Sequence[int]]:
-    """A video's frames and their numbers: those of a folder of JPEGs, or of the video file of its name."""
+    """A video's frames and their numbers, from its folder of JPEGs or its video file."""
     frames_dir = entry_named(folder, video, names)
     files = [folder / name for name in names if _is_video_of(video, name, VIDEO_SUFFIXES) and (folder / name).is_file()]
     files.sort(key=lambda path: VIDEO_SUFFIXES.index(path.suffix[1:].lower()))
@@ -283,7 +282,7 @@ def _list_frames(folder: Path, video: str, names: Collection[str], list_name: st
         files.insert(0, frames_dir)
     if len(files) > 1:
         raise ClipError(
-            f"{' and '.join(map(str, files))}: the frames of one video more than once, with different pixels; keep one of them and move "
+            f"{' and '.join(map(str, files))}: several copies of the frames of one video, with different pixels; keep one and move "
             "the others away"
         )
     if files:
@@ -295,7 +294,7 @@ def _list_frames(folder: Path, video: str, names: Collection[str], list_name: st
     numbered = numbered_files(frames_dir, FRAME_SUFFIXES)
     if not numbered:
         raise ClipError(
-            f"{frames_dir}: no .jpg frames{beside_them(frames_dir)}; extract the video's frames as JPEGs, or take {video} out of "
+            f"{frames_dir}: no .jpg frames{beside_them(frames_dir)}; extract the video's frames as JPEGs, or remove {video} from "
             f"{list_name}.txt"
         )
     return JpegFrames(tuple(frames_dir / name for name in numbered.values())), tuple(numbered)
@@ -313,5 +312,5 @@ def _list_object(video: str, folder: Path, index_of_number: Mapping[int, int]) -
     without_frame = [name for number, name in names.items() if number not in index_of_number]
     if without_frame:
         others = f" (and {len(without_frame) - 1} more)" if len(without_frame) > 1 else ""
-        raise ClipError(f"{folder / without_frame[0]}{others}: no frame of this number among the video's; extract its frames again")
+        raise ClipError(f"{folder / without_frame[0]}{others}: the video has no frame of this number; extract its frames again")
     return SplitObject(video, folder.name, tuple((index_of_number[number], folder / name) for number, name in names.items()))

@@ -1,4 +1,4 @@
-"""What a session is fed: the objects it tracks, from which prompts, and the frames of the clip in step with them."""
+"""The input of a session: objects, their prompts, and the frames of the clip in step with the prompts."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Track:
     obj: SplitObject
     prompt: Prompt
     prompt_frame: int
-    """Frame of the clip that is prompted: the first on which the object is seen."""
+    """Frame of the clip that is prompted: the first on which the object is visible."""
 
 
 class PromptMaker:
-    """Makes tracks of a clip's objects. The masks of an object are looked through once, whatever is made of them."""
+    """Makes tracks of a clip's objects. The masks of an object are read once for all its prompts."""
 
     def __init__(self, video: SplitVideo, num_points: int, stride: int) -> None:
         """
         Args:
-            video: the clip, already cut to its last frame.
-            num_points: clicks of a points prompt.
-            stride: every so many frames are fed.
+            video: the clip, already cut by `SplitVideo.take`.
+            num_points: number of clicks in a points prompt.
+            stride: every `stride`-th frame is fed.
         """
         self._video = video
         self._num_points = num_points
@@ -48,7 +48,7 @@ class PromptMaker:
         """
         Raises:
             ClipError: the clip or the object's masks cannot be used.
-            NothingToTrackError: no frame is fed after the one to prompt.
+            NothingToTrackError: no frame is fed after the prompted one.
         """
         if obj.object not in self._first:
             size_hw = self._video.read_size()
@@ -57,17 +57,17 @@ class PromptMaker:
         frame, mask_hw = self._first[obj.object]
         if frame + self._stride >= len(self._video.frames):
             raise NothingToTrackError(
-                f"{obj.folder}: first seen on frame {frame} of the {len(self._video.frames)} that are run; nothing is left to track"
+                f"{obj.folder}: first visible on frame {frame} of {len(self._video.frames)}; no frame is left to track"
             )
         return Track(obj, make_prompt(kind, mask_hw, object_id=1, num_points=self._num_points), frame)
 
 
 def sessions_of(tracks: Iterable[Track], stride: int, *, takes_late_objects: bool) -> list[list[Track]]:
-    """Which tracks of a clip can be one session, in the order of their prompts.
+    """Group tracks of a clip into sessions, in the order of their prompts.
 
     Args:
-        stride: every so many frames are fed; tracks whose prompts are not in step with each other cannot share them.
-        takes_late_objects: whether the model takes an object while it tracks others; where not, a session's prompts are on one frame.
+        stride: every `stride`-th frame is fed; tracks whose prompts are not in step cannot share a session.
+        takes_late_objects: whether the model accepts an object while it tracks others; if not, all prompts of a session are on one frame.
     """
     sessions: dict[int, list[Track]] = {}
     for track in sorted(tracks, key=lambda track: track.prompt_frame):
@@ -76,9 +76,9 @@ def sessions_of(tracks: Iterable[Track], stride: int, *, takes_late_objects: boo
 
 
 class Feed:
-    """The frames that a runner is fed, by their position among them.
+    """The frames fed to a runner, by position.
 
-    With a stride they are the frames in step with the prompted ones, so that those are among them whatever their numbers.
+    With a stride, they are in step with the prompted frames, so the prompted frames are always among them.
     """
 
     def __init__(self, video: SplitVideo, tracks: Sequence[Track], stride: int) -> None:
@@ -112,12 +112,12 @@ class Feed:
         """Decode the frame at this position.
 
         Raises:
-            ClipError: it is unreadable or of another size.
+            ClipError: the frame is unreadable or has another size.
         """
         return self._reader.read(self._frames[position])
 
     def read_ahead(self, position: int, ahead: int) -> ReadAhead:
-        """The frames from this position to the last one, so many of them decoded ahead; to be closed."""
+        """The frames from this position to the last, with `ahead` of them decoded ahead. The caller closes it."""
         return ReadAhead(self._source, self._frames[position:], ahead, self.size_hw)
 
     def frame_at(self, position: int) -> int:
@@ -125,5 +125,5 @@ class Feed:
         return self._frames[position]
 
     def position_at(self, frame: int) -> int:
-        """Position of the last frame fed up to this frame of the clip."""
+        """Position of the last fed frame at or before this frame of the clip."""
         return (frame - self._frames.start) // self._frames.step

@@ -1,15 +1,15 @@
-"""The frames of a clip behind one door, whether they lie in a folder as JPEGs or in a video file.
+"""Reading frames of a clip, from a folder of JPEGs or a video file, through one interface.
 
-A `FrameSource` says what is there and decodes nothing. A `FrameReader` decodes any frame on demand. `ReadAhead` gives chosen frames one
-after the other and decodes the next ones meanwhile, in a thread of its own.
+A `FrameSource` lists the frames and decodes nothing. A `FrameReader` decodes any frame on demand. `ReadAhead` yields selected frames in
+order
+while its thread decodes the next ones.
 
-Decoding ahead keeps a tracker on a GPU from waiting for JPEGs: Pillow and FFmpeg decode without Python's interpreter lock, on a core that
-launches no kernels. It is not free. The thread needs a core for the time of a frame's decoding, and holds the lock while it copies a frame
-out of the decoder, in which the tracker cannot launch. Where the model itself computes on the CPU the two compete, surely on a machine with
-one or two cores: on one, the latency of a loop of small calls was seen to rise from 20 to 33 ms beside frames of 1920x1080 that take 12 to
-decode, and to 23 ms beside frames of 848x480 that take 2. The latency rises by as much as the wait falls. A run on a CPU therefore
-decodes in line (`ahead` 0) unless --prefetch asks for more. At most `ahead` frames exist that the tracker has not taken, the one under way
-included, so that memory stays flat.
+With decoding ahead, a tracker on a GPU does not wait for JPEGs: Pillow and FFmpeg decode without Python's interpreter lock, on a core that
+launches no kernels. This has a cost: the thread needs a core while it decodes, and holds the lock while it copies a frame out of the
+decoder, during which the tracker cannot launch. If the model runs on the CPU, the two compete, above all on one or two cores. On one
+machine, the latency of a loop of small calls rose from 20 to 33 ms beside frames of 1920x1080 (12 ms to decode), and to 23 ms beside frames
+of 848x480 (2 ms). Latency rises by as much as waiting falls. A run on a CPU therefore decodes in line (`ahead` 0) unless --prefetch asks
+for more. At most `ahead` frames are waiting for the tracker, the one being decoded included, so memory stays constant.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-# What Pillow was seen to raise on truncated and bit-flipped JPEG and PNG files, and what its decoders document.
+# Exceptions that Pillow raised on truncated and bit-flipped JPEG and PNG files, and those that its decoders document.
 IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
-# Only decoders that such files need: Pillow picks by content, and some of its others start outside programs.
+# Only the needed decoders: Pillow chooses by content, and some of its decoders start external programs.
 _FRAME_FORMATS = ("JPEG", "PNG")
 
 
 class ClipError(RuntimeError):
-    """One video or object cannot be used; the message has the path and what to do. The rest of the split is not affected."""
+    """One video or object cannot be used; the message has the path and what to do. The rest of the split can be used."""
 
 
 class FrameReader(ABC):
-    """Decodes frames of one source, any at any time; frames in rising order are cheapest. For one thread at a time."""
+    """Decodes frames of one source in any order; ascending order is fastest. Use it from one thread at a time."""
 
     @abstractmethod
     def read(self, index: int) -> Frame:
-        """Decode a frame: (height, width, 3), RGB, uint8, writable, the caller's to keep.
+        """Decode a frame: (height, width, 3), RGB, uint8, writable, owned by the caller.
 
         Raises:
-            ClipError: it is unreadable, truncated, of another size than asked for, or not there.
+            ClipError: the frame is missing, unreadable, truncated, or of another size than given.
             IndexError: the source has no such frame.
         """
 
@@ -68,31 +68,31 @@ class FrameReader(ABC):
 
 
 class FrameSource(ABC):
-    """The frames of a clip, 0 to `len(source) - 1`, as they lie on disk. Never changes; two that are equal have the same frames."""
+    """The frames of a clip on disk, 0 to `len(source) - 1`. Immutable; equal sources have the same frames."""
 
     @property
     @abstractmethod
     def format(self) -> str:
-        """How the frames are stored, as the ending of a file's name: `jpg`, `mp4`, ..."""
+        """How the frames are stored, as a file extension: `jpg`, `mp4`, ..."""
 
     @property
     @abstractmethod
     def files(self) -> tuple[Path, ...] | None:
-        """One file for each frame, or None where they are in one."""
+        """One file for each frame; None if all frames are in one file."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def take(self, max_frames: int | None) -> FrameSource:
-        """The first `max_frames` of them."""
+        """The first `max_frames` frames; None: all."""
 
     @abstractmethod
     def read_size(self) -> tuple[int, int]:
         """(height, width) of the first frame.
 
         Raises:
-            ClipError: it is unreadable.
+            ClipError: the first frame is unreadable.
         """
 
     @abstractmethod
@@ -128,7 +128,7 @@ class JpegFrames(FrameSource):
         return replace(self, paths=self.paths[:max_frames])
 
     def read_size(self) -> tuple[int, int]:
-        """From the header of the file; the pixels are not decoded."""
+        """Read from the file's header, without decoding pixels."""
         path = self.paths[0]
         try:
             with Image.open(path, formats=_FRAME_FORMATS) as image:
@@ -154,14 +154,14 @@ class _JpegReader(FrameReader):
 def read_frame(path: Path, size_hw: tuple[int, int] | None = None) -> Frame:
     """Decode a JPEG: (height, width, 3), RGB, uint8, writable.
 
-    Decoded by Pillow and converted to RGB, so that the pixels are those that SAM 2's own loader sees. As there, an EXIF orientation is
-    not applied: SA-V frames carry none, and masks are drawn on the stored pixels.
+    Decodes with Pillow and converts to RGB, so that the pixels equal those of SAM 2's own loader. As there, an EXIF orientation is not
+        applied: SA-V frames have none, and masks refer to the stored pixels.
 
     Args:
         size_hw: size that all frames of the clip have; None accepts any.
 
     Raises:
-        ClipError: missing, unreadable, truncated, or of another size.
+        ClipError: the file is missing, unreadable, truncated, or of another size.
     """
     try:
         with Image.open(path, formats=_FRAME_FORMATS) as image:
@@ -175,7 +175,7 @@ def read_frame(path: Path, size_hw: tuple[int, int] | None = None) -> Frame:
 def other_size(where: str, found_hw: tuple[int, int], size_hw: tuple[int, int]) -> str:
     """The message about a frame whose size is not that of its video."""
     return (
-        f"{where}: the frame is {found_hw[1]}x{found_hw[0]}, the first one of its video {size_hw[1]}x{size_hw[0]}; "
+        f"{where}: the frame is {found_hw[1]}x{found_hw[0]}, but the first frame of its video {size_hw[1]}x{size_hw[0]}; "
         "extract the frames of this video again"
     )
 
@@ -188,46 +188,47 @@ def unreadable(what: str, path: Path, error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class DecodedFrame:
-    """One frame out of a `ReadAhead`."""
+    """One frame from a `ReadAhead`."""
 
     index: int
-    """Frame of the source."""
+    """Index of the frame in the source."""
     frame_hwc: Frame
     decode_ms: float
-    """Reading and decoding it, wall clock in the thread that did; in a video file with the frames that were passed over on the way."""
+    """Wall time to read and decode the frame, in the decoding thread; in a video file, including frames decoded on the way."""
     wait_ms: float
-    """From when it was asked for until it was there. Decoded in line, that is all of `decode_ms`."""
+    """Time from the request to the frame; if it is decoded in line, all of `decode_ms`."""
 
 
 class ReadAhead:
-    """Frames of a source in a given order, the next ones decoded while the caller works on the last.
+    """Frames of a source in a given order; the next ones are decoded while the caller works.
 
         with ReadAhead(source, range(12, 300), ahead=2) as frames:
             for frame in frames:
                 track(frame.frame_hwc)
 
-    What goes wrong while decoding is raised where the frame that it concerns would have come, and again after it. The thread ends with the
-    last frame, with `close`, and when the object is forgotten without it.
+    An error in decoding is raised in place of its frame, and again at every later request. The thread ends after the last frame, on
+    `close`,
+        or when the object is garbage-collected.
     """
 
     def __init__(self, source: FrameSource, indices: Sequence[int], ahead: int, size_hw: tuple[int, int] | None = None) -> None:
         """
         Args:
-            indices: frames of the source in the order they are wanted; rising order is cheapest.
-            ahead: frames to decode before they are asked for; 0 starts no thread and decodes in the call that asks.
+            indices: frames of the source in the order to yield them; ascending order is fastest.
+            ahead: number of frames to decode ahead; 0 starts no thread and decodes each frame when it is requested.
             size_hw: (height, width) that all frames have; None accepts any.
 
         Raises:
             ClipError: the frames cannot be read at all.
-            ValueError: `ahead` below 0.
+            ValueError: `ahead` is below 0.
         """
         if ahead < 0:
-            raise ValueError(f"ahead is 0 or more, not {ahead}")
+            raise ValueError(f"ahead must be 0 or more, not {ahead}")
         reader = source.reader(size_hw)
         self._lane: _Lane | _InLine = _Lane(reader, indices, ahead) if ahead else _InLine(reader, indices)
         if isinstance(self._lane, _Lane):
             self._lane.start()
-        # The thread knows the lane and not this object, which can so be collected while the thread waits for room.
+        # The thread refers to the lane, not to this object, so this object can be collected while the thread waits.
         self._finalizer = weakref.finalize(self, self._lane.close)
 
     def __iter__(self) -> Iterator[DecodedFrame]:
@@ -237,16 +238,16 @@ class ReadAhead:
         """
         Raises:
             ClipError: as `FrameReader.read`.
-            ValueError: it was closed.
+            ValueError: the object was closed.
         """
         if not self._finalizer.alive:
-            raise ValueError("no frames are read after close")
+            raise ValueError("frames cannot be read after close")
         begun = time.perf_counter()
         index, frame_hwc, decode_ms = self._lane.take()
         return DecodedFrame(index, frame_hwc, decode_ms, (time.perf_counter() - begun) * 1e3)
 
     def close(self) -> None:
-        """End the thread, wait for it, and forget the frames that nobody took. May be called twice."""
+        """End the thread, wait for it, and drop the remaining frames. May be called twice."""
         self._finalizer()
 
     def __enter__(self) -> ReadAhead:
@@ -267,7 +268,7 @@ def _decode(reader: FrameReader, index: int) -> _Item:
 
 
 class _InLine:
-    """Decodes in the thread that takes."""
+    """Decodes in the calling thread."""
 
     def __init__(self, reader: FrameReader, indices: Sequence[int]) -> None:
         self._reader = reader
@@ -297,9 +298,9 @@ class _Lane:
         self._changed = threading.Condition()
         self._ready: deque[_Item] = deque()
         self._ended: BaseException | None = None
-        """Why there is nothing after what is ready: StopIteration after the last frame, or what went wrong."""
+        """What ends the frames after those that are ready: StopIteration after the last frame, or an error."""
         self._stopped = False
-        # A daemon, so that a process can end whose main thread left without closing; the finalizer has then stopped it.
+        # A daemon, so that a process can end if its main thread did not close; the finalizer has then stopped the thread.
         self._thread = threading.Thread(target=self._fill, name="decode ahead", daemon=True)
 
     def start(self) -> None:
@@ -320,7 +321,7 @@ class _Lane:
             self._stopped = True
             self._ready.clear()
             self._changed.notify_all()
-        # The garbage collector may run a finalizer in any thread, this one too.
+        # The garbage collector may run the finalizer in any thread, also in this one.
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -337,7 +338,7 @@ class _Lane:
                     if not self._stopped:
                         self._ready.append(item)
                         self._changed.notify_all()
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that reads, which raises it
+        except BaseException as error:  # noqa: BLE001 - raised by the reading thread
             ended = error
         finally:
             self._reader.close()

@@ -1,4 +1,4 @@
-"""Masks of the ground truth, and what they say of an object as a whole."""
+"""Reading and checking ground-truth masks, and finding an object's first mask."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
 BoolMask = npt.NDArray[np.bool_]
 """Mask of one object, (height, width), bool."""
 
-# Only the decoder that such files need: Pillow picks by content, and some of its others start outside programs.
+# Only the needed decoder: Pillow chooses by content, and some of its decoders start external programs.
 _MASK_FORMATS = ("PNG",)
 _BLURRED = 8
-"""Distinct values from which on a mask is taken for one whose edges were smoothed: several objects rarely come to as many."""
+"""A mask with this many distinct values counts as smoothed; masks of several objects rarely have as many."""
 
 
 def read_mask(path: Path, size_hw: tuple[int, int] | None = None) -> BoolMask:
     """Decode a mask: (height, width), bool, True where the stored value is above 0.
 
-    Single-channel PNGs of any depth and palette PNGs (by index) are taken, with at most two distinct values: the official evaluator
-    refuses more, because a file holds one object. Whether the masks of an object agree in their value is for `check_values`.
+    Accepts single-channel PNGs of any depth and palette PNGs (by index) with at most two distinct values: the official evaluator refuses
+        more, because a file holds one object. `check_values` checks that the masks of an object agree in their value.
 
     Args:
         size_hw: size of the video's frames; None accepts any.
 
     Raises:
-        ClipError: missing, unreadable, truncated, of another size, in colour, or with more than two values.
+        ClipError: the file is missing, unreadable, truncated, of another size, in colour, or has more than two values.
     """
     values_hw = _read_values(path, size_hw)
     if values_hw.dtype == np.bool_:
-        # Pillow gives 1-bit images as bools whose byte for True is 255; what counts bits in masks relies on 1
+        # Pillow returns 1-bit images as bools whose True is the byte 255; code that counts bits in masks needs 1
         return np.asarray(values_hw.view(np.uint8) > 0)
     return np.asarray(values_hw > 0)
 
 
 def check_values(obj: SplitObject, size_hw: tuple[int, int]) -> None:
-    """Make sure that all masks of an object mark it with one value beside 0.
+    """Check that all masks of an object mark it with the same value, on a background of 0.
 
-    A file alone cannot tell: a mask with the indices 1 and 2 of a palette, or with 2 where others have 1, is that of another object, or of
-    several, and read as "above 0" it would be scored all the same.
+    One file alone does not show this: a mask with palette indices 1 and 2, or with 2 where other masks have 1, belongs to another object or
+        to several, but read as "above 0" it would be scored without an error.
 
     Args:
-        obj: the object, already reduced by `SplitVideo.take` where that applies.
+        obj: the object, already cut by `SplitVideo.take` if clips are cut.
 
     Raises:
-        ClipError: a mask is unusable, marks its object with another value than the masks before, or none of them has a 0.
+        ClipError: a mask is unusable, marks the object with another value than earlier masks, or no mask has a 0.
     """
     marked: tuple[int, Path] | None = None
     has_background = False
@@ -62,57 +62,57 @@ def check_values(obj: SplitObject, size_hw: tuple[int, int]) -> None:
         values_hw = _read_values(path, size_hw)
         low, high = int(values_hw.min()), int(values_hw.max())
         has_background |= low == 0
-        if high == 0 or values_hw.dtype == np.bool_:  # 1-bit files have one value to mark with, whatever the others use
+        if high == 0 or values_hw.dtype == np.bool_:  # 1-bit files have only one value for the object
             continue
         if 0 < low < high:
             raise ClipError(
-                f"{path}: has the values {low} and {high} and no 0, the value of the background; SA-V has one object per file, write the "
+                f"{path}: has the values {low} and {high} but no background value 0; SA-V has one object per file, write the "
                 "object's mask as 255 on 0"
             )
         if marked is not None and marked[0] != high:
             raise ClipError(
                 f"{path}: marks its object with the value {high}, {marked[1].name} with {marked[0]}; SA-V has one object per folder, so "
-                "these are masks of several: split them into a folder for each, with 255 on 0"
+                "these are masks of several objects: give each object its own folder, with 255 on 0"
             )
         marked = marked or (high, path)
     if not has_background:
         raise ClipError(
-            f"{obj.folder}: no pixel of its {len(obj.annotations)} masks is 0, the value of the background; write them as 255 on 0, or "
-            "remove the folder if the object is nowhere to be told from its background"
+            f"{obj.folder}: no pixel of its {len(obj.annotations)} masks has the background value 0; write them as 255 on 0, or "
+            "remove the folder if the object fills every frame"
         )
 
 
 def first_prompt(obj: SplitObject, size_hw: tuple[int, int]) -> tuple[int, BoolMask]:
-    """Find where an object is first seen: (frame index, mask) of its first non-empty annotation.
+    """Find where an object is first visible: (frame index, mask) of its first non-empty annotation.
 
-    Masks are decoded in order until one marks a pixel, usually the first.
+    Decodes masks in order until one is not empty, usually the first.
 
     Args:
-        obj: the object, already reduced by `SplitVideo.take` where that applies.
+        obj: the object, already cut by `SplitVideo.take` if clips are cut.
         size_hw: (height, width) of the video.
 
     Raises:
-        ClipError: a mask on the way is unusable, or none marks any pixel.
-        NothingToTrackError: none marks any pixel before the cut that `SplitVideo.take` made.
+        ClipError: a decoded mask is unusable, or all masks are empty.
+        NothingToTrackError: all masks that `SplitVideo.take` kept are empty.
     """
     for index, path in obj.annotations:
         mask_hw = read_mask(path, size_hw)
         if mask_hw.any():
             return index, mask_hw
-    message = f"{obj.folder}: none of its {len(obj.annotations)} masks marks any pixel, so that there is nothing to prompt with"
+    message = f"{obj.folder}: all its {len(obj.annotations)} masks are empty, so there is nothing to prompt with"
     if obj.left_out:
-        raise NothingToTrackError(f"{message}; {obj.left_out} more were left out by --max_frames, raise it")
+        raise NothingToTrackError(f"{message}; --max_frames left out {obj.left_out} more; raise it")
     raise ClipError(f"{message}; remove the object's folder or extract the annotations again")
 
 
 def _read_values(path: Path, size_hw: tuple[int, int] | None) -> npt.NDArray[Any]:
-    """Stored values, (height, width), at most two distinct ones. Raises as `read_mask`."""
+    """Stored values, (height, width), at most two distinct ones. Raises ClipError as `read_mask` does."""
     try:
         with Image.open(path, formats=_MASK_FORMATS) as image:
             if size_hw is not None and (image.height, image.width) != size_hw:
                 raise ClipError(
-                    f"{path}: the mask is {image.width}x{image.height}, the video {size_hw[1]}x{size_hw[0]}; "
-                    "masks have the size of the frames, extract the annotations again"
+                    f"{path}: the mask is {image.width}x{image.height} but the video {size_hw[1]}x{size_hw[0]}; "
+                    "masks must have the size of the frames; extract the annotations again"
                 )
             values_hw = np.array(image)
     except IMAGE_ERRORS as error:
@@ -124,7 +124,7 @@ def _read_values(path: Path, size_hw: tuple[int, int] | None) -> npt.NDArray[Any
         number = len(np.unique(values_hw))
         if number >= _BLURRED:
             raise ClipError(
-                f"{path}: {number} different values between {low} and {high}, as smoothed edges leave them; write the mask as 255 where "
+                f"{path}: {number} different values between {low} and {high}, as in masks with smoothed edges; write the mask as 255 where "
                 "the object is and 0 elsewhere, without smoothing or resizing it"
             )
         raise ClipError(

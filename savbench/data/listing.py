@@ -1,7 +1,7 @@
-"""What lies in the folders of a split: lists of videos, names, numbered files, and what is there in place of what was looked for.
+"""Listing the folders of a split: lists of videos, names, numbered files, and hints about what is there instead.
 
-Names are compared as Unicode has them composed (NFC): a disk of macOS hands names back decomposed, and a list written elsewhere does not
-have them so. What operating systems and cloud disks leave behind is no part of a data set.
+Names are compared in composed Unicode (NFC): disks of macOS return decomposed names, while lists written elsewhere are composed. Files that
+operating systems and cloud disks leave behind are ignored.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 FRAMES_DIR = "JPEGImages_24fps"
 MASKS_DIR = "Annotations_6fps"
 LEFT_BEHIND = frozenset({"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
-"""Folders of NAS boxes, unpackers and operating systems; hidden ones begin with a dot."""
+"""Folders of NAS devices, unpackers and operating systems. Names that begin with a dot are also hidden."""
 NAME_BYTES = 255
-"""The longest name that file systems take."""
+"""Longest file name in bytes that file systems allow."""
 _BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 
 
@@ -32,18 +32,19 @@ class DatasetError(RuntimeError):
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is no part of a data set."""
+    """Whether a file or folder is not part of a data set."""
     return name.startswith(".") or name in LEFT_BEHIND
 
 
 def visible_name(name: str) -> str:
-    r"""A name as it can be written into a row or shown: control characters, line breaks and bytes that are not UTF-8 as `\n` or `\xff`.
+    r"""A name for a row or a message: control characters, line breaks and bytes that are not UTF-8 become escapes, `
+    ` or `\xff`.
 
-    Any other name, double blanks included, stays as it is.
+    Other characters, also double spaces, stay unchanged.
     """
     shown = []
     for char in name:
-        if 0xDC80 <= ord(char) <= 0xDCFF:  # how Python keeps a byte of a file's name that is not UTF-8
+        if 0xDC80 <= ord(char) <= 0xDCFF:  # Python's encoding of a file name's byte that is not UTF-8
             shown.append(f"\\x{ord(char) - 0xDC00:02x}")
         else:
             shown.append(char if is_writable(char) else char.encode("unicode_escape").decode())
@@ -51,15 +52,15 @@ def visible_name(name: str) -> str:
 
 
 def is_writable(name: str) -> bool:
-    """Whether a name survives in a row: it is one line of UTF-8 text without control characters."""
+    """Whether a name can be written into a row unchanged: one line of UTF-8 text without control characters."""
     return one_line(name) == name
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names of what is no left-over in a folder, sorted.
+    """Sorted names in a folder, without hidden ones.
 
     Raises:
-        ClipError: it cannot be listed.
+        ClipError: the folder cannot be listed.
     """
     try:
         with os.scandir(folder) as entries:
@@ -70,19 +71,19 @@ def names_in(folder: Path) -> list[str]:
             "command again"
         ) from error
     except OSError as error:
-        raise ClipError(f"{folder}: cannot be listed ({error.strerror}); extract this video again or take it out of the list") from error
+        raise ClipError(f"{folder}: cannot be listed ({error.strerror}); extract this video again or remove it from the list") from error
 
 
 def folders_in(folder: Path) -> list[str]:
-    """Names of the folders among them. Raises as `names_in`."""
+    """Sorted names of the subfolders, without hidden ones. Raises ClipError as `names_in` does."""
     return [name for name in names_in(folder) if (folder / name).is_dir()]
 
 
 def entry_named(folder: Path, name: str, names: Collection[str]) -> Path:
-    """The entry of this name in a folder, or of the same one composed differently; `folder / name` where there is none.
+    """The entry of this name in a folder, also if it is composed differently; `folder / name` if there is none.
 
     Args:
-        names: what is in the folder.
+        names: names in the folder.
     """
     if name not in names:
         name = next((other for other in names if composed(other) == composed(name)), name)
@@ -90,15 +91,15 @@ def entry_named(folder: Path, name: str, names: Collection[str]) -> Path:
 
 
 def composed(name: str) -> str:
-    """For comparing."""
+    """The name in composed form (NFC), for comparisons."""
     return unicodedata.normalize("NFC", name)
 
 
 def numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
-    """Files with one of the suffixes: number in the name -> name, in numerical order.
+    """Names of files with one of the suffixes, by the number in the name, in numerical order.
 
     Raises:
-        ClipError: the folder cannot be listed, a name is no number, or two are the same.
+        ClipError: the folder cannot be listed, a name is not a number, or two numbers are equal.
     """
     named: dict[int, str] = {}
     for name in names_in(folder):
@@ -115,7 +116,7 @@ def numbered_files(folder: Path, suffixes: tuple[str, ...]) -> dict[int, str]:
 
 
 def beside_them(folder: Path) -> str:
-    """For a message about what a folder lacks: what it has instead, `, but 24 .png files`."""
+    """For messages about missing files: what the folder has instead, `, but 24 .png files`."""
     kinds = Counter(name.rpartition(".")[2].lower() for name in names_in(folder) if "." in name)
     return "".join(f", but {count} .{kind} file{'s' * (count > 1)}" for kind, count in kinds.most_common(1))
 
@@ -124,7 +125,7 @@ def find_list(root: Path, split_name: str | None) -> Path:
     """The list of videos of a split.
 
     Raises:
-        DatasetError: there is none, or several and no name.
+        DatasetError: there is none, or there are several and no name was given.
     """
     found = sorted(path for path in root.iterdir() if path.suffix.lower() == ".txt" and not is_hidden(path.name) and path.is_file())
     names = ", ".join(path.stem for path in found)
@@ -143,13 +144,14 @@ def find_list(root: Path, split_name: str | None) -> Path:
 def read_list(path: Path, video_suffixes: Collection[str]) -> list[str]:
     """Video ids, in the order of the list.
 
-    Where a line is the name of a video file, as `ls` gives it, and the annotations are in a folder without its ending, the id is that.
+    If a line is the name of a video file, as from `ls`, and the annotations' folder has the name without the extension, the id is that
+    name.
 
     Args:
-        video_suffixes: endings of video files.
+        video_suffixes: extensions of video files.
 
     Raises:
-        DatasetError: it cannot be read, is empty, names an id twice, or holds a line that cannot be one.
+        DatasetError: the list cannot be read, is empty, names an id twice, or has a line that cannot be an id.
     """
     data = path.read_bytes()
     for mark, encoding in _BOMS:
@@ -189,19 +191,19 @@ def _without_suffix(root: Path, name: str, video_suffixes: Collection[str]) -> s
 
 
 def recognised(root: Path) -> str:
-    """What a folder without the folders of a split is, as far as can be told, and what to do; for a message."""
+    """For messages: what a folder that is not a split seems to be, and what to do."""
     for inside in sorted(root.glob(f"*/{FRAMES_DIR}")):
         return f"did you mean --split_dir {inside.parent}?"
     layouts = [name for name in ("JPEGImages", "Annotations") if (root / name).is_dir()]
     if layouts:
         return (
-            f"its {' and '.join(layouts)} are the layout of DAVIS, MOSE and YouTube-VOS, with all objects of a frame in one file: put "
+            f"its {' and '.join(layouts)} have the layout of DAVIS, MOSE and YouTube-VOS, with all objects of a frame in one file: put "
             f"frames into {FRAMES_DIR}/VIDEO/00000.jpg, masks of each object into {MASKS_DIR}/VIDEO/OBJECT/00000.png, and the ids of the "
             "videos into a .txt file beside them"
         )
     if any(True for _ in root.glob("*_manual.json")) or any(True for _ in root.glob("*_auto.json")):
         return (
-            "its .json files are masklets of SA-V's training set, which are not read: take the val or test split of SA-V, or write their "
+            "its .json files are masklets of SA-V's training set, which cannot be read: use the val or test split of SA-V, or write their "
             f"masks as PNGs into {MASKS_DIR}/VIDEO/OBJECT"
         )
     return "SA-V splits have both, extract them there"

@@ -1,6 +1,6 @@
-"""Predicted masks: packed while a clip is tracked, compressed until they are scored, and on disk in SA-V's layout.
+"""Predicted masks: packed while a clip is tracked, compressed until they are scored, saved in SA-V's layout.
 
-The official evaluator reads that layout.
+The official evaluator reads this layout.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BoolMask = npt.NDArray[np.bool_]
 
 
 class PackedMask:
-    """A boolean mask at eight pixels a byte."""
+    """A boolean mask with eight pixels per byte."""
 
     __slots__ = ("bits", "shape")
 
@@ -29,28 +29,28 @@ class PackedMask:
             mask_hw: (height, width), bool; copied.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: another dtype or number of dimensions.
         """
         if mask_hw.dtype != np.bool_ or mask_hw.ndim != 2:
-            raise ValueError(f"a mask is a boolean (height, width) array, not {mask_hw.dtype} of shape {mask_hw.shape}")
+            raise ValueError(f"a mask must be a boolean (height, width) array, not {mask_hw.dtype} of shape {mask_hw.shape}")
         self.shape: tuple[int, int] = (mask_hw.shape[0], mask_hw.shape[1])
         self.bits: npt.NDArray[np.uint8] = np.packbits(mask_hw)
 
     def unpack(self) -> BoolMask:
-        """The mask, (height, width), bool, in an array of its own."""
+        """The mask, (height, width), bool, as a new array."""
         height, width = self.shape
         return np.unpackbits(self.bits, count=height * width).view(np.bool_).reshape(height, width)
 
 
 class CompressedMask:
-    """A boolean mask to keep for long or to send to another process: some kilobytes for a mask of a video in full HD."""
+    """A boolean mask for storage or another process: a few kilobytes for a mask in full HD."""
 
     __slots__ = ("data", "shape")
 
     def __init__(self, data: bytes, shape: tuple[int, int]) -> None:
         """
         Args:
-            data: bits of the pixels, eight to a byte, compressed by zlib.
+            data: pixels as bits, eight per byte, compressed with zlib.
             shape: (height, width) of the mask.
         """
         self.data = data
@@ -67,7 +67,7 @@ class CompressedMask:
         return len(self.data)
 
     def unpack(self) -> BoolMask:
-        """The mask, (height, width), bool, in an array of its own.
+        """The mask, (height, width), bool, as a new array.
 
         Raises:
             ValueError: the data are not a mask of this shape.
@@ -82,27 +82,28 @@ class CompressedMask:
 def save_object_masks(masks_dir: Path, arm: str, video: str, object_id: str, masks: Mapping[str, CompressedMask]) -> Path:
     """Write an object's masks as `{masks_dir}/{arm}/{video}/{object_id}/{frame}.png`, all of them or none.
 
-    `{masks_dir}/{arm}` is what the official evaluator takes as its --pred_root. It asks for every annotated frame of the object, the first
-    and the last and those before the prompt included, where the prediction is an empty mask. The files are PNGs of one bit a pixel,
-    written into a folder beside the final one that then takes its name: a folder that is there is whole. One of an earlier run is replaced.
+    `{masks_dir}/{arm}` is --pred_root of the official evaluator. It expects every annotated frame of the object, including the first, the
+    last
+        and frames before the prompt, whose prediction is an empty mask. The files are PNGs with one bit per pixel. They are written to a
+        temporary folder that is then renamed, so an existing folder is complete. A folder of an earlier run is replaced.
 
     Args:
-        masks: by the name of the annotated frame without its suffix, for example `00004`.
+        masks: by name of the annotated frame without suffix, for example `00004`.
 
     Returns:
         The object's folder.
 
     Raises:
-        ValueError: there is no mask, or a name would leave its folder.
+        ValueError: there is no mask, or a name would lead out of its folder.
         OSError: a file cannot be written.
     """
     for name in (arm, video, object_id, *masks):
         if name in ("", ".", "..") or Path(name).name != name:
-            raise ValueError(f"{name!r} cannot be the name of a file or folder of masks")
+            raise ValueError(f"{name!r} cannot be the name of a file or folder of masks; rename it")
     if not masks:
         raise ValueError(f"{video}/{object_id}: no masks to write")
     folder = masks_dir / arm / video / object_id
-    # hidden, and beside the objects, where the evaluator does not look: it takes the objects' names from the ground truth
+    # hidden folders beside the objects: the evaluator ignores them, as it takes object names from the ground truth
     partial = folder.with_name(f".{object_id}.partial")
     replaced = folder.with_name(f".{object_id}.replaced")
     for left_over in (partial, replaced):

@@ -1,14 +1,15 @@
-"""Frames of a video file, decoded with PyAV (FFmpeg): any frame by its number, with the pixels that reading from the start gives.
+"""Decoding frames of a video file with PyAV (FFmpeg): any frame by number, with the same pixels as when reading from the start.
 
-Frames are counted as they are shown, from 0. Their timestamps are collected first, from the packets and without decoding any, which finds a
-truncated file before a model has worked on half of it. From them it is known at which key frame decoding has to begin for a frame in the
-middle, and every frame that comes out of the decoder is checked against them: one that it drops or adds would shift all after it. Where the
-container tells the number of frames, as MP4 does, a file that lacks some is refused; Matroska and fragmented MP4 do not tell, and a file of
-theirs that is cut off is noticed where annotations lack their frame. Damage within a picture is an error as far as its codec lets a decoder
-notice it: H.264 nearly always, HEVC where the file has sums of its pictures; VP9, and HEVC without sums, decode to other pixels in silence.
+Frames are numbered from 0 in display order. Their timestamps are collected first, from the packets and without decoding, so that a
+truncated
+file is found before a model has tracked half of it. The timestamps show at which key frame decoding must start for a frame in the middle,
+and every decoded frame is checked against them: a dropped or added frame would shift all later ones. If the container has the number of
+frames, as MP4 does, a file that lacks some is refused. Matroska and fragmented MP4 do not have it; a file of these that is cut off is found
+when annotations lack their frame. Damage within a picture is an error if the decoder can detect it: H.264 nearly always, HEVC if the file
+has checksums of its pictures; VP9, and HEVC without checksums, silently decode to other pixels.
 
-Colours are converted by the matrix and range that the file states, BT.601 where it states none, as FFmpeg does. A picture that is stored
-turned or mirrored, as phones do, is shown upright. The decoder uses one thread: what it saved in time it would take from the tracker.
+Colours are converted with the matrix and range that the file states, or BT.601 if it states none, as in FFmpeg. A picture stored rotated or
+mirrored, as phones do, is made upright. The decoder uses one thread, because more would take time from the tracker.
 """
 
 from __future__ import annotations
@@ -30,33 +31,33 @@ if TYPE_CHECKING:
 
     from runners.base import Frame
 
-# The demuxer is fixed by the file's name: one that FFmpeg chose by content may be a playlist that opens other files and addresses.
+# The file's name determines the demuxer: chosen by content, it could be that of a playlist, which opens other files and addresses.
 _DEMUXERS = {"mp4": "mp4", "m4v": "mp4", "mov": "mov", "mkv": "matroska", "webm": "matroska"}
 VIDEO_SUFFIXES = tuple(_DEMUXERS)
-"""In lower case; names may have them in any."""
+"""In lower case; file names may use any case."""
 OTHER_VIDEO_SUFFIXES = ("avi", "mpg", "mpeg", "wmv", "flv", "ts", "m2ts", "mts", "3gp", "ogv", "gif", "h264", "264", "hevc", "y4m")
-"""Of files that are videos too and are not read."""
+"""Extensions of video files that cannot be read."""
 
-# libavutil's AVColorSpace to swscale's matrices; what is not listed cannot be shown on an ordinary screen without tone mapping.
+# libavutil's AVColorSpace to swscale's matrices; other colour spaces need tone mapping.
 _UNSTATED_MATRIX = 2
 _MATRICES = {0: "ITU601", 1: "ITU709", _UNSTATED_MATRIX: "ITU601", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M"}
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 
 
 def ffmpeg_to_frames(path: Path) -> str:
-    """How a file becomes a folder of frames, for a message."""
+    """For messages: how to turn a file into a folder of frames."""
     return f"put its frames into a folder {path.stem} as JPEGs: ffmpeg -i {path.name} -q:v 2 -start_number 0 {path.stem}/%05d.jpg"
 
 
 @dataclass(frozen=True)
 class VideoFile(FrameSource):
-    """Frames of a file that FFmpeg decodes. Made by `open_video`."""
+    """Frames of a video file. Made by `open_video`."""
 
     path: Path
     num_frames: int
-    """Frames of the clip; fewer than the file has where it was cut by `take`."""
-    told: int | None
-    """Frames that the file says it has; None where its container does not tell."""
+    """Frames of the clip; fewer than in the file if `take` cut it."""
+    stated: int | None
+    """Number of frames stated by the container; None if it states none."""
 
     @property
     def format(self) -> str:
@@ -73,7 +74,7 @@ class VideoFile(FrameSource):
         return self if max_frames is None else replace(self, num_frames=min(max_frames, self.num_frames))
 
     def read_size(self) -> tuple[int, int]:
-        """From the first frame, decoded: the file's header does not say how it is cropped and turned."""
+        """Size of the decoded first frame; the file's header does not say how frames are cropped and rotated."""
         with self.reader() as reader:
             height, width, _ = reader.read(0).shape
         return height, width
@@ -83,15 +84,15 @@ class VideoFile(FrameSource):
 
     @cached_property
     def index(self) -> FrameIndex:
-        """Where the frames are in the file; reads its packets when it is first asked for.
+        """Timestamps of the frames; reads the file's packets on first use.
 
         Raises:
-            ClipError: the file is damaged, or does not have the frames that it says it has.
+            ClipError: the file is damaged, or its number of frames differs from the stated one.
         """
         found = _index_packets(self.path)
-        if self.told is not None and len(found.pts) != self.told:
+        if self.stated is not None and len(found.pts) != self.stated:
             raise ClipError(
-                f"{self.path}: says that it has {self.told} frames, {len(found.pts)} of them whole and shown; download it again if it is "
+                f"{self.path}: states {self.stated} frames, but {len(found.pts)} are complete and shown; download it again if it is "
                 f"cut off, or {ffmpeg_to_frames(self.path)}"
             )
         return found
@@ -102,34 +103,34 @@ class FrameIndex:
     """Timestamps of a file's frames, in units of the stream's time base."""
 
     pts: tuple[int, ...]
-    """When a frame is shown, in rising order."""
+    """Presentation timestamps in ascending order."""
     entries: tuple[tuple[int, int], ...]
-    """Frames at which decoding can begin, (frame, timestamp to seek to), in rising order."""
+    """Frames at which decoding can start, (frame, timestamp to seek to), in ascending order."""
 
     def entry(self, frame: int) -> tuple[int, int]:
-        """Where decoding has to begin to give this frame: the last of `entries` up to it, or the beginning of the file."""
+        """Where decoding must start for this frame: the last of `entries` at or before it, or the start of the file."""
         found = bisect_right(self.entries, frame, key=lambda entry: entry[0]) - 1
         return self.entries[found] if found >= 0 else (0, 0)
 
 
 def open_video(path: Path) -> VideoFile:
-    """Read the header of a video file and how many frames it has, from its packets where the container does not tell.
+    """Read the header of a video file and its number of frames, from the packets if the container does not state it.
 
     Raises:
-        ClipError: the file cannot be read, holds no video, or PyAV is missing.
+        ClipError: the file cannot be read or has no video, or PyAV is missing.
     """
     with _Opened(path) as opened:
-        told = opened.stream.frames or None
-    video = VideoFile(path, told or 0, told)
-    if told is None:
+        stated = opened.stream.frames or None
+    video = VideoFile(path, stated or 0, stated)
+    if stated is None:
         video = replace(video, num_frames=len(video.index.pts))
     if not video.num_frames:
-        raise ClipError(f"{path}: holds no frame; download it again")
+        raise ClipError(f"{path}: has no frame; download it again")
     return video
 
 
 class _Opened:
-    """A file, its first video stream, and FFmpeg's errors as `ClipError`."""
+    """An open file and its first video stream; FFmpeg's errors become `ClipError`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -140,18 +141,18 @@ class _Opened:
             raise self.fault(error) from error
         if not self.container.streams.video:
             self.container.close()
-            raise ClipError(f"{path}: holds no video; download it again")
+            raise ClipError(f"{path}: has no video; download it again")
         self.stream: Any = self.container.streams.video[0]
         if self.stream.codec_context is None:
             self.container.close()
             raise ClipError(f"{path}: this FFmpeg (av {self._av.__version__}) has no decoder for it; {ffmpeg_to_frames(path)}")
         self.stream.thread_type = "NONE"
         self.stream.codec_context.thread_count = 1
-        # What is known to be damaged is an error and not a guess of the decoder, and sums that a file carries of its pictures are checked.
+        # Known damage is an error instead of a guess by the decoder, and the file's checksums of pictures are verified.
         self.stream.codec_context.options = {"err_detect": "crccheck+explode"}
 
     def packets(self) -> Iterator[Any]:
-        """Whole packets in the order of the file."""
+        """Complete packets in file order."""
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size and not packet.is_corrupt:
@@ -160,7 +161,7 @@ class _Opened:
             raise self.fault(error) from error
 
     def pictures(self) -> Iterator[Any]:
-        """Decoded frames from where the file stands to its end."""
+        """Decoded frames from the current position to the end."""
         try:
             yield from self.container.decode(self.stream)
         except self._av.error.FFmpegError as error:
@@ -198,15 +199,13 @@ def _index_packets(path: Path) -> FrameIndex:
         packets = [(packet.pts, packet.dts, packet.is_keyframe) for packet in opened.packets() if not packet.is_discard]
     stamps = {pts for pts, _, _ in packets}
     if None in stamps or len(stamps) < len(packets):
-        raise ClipError(
-            f"{path}: its frames do not have a time each, so that they cannot be told apart; download it again, or {ffmpeg_to_frames(path)}"
-        )
+        raise ClipError(f"{path}: its frames do not have distinct timestamps; download it again, or {ffmpeg_to_frames(path)}")
     frame_of = {pts: frame for frame, pts in enumerate(sorted(stamps))}
-    # MP4 is sought by the time of decoding, Matroska by the time of showing.
+    # MP4 seeks by decoding time, Matroska by presentation time.
     by_dts = _demuxer(path) != "matroska"
     entries: list[tuple[int, int]] = []
     for pts, dts, is_key in packets:
-        # Frames may follow a key frame in the file that are shown before it and need the one before; they are reached from that.
+        # Frames after a key frame in the file may be shown before it and need the previous key frame; decoding starts there.
         if is_key and (not entries or frame_of[pts] > entries[-1][0]):
             entries.append((frame_of[pts], dts if by_dts else pts))
     return FrameIndex(tuple(sorted(stamps)), tuple(entries))
@@ -224,14 +223,14 @@ class _VideoReader(FrameReader):
         self._frame_of = {pts: frame for frame, pts in enumerate(self._index.pts)}
         av = _pyav(video.path)
         self._reformatter = av.video.reformatter.VideoReformatter()
-        # From 17 on swscale would start as many threads as there are cores; before, it has one.
+        # From PyAV 17 on, swscale would start a thread per core; earlier releases use one.
         self._one_thread = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 17 else {}
         self._opened = _Opened(video.path)
         self._pictures = self._opened.pictures()
         self._last: int | None = -1
-        """Frame that was decoded last; None where that is not known, after a seek."""
+        """Frame that was decoded last; None if unknown, after a seek."""
         self._sound_from = 0
-        """First frame that decodes properly: what is shown before a key frame that was sought may lack what it is predicted from."""
+        """First frame that decodes correctly: frames shown before the key frame after a seek may lack their reference frames."""
 
     def read(self, index: int) -> Frame:
         if not 0 <= index < len(self._video):
@@ -242,10 +241,10 @@ class _VideoReader(FrameReader):
         except ClipError:
             if not self._sound_from:
                 raise
-            # Containers may seek less exactly than they are asked to, and decoders refuse to begin at a key frame; seeking is a short cut.
+            # Seeking is only a short cut: containers may seek inexactly, and decoders may refuse to start at a key frame.
             self._restart()
             picture = self._reach(index)
-        frame_hwc = _upright(self._to_rgb(picture, index), self._turned(picture))
+        frame_hwc = _upright(self._to_rgb(picture, index), self._rotation(picture))
         if self._size_hw is not None and frame_hwc.shape[:2] != self._size_hw:
             raise ClipError(other_size(self._where(index), (frame_hwc.shape[0], frame_hwc.shape[1]), self._size_hw))
         return frame_hwc
@@ -261,7 +260,7 @@ class _VideoReader(FrameReader):
         self._sound_from = 0
 
     def _approach(self, index: int) -> None:
-        """Go where decoding leads to the frame, if it does not from here or would pass a key frame on the way."""
+        """Seek to where decoding leads to the frame, unless it is ahead with no key frame in between."""
         key_frame, stamp = self._index.entry(index)
         if self._last is not None and key_frame - 1 <= self._last < index:
             return
@@ -273,7 +272,7 @@ class _VideoReader(FrameReader):
         self._last, self._sound_from = None, key_frame
 
     def _reach(self, index: int) -> Any:
-        """The picture of a frame that lies ahead."""
+        """The picture of a frame ahead of the current position."""
         while True:
             frame, picture = self._decode_next()
             if frame >= index:
@@ -283,10 +282,10 @@ class _VideoReader(FrameReader):
         return picture
 
     def _decode_next(self) -> tuple[int, Any]:
-        """The next picture and which frame it is.
+        """The next picture and its frame number.
 
         Raises:
-            ClipError: it is not the one that the packets announced.
+            ClipError: it is not the frame expected from the packets.
         """
         picture = next(self._pictures, None)
         due = None if self._last is None else self._last + 1
@@ -302,26 +301,26 @@ class _VideoReader(FrameReader):
         matrix = _MATRICES.get(int(picture.colorspace))
         if matrix is None:
             raise ClipError(
-                f"{self._where(index)}: its colours (AVColorSpace {int(picture.colorspace)}, wide gamut or HDR) cannot be shown as 8-bit "
-                "RGB as they are; convert the video to BT.709 with a tool that maps tones"
+                f"{self._where(index)}: its colours (AVColorSpace {int(picture.colorspace)}, wide gamut or HDR) cannot be converted to "
+                "8-bit RGB directly; convert the video to BT.709 with a tool that does tone mapping"
             )
         is_full = picture.format.is_rgb or picture.format.name.startswith("yuvj") or int(picture.color_range) == _FULL_RANGE
-        # Stated in full, because PyAV before 14 takes BT.601 for granted.
+        # All arguments are given, because PyAV before 14 assumes BT.601.
         converted = self._reformatter.reformat(
             picture, format="rgb24", src_colorspace=matrix, dst_colorspace="ITU601",
             src_color_range=_FULL_RANGE if is_full else _LIMITED_RANGE, dst_color_range=_FULL_RANGE, **self._one_thread,
         )  # fmt: skip
         return np.asarray(converted.to_ndarray(), np.uint8)
 
-    def _turned(self, picture: Any) -> tuple[int, int, int, int]:
-        """The display matrix's part that turns and mirrors, (a, b, c, d) in 1/65536: pixel (x, y) is shown at (ax + cy, bx + dy)."""
+    def _rotation(self, picture: Any) -> tuple[int, int, int, int]:
+        """Rotation and mirroring of the display matrix, (a, b, c, d) in 1/65536: pixel (x, y) is shown at (ax + cy, bx + dy)."""
         for data in picture.side_data:
             if data.type.name == "DISPLAYMATRIX":
                 a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))
                 if (a and d and not b and not c) or (b and c and not a and not d):
                     return a, b, c, d
                 raise ClipError(
-                    f"{self._video.path}: is to be shown turned by an angle that is no multiple of 90; {ffmpeg_to_frames(self._video.path)}"
+                    f"{self._video.path}: rotated by an angle that is not a multiple of 90; {ffmpeg_to_frames(self._video.path)}"
                 )
         return 1, 0, 0, 1
 
@@ -332,9 +331,9 @@ class _VideoReader(FrameReader):
         return ClipError(f"{self._where(index)}: {what}; download the video again, or {ffmpeg_to_frames(self._video.path)}")
 
 
-def _upright(frame_hwc: Frame, turned: tuple[int, int, int, int]) -> Frame:
-    """The picture as it is to be shown, (height, width, 3), a copy of its own."""
-    a, b, c, d = turned
+def _upright(frame_hwc: Frame, rotation: tuple[int, int, int, int]) -> Frame:
+    """The picture made upright, (height, width, 3), as a copy."""
+    a, b, c, d = rotation
     down, right = d, a
     if not a:
         frame_hwc = frame_hwc.transpose(1, 0, 2)

@@ -71,11 +71,11 @@ def test_a_whole_row_without_line_break_is_cut_only_where_rows_always_have_one(t
         (b"video\tmodel\na\tm\n", ":1: .*tabs"),
         (b"video,model\n", ":1: a header and no rows"),
         (b"video,model,J,J\na,m,1,1\n", ":1: the header names J twice"),
-        (b"video,model\na,m\nb,m,surplus\nc,m\n", ":3: 3 cells, the header has 2"),
-        (b"video,model\na\nb,m\n", ":2: 1 cells, the header has 2"),
+        (b"video,model\na,m\nb,m,surplus\nc,m\n", ":3: 3 cells, but the header has 2"),
+        (b"video,model\na\nb,m\n", ":2: 1 cells, but the header has 2"),
         (b'video,model\na,m\nb,"m\nc,m\nd,m\n', ":3: not a row of a CSV"),
         (b"video,model\na,m\nb,\xe9\nc,m\n", ":3: not UTF-8 text .byte 0xe9."),
-        (b"video,model\na,m\nb,m\0x\nc,m\n", ":3: holds binary data"),
+        (b"video,model\na,m\nb,m\0x\nc,m\n", ":3: contains binary data"),
     ],
 )
 def test_what_is_no_such_csv_is_named_with_its_line(tmp_path: Path, data: bytes, message: str) -> None:

@@ -221,7 +221,7 @@ def test_a_mask_without_its_frame(tiny_split: TinySplit) -> None:
     for index in (8, 12):
         tiny_split.mask("alpha", "001", index).rename(tiny_split.mask("alpha", "001", index + 100))
     message = object_defect(tiny_split)
-    assert f"{tiny_split.mask('alpha', '001', 108)} (and 1 more): no frame of this number" in message
+    assert f"{tiny_split.mask('alpha', '001', 108)} (and 1 more): the video has no frame of this number" in message
 
 
 def test_an_unknown_object_is_refused_by_name(tiny_split: TinySplit) -> None:
@@ -265,13 +265,13 @@ def test_a_video_file_takes_the_place_of_the_folder(tiny_split: TinySplit) -> No
 def test_a_video_both_in_a_folder_and_in_a_file_is_refused(tiny_split: TinySplit) -> None:
     path = tiny_split.frames_dir("beta").with_suffix(".mp4")
     path.touch()
-    assert f"{tiny_split.frames_dir('beta')} and {path}: the frames of one video more than once" in single_defect(tiny_split, "beta")
+    assert f"{tiny_split.frames_dir('beta')} and {path}: several copies of the frames of one video" in single_defect(tiny_split, "beta")
 
 
 def test_a_video_in_two_files_is_refused(tiny_split: TinySplit) -> None:
     path = put_into_file(tiny_split, "beta", 5)
     path.with_suffix(".mkv").touch()
-    assert f"{path} and {path.with_suffix('.mkv')}: the frames of one video more than once" in single_defect(tiny_split, "beta")
+    assert f"{path} and {path.with_suffix('.mkv')}: several copies of the frames of one video" in single_defect(tiny_split, "beta")
 
 
 def test_a_file_that_is_no_video_spares_the_others(tiny_split: TinySplit) -> None:
@@ -283,7 +283,7 @@ def test_a_file_that_is_no_video_spares_the_others(tiny_split: TinySplit) -> Non
 def test_a_mask_after_the_end_of_a_video_file(tiny_split: TinySplit) -> None:
     put_into_file(tiny_split, "alpha", 12)
     video = open_split(tiny_split.root).video("alpha")
-    assert "00012.png: no frame of this number among the video's" in video.defects["001"]
+    assert "00012.png: the video has no frame of this number" in video.defects["001"]
 
 
 # ---- choosing
@@ -380,13 +380,13 @@ def test_masks_after_the_first_prompt_are_not_decoded(tiny_split: TinySplit) -> 
 def test_an_object_that_is_never_seen(tiny_split: TinySplit) -> None:
     for index in (4, 8, 12):
         Image.new("L", (32, 24)).save(tiny_split.mask("alpha", "001", index))
-    with pytest.raises(ClipError, match=r"alpha/001: none of its 4 masks marks any pixel"):
+    with pytest.raises(ClipError, match=r"alpha/001: all its 4 masks are empty"):
         first_prompt(open_split(tiny_split.root).video("alpha").object("001"), SIZE)
 
 
 def test_an_object_that_is_seen_after_max_frames(tiny_split: TinySplit) -> None:
     video = open_split(tiny_split.root).video("alpha").take(max_frames=4)
-    with pytest.raises(NothingToTrackError, match="3 more were left out by --max_frames"):
+    with pytest.raises(NothingToTrackError, match="--max_frames left out 3 more"):
         first_prompt(video.object("001"), SIZE)
 
 
@@ -447,7 +447,7 @@ def test_a_frame_that_is_gone_or_a_folder(tmp_path: Path) -> None:
 
 def test_a_frame_of_another_size(tiny_split: TinySplit) -> None:
     Image.new("RGB", (30, 24)).save(tiny_split.frame("alpha", 7))
-    with pytest.raises(ClipError, match=r"00007\.jpg: the frame is 30x24, the first one of its video 32x24"):
+    with pytest.raises(ClipError, match=r"00007\.jpg: the frame is 30x24, but the first frame of its video 32x24"):
         read_frame(tiny_split.frame("alpha", 7), SIZE)
 
 

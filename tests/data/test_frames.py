@@ -129,7 +129,7 @@ def test_turned_videos_are_shown_upright(tmp_path: Path, matrix: tuple[int, ...]
 def test_a_slanted_video_is_refused(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 3)
     turn(path, (0.7071, 0.7071, -0.7071, 0.7071))
-    with pytest.raises(ClipError, match=r"a\.mp4: is to be shown turned by an angle.*ffmpeg -i a\.mp4 .* a/%05d\.jpg"):
+    with pytest.raises(ClipError, match=r"a\.mp4: rotated by an angle.*ffmpeg -i a\.mp4 .* a/%05d\.jpg"):
         open_video(path).read_size()
 
 
@@ -178,7 +178,7 @@ def test_taking_the_first_frames(tmp_path: Path) -> None:
 def test_another_size_than_the_first_frames_is_refused(tmp_path: Path) -> None:
     with (
         open_video(write_video(tmp_path / "a.mp4", 2)).reader((48, 66)) as reader,
-        pytest.raises(ClipError, match=r"a\.mp4, frame 1: the frame is 64x48, the first one of its video 66x48"),
+        pytest.raises(ClipError, match=r"a\.mp4, frame 1: the frame is 64x48, but the first frame of its video 66x48"),
     ):
         reader.read(1)
 
@@ -186,8 +186,8 @@ def test_another_size_than_the_first_frames_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("share", "message"),
     [
-        (0.5, r"says that it has 30 frames, \d+ of them whole and shown; download it again"),
-        (0.02, "(holds no|unreadable) video"),
+        (0.5, r"states 30 frames, but \d+ are complete and shown; download it again"),
+        (0.02, "(has no|unreadable) video"),
         (0, "unreadable"),
     ],
 )
@@ -221,7 +221,7 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         sound.sample_rate = 44100
         container.mux(stream.encode(sound))
         container.mux(stream.encode(None))
-    with pytest.raises(ClipError, match=r"a\.mp4: holds no video"):
+    with pytest.raises(ClipError, match=r"a\.mp4: has no video"):
         open_video(tmp_path / "a.mp4")
 
 

@@ -65,7 +65,7 @@ def test_a_mask_in_colour(tmp_path: Path) -> None:
 
 def test_a_mask_of_another_size(tmp_path: Path) -> None:
     path = save_gray(tmp_path / "0.png", [[0, 1, 1]])
-    with pytest.raises(ClipError, match="the mask is 3x1, the video 32x24"):
+    with pytest.raises(ClipError, match="the mask is 3x1 but the video 32x24"):
         read_mask(path, SIZE)
 
 
@@ -92,7 +92,7 @@ def test_a_damaged_mask_is_a_clip_error_or_a_mask(tmp_path_factory: pytest.TempP
 
 def test_smoothed_edges_are_told_from_several_objects(tmp_path: Path) -> None:
     path = save_gray(tmp_path / "0.png", [list(range(0, 256, 5))])
-    with pytest.raises(ClipError, match=r"52 different values between 0 and 255, as smoothed edges leave them; write the mask as 255"):
+    with pytest.raises(ClipError, match=r"52 different values between 0 and 255, as in masks with smoothed edges; write the mask as 255"):
         read_mask(path)
 
 
@@ -125,12 +125,12 @@ def test_an_object_marked_with_several_values_is_refused_whole(tiny_split: TinyS
 
 def test_a_mask_without_a_0_is_refused_before_anything_runs(tiny_split: TinySplit) -> None:
     paint(tiny_split, (0, 1), (0, 1), (0, 1), (1, 2))
-    assert "00012.png: has the values 1 and 2 and no 0" in said(tiny_split)
+    assert "00012.png: has the values 1 and 2 but no background value 0" in said(tiny_split)
 
 
 def test_masks_without_any_background_are_refused(tiny_split: TinySplit) -> None:
     paint(tiny_split, (1, 1), (1, 1), (1, 1), (1, 1))
-    assert "no pixel of its 4 masks is 0, the value of the background" in said(tiny_split)
+    assert "no pixel of its 4 masks has the background value 0" in said(tiny_split)
 
 
 @pytest.mark.parametrize("values", [((0, 7),) * 4, ((0, 0), (0, 7), (7, 7), (0, 0))])

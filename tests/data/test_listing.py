@@ -155,7 +155,7 @@ def test_endings_of_video_files_are_taken_in_any_case(tiny_split: TinySplit, suf
 
 def test_a_folder_and_a_file_of_any_ending_are_both_seen(tiny_split: TinySplit) -> None:
     tiny_split.frames_dir("beta").with_name("beta.MP4").touch()
-    with pytest.raises(ClipError, match=r"beta and .*beta\.MP4: the frames of one video more than once"):
+    with pytest.raises(ClipError, match=r"beta and .*beta\.MP4: several copies of the frames of one video"):
         open_split(tiny_split.root).video("beta")
 
 
@@ -189,14 +189,14 @@ def test_masks_of_all_objects_in_one_file_are_named(tiny_split: TinySplit) -> No
 def test_the_layout_of_davis_is_recognised(tmp_path: Path) -> None:
     for name in ("JPEGImages", "Annotations"):
         (tmp_path / name / "480p" / "bear").mkdir(parents=True)
-    with pytest.raises(DatasetError, match="JPEGImages and Annotations are the layout of DAVIS"):
+    with pytest.raises(DatasetError, match="JPEGImages and Annotations have the layout of DAVIS"):
         open_split(tmp_path)
 
 
 def test_masklets_in_json_are_recognised(tmp_path: Path) -> None:
     (tmp_path / "sav_000001_manual.json").write_text("{}")
     (tmp_path / "sav_000001.mp4").touch()
-    with pytest.raises(DatasetError, match="masklets of SA-V's training set, which are not read"):
+    with pytest.raises(DatasetError, match="masklets of SA-V's training set, which cannot be read"):
         open_split(tmp_path)
     with pytest.raises(DatasetError, match="a file of annotations, not a folder"):
         open_split(tmp_path / "sav_000001_manual.json")
