@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Brings a checkout of SAM 2 or EdgeTAM up to date and rebuilds its optional CUDA extension, sam2._C. Run with --help for the usage.
-#
-# The extension labels connected components to fill small holes in masks. It is compiled for one torch, one CUDA and one GPU
-# architecture, so it has to be built again after each of them changes and after a git pull. Upstream's own build hides its failures
-# (it ends with success and leaves no extension), keeps stale files that win over new ones, and pip's build isolation and dependencies
-# may put another torch in the place of a board's. This script rules these out and checks the result.
+# Updates a checkout of SAM 2 or EdgeTAM and rebuilds its optional CUDA extension, sam2._C. Run with --help for the usage.
+# The extension labels connected components to fill small holes in masks. It is compiled for one torch, CUDA and GPU architecture, so it must
+# # be rebuilt after any of them changes and after a git pull. Upstream's build hides failures (it ends with success but without an extension)
+# # and keeps stale files that are imported instead of new ones, and pip's build isolation and dependencies may replace a board's torch. This
+# # script prevents these problems and checks the result.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -21,22 +20,22 @@ usage() {
 usage: ./update_sam2_optional_cuda.sh [--sam2_dir DIR] [--edgetam] [--no-pull] [--cuda {auto,on,off}] [--arch LIST]
                                       [--python PYTHON] [--dry-run]
 
-Updates a git checkout of SAM 2, installs it into the environment and builds its optional CUDA extension sam2._C. Shows what it is
-going to do first. Changes nothing outside of the checkout and of the packages SAM-2, sam2 and EdgeTAM; torch is checked before and after.
+Updates a git checkout of SAM 2, installs it into the environment and builds its optional CUDA extension sam2._C. First shows what it will do.
+Changes only the checkout and the packages SAM-2, sam2 and EdgeTAM; torch is checked before and after.
 
-  --sam2_dir DIR   the checkout (default: the first of EdgeTAM, ../segment-anything-2, segment-anything-2, ../sam2, sam2 beside this
-                   script that is one)
+  --sam2_dir DIR   the checkout (default: the first checkout among EdgeTAM, ../segment-anything-2, segment-anything-2, ../sam2, sam2
+                     beside this script)
   --edgetam        EdgeTAM's checkout (default: EdgeTAM, ../EdgeTAM). EdgeTAM is built in place and not installed: the benchmark runs it
-                   from its checkout, and its package of the same name would take SAM 2's place
-  --no-pull        leave the checkout at the commit it is at
-  --cuda MODE      auto (default): build the extension if it can be built, else go on without it; on: fail if it cannot be built;
-                   off: go on without it. Without it the benchmark labels components with OpenCV, with the same masks
+                     from its checkout, and its package, also called sam2, would replace SAM 2
+  --no-pull        leave the checkout at its commit
+  --cuda MODE      auto (default): build the extension if possible, else continue without it; on: fail if it cannot be built;
+                     off: continue without it. Without it the benchmark labels components with OpenCV, with the same masks
   --arch LIST      CUDA architectures to build for, for example 8.7 (Orin) or "8.6;8.9" (default: TORCH_CUDA_ARCH_LIST, else the GPU's)
   --python PYTHON  interpreter of the environment (default: the active virtual environment, else .venv beside this script)
-  --dry-run        show what would be done and do nothing
+  --dry-run        show what would be done, and change nothing
   -h, --help       show this
 
-What the tools say is kept in build-logs/.
+Output of the tools is kept in build-logs/.
 Exit status: 0 done, 1 not done (the last lines say why), 2 wrong usage.
 EOF
 }
@@ -89,7 +88,7 @@ is_edgetam() { # DIR
     [[ -f $1/sam2/modeling/perceiver.py ]]
 }
 
-# Sets `checkout` to the folder that is worked on, and `others` to those that would have been next.
+# Sets `checkout` to the chosen folder, and `others` to other checkouts found.
 checkout="" others=()
 choose_checkout() {
     local candidates candidate fault
@@ -105,14 +104,14 @@ choose_checkout() {
         [[ -d $candidate ]] || continue
         fault=$(checkout_fault "$candidate")
         if [[ $fault ]]; then
-            say "passing over $candidate: $fault"
+            say "skipping $candidate: $fault"
         elif [[ $checkout ]]; then
             others+=("$(real_path "$candidate")")
         else
             checkout=$(real_path "$candidate")
         fi
     done
-    [[ $checkout ]] || die "no checkout was found among: ${candidates[*]}" \
+    [[ $checkout ]] || die "found no checkout among: ${candidates[*]}" \
         "get one with scripts/get_sam2.sh or scripts/get_edgetam.sh, or name yours with --sam2_dir"
 }
 
@@ -121,7 +120,7 @@ isolate_git
 choose_checkout
 kind="SAM 2"
 if is_edgetam "$checkout"; then kind=EdgeTAM; fi
-[[ $edgetam == no || $kind == EdgeTAM ]] || die "--edgetam: $checkout holds SAM 2; leave --edgetam out, or name EdgeTAM's checkout"
+[[ $edgetam == no || $kind == EdgeTAM ]] || die "--edgetam: $checkout is a checkout of SAM 2; leave out --edgetam, or name EdgeTAM's checkout"
 readonly checkout kind
 
 # --- the environment ------------------------------------------------------------------------------------------------------------
@@ -140,7 +139,7 @@ if [[ $python == */* ]]; then python=$(cd -- "$(dirname -- "$python")" && pwd)/$
 readonly python
 
 declare -A fact
-# Runs sam2_facts.py from the root folder, so that nothing in the current one passes for an installed package. Fills `fact`.
+# Runs sam2_facts.py from the root folder, so that nothing in the current folder is taken for an installed package. Fills `fact`.
 learn() { # ARGUMENT...
     local lines key value
     lines=$(cd / && "$python" "$root/scripts/sam2_facts.py" "$@") || return 1
@@ -148,10 +147,10 @@ learn() { # ARGUMENT...
     while IFS='=' read -r key value; do fact[$key]=$value; done <<<"$lines"
 }
 
-learn environment || die "$python cannot tell about its torch (see above); set the environment up first: scripts/setup.sh"
+learn environment || die "$python cannot report its torch (see above); set up the environment first: scripts/setup.sh"
 readonly torch_before=${fact[torch]} installed=${fact[installed]}
 
-# Sets `reason` to why the extension is not built, and the build's settings where it is.
+# Sets `reason` if the extension will not be built, else the build's settings.
 reason="" cuda_home="" header_path=""
 if [[ $cuda == off ]]; then
     reason="--cuda off"
@@ -185,7 +184,7 @@ show_plan() {
     fi
     if [[ $kind == "SAM 2" ]]; then say "  install    this checkout, editable, for $python"; fi
     say "  keep       $torch_before"
-    if ((${#others[@]})); then say "also found and left alone, to be named with --sam2_dir: ${others[*]}"; fi
+    if ((${#others[@]})); then say "also found and not changed (name one with --sam2_dir): ${others[*]}"; fi
 }
 
 show_plan
@@ -195,12 +194,12 @@ if [[ $dry_run == yes ]]; then exit 0; fi
 mkdir -p -- "$root/build-logs"
 log="$root/build-logs/$(date -u +%Y%m%dT%H%M%SZ)-$(basename -- "$checkout").log"
 show_plan >"$log"
-trap tell_pending_stash EXIT
+trap report_pending_stash EXIT
 
-# --- doing it -------------------------------------------------------------------------------------------------------------------
+# --- build ----------------------------------------------------------------------------------------------------------------------
 
 remove_build_products() {
-    # A _C.cpython-*.so of an earlier build would be imported rather than a new _C.so.
+    # A _C.cpython-*.so of an earlier build would be imported instead of a new _C.so.
     rm -rf -- "$checkout/build"
     rm -f -- "$checkout"/sam2/_C*.so
 }
@@ -213,13 +212,13 @@ run_logged() { # COMMAND...
 uninstall() {
     if [[ -z $installed ]]; then return; fi
     say "uninstalling $installed"
-    # One that lies outside of a virtual environment cannot be; whether it is in the way is seen at the end.
+    # A package outside the virtual environment cannot be uninstalled; the final check finds out whether it interferes.
     # shellcheck disable=SC2086 # names without spaces
     run_logged "$python" -m pip uninstall --yes $installed || die "pip could not uninstall $installed, see $log"
 }
 
-# Makes the package of this checkout the one that is imported, with the extension or without. Without isolation, since a build of its own
-# would be against another torch; without dependencies, since they would bring one.
+# Installs this checkout's package, with or without the extension. Without build isolation, which would build against another torch, and
+# # without dependencies, which would install one.
 install() { # 1 or 0: with or without the extension
     local variables=(SAM2_BUILD_CUDA="$1" SAM2_BUILD_ALLOW_ERRORS=0)
     if (($1)); then
@@ -228,22 +227,22 @@ install() { # 1 or 0: with or without the extension
     if [[ $kind == EdgeTAM ]]; then
         if (($1)); then (cd -- "$checkout" && run_logged env "${variables[@]}" "$python" setup.py build_ext --inplace --force) || return 1; fi
     else
-        # In this mode the checkout is put on the path as a folder. In the other one a finder is asked for the package after all folders,
-        # and any folder called sam2 in the current one comes first.
+        # This mode adds the checkout to the path as a folder. The other mode uses a finder that is asked after all folders, so that a folder
+        #         # called sam2 in the current folder would be imported first.
         run_logged env "${variables[@]}" "$python" -m pip install --verbose --disable-pip-version-check \
             --no-build-isolation --no-deps --use-pep517 --config-settings editable_mode=compat --editable "$checkout" || return 1
     fi
     if (($1)) && ! compgen -G "$checkout/sam2/_C*.so" >/dev/null; then
-        echo "the build ended with success and left no sam2/_C*.so" >>"$log"
+        echo "the build ended with success but without a sam2/_C*.so" >>"$log"
         return 1
     fi
 }
 
-# Builds with the extension if that is planned, else without. Sets `reason` where the plan failed.
+# Builds with the extension if planned, else without. Sets `reason` if the build of the extension fails.
 build() {
     local begun=$SECONDS
     if [[ -z $reason ]]; then
-        say "building sam2._C for $arch, some minutes"
+        say "building sam2._C for $arch, which takes some minutes"
         if install 1; then
             say "built in $((SECONDS - begun)) s"
             return
@@ -259,7 +258,7 @@ build() {
 check_package() {
     local arguments=(package)
     if [[ $kind == EdgeTAM ]]; then arguments+=(--first "$checkout"); fi
-    learn "${arguments[@]}" 2>>"$log" || die "the environment can no longer tell about torch and sam2, see the end of $log"
+    learn "${arguments[@]}" 2>>"$log" || die "the environment can no longer report torch and sam2, see the end of $log"
 }
 
 if [[ $pull == yes ]]; then update_checkout "$checkout" "$log"; fi
@@ -267,19 +266,19 @@ if [[ $kind == "SAM 2" ]]; then uninstall; fi
 remove_build_products
 build
 
-# --- is it true? ----------------------------------------------------------------------------------------------------------------
+# --- check ----------------------------------------------------------------------------------------------------------------------
 
 check_package
 if [[ ${fact[torch]} != "$torch_before" ]]; then
-    die "TORCH HAS CHANGED. This environment must not be used before it is put right." \
-        "before: $torch_before" "after:  ${fact[torch]}" "what did it is in $log; remove the environment and run scripts/setup.sh"
+    die "TORCH HAS CHANGED. Do not use this environment before it is repaired." \
+        "before: $torch_before" "after:  ${fact[torch]}" "$log has the cause; remove the environment and run scripts/setup.sh"
 fi
 if [[ -z ${fact[origin]} ]]; then
     die "${fact[extension]#broken: }" "install what it needs with scripts/setup.sh, then run this again"
 fi
 if [[ ${fact[origin]} != "$checkout/sam2" ]]; then
-    die "import sam2 leads to '${fact[origin]}' and not to $checkout/sam2" \
-        "remove what is in the way (a folder left by another installation, PYTHONPATH), then run this again"
+    die "import sam2 finds '${fact[origin]}' instead of $checkout/sam2" \
+        "remove the other package (a folder left by another installation, PYTHONPATH), then run this again"
 fi
 if [[ -z $reason && ${fact[extension]} == broken:* ]]; then
     reason="it was built, but ${fact[extension]#broken: }"
@@ -291,8 +290,8 @@ commit=$(commit_at "$checkout")
 if ((${#warnings[@]})); then say "${warnings[@]/#/WARNING, again: }"; fi
 case ${fact[extension]} in
     works) say "ready: $kind at $commit with sam2._C, which labels a known mask correctly on this GPU" ;;
-    loads) say "ready: $kind at $commit with sam2._C, which loads; no GPU here to try it on" ;;
-    absent) say "ready WITHOUT sam2._C ($reason): $kind at $commit; the benchmark fills holes with OpenCV, the same masks at about 1 ms a frame" ;;
+    loads) say "ready: $kind at $commit with sam2._C, which loads; there is no GPU here to test it" ;;
+    absent) say "ready WITHOUT sam2._C ($reason): $kind at $commit; the benchmark fills holes with OpenCV, with the same masks at about 1 ms a frame" ;;
     *) die "sam2._C is in an unexpected state: ${fact[extension]}" ;;
 esac
 if [[ $cuda == on && $reason ]]; then die "--cuda on: there is no sam2._C: $reason"; fi

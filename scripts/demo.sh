@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh clone to a table: sets up, makes a small split, runs the main job on it. Run with --help for the usage.
+# Sets up a fresh clone, generates a small split, and benchmarks models on it. Run with --help for the usage.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -11,11 +11,11 @@ usage: scripts/demo.sh [SETUP_ARGUMENT...]
 
 Sets up, generates a small split, benchmarks a nano SAM 2 and two baselines on it, and prints the table. `make demo` calls it.
 
-  SETUP_ARGUMENT  goes to scripts/setup.sh, --venv DIR or --python PYTHON for example
+  SETUP_ARGUMENT  passed to scripts/setup.sh, for example --venv DIR or --python PYTHON
   -h, --help      show this
 
-Leaves the split in demo_split and the results in results/demo, both made anew every time.
-Exit status: 0 every row is ok, 1 some are not or setup failed, 2 wrong usage, 130 interrupted.
+Writes the split to demo_split and the results to results/demo, replacing earlier ones.
+Exit status: 0 all rows ok, 1 some are not or setup failed, 2 wrong usage, 130 interrupted.
 EOT
 }
 
@@ -38,7 +38,7 @@ done
 cd -- "$root"
 rm -rf -- demo_split results/demo
 "$venv/bin/python" jetson_benchmark.py demo-data demo_split --videos 2 --frames 32
-# The nano model's weights come with the repository, so that no download stands between a clone and scores that mean something.
+# The nano model's weights come with the repository, so that the demo gives meaningful scores without a download.
 "$venv/bin/python" jetson_benchmark.py --split_dir demo_split \
     --models static_mask,flow_mask,sam2_nano_mask,sam2_nano_bbox,sam2_nano_points \
     --autocast_dtype float32 --warmup_frames 2 --out_dir results/demo

@@ -1,14 +1,12 @@
 #!/usr/bin/env bash
-# Fetches the trained weights the benchmark loads. Run with --help for the usage.
-#
-# Files, sizes and sha256 sums are in weights.tsv beside this script. A download lands in FILE.part, is resumed from there after a
-# broken connection or a later start, and takes its final name only when its size and sha256 are right: a file under its final name
-# is always whole.
+# Downloads the trained weights that the benchmark loads. Run with --help for the usage.
+# Files, sizes and sha256 sums are in weights.tsv beside this script. A download goes to FILE.part, is resumed from there after a broken
+# # connection or a restart, and gets its final name only if its size and sha256 are correct: a file with its final name is always complete.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 readonly here table="$here/weights.tsv"
-# A server that keeps breaking off is asked again as long as each answer brings the file further, within reason.
+# A download that breaks off is retried while each try makes progress, up to max_tries.
 readonly max_tries=50 max_tries_without_progress=3
 
 usage() {
@@ -16,18 +14,18 @@ usage() {
 usage: scripts/download_weights.sh [--dir DIR] [--base-url-sam2 URL] [--base-url-edgetam URL]
                                    [--base-url-sam1 URL] [MODEL...]
 
-Fetches trained weights: sam2_tiny, sam2_small, sam2_base, sam2_large (SAM 2.1), edgetam, sam1_base, sam1_large and sam1_huge (SAM v1);
-all of them, 5.4 GiB, unless some are named.
-Resumes what was broken off, skips what is there and whole, tries every file even if one fails.
+Downloads trained weights: sam2_tiny, sam2_small, sam2_base, sam2_large (SAM 2.1), edgetam, sam1_base, sam1_large and sam1_huge (SAM v1);
+all of them (5.4 GiB) unless models are named.
+Resumes incomplete files, skips complete ones, and tries every file even if one fails.
 
-  --dir DIR               where the files go (default: checkpoints in the repository)
+  --dir DIR               folder for the files (default: checkpoints in the repository)
   --base-url-sam2 URL     fetch the SAM 2.1 files from URL/FILE, for example a mirror
   --base-url-edgetam URL  the same for EdgeTAM
   --base-url-sam1 URL     the same for SAM v1
   -h, --help              show this
 
-Exit status: 0 all files are there, 1 at least one could not be had, 2 wrong usage, 3 none of the missing ones could be had because
-their servers could not be reached.
+Exit status: 0 all files are complete, 1 at least one could not be downloaded, 2 wrong usage, 3 files are missing only because their servers
+could not be reached.
 EOF
 }
 
@@ -78,7 +76,7 @@ done <"$table"
 
 ((${#wanted[@]})) || wanted=("${models[@]}")
 for model in "${wanted[@]}"; do
-    [[ ${file_of[$model]-} ]] || die_usage "no weights are known for '$model'; there are: ${models[*]}"
+    [[ ${file_of[$model]-} ]] || die_usage "no weights are known for '$model'; use ${models[*]}"
 done
 
 if command -v curl >/dev/null; then
@@ -86,7 +84,7 @@ if command -v curl >/dev/null; then
 elif command -v wget >/dev/null; then
     tool=wget
 else
-    echo "download_weights: neither curl nor wget was found; install one of them with the system's package manager" >&2
+    echo "download_weights: neither curl nor wget was found; install one with the system's package manager" >&2
     exit 1
 fi
 
@@ -105,8 +103,8 @@ is_whole() { # FILE MODEL
     [[ $(sha256sum <"$1") == "${sum_of[$2]} "* ]]
 }
 
-# Appends to PART what URL has beyond it. Sets `outcome`: complete; unreachable (no answer from the server); refused (it answered with
-# an error); stale (PART cannot be continued); broken (anything else, worth another try). Sets `reason` to what the tool said.
+# Continues PART from URL. Sets `outcome`: complete; unreachable (no answer from the server); refused (it answered with an error); stale
+# # (PART cannot be continued); broken (any other failure, worth another try). Sets `reason` to the tool's message.
 transfer() { # URL PART
     local url=$1 part=$2 status=0 said code
     if [[ $tool == curl ]]; then
@@ -136,12 +134,12 @@ transfer() { # URL PART
             *) outcome=broken ;;
         esac
     fi
-    # wget leaves an empty file behind a failure.
+    # wget leaves an empty file after a failure.
     if [[ ! -s $part ]]; then rm -f -- "$part"; fi
 }
 
-# Fills PART from URL over as many transfers as it takes. Returns 0 when the server says it is all there, otherwise sets `verdict` and
-# returns 1, or 3 where the server could not be reached.
+# Downloads PART from URL with as many transfers as needed. Returns 0 if the server reports it complete; otherwise sets `verdict` and
+# # returns 1, or 3 if the server could not be reached.
 download() { # URL PART BYTES
     local url=$1 part=$2 bytes=$3 failures=0 tries had
     for ((tries = 0; tries < max_tries; tries++)); do
@@ -172,7 +170,7 @@ download() { # URL PART BYTES
         ((failures < max_tries_without_progress)) || break
         sleep "$failures"
     done
-    verdict="FAILED: $url: $reason; $(size_of "$part") of $bytes bytes are kept, run this again to go on from there"
+    verdict="FAILED: $url: $reason; $(size_of "$part") of $bytes bytes are kept; run this again to resume"
     return 1
 }
 
@@ -180,8 +178,8 @@ download() { # URL PART BYTES
 
 declare -A is_unreachable=()
 
-# Sets `verdict` to the words for this model's line. Returns 0 when its file is there, 1 when it could not be had, 3 when its server
-# could not be reached.
+# Sets `verdict` to the text of this model's line. Returns 0 if its file is complete, 1 if it could not be downloaded, 3 if its server could
+# # not be reached.
 fetch() { # MODEL
     local model=$1 status=0 had
     local bytes=${bytes_of[$model]} source=${source_of[$model]}
@@ -193,7 +191,7 @@ fetch() { # MODEL
         return 0
     fi
     if [[ ${is_unreachable[$source]-} ]]; then
-        verdict="NO NETWORK: ${base_url[$source]} did not answer for an earlier file either"
+        verdict="NO NETWORK: ${base_url[$source]} did not answer for an earlier file"
         return 3
     fi
     if (($(stat -f -c '%a * %S' -- "$directory") + $(size_of "$part") < bytes)); then
@@ -205,7 +203,7 @@ fetch() { # MODEL
     had=$(size_of "$part")
     download "$url" "$part" "$bytes" || status=$?
     if ((status == 0 && had > 0)) && ! is_whole "$part" "$model"; then
-        # What was kept from an earlier start may have been another file's beginning.
+        # The part from an earlier start may have belonged to another file.
         rm -f -- "$part"
         download "$url" "$part" "$bytes" || status=$?
     fi
@@ -213,17 +211,17 @@ fetch() { # MODEL
     if ((status)); then return "$status"; fi
 
     if ! is_whole "$part" "$model"; then
-        verdict="FAILED: $url gave $(size_of "$part") bytes that are not the $bytes bytes with the sha256 of weights.tsv; refused"
+        verdict="FAILED: $url gave $(size_of "$part") bytes, not the $bytes bytes with the sha256 in weights.tsv; refused"
         rm -f -- "$part"
         return 1
     fi
     verdict="fetched"
     if [[ -e $target ]]; then
-        verdict="fetched; another or a truncated file had this name, it is kept as $target.old"
+        verdict="fetched; another or a truncated file had this name and is kept as $target.old"
         mv -f -- "$target" "$target.old"
     fi
     if ! mv -f -- "$part" "$target"; then
-        verdict="FAILED: $part is whole but could not be renamed to $target"
+        verdict="FAILED: $part is complete but could not be renamed to $target; rename it"
         return 1
     fi
 }
@@ -231,7 +229,7 @@ fetch() { # MODEL
 # --- all files ------------------------------------------------------------------------------------------------------------------
 
 if ! mkdir -p -- "$directory" || [[ ! -w $directory ]]; then
-    echo "download_weights: cannot write to $directory; make it writable or give another place with --dir" >&2
+    echo "download_weights: cannot write to $directory; make it writable or give another folder with --dir" >&2
     exit 1
 fi
 directory=$(cd -- "$directory" && pwd)
@@ -242,7 +240,7 @@ for model in "${wanted[@]}"; do
     fetch "$model" || status=$?
     target="$directory/${file_of[$model]}"
     if ((status)) && [[ -e $target ]]; then
-        verdict+="; $target is there, but truncated or not upstream's ($(size_of "$target") bytes)"
+        verdict+="; $target exists, but is truncated or not upstream's ($(size_of "$target") bytes)"
     fi
     case $status in
         0) ;;

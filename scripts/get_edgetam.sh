@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Clones the official EdgeTAM at the commit that the benchmark was tested with. Run with --help for the usage.
-#
-# Where the benchmark finds it, it runs the official EdgeTAM instead of the one of transformers. Its weights come with it.
+# If the benchmark finds this clone, it runs it instead of transformers' EdgeTAM. The weights are included.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,13 +14,13 @@ usage() {
     cat <<'EOF'
 usage: scripts/get_edgetam.sh [--dir DIR] [--url URL]
 
-Clones EdgeTAM at a pinned commit. Leaves a clone that is there already as it is.
+Clones EdgeTAM at a pinned commit. Does not change an existing clone.
 
-  --dir DIR   where it goes (default: EdgeTAM in the repository)
-  --url URL   clone from here, for example a mirror or a copy on a disk (default: https://github.com/facebookresearch/EdgeTAM)
+  --dir DIR   folder of the clone (default: EdgeTAM in the repository)
+  --url URL   source of the clone, for example a mirror or a copy on a disk (default: https://github.com/facebookresearch/EdgeTAM)
   -h, --help  show this
 
-Exit status: 0 it is there, 1 it is not (the last lines say why), 2 wrong usage.
+Exit status: 0 the clone is ready, 1 it is not (the last lines say why), 2 wrong usage.
 EOF
 }
 

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Clones the official SAM 2 at the commit that the benchmark was tested with. Run with --help for the usage.
-#
-# Only needed for building its CUDA extension (update_sam2_optional_cuda.sh); scripts/setup.sh installs the same sources from a package.
-# The folder must not be called sam2: Python would take it for the package of that name whenever it runs beside it.
+# Only needed to build its CUDA extension (update_sam2_optional_cuda.sh); scripts/setup.sh installs the same sources from a package.
+# # The folder must not be called sam2: Python would import it as the package of that name when run beside it.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -16,13 +15,13 @@ usage() {
     cat <<'EOF'
 usage: scripts/get_sam2.sh [--dir DIR] [--url URL]
 
-Clones SAM 2 at a pinned commit. Leaves a clone that is there already as it is.
+Clones SAM 2 at a pinned commit. Does not change an existing clone.
 
-  --dir DIR   where it goes (default: segment-anything-2 in the repository)
-  --url URL   clone from here, for example a mirror or a copy on a disk (default: https://github.com/facebookresearch/sam2)
+  --dir DIR   folder of the clone (default: segment-anything-2 in the repository)
+  --url URL   source of the clone, for example a mirror or a copy on a disk (default: https://github.com/facebookresearch/sam2)
   -h, --help  show this
 
-Exit status: 0 it is there, 1 it is not (the last lines say why), 2 wrong usage.
+Exit status: 0 the clone is ready, 1 it is not (the last lines say why), 2 wrong usage.
 EOF
 }
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What a script says. Sourced by scripts that have set `program` to their name and have a function `usage`.
+# Messages of scripts. Sourced by scripts that set `program` to their name and define a function `usage`.
 
 warnings=()
 
@@ -7,7 +7,7 @@ say() { # LINE...
     printf '%s\n' "${@/#/${program:?}: }"
 }
 
-# Kept as well, for the end of a long run.
+# Also stored, to be repeated at the end of a long run.
 warn() { # LINE...
     printf '%s: WARNING: %s\n' "$program" "$1" >&2
     warnings+=("$1")

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Whether a CUDA extension of torch can be compiled here, and with what. Sourced by update_sam2_optional_cuda.sh.
+# Finds out whether and with what a CUDA extension of torch can be compiled. Sourced by update_sam2_optional_cuda.sh.
 
-# The board's own description of itself, where it is one.
+# The device tree of a board.
 readonly device_tree=${DEVICE_TREE:-/proc/device-tree}
 
-# Where a compiler has its toolkit. What is called nvcc on the PATH may be a wrapper or a link; asked for its steps, it tells.
+# Prints the toolkit of a compiler. nvcc on the PATH may be a wrapper or a link; its dry run shows the real location.
 toolkit_of() { # NVCC
     local here
     here=$("$1" --dryrun -x cu /dev/null 2>&1 | sed -n 's/^#\$ _HERE_=//p' || true)
@@ -19,8 +19,8 @@ release_of() { # NVCC
     "$1" --version 2>/dev/null | sed -n 's/.*release \([0-9][0-9.]*\).*/\1/p' || true
 }
 
-# Sets `cuda_home` and `nvcc_release` to the toolkit whose CUDA is of the same major version as torch's: others are refused by torch.
-# Returns 1 and sets `reason` where there is none.
+# Sets `cuda_home` and `nvcc_release` to the toolkit with the same major CUDA version as torch's; torch refuses others.
+# # Returns 1 and sets `reason` if there is none.
 choose_toolkit() { # TORCH_CUDA
     local candidates=() candidate release seen=""
     if [[ ${CUDA_HOME-} ]]; then candidates+=("$CUDA_HOME/bin/nvcc"); fi
@@ -37,7 +37,7 @@ choose_toolkit() { # TORCH_CUDA
         seen+=" $candidate (CUDA ${release:-unknown})"
     done
     if [[ $seen ]]; then
-        reason="torch was built for CUDA $1, and the compilers here are of another:$seen"
+        reason="torch was built for CUDA $1, but the compilers here are of another release:$seen"
     else
         reason="the CUDA compiler nvcc was not found"
     fi
@@ -45,8 +45,8 @@ choose_toolkit() { # TORCH_CUDA
     return 1
 }
 
-# Sets `header_path` to the folders with headers that the toolkit at `cuda_home` lacks, joined by colons: torch's headers include those of
-# CUDA's libraries, which a toolkit may come without. Returns 1 and sets `reason` where a header is in neither.
+# Sets `header_path` to the folders, joined by colons, with headers that the toolkit at `cuda_home` lacks: torch's headers include those of
+# # CUDA's libraries, which a toolkit may lack. Returns 1 and sets `reason` if a header is in neither.
 find_headers() { # HEADER_DIRS
     local header dir dirs found missing=""
     IFS=: read -r -a dirs <<<"$1"
@@ -66,7 +66,7 @@ find_headers() { # HEADER_DIRS
     return 1
 }
 
-# The compute capability of a Jetson's chip, or of the GPUs that the driver reports.
+# Prints the compute capability of a Jetson's chip, or of the GPUs that the driver reports.
 detect_arch() {
     local compatible=""
     if [[ -r $device_tree/compatible ]]; then compatible=$(tr '\0' ' ' <"$device_tree/compatible"); fi
@@ -78,7 +78,7 @@ detect_arch() {
     esac
 }
 
-# Decides whether and how sam2._C is built. Sets `reason` where it cannot be, else `cuda_home`, `nvcc_release`, `header_path` and `arch`.
+# Decides whether and how to build sam2._C. Sets `reason` if it cannot be built, else `cuda_home`, `nvcc_release`, `header_path` and `arch`.
 plan_cuda() { # TORCH_CUDA HEADER_DIRS PYTHON_INCLUDE ARCH
     local version code codes
     if [[ -z $1 ]]; then
@@ -95,7 +95,7 @@ plan_cuda() { # TORCH_CUDA HEADER_DIRS PYTHON_INCLUDE ARCH
     codes=$("$cuda_home/bin/nvcc" --list-gpu-code 2>/dev/null || true)
     for version in ${arch//;/ }; do
         code=sm_${version%%[a-z+]*}
-        # torch also knows names, "Ampere" for example.
+        # torch also accepts names, for example "Ampere".
         if [[ $codes && $version == [0-9]* && " ${codes//$'\n'/ } " != *" ${code/./} "* ]]; then
             reason="nvcc $nvcc_release cannot compile for architecture $version"
             return

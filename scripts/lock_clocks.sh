@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Brings a Jetson board into a state in which its figures can be repeated, and back. Run with --help for the usage.
-#
-# What was before is written down before anything is changed, and kept until it was restored, so that locking twice, or once more in
-# another power mode, still restores the first state. Clocks and fan come back by themselves with a reboot, the power mode does not: of a
-# state from before a reboot only the power mode is restored.
+# Locks a Jetson board's clocks so that measurements can be repeated, and restores them. Run with --help for the usage.
+# The earlier state is saved before anything is changed and kept until it is restored, so that locking twice, or again in another power
+# # mode, still restores the first state. A reboot restores clocks and fan but not the power mode, so of a state saved before a reboot only
+# # the power mode is restored.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,16 +14,16 @@ usage: sudo scripts/lock_clocks.sh [--mode MODE] [--fan]
        sudo scripts/lock_clocks.sh --restore
        scripts/lock_clocks.sh --status
 
-Locks the clocks of CPU, GPU and memory of a Jetson board at the maximum of its power mode (jetson_clocks).
+Locks the CPU, GPU and memory clocks of a Jetson board at the maximum of its power mode (jetson_clocks).
 
-  --mode MODE   switch to this power mode before (nvpmodel), by number or name; a mode that needs a reboot is not switched to
+  --mode MODE   first switch to this power mode (nvpmodel), by number or name; refused if the switch needs a reboot
   --fan         run the fan at full speed
-  --restore     bring back the power mode, clocks and fan from before the first locking
-  --status      show the power mode, the clocks, the fan and whether there is something to restore; needs no root
+  --restore     restore the power mode, clocks and fan from before the first locking
+  --status      show the power mode, clocks, fan and whether there is a state to restore; needs no root
   -h, --help    show this
 
-Environment: LOCK_CLOCKS_STATE is the folder that remembers what was (default /var/lib/lock_clocks); LOCK_CLOCKS_ROOT is put before
-/sys, /proc and /etc, for tests.
+Environment: LOCK_CLOCKS_STATE is the folder of the saved state (default /var/lib/lock_clocks); LOCK_CLOCKS_ROOT is a prefix of /sys, /proc
+and /etc, for tests.
 Exit status: 0 done, 1 not done (the last line says why), 2 wrong usage.
 EOF
 }
@@ -70,7 +69,7 @@ while (($#)); do
         *) die_usage "unknown argument $1" ;;
     esac
 done
-[[ $action == lock || (-z $wanted_mode && $fan == no) ]] || die_usage "--$action goes without --mode and --fan"
+[[ $action == lock || (-z $wanted_mode && $fan == no) ]] || die_usage "--$action takes neither --mode nor --fan; leave them out"
 
 readonly fs=${LOCK_CLOCKS_ROOT-} state=${LOCK_CLOCKS_STATE-/var/lib/lock_clocks}
 readonly stored_clocks="$state/clocks" stored_facts="$state/facts"
@@ -80,19 +79,19 @@ readonly stored_clocks="$state/clocks" stored_facts="$state/facts"
 [[ -e $fs/etc/nv_tegra_release ]] || grep -qs tegra "$fs/proc/device-tree/compatible" ||
     die "this is not a Jetson; on a desktop GPU lock the clocks with: sudo nvidia-smi --lock-gpu-clocks=MHZ"
 for tool in nvpmodel jetson_clocks; do
-    command -v "$tool" >/dev/null || die "$tool was not found; it comes with JetPack, and is not inside of containers: run this on the board itself"
+    command -v "$tool" >/dev/null || die "$tool was not found; it comes with JetPack and is not in containers: run this on the board itself"
 done
 
 needs_root() {
     [[ $(id -u) == 0 ]] || die "only root may change clocks: sudo '$root/scripts/lock_clocks.sh'${original[*]:+ ${original[*]}}"
 }
 
-# nvpmodel -q ends with the number of the mode; warnings and the name come before it.
+# nvpmodel -q ends with the number of the mode, after warnings and the name.
 power_mode() {
     local answer number
     answer=$(nvpmodel -q 2>/dev/null </dev/null) || die "nvpmodel -q failed; see: sudo nvpmodel -q"
     number=${answer##*$'\n'}
-    [[ $number =~ ^[0-9]+$ ]] || die "nvpmodel does not say which power mode the board is in: $answer"
+    [[ $number =~ ^[0-9]+$ ]] || die "nvpmodel does not report the board's power mode: $answer"
     echo "$number"
 }
 
@@ -121,15 +120,15 @@ number_of_mode() { # NUMBER or NAME
         fi
         names+="${names:+, }$number $name"
     done < <(known_modes)
-    # Without the table, what nvpmodel makes of a number is checked afterwards.
+    # Without the table, the number is accepted, and the mode is checked after the switch.
     if [[ -z $names && $1 =~ ^[0-9]+$ ]]; then
         echo "$1"
         return
     fi
-    die "there is no power mode $1; this board has: ${names:-unknown, see sudo nvpmodel -p --verbose}"
+    die "there is no power mode $1; use one of: ${names:-unknown, see sudo nvpmodel -p --verbose}"
 }
 
-# Prints the clocks whose lower limit is below the upper one, one a line; returns 1 where the kernel shows no GPU clock.
+# Prints the clocks whose lower limit is below the upper one, one per line; returns 1 if the kernel shows no GPU clock.
 loose_clocks() {
     local low high folder gpu_seen=no
     for folder in "$fs"/sys/devices/system/cpu/cpufreq/policy*; do
@@ -161,14 +160,14 @@ boot_id() {
     cat -- "$fs/proc/sys/kernel/random/boot_id" 2>/dev/null || echo unknown
 }
 
-# --- what was -------------------------------------------------------------------------------------------------------------------
+# --- saved state ----------------------------------------------------------------------------------------------------------------
 
 fact() { # NAME
     sed -n "s/^$1=//p" "$stored_facts"
 }
 
-# Writes down the state of the board unless one is written down already. Of one from before a reboot the power mode is kept, for that
-# outlives a reboot, and the rest is written anew.
+# Saves the state of the board unless one is saved already. Of a state from before a reboot, the power mode is kept, which a reboot does not
+# # reset, and the rest is saved again.
 remember() {
     local mode file
     mode=$(power_mode)
@@ -187,14 +186,14 @@ remember() {
         echo "fan_control=$(fan_control)"
         while read -r file; do echo "fan=$(<"$file") $file"; done < <(fan_files)
     } >"$stored_facts.new"
-    # The facts last: without them a state that is only half written down is none.
+    # The facts last: without them, an incomplete state counts as none.
     mv -- "$stored_clocks.new" "$stored_clocks"
     mv -- "$stored_facts.new" "$stored_facts"
 }
 
 switch_mode() { # NUMBER
     local said
-    # Some modes need a reboot, which nvpmodel offers and must not be given here.
+    # Some modes need a reboot, which nvpmodel offers; answer no.
     said=$(nvpmodel -m "$1" 2>&1 <<<"no") || true
     [[ $(power_mode) == "$1" ]] && return
     if [[ $said == *[Rr]eboot* ]]; then
@@ -215,7 +214,7 @@ lock() {
     if [[ $wanted_mode ]]; then mode=$(number_of_mode "$wanted_mode"); fi
     remember
     if [[ $mode && $mode != "$(power_mode)" ]]; then
-        # Locked lower limits could lie above what the new mode allows.
+        # Locked lower limits could be above the limits of the new mode.
         restore_clocks
         switch_mode "$mode"
     fi
@@ -224,41 +223,41 @@ lock() {
     else
         jetson_clocks </dev/null >/dev/null || die "jetson_clocks failed"
     fi
-    # It may complain and still end well.
-    loose=$(loose_clocks) || die "the kernel shows no clock of the GPU, so that nothing says whether it is locked; see: sudo jetson_clocks --show"
+    # jetson_clocks may fail and still exit with 0.
+    loose=$(loose_clocks) || die "the kernel shows no GPU clock, so whether it is locked is unknown; see: sudo jetson_clocks --show"
     [[ -z $loose ]] || die "jetson_clocks ran, but these clocks are not locked: ${loose//$'\n'/, }"
     say "locked at the maximum of $(name_of_mode "$(power_mode)")$([[ $fan == no ]] || echo ", fan at full speed")"
-    say "back to what was: sudo scripts/lock_clocks.sh --restore"
+    say "to restore: sudo scripts/lock_clocks.sh --restore"
 }
 
 restore() {
     local mode before file value
     needs_root
     if [[ ! -f $stored_facts ]]; then
-        say "nothing to restore: nothing was locked with this script, or it is restored already"
+        say "nothing to restore: this script locked nothing, or the state is restored already"
         return
     fi
-    # One at a time: of several in a line only the last one's failure would count.
+    # Separate assignments: in one line, only the last command's failure would count.
     mode=$(power_mode)
     before=$(fact mode)
     if [[ $(fact boot) == "$(boot_id)" ]]; then
         restore_clocks
         if [[ $mode != "$before" ]]; then
             switch_mode "$before"
-            # Switching sets limits of its own.
+            # Switching the mode changes the limits again.
             restore_clocks
         fi
         while read -r value file; do
             if [[ -w $file ]]; then echo "$value" >"$file"; fi
         done < <(fact fan)
-        # After the speed was set, for the service then regulates it again.
+        # After the speed is set, since the service then regulates it again.
         if [[ $(fact fan_control) == active ]]; then
             systemctl restart nvfancontrol || die "the fan's service did not start: sudo systemctl restart nvfancontrol"
         fi
         say "restored $(name_of_mode "$before"), its clocks and the fan"
     else
         if [[ $mode != "$before" ]]; then switch_mode "$before"; fi
-        say "restored $(name_of_mode "$before"); the reboot since has restored the clocks and the fan"
+        say "restored $(name_of_mode "$before"); a reboot has already restored the clocks and the fan"
     fi
     rm -f -- "$stored_facts" "$stored_clocks"
 }
@@ -267,7 +266,7 @@ status() {
     local loose file
     say "power mode: $(name_of_mode "$(power_mode)")"
     if ! loose=$(loose_clocks); then
-        say "clocks: unknown, the kernel shows no clock of the GPU"
+        say "clocks: unknown, the kernel shows no GPU clock"
     elif [[ $loose ]]; then
         say "clocks: not locked (${loose//$'\n'/, })"
     else

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts together what a machine without a network needs to run the benchmark. Run with --help for the usage.
+# Collects the packages that a machine without a network needs to run the benchmark. Run with --help for the usage.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -11,18 +11,18 @@ usage() {
     cat <<'EOF'
 usage: scripts/offline_bundle.sh --python X.Y --platform TAG --out DIR [--without LIST] [--max_mib N]
 
-Resolves the requirements for another machine and puts their wheels into DIR, with a list of them and their sums. Run it where there is a
-network; bring DIR to the machine and run `scripts/setup.sh --offline DIR` there.
+Resolves the requirements for another machine and writes their wheels into DIR, with a list of them and their checksums. Run it on a machine
+with a network, copy DIR to the other machine, and run `scripts/setup.sh --offline DIR` there.
 
   --python X.Y     Python of the machine, for example 3.10 on JetPack 6, 3.12 on JetPack 7
-  --platform TAG   its platform as wheels name it: linux_aarch64 for a Jetson, manylinux_2_28_x86_64 for a PC with glibc 2.28 or newer
-  --out DIR        folder to write; must be empty or not there
-  --without LIST   packages that the machine has, comma-separated; they and what they alone need stay out
-                   (default: torch,torchvision, which a Jetson must bring itself)
+  --platform TAG   its platform tag in wheels: linux_aarch64 for a Jetson, manylinux_2_28_x86_64 for a PC with glibc 2.28 or newer
+  --out DIR        folder to write; must be empty or not exist
+  --without LIST   packages that the machine has, comma-separated; they and packages that only they need are left out
+                   (default: torch,torchvision, which a Jetson must already have)
   --max_mib N      refuse a bundle that is larger
   -h, --help       show this
 
-Packages without a wheel are built here; one that would have to be compiled for the other machine is an error.
+Packages without a wheel are built here; a package that must be compiled for the other machine is an error.
 Exit status: 0 DIR is ready, 1 it is not (the last lines say why), 2 wrong usage.
 EOF
 }
@@ -54,9 +54,9 @@ done
 architecture=${BASH_REMATCH[3]} glibc=${BASH_REMATCH[2]:-35} # Ubuntu 22.04, which JetPack 6 is
 [[ $out ]] || die_usage "--out is missing"
 [[ ! $max_mib || $max_mib =~ ^[0-9]+$ ]] || die_usage "--max_mib $max_mib: give a whole number of MiB"
-[[ ! -e $out || (-d $out && -z $(ls -A -- "$out")) ]] || die "--out $out: is not empty; name a new folder"
+[[ ! -e $out || (-d $out && -z $(ls -A -- "$out")) ]] || die "--out $out: not empty; name a new folder"
 
-((glibc >= 17)) || die_usage "--platform $platform: wheels are made for glibc 2.17 or newer"
+((glibc >= 17)) || die_usage "--platform $platform: use glibc 2.17 or newer"
 
 readonly python="$root/.venv/bin/python"
 (cd / && "$python" -c 'import torch' 2>/dev/null) || die "the wheel of SAM 2 is built with the torch of .venv: run scripts/setup.sh here first"
@@ -69,7 +69,7 @@ out=$(cd -- "$out" && pwd)
 
 # --- which packages ------------------------------------------------------------------------------------------------------------------
 
-# pip resolves for the machine that it runs on; uv for any.
+# pip resolves only for its own machine, uv for any.
 say "resolving for Python $python_version on $architecture with glibc 2.$glibc"
 uv=$(command -v uv "$root/.venv/bin/uv" | head -n 1)
 if [[ ! $uv ]]; then
@@ -81,8 +81,8 @@ index=$("$python" -m pip config get global.index-url 2>/dev/null) || index=""
 "$uv" pip compile --quiet --no-header --no-annotate ${index:+--index-url "$index"} --excludes "$work/without" \
     --python-version "$python_version" --python-platform "$architecture-manylinux_2_$((glibc < 40 ? glibc : 40))" \
     --output-file "$out/requirements.txt" "$root/requirements.txt" ||
-    die "the requirements cannot be met for Python $python_version on $architecture, see above"
-# sam2 is left out of requirements.txt since its build would bring a torch; its wheel is pure.
+    die "the requirements cannot be met for Python $python_version on $architecture (see above); use another --python or --platform"
+# sam2 is not in requirements.txt, since its build would install a torch; its wheel is pure Python.
 grep -oE '^sam2==[^ ]+' "$root/requirements-sam2.txt" >>"$out/requirements.txt"
 
 # --- their wheels --------------------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ fetch() { # REQUIREMENT
 
 build() { # REQUIREMENT
     local isolation=() built
-    # setup.py of sam2 imports torch, also where it compiles nothing.
+    # setup.py of sam2 imports torch even if it compiles nothing.
     if [[ $1 == sam2==* ]]; then isolation=(--no-build-isolation); fi
     rm -rf -- "$work/built"
     SAM2_BUILD_CUDA=0 "$python" -m pip wheel --quiet --no-deps ${isolation[@]+"${isolation[@]}"} --wheel-dir "$work/built" \
@@ -112,18 +112,18 @@ while read -r requirement; do
     [[ $requirement != sam2==* ]] || requirement=$(grep -oE '^sam2==[^ ]+' "$root/requirements-sam2.txt")
     fetch "$requirement" || build "$requirement" || {
         tail -n 5 "$work/log" >&2
-        die "$name: there is neither a wheel for $platform nor sources that build here; the last lines of pip are above"
+        die "$name: there is no wheel for $platform and no source that builds here; pip's last lines are above"
     }
 done < <(grep -vE '^\s*(#|$)' "$out/requirements.txt")
 
-# --- is it whole? ----------------------------------------------------------------------------------------------------------------------
+# --- check -----------------------------------------------------------------------------------------------------------------------------
 
 (cd -- "$out" && sha256sum -- *.whl requirements.txt >SHA256SUMS)
 size_mib=$(du -sm -- "$out" | cut -f1)
 if [[ $max_mib ]] && ((size_mib > max_mib)); then
     du -m -- "$out"/*.whl | sort -rn | head -n 3 >&2
-    die "$out takes $size_mib MiB, above --max_mib $max_mib; the largest wheels are above: name what the machine has, or can do without, in --without"
+    die "$out takes $size_mib MiB, above --max_mib $max_mib; the largest wheels are above: name packages that the machine has or does not need in --without"
 fi
 wheels=("$out"/*.whl)
 say "$out: ${#wheels[@]} wheels, $size_mib MiB, without $without" \
-    "bring the folder and this repository to the machine, and run there: scripts/setup.sh --offline $(basename -- "$out")"
+    "copy the folder and this repository to the machine, and run there: scripts/setup.sh --offline $(basename -- "$out")"

@@ -13,13 +13,13 @@ usage: scripts/profile_nsys.sh BENCHMARK_ARGUMENT...
 Runs jetson_benchmark.py with these arguments under Nsight Systems and writes a timeline of CUDA, cuDNN, cuBLAS, the operating system and
 the benchmark's own stages (SAVBENCH_NVTX=1) to nsys/trace.nsys-rep in the run's folder.
 
-One arm at a time: lists of one. Unless the arguments say otherwise one object is run, and 40 frames of it; a trace of a whole split
-would not open. The run's folder is --out_dir, or results/nsys_TIME. Its figures are taken with a profiler attached: never quote them.
+Profiles one arm: give lists of one item. By default it runs 40 frames of one object, because a trace of a whole split could not be opened.
+The run's folder is --out_dir, or results/nsys_TIME. Its figures are measured with a profiler attached: never report them.
 
   -h, --help    show this
 
-Environment: NSYS names the program where it is not found by itself; PYTHON the interpreter (default .venv/bin/python of the repository).
-Exit status: that of the benchmark, or 1 where there is no trace, 2 wrong usage.
+Environment: NSYS names the program if it is not found automatically; PYTHON names the interpreter (default .venv/bin/python of the repository).
+Exit status: that of the benchmark, 1 if there is no trace, 2 wrong usage.
 EOF
 }
 
@@ -74,8 +74,8 @@ if [[ -z $out_dir ]]; then
     out_dir=results/nsys_$(date +%Y-%m-%d_%H-%M-%S)
     arguments+=(--out_dir "$out_dir")
 fi
-# A run that is there goes on, and one that is finished would leave nothing to trace.
-[[ ! -e $out_dir/run.json ]] || die 2 "$out_dir holds a run already; give another --out_dir"
+# An existing run would be resumed, and a finished one has nothing to trace.
+[[ ! -e $out_dir/run.json ]] || die 2 "$out_dir has a run already; give another --out_dir"
 
 # --- programs -------------------------------------------------------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ find_nsys() {
         return
     fi
     if command -v nsys; then return; fi
-    # Where JetPack and the CUDA toolkit put it without a link; the newest release first.
+    # Folders of JetPack and the CUDA toolkit that are not on the PATH; the newest release first.
     while read -r candidate; do
         if [[ -x $candidate ]]; then
             echo "$candidate"
@@ -97,7 +97,7 @@ find_nsys() {
         "on a Jetson and on Ubuntu with NVIDIA's package source: 'apt-cache search nsight-systems' lists the releases; JetPack 6.2 has" \
         "    sudo apt install nsight-systems-2024.5.4" \
         "elsewhere: https://developer.nvidia.com/nsight-systems/get-started" \
-        "where it is installed in a place of its own: NSYS=/path/to/nsys scripts/profile_nsys.sh ..."
+        "if it is installed in another folder: NSYS=/path/to/nsys scripts/profile_nsys.sh ..."
 }
 
 nsys=$(find_nsys)
@@ -110,7 +110,7 @@ readonly trace="$out_dir/nsys/trace"
 mkdir -p -- "$out_dir/nsys"
 echo "profile_nsys: $("$nsys" --version)"
 status=0
-# The worker is a child of the benchmark; nsys follows it by itself.
+# The worker is a child of the benchmark; nsys follows children.
 SAVBENCH_NVTX=1 "$nsys" profile --trace=cuda,nvtx,osrt,cudnn,cublas --cuda-memory-usage=true --output="$trace" --force-overwrite=true \
     "$python" "$root/jetson_benchmark.py" "${arguments[@]}" || status=$?
 [[ -s $trace.nsys-rep ]] || die "$((status ? status : 1))" "nsys left no $trace.nsys-rep; the lines above say why"
@@ -118,6 +118,6 @@ cat <<EOF
 profile_nsys: $trace.nsys-rep
 profile_nsys: time per stage and per kernel: $nsys stats --report nvtx_sum,cuda_gpu_kern_sum '$trace.nsys-rep'
 profile_nsys: the timeline: open the file in nsys-ui, on any machine
-profile_nsys: the figures of this run were taken under a profiler; do not quote them
+profile_nsys: the figures of this run were measured under a profiler; do not report them
 EOF
 exit "$status"

@@ -12,22 +12,22 @@ usage: scripts/sweep.sh dtypes SPLIT_DIR [MODELS] [BENCHMARK_ARGUMENT...]
        scripts/sweep.sh dtypes /data/sav_val sam2_base_points,edgetam_points --limit_videos 20
        scripts/sweep.sh fps /data/sav_val sam2_tiny_mask,edgetam_mask --from orin/frames.csv
 
-dtypes  runs the models under autocast to float32 (none), float16 and bfloat16, into one folder, and compares the dtypes
-fps     measures the models once, simulates cameras of several rates with the latencies it measured, compares the models at each rate, and
-        draws streaming J&F over the rate
+dtypes  runs the models under autocast to float32 (none), float16 and bfloat16 into one folder, and compares the dtypes
+fps     measures the models once, simulates cameras of several rates with these latencies, compares the models at each rate, and
+        plots streaming J&F over the rate
 
   SPLIT_DIR     folder of an SA-V split
   MODELS        comma-separated MODEL_PROMPT (default: sam2_tiny_points,edgetam_points for dtypes, sam2_tiny_mask,edgetam_mask,static_mask
                 for fps)
   --rates LIST  frames per second, comma-separated (default: 3,6,12,24,48)
-  --from FILE   take the latencies of an earlier run's frames.csv, perhaps of another board, and measure nothing
-  --live        follow the camera in real time at each rate instead of simulating it
+  --from FILE   use the latencies in an earlier run's frames.csv, perhaps from another board, and measure nothing
+  --live        run in real time at each rate instead of simulating it
   -h, --help    show this
 
-The folder is --out_dir, or results/dtypes_TIME and results/fps_TIME; fps puts measured/ (the run whose latencies are used), sweep/ (a row
-per object, model and rate) and streaming.svg into it. The same --out_dir again resumes a sweep that was interrupted.
+The folder is --out_dir, or results/dtypes_TIME and results/fps_TIME; fps writes measured/ (the run whose latencies are used), sweep/ (a row
+per object, model and rate) and streaming.svg into it. The same --out_dir resumes an interrupted sweep.
 Environment: PYTHON names the interpreter (default .venv/bin/python of the repository).
-Exit status: that of the benchmark (0 every row is ok, 1 some are not, 2 wrong arguments, 130 interrupted), or else of the comparison.
+Exit status: that of the benchmark (0 all rows ok, 1 some are not, 2 wrong arguments, 130 interrupted), or if it is 0 that of the comparison.
 EOT
 }
 
@@ -63,7 +63,7 @@ rates=3,6,12,24,48 from="" live="" out_dir=""
 arguments=()
 while (($#)); do
     case $sweep:$1 in
-        "$sweep:"--split_dir* | "$sweep:"--models* | dtypes:--autocast_dtype* | fps:--realtime*) die_usage "${1%%=*} is what this script sets" ;;
+        "$sweep:"--split_dir* | "$sweep:"--models* | dtypes:--autocast_dtype* | fps:--realtime*) die_usage "${1%%=*} is set by this script; leave it out" ;;
         fps:--live) live=1 ;;
         fps:--rates=* | fps:--from=* | "$sweep:"--out_dir=*)
             name=${1%%=*}
@@ -78,11 +78,11 @@ while (($#)); do
     esac
     shift
 done
-[[ -z $live || -z $from ]] || die_usage "--live measures, --from does not: give one of them"
+[[ -z $live || -z $from ]] || die_usage "--live measures and --from does not; give one of them"
 IFS=, read -ra rate_list <<<"$rates"
 ((${#rate_list[@]})) || die_usage "--rates names no rate"
 for rate in "${rate_list[@]}"; do
-    [[ $rate =~ ^[0-9]+([.][0-9]+)?$ ]] || die_usage "--rates: $rate is no number of frames per second"
+    [[ $rate =~ ^[0-9]+([.][0-9]+)?$ ]] || die_usage "--rates: $rate is not a number of frames per second"
 done
 out_dir=${out_dir:-results/${sweep}_$(date +%Y-%m-%d_%H-%M-%S)}
 
@@ -95,7 +95,7 @@ command -v -- "$python" >/dev/null || {
 # --- run ------------------------------------------------------------------------------------------------------------------------
 
 status=0
-# Rows that failed, float16 with NaN for example, are a result; everything else ends the sweep.
+# Failed rows, for example NaN under float16, are a result; other failures end the sweep.
 benchmark() {
     local of_run=0
     "$python" "$root/jetson_benchmark.py" --split_dir "$split_dir" --models "$models" ${arguments[@]+"${arguments[@]}"} "$@" || of_run=$?
@@ -126,7 +126,7 @@ sweep_fps() {
     for rate in "${rate_list[@]}"; do
         benchmark --out_dir "$out_dir/sweep" --realtime "$rate" ${simulated[@]+"${simulated[@]}"}
     done
-    # Where latencies come from elsewhere, it does not matter what else this machine was doing: rows marked invalid are taken in.
+    # With simulated latencies, load on this machine does not matter: rows marked invalid are included.
     compare "$out_dir/sweep" ${simulated[@]+--force}
     "$python" "$root/scripts/plot_streaming.py" "$out_dir/sweep" --out "$out_dir/streaming.svg" || compared=$((compared ? compared : 1))
 }

@@ -251,7 +251,7 @@ def test_a_feed_of_prompts_out_of_step_is_a_bug(several: TinySplit) -> None:
 
 def test_an_object_on_the_last_frame_fed_has_nothing_to_track(several: TinySplit) -> None:
     video = open_split(several.root).video("clip")
-    with pytest.raises(NothingToTrackError, match="first visible on frame 8 of the 13 that are run"):
+    with pytest.raises(NothingToTrackError, match="first visible on frame 8 of 13"):
         PromptMaker(video, 1, 5).track(video.object("002"), "mask")
 
 

@@ -180,7 +180,7 @@ def test_after_a_reboot_only_the_power_mode_is_restored(board: Board) -> None:
 
     done = board.run("--restore")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "the reboot since has restored the clocks" in done.stdout
+    assert "a reboot has already restored the clocks" in done.stdout
     assert (board.folder / "mode").read_text(encoding="utf-8") == "0\n"
     assert not any("--restore" in call for call in board.calls()[len(before) :])
 
@@ -239,10 +239,10 @@ def test_clocks_that_stay_loose_are_an_error_and_can_be_restored(board: Board) -
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--mode", "9"], 1, "there is no power mode 9; this board has: 0 15W, 1 7W, 2 MAXN_SUPER"),
+        (["--mode", "9"], 1, "there is no power mode 9; use one of: 0 15W, 1 7W, 2 MAXN_SUPER"),
         (["--mode", "MAXN"], 1, "there is no power mode MAXN"),
         (["--mode"], 2, "--mode needs a value"),
-        (["--restore", "--fan"], 2, "--restore goes without --mode and --fan"),
+        (["--restore", "--fan"], 2, "--restore takes neither --mode nor --fan"),
         (["--max"], 2, "unknown argument --max"),
     ],
 )
@@ -300,7 +300,7 @@ def test_profiles_one_object_with_ranges_into_the_run_s_folder(desk: Desk) -> No
         "jetson_benchmark.py [1] <--split_dir></data/my split><--models><sam2_tiny_points><--out_dir><a run>"
         "<--limit_videos><1><--limit_objects><1><--max_frames><40>"
     )
-    assert "do not quote them" in done.stdout
+    assert "do not report them" in done.stdout
 
 
 def test_what_the_user_asks_for_is_not_overruled(desk: Desk) -> None:
@@ -331,7 +331,7 @@ def test_a_run_that_is_there_is_not_profiled(desk: Desk) -> None:
     (desk.work / "run").mkdir()
     (desk.work / "run/run.json").write_text("{}", encoding="utf-8")
     done = desk.run("profile_nsys.sh", "--models", "flow_mask", "--out_dir", "run")
-    assert (done.returncode, "holds a run already" in done.stderr) == (2, True)
+    assert (done.returncode, "has a run already" in done.stderr) == (2, True)
 
 
 def test_profiling_passes_the_benchmark_s_status_on_and_misses_no_trace(desk: Desk) -> None:

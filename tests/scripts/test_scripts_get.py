@@ -52,7 +52,7 @@ def test_clones_the_pinned_commit_once(getter: Getter) -> None:
     assert (getter.target / NOTES).read_text().startswith("line 1")
     (getter.target / NOTES).write_text("mine")
     again = getter.get()
-    assert (again.returncode, "is there already" in again.stdout) == (0, True)
+    assert (again.returncode, "exists already" in again.stdout) == (0, True)
     assert (getter.target / NOTES).read_text() == "mine"
 
 
@@ -69,7 +69,7 @@ def test_a_clone_at_another_commit_is_left_and_told(getter: Getter) -> None:
     head = git(getter.target, "rev-parse", "HEAD")
     done = getter.get()
     assert done.returncode == 1
-    assert f"is at {head[:12]} and not at {getter.pinned[:12]}" in done.stderr
+    assert f"is at {head[:12]}, not at {getter.pinned[:12]}" in done.stderr
     assert f"checkout --detach {getter.pinned}" in done.stderr
     assert git(getter.target, "rev-parse", "HEAD") == head
 

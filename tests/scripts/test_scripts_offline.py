@@ -88,7 +88,7 @@ def test_wrong_usage_ends_with_2(machine: Machine, tmp_path: Path, arguments: tu
 
 def test_a_folder_that_is_not_empty_and_a_machine_without_torch_are_refused(machine: Machine, tmp_path: Path) -> None:
     done = bundle(machine, tmp_path)
-    assert (done.returncode, "is not empty" in done.stderr) == (1, True)
+    assert (done.returncode, "not empty" in done.stderr) == (1, True)
     done = bundle(machine, tmp_path / "kit")
     assert (done.returncode, "run scripts/setup.sh here first" in done.stderr) == (1, True)
     assert not (tmp_path / "kit").exists()

@@ -109,7 +109,7 @@ def test_leaves_a_folder_alone_that_is_no_environment(machine: Machine, tmp_path
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
     done = machine.set_up("--venv", str(tmp_path / "photos"))
-    assert (done.returncode, "is no virtual environment" in done.stderr) == (1, True)
+    assert (done.returncode, "is not a virtual environment" in done.stderr) == (1, True)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
 
 
@@ -136,7 +136,7 @@ def test_leaves_an_installed_sam2_checkout_in_place(desktop: Machine) -> None:
     desktop.offer("SAM_2", "1.0", {"sam2": ""})
     desktop.require("torch", "torchvision", "numpy", "SAM-2")
     done = desktop.set_up()
-    assert (done.returncode, "leaving the installed SAM-2 checkout" in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, "keeping the installed SAM-2 checkout" in done.stdout) == (0, True), done.stderr
     assert desktop.installed("sam2") is None
 
 
@@ -164,7 +164,7 @@ def test_fails_rather_than_replace_the_board_s_torch(board: Machine) -> None:
     board.require("torch>=2.6", "torchvision", "numpy")
     done = board.set_up("--torch", "system")
     assert done.returncode == 1
-    assert "torch is held to the one named under 'keeping'" in done.stderr
+    assert "torch must stay as named after 'keeping'" in done.stderr
     assert board.installed("torch") is None
     assert not board.is_ready
 
@@ -212,7 +212,7 @@ def test_a_board_without_torch_is_told_where_to_get_it(machine: Machine) -> None
 def test_a_board_without_torchvision_is_told_to_get_the_fitting_one(machine: Machine) -> None:
     machine.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08"))
     done = machine.set_up("--torch", "system")
-    assert (done.returncode, "install the torchvision that was built for this torch" in done.stderr) == (1, True)
+    assert (done.returncode, "install the torchvision built for this torch" in done.stderr) == (1, True)
 
 
 def test_an_environment_made_for_the_registry_is_not_used_for_the_board_s_torch(desktop: Machine) -> None:

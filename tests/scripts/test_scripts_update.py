@@ -38,7 +38,7 @@ def test_the_first_checkout_in_order_is_taken(board: Board) -> None:
         kind = "EdgeTAM" if index == 0 else "SAM 2"
         assert f"update_sam2: {kind} in {folder}, at " in done.stdout
         if folders[index + 1 :]:
-            assert f"also found and left alone, to be named with --sam2_dir: {' '.join(map(str, folders[index + 1 :]))}" in done.stdout
+            assert f"also found and not changed (name one with --sam2_dir): {' '.join(map(str, folders[index + 1 :]))}" in done.stdout
         shutil.rmtree(folder)
     done = board.update("--dry-run")
     assert (done.returncode, "get one with scripts/get_sam2.sh" in done.stderr) == (1, True)
@@ -52,7 +52,7 @@ def test_a_folder_inside_of_another_repository_is_passed_over(board: Board) -> N
         (folder / "setup.py").touch()
     (board.root / "sam2").mkdir()
     done = board.update("--dry-run", *ARCH)
-    assert f"passing over {board.root}/EdgeTAM: it lies inside of another repository, {board.root}" in done.stdout
+    assert f"skipping {board.root}/EdgeTAM: it is inside another repository, {board.root}" in done.stdout
     assert f"SAM 2 in {board.checkout}" in done.stdout
 
 
@@ -61,7 +61,7 @@ def test_a_folder_inside_of_another_repository_is_passed_over(board: Board) -> N
     [
         (lambda folder: None, "there is no such folder"),
         (lambda folder: folder.mkdir(), "it has no setup.py"),
-        (lambda folder: shutil.rmtree(make_repository(folder) / ".git"), "it is no git checkout (git: "),
+        (lambda folder: shutil.rmtree(make_repository(folder) / ".git"), "it is not a git checkout (git: "),
         (lambda folder: git(make_repository(folder), "update-ref", "-d", "HEAD"), "it has no commit"),
     ],
 )
@@ -82,7 +82,7 @@ def test_edgetam_is_not_looked_for_among_checkouts_of_sam2(board: Board) -> None
     done = board.update("--edgetam")
     assert (done.returncode, "scripts/get_edgetam.sh" in done.stderr) == (1, True)
     done = board.update("--edgetam", "--sam2_dir", str(board.checkout))
-    assert (done.returncode, "holds SAM 2; leave --edgetam out" in done.stderr) == (1, True)
+    assert (done.returncode, "is a checkout of SAM 2; leave out --edgetam" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_dry_run_shows_the_plan_and_changes_nothing(board: Board) -> None:
     assert done.returncode == 0
     assert tree(board.root.parent) == before
     plan = dict(re.findall(r"update_sam2:   (\w+) +(.*)", done.stdout))
-    assert plan["update"] == "fetch, fast-forward main to origin/main; local changes to 1 file(s) are stashed and put back"
+    assert plan["update"] == "fetch, fast-forward main to origin/main; local changes to 1 file(s) are stashed and restored"
     assert plan["uninstall"] == "sam2"
     assert plan["remove"].split() == ["build", "sam2/_C.cpython-310-aarch64-linux-gnu.so"]
     assert plan["build"] == f"sam2._C for 8.7 with nvcc 12.6 of {board.toolkit}, against torch's CUDA 12.6"
@@ -145,7 +145,7 @@ def test_what_shadows_the_checkout_is_replaced_by_it(real_pip: Board) -> None:
     for _ in range(2):  # the second run finds what the first left
         done = board.update(*ARCH)
         assert done.returncode == 0, done.stdout + done.stderr + board.log
-        assert "with sam2._C, which loads; no GPU here to try it on" in done.stdout
+        assert "with sam2._C, which loads; there is no GPU here to test it" in done.stdout
         assert [name.lower() for name in board.distributions] == ["sam_2"]
         assert not (board.site / "sam2").exists()
         assert not stale.exists()
@@ -161,7 +161,7 @@ def test_a_leftover_package_in_the_way_is_named(board: Board) -> None:
     (board.site / "sam2" / "__init__.py").touch()
     done = board.update(*ARCH)
     assert done.returncode == 1
-    assert f"import sam2 leads to '{board.site}/sam2' and not to {board.checkout}/sam2" in done.stderr
+    assert f"import sam2 finds '{board.site}/sam2' instead of {board.checkout}/sam2" in done.stderr
     assert "ready" not in done.stdout
 
 
@@ -287,7 +287,7 @@ def test_what_cannot_be_built_is_left_out_or_refused_before_anything_changes(boa
     (ready,) = [line for line in done.stdout.splitlines() if "ready" in line]
     assert "ready WITHOUT sam2._C (" in ready
     assert words in ready
-    assert "OpenCV, the same masks" in ready
+    assert "OpenCV, with the same masks" in ready
     assert board.nvcc_calls == ""
 
 

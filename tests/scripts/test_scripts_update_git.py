@@ -42,7 +42,7 @@ def test_up_to_date_and_again(board: Board) -> None:
     for _ in range(2):
         before = state(board.checkout)
         said, errors = update(board)
-        assert "main has everything of origin/main" in said
+        assert "main is up to date with origin/main" in said
         assert errors == ""
         assert state(board.checkout) == before
 
@@ -50,7 +50,7 @@ def test_up_to_date_and_again(board: Board) -> None:
 def test_ahead(board: Board) -> None:
     mine = commit(board.checkout, {"mine.txt": ""})
     said, errors = update(board)
-    assert "main has everything of origin/main" in said
+    assert "main is up to date with origin/main" in said
     assert errors == ""
     assert git(board.checkout, "rev-parse", "HEAD") == mine
 
@@ -74,7 +74,7 @@ def test_local_changes_are_put_back_staged_and_unstaged_as_they_were(board: Boar
     _, unstaged, staged, _ = state(board.checkout)
     new = commit(board.origin, {NOTES: changed(first="upstream's")})
     said, errors = update(board)
-    assert f"to {new[:12]}, with the local changes put back" in said
+    assert f"to {new[:12]}, with the local changes restored" in said
     assert errors == ""
     assert (board.checkout / NOTES).read_text() == changed(first="upstream's", last="staged")
     head, unstaged_after, staged_after, stashes = state(board.checkout)
@@ -111,7 +111,7 @@ def test_conflicting_changes_are_restored_and_the_stash_is_named(board: Board, s
     stash = git(board.checkout, "rev-parse", "stash@{0}")
     assert stashes.count("\n") == 0
     assert f"local changes at {head[:12]}, before an update to origin/main" in stashes
-    assert "local changes conflict with what upstream changed: not updated" in errors
+    assert "local changes conflict with upstream's: not updated" in errors
     assert f"they are also in stash@{{0}}, {stash[:12]}" in errors
     assert "WARNING, again: local changes conflict" in said
     assert "fast-forwarded" not in said
@@ -134,7 +134,7 @@ def test_a_detached_head_is_left_where_it_is(board: Board) -> None:
     before = state(board.checkout)
     commit(board.origin, {"theirs.txt": ""})
     said, errors = update(board)
-    assert f"HEAD is detached, it is left at {before[0][:12]}" in said
+    assert f"HEAD is detached and stays at {before[0][:12]}" in said
     assert errors == ""
     assert state(board.checkout) == before
 
@@ -163,7 +163,7 @@ def test_no_network_is_a_warning(board: Board, url: str) -> None:
     before = state(board.checkout)
     said, errors = update(board)
     assert "WARNING: could not fetch (git: " in errors
-    assert f"going on with what is here, main at {before[0][:12]}" in said
+    assert f"continuing with the local main at {before[0][:12]}" in said
     assert state(board.checkout) == before
 
 
@@ -176,7 +176,7 @@ def test_a_merge_under_way_is_left_to_the_user(board: Board) -> None:
         git(board.checkout, "merge", "side")
     done = board.update("--cuda", "off")
     assert done.returncode == 1
-    assert "finish or abort it first, or leave the update out with --no-pull" in done.stderr
+    assert "finish or abort it first, or skip the update with --no-pull" in done.stderr
     assert "<<<<<<<" in (board.checkout / NOTES).read_text()
 
 
