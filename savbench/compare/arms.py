@@ -82,7 +82,7 @@ def what_is_compared(results: Results, by: Sequence[str]) -> Question:
 
 
 def with_devices_told_apart(rows: pd.DataFrame, question: Question) -> pd.DataFrame:
-    """Files that do not tell their device are told apart by their names where devices are compared."""
+    """If devices are compared, distinguish files of unknown device by their names."""
     if question.is_inferred or "device_name" not in question.columns:
         return rows
     return rows.assign(device_name=rows["device_name"].where(rows["device_name"] != UNKNOWN, rows[FILE]))

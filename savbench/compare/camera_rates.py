@@ -22,7 +22,7 @@ class Curve:
     offline: float | None
     """J&F, mean over objects, at the lowest rate that has it; offline scores do not depend on the rate."""
     streaming: tuple[float | None, ...]
-    """Streaming J&F by rate; None where there is none."""
+    """Streaming J&F by rate; None if there is none."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Plan:
         baseline: the arm that was asked for as baseline; None takes the first arm of each block.
         blocks: with at least one arm each; those with one have nothing to be compared with.
         forced: differences that were overridden, to be printed above every table.
-        notes: what else a reader has to know.
+        notes: what else a reader needs to know.
     """
 
     compared: tuple[str, ...]
@@ -279,7 +279,7 @@ def _agreeing(table: CodedRows, pairing: _Pairing, force: bool) -> _Pairing:
 
 
 def _said_or_refused(pairing: _Pairing, one: str, other: str, differing: Differing, force: bool) -> str:
-    """What was forced, in words; empty where nothing differs.
+    """What was forced, as text; empty if nothing differs.
 
     Raises:
         RefusedError: something differs and nothing is forced.

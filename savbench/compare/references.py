@@ -54,7 +54,7 @@ class ReferenceLine:
     objects: int
     """All that the arm has scores of, also those that other arms lack."""
     departures: tuple[str, ...]
-    """In what the run is not the published experiment; empty where it is."""
+    """How the run differs from the published experiment; empty if it does not."""
     covers_split: bool
     """All objects of the split, over whole clips; a part of it has a score of its own."""
 

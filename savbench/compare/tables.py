@@ -72,7 +72,7 @@ def _render(comparison: Comparison, section_text: Callable[[Section], str]) -> s
 
 
 def _printable(section: Section) -> Section:
-    """Names come from files: what a terminal would obey is escaped."""
+    """Names come from files, so terminal escape sequences in them are escaped."""
     grid = section.grid and Grid(
         [*map(one_line, section.grid.header)], [[*map(one_line, row)] for row in section.grid.rows], section.grid.left
     )
@@ -326,7 +326,7 @@ def _markdown_section(section: Section) -> str:
 
 
 def markdown_table(grid: Grid) -> str:
-    """Empty where there are no rows."""
+    """Empty if there are no rows."""
     if not grid.rows:
         return ""
     last = len(grid.header) - grid.left

@@ -54,7 +54,7 @@ class Arm:
 
     Attributes:
         number: from 0 in the order of the report; decides colour and symbol.
-        label: unique within the report; names what tells the arms apart.
+        label: unique within the report; names the settings that distinguish the arms.
         run: label of the file.
         settings: what all rows have in common, by column.
         rows: positions of all rows in `Results.rows`.
@@ -173,7 +173,7 @@ def _once(rows: pd.DataFrame, group: Positions) -> Positions:
 
 
 def numbers(rows: pd.DataFrame, column: str) -> Floats:
-    """A column as float64; NaN where it is missing, empty or not a number."""
+    """A column as float64; NaN if it is missing, empty or not a number."""
     if column not in rows:
         return np.full(len(rows), np.nan)
     return pd.to_numeric(rows[column], errors="coerce").to_numpy(np.float64)

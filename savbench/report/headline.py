@@ -1,4 +1,4 @@
-"""The answer in words: what to choose, by how much, and what speaks against trusting it."""
+"""The answer in words: what to choose, by how much it is better, and reasons not to trust it."""
 
 from __future__ import annotations
 

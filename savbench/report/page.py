@@ -22,7 +22,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 class ReportError(RuntimeError):
-    """The report cannot be made; the message says what to do."""
+    """The report cannot be written; the message says what to do."""
 
 
 def require(module: str, package: str, what: str) -> ModuleType:

@@ -37,9 +37,9 @@ _PER_RUN = {
 class Provenance:
     """
     Attributes:
-        warnings: what speaks against trusting or comparing figures, most important first.
+        warnings: reasons not to trust or compare figures, most important first.
         notes: about the files, and what was adjusted.
-        failures: a row for every distinct way to fail; None where nothing did.
+        failures: one row per distinct failure; None if nothing failed.
         circumstances: label of each run and its facts.
         commands: what each is for, and the command.
     """

@@ -1,4 +1,4 @@
-"""What a run left beside its summary.csv, read leniently: a report is wanted of broken runs too."""
+"""The files beside a run's summary.csv, read leniently: a report must work for broken runs too."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Run:
         label: as in the column `file` of `Results.rows`.
         summary: the file.
         folder: the run's folder; None where the file is not a run's own summary.csv, so that nothing beside it can be taken for its own.
-        about: what run.json holds.
+        about: contents of run.json.
         invocations: of environment.json, oldest first.
         frames: columns arm_id, video, object as text; frame, latency_ms, J, F as float64. Empty where there is no file.
         telemetry: columns time, arm_id, phase, temperatures_c, alarms as text; total_mw as float64.
         sustained: columns arm_id, video, object as text; minutes, fps, temperature_peak_c as float64.
-        notes: what could not be read.
+        notes: files that could not be read, and why.
     """
 
     label: str

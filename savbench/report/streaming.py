@@ -1,4 +1,4 @@
-"""What a model is worth at a camera's pace: streaming J&F beside the offline one, and the winner at each rate."""
+"""Accuracy at a camera's rate: streaming J&F beside offline J&F, and the best arm at each rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy against what it costs: J&F over FPS and over energy, with the Pareto front."""
+"""Accuracy against cost: J&F over FPS and over energy, with the Pareto front."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing a report in each of its formats. Files are written beside their place and take it when they are whole."""
+"""Writes a report in each format: to a temporary file beside the target, renamed when complete."""
 
 from __future__ import annotations
 
