@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from runners.base import Frame
 
@@ -39,6 +39,17 @@ IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.e
 
 # Only the needed decoders: Pillow chooses by content, and some of its decoders start external programs.
 _FRAME_FORMATS = ("JPEG", "PNG")
+_JPEG = "a JPEG image"
+_SIGNATURES = (
+    (b"\xff\xd8\xff", _JPEG),
+    (b"GIF8", "a GIF image"),
+    (b"BM", "a BMP image"),
+    (b"RIFF", "a WebP image"),
+    (b"II*\0", "a TIFF image"),
+    (b"MM\0*", "a TIFF image"),
+    (b"version https://", "a Git LFS pointer; fetch the file with git lfs pull"),
+    (b"<", "a web page, not an image"),
+)
 
 
 class ClipError(RuntimeError):
@@ -182,8 +193,23 @@ def other_size(where: str, found_hw: tuple[int, int], size_hw: tuple[int, int]) 
 
 def unreadable(what: str, path: Path, error: BaseException) -> str:
     """The message about a file that cannot be decoded."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    held = _held(path) if isinstance(error, UnidentifiedImageError) else ""
+    if what == "frame" and held.endswith(_JPEG):  # a damaged one
+        held = ""
+    reason = held or (error.strerror if isinstance(error, OSError) and error.strerror else str(error))
     return f"{path}: unreadable {what} ({reason or type(error).__name__}); extract or download it again"
+
+
+def _held(path: Path) -> str:
+    """What a file holds that its name does not say, by its first bytes; empty if these are not known."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(16)
+    except OSError:
+        return ""
+    if not first:
+        return "the file is empty"
+    return next((f"the file holds {kind}" for start, kind in _SIGNATURES if first.startswith(start)), "")
 
 
 @dataclass(frozen=True)

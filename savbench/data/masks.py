@@ -79,6 +79,11 @@ class CompressedMask:
         return np.unpackbits(bits, count=height * width).view(np.bool_).reshape(height, width)
 
 
+def saved_mask(folder: Path, frame: str) -> Path:
+    """The file of a predicted mask, by the name of the annotated frame without its suffix, which may be `.PNG` there."""
+    return folder / f"{frame}.png"
+
+
 def save_object_masks(masks_dir: Path, arm: str, video: str, object_id: str, masks: Mapping[str, CompressedMask]) -> Path:
     """Write an object's masks as `{masks_dir}/{arm}/{video}/{object_id}/{frame}.png`, all of them or none.
 
@@ -112,7 +117,7 @@ def save_object_masks(masks_dir: Path, arm: str, video: str, object_id: str, mas
     partial.mkdir(parents=True)
     try:
         for frame, mask in masks.items():
-            (partial / f"{frame}.png").write_bytes(_png(mask.unpack()))
+            saved_mask(partial, frame).write_bytes(_png(mask.unpack()))
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

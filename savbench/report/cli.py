@@ -77,7 +77,8 @@ def main(argv: list[str]) -> int:
         print(f"jetson_benchmark report: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except OSError as error:
-        print(f"jetson_benchmark report: {error.filename or args.output}: {error.strerror}; give another -o", file=sys.stderr)
+        where = error.filename or args.output or "the current folder"
+        print(f"jetson_benchmark report: {where}: {error.strerror}; give another -o", file=sys.stderr)
         return EXIT_BAD_INPUT
     for path in written:
         print(f"wrote {path}")

@@ -13,6 +13,7 @@ import numpy as np
 from savbench.compare.tables import Grid
 from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split
 from savbench.data.ground_truth import read_mask
+from savbench.data.masks import saved_mask
 from savbench.finish.overlay import draw_masks
 from savbench.finish.saving import MASKS_DIR
 from savbench.report.arms import numbers
@@ -173,10 +174,11 @@ class _Artist:
             clip = split.video(video).take(int(max_frames) if str(max_frames).isdecimal() else None)
             obj = clip.object(name)
             index, truth_path = _annotation(obj, frame)
-            if self._leads_out(folder, masks / truth_path.name):
+            saved = saved_mask(masks, truth_path.stem)
+            if self._leads_out(folder, saved):
                 return None
             truth_hw = read_mask(truth_path)
-            prediction_hw = read_mask(masks / truth_path.name, (truth_hw.shape[0], truth_hw.shape[1]))
+            prediction_hw = read_mask(saved, (truth_hw.shape[0], truth_hw.shape[1]))
             with clip.frames.reader((truth_hw.shape[0], truth_hw.shape[1])) as frames:
                 picture = frames.read(index)
         except ClipError as error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split
 from savbench.data.ground_truth import read_mask
+from savbench.data.masks import saved_mask
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 from savbench.finish.saving import MASKS_DIR
 from savbench.results.run_folder import RUN
@@ -85,5 +86,5 @@ def score_masks(folder: Path, obj: SplitObject) -> ObjectScore | None:
     for _, path in frames_to_score(obj.annotations):
         truth_hw = read_mask(path)
         height, width = truth_hw.shape
-        scorer.feed_frame(read_mask(folder / path.name, (height, width)), truth_hw)
+        scorer.feed_frame(read_mask(saved_mask(folder, path.stem), (height, width)), truth_hw)
     return scorer.conclude()

@@ -69,9 +69,25 @@ def test_a_mask_of_another_size(tmp_path: Path) -> None:
         read_mask(path, SIZE)
 
 
-def test_a_jpeg_is_no_mask(tmp_path: Path) -> None:
-    Image.new("L", (4, 4)).save(tmp_path / "0.png", format="JPEG")
-    with pytest.raises(ClipError, match="unreadable mask"):
+@pytest.mark.parametrize("kind", ["JPEG", "GIF", "BMP", "WebP", "TIFF"])
+def test_an_image_of_another_kind_is_no_mask(kind: str, tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "0.png", format=kind)
+    with pytest.raises(ClipError, match=rf"0\.png: unreadable mask \(the file holds a {kind} image\); extract or download it again"):
+        read_mask(tmp_path / "0.png")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "the file holds a Git LFS pointer; fetch the file with git lfs pull"),
+        (b"<!DOCTYPE html>", "the file holds a web page, not an image"),
+        (b"noise", "cannot identify image file"),
+    ],
+)
+def test_a_file_that_is_no_image_is_named_by_what_it_holds(data: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(data)
+    with pytest.raises(ClipError, match=rf"0\.png: unreadable mask \({said}"):
         read_mask(tmp_path / "0.png")
 
 

@@ -63,6 +63,12 @@ def run(tiny_split: TinySplit, tmp_path: Path) -> Path:
     return folder
 
 
+def test_masks_of_annotations_whose_suffix_is_in_capitals_are_found(run: Path, tiny_split: TinySplit) -> None:
+    for path in (tiny_split.root / "Annotations_6fps/alpha/000").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+    assert not validate(run).problems
+
+
 def test_an_arm_of_two_systems_is_found(run: Path) -> None:
     first, second = read_rows(SummaryRow, run / "summary.csv")
     rows = [dataclasses.replace(first, torch_version="2.5.0", weights="b35"), dataclasses.replace(second, torch_version="2.6.0")]
