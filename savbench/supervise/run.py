@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from savbench.arguments.declared import ConfigError
 from savbench.board.power.base import PowerError
 from savbench.board.watch import BoardWatch
 from savbench.data.dataset import open_split
+from savbench.data.listing import FRAMES_DIR, MASKS_DIR
 from savbench.finish.overlay import require_encoder
 from savbench.plan.shards import take_shard
 from savbench.plan.upstream import with_default_models
@@ -80,6 +84,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         require_encoder()
     targets = _targets(config, split)
     out_dir, is_resumed = (config.out_dir, False) if config.out_dir is not None else choose_out_dir(config)
+    _refuse_inside_data(out_dir, config.split_dir)
     config = dataclasses.replace(config, out_dir=out_dir.absolute())
     with contextlib.ExitStack() as stack:
         cluster = None
@@ -116,6 +121,16 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         )
         is_interrupted = _execute(executor, jobs, ledger, progress)
         return is_interrupted, _conclude(config, arms, wanted, folder, progress)
+
+
+def _refuse_inside_data(out_dir: Path, split_dir: Path) -> None:
+    """
+    Raises:
+        ConfigError: results would lie among the frames or masks of a split, where a later run takes their folders for objects.
+    """
+    for data in (split_dir / FRAMES_DIR, split_dir / MASKS_DIR):
+        if Path(os.path.realpath(out_dir)).is_relative_to(os.path.realpath(data)):
+            raise ConfigError(f"--out_dir {out_dir}: is inside {data}; give a folder outside the split")
 
 
 def _targets(config: RunConfig, split: Split) -> list[Target]:

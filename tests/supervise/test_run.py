@@ -54,6 +54,16 @@ def run(settings: RunConfig) -> tuple[int, dict[str, SummaryRow], str]:
     return status, {row.video: row for row in rows}, said.getvalue()
 
 
+@pytest.mark.parametrize("inside", ["JPEGImages_24fps", "Annotations_6fps/a", "link/a/run"])
+def test_results_among_the_frames_or_masks_of_a_split_are_refused(tmp_path: Path, inside: str) -> None:
+    split = make_split(tmp_path, ["a"])
+    (split / "link").symlink_to("Annotations_6fps")
+    before = sorted(split.rglob("*"))
+    with pytest.raises(ConfigError, match=r"--out_dir .*: is inside .*; give a folder outside the split"):
+        run(config(split, split / inside))
+    assert sorted(split.rglob("*")) == before
+
+
 def test_everything_is_measured_and_scored(tmp_path: Path) -> None:
     status, rows, said = run(config(make_split(tmp_path, ["a", "b"]), tmp_path / "run"))
     assert status == 0
