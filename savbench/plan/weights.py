@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runners import SHIPPED_WEIGHTS
 from savbench.arguments.declared import ConfigError
 
 if TYPE_CHECKING:
@@ -18,13 +19,15 @@ def find_weights(file_name: str, model: str, folders: Sequence[Path]) -> Path:
         folders: searched in order, see `savbench.plan.upstream.weights_folders`.
 
     Raises:
-        ConfigError: no folder has it; the message names the file and the script that fetches it.
+        ConfigError: no folder has it; the message names the file and where it is had: a script fetches it, or it is shipped.
     """
     for folder in folders:
         if (folder / file_name).is_file():
             return folder / file_name
     looked = ", ".join(str(folder) for folder in folders)
+    is_shipped = (SHIPPED_WEIGHTS / file_name).is_file()
+    fetch = f"it is shipped in {SHIPPED_WEIGHTS}" if is_shipped else f"fetch it with `scripts/download_weights.sh {model}`"
     raise ConfigError(
-        f"{model}: {file_name} is not in {looked}; fetch it with `scripts/download_weights.sh {model}`, name its folder with "
-        "--weights_dir, or measure with untrained weights with --random_weights"
+        f"{model}: {file_name} is not in {looked}; {fetch}, name its folder with --weights_dir, or measure with untrained weights "
+        "with --random_weights"
     )

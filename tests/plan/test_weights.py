@@ -19,3 +19,11 @@ def test_the_first_folder_that_has_the_file_wins(tmp_path: Path) -> None:
 def test_a_missing_file_is_named_with_the_script_that_fetches_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"edgetam\.pt is not in .*download_weights\.sh edgetam.*--weights_dir.*--random_weights"):
         find_weights("edgetam.pt", "edgetam", [tmp_path])
+
+
+def test_shipped_weights_are_not_said_to_be_fetched(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"sam2_nano\.pt is not in .*; it is shipped in .*nano, name its folder with --weights_dir"
+    ) as raised:
+        find_weights("sam2_nano.pt", "sam2_nano", [tmp_path])
+    assert "download_weights" not in str(raised.value)
