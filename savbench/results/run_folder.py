@@ -201,7 +201,7 @@ class RunFolder:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise RunFolderError(f"{path}: cannot be read ({error.strerror}); mend that or give another --out_dir") from error
+            raise RunFolderError(f"{path}: cannot be read ({error.strerror}); fix that or give another --out_dir") from error
         except (ValueError, TypeError) as error:
             raise RunFolderError(f"{path}: damaged ({one_line(str(error))}); move it away or give another --out_dir") from error
         return data
@@ -218,7 +218,7 @@ class RunFolder:
                 raise RunFolderError(f"{self.path}: has a {SUMMARY} but no {RUN}; give another --out_dir") from None
             self.run_id = uuid.uuid4().hex[:12]
         except OSError as error:
-            raise RunFolderError(f"{self.path / RUN}: cannot be read ({error.strerror}); mend that or give another --out_dir") from error
+            raise RunFolderError(f"{self.path / RUN}: cannot be read ({error.strerror}); fix that or give another --out_dir") from error
         except (ValueError, KeyError) as error:
             raise RunFolderError(f"{self.path / RUN}: damaged ({one_line(str(error))}); give another --out_dir") from error
         else:
@@ -320,7 +320,7 @@ class RunFolder:
 
 def write_failed(path: Path, error: OSError) -> RunFolderError:
     """What ends a run whose folder cannot be written, where the disk is full for example."""
-    remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend that"
+    remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "fix that"
     return RunFolderError(f"{path}: {error.strerror}; {remedy} and give the same command again, it goes on where it stopped")
 
 

@@ -325,7 +325,7 @@ def test_files_that_may_not_be_opened_are_one_line(tmp_path: Path, monkeypatch: 
 def test_a_row_that_cannot_be_appended_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with RunFolder(tmp_path / "run", config(tmp_path), "val") as folder:
         (tmp_path / "run" / "frames.csv").unlink()
-        with pytest.raises(RunFolderError, match=r"frames\.csv: No such file or directory; mend that and give the same command again"):
+        with pytest.raises(RunFolderError, match=r"frames\.csv: No such file or directory; fix that and give the same command again"):
             folder.append(row("a"), frames("a"))
 
 

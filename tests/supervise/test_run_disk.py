@@ -65,7 +65,7 @@ def test_masks_that_cannot_be_handed_on_end_the_run(tmp_path: Path) -> None:
     split_dir = make_split(tmp_path, ["a"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".spool").write_text("in the way")
-    with pytest.raises(RunFolderError, match=r"\.spool: File exists; mend that and give the same command again"):
+    with pytest.raises(RunFolderError, match=r"\.spool: File exists; fix that and give the same command again"):
         run(split_dir, tmp_path / "run")
     (tmp_path / "run" / ".spool").unlink()
     status, rows = run(split_dir, tmp_path / "run")
