@@ -188,7 +188,7 @@ def test_errors_pass_through_and_the_choice_is_undone(choice: str, error: BaseEx
 def test_choices_do_not_nest(outer: str) -> None:
     with using_attention(outer, "cpu"):
         inside = functional.scaled_dot_product_attention
-        with pytest.raises(AttentionError, match="do not nest"), using_attention("math", "cpu"):
+        with pytest.raises(AttentionError, match="cannot be nested"), using_attention("math", "cpu"):
             pass
         assert functional.scaled_dot_product_attention is inside
 
@@ -201,7 +201,7 @@ def test_a_call_that_the_forced_kernel_refuses_says_why() -> None:
     text = str(caught.value)
     assert text.startswith("--attention flash: cannot serve query (1, 2, 5, 8), key (1, 2, 5, 8), value (1, 2, 5, 6), float32 on cpu: ")
     assert "Flash attention requires q,k,v to have the same last dimension" in text
-    assert text.endswith("use --attention fallback, which computes such calls by hand, or auto")
+    assert text.endswith("use --attention fallback, which computes such calls itself, or auto")
 
 
 def test_a_forced_kernel_reports_other_errors_as_they_are() -> None:

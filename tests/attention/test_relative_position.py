@@ -185,7 +185,7 @@ def test_auto_on_a_gpu_widens_heads_where_no_kernel_takes_a_mask(monkeypatch: py
 
 def test_what_does_not_fit_is_refused() -> None:
     inputs = make_inputs(3, 4)
-    with pytest.raises(ValueError, match="flash: not a way to compute relative positions; use auto, bias, mask, augmented, chunked"):
+    with pytest.raises(ValueError, match="flash: not a method for relative positions; use auto, bias, mask, augmented, chunked"):
         relative_position_attention(*inputs, method="flash")
-    with pytest.raises(ValueError, match="12 tokens do not lie on a grid of 4x4"):
+    with pytest.raises(ValueError, match="12 tokens do not form a grid of 4x4"):
         relative_position_attention(inputs[0], inputs[1], inputs[2], inputs[4], inputs[4])
