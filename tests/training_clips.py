@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs torch")
 
 from training import sampling
 from training.pool import POOL_FRAMES, POOL_SIDE, ClipPool
