@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runners.base import BuildOptions, RunnerError
-from runners.edgetam_sizes import check_size
+from runners.sizes import check_size
 
 if TYPE_CHECKING:
     from runners.base import VideoRunner
@@ -17,7 +17,7 @@ def build(options: BuildOptions) -> VideoRunner:
     Raises:
         RunnerError: the size, the device, the packages or the weights do not allow it.
     """
-    check_size(1024 if options.imgsz is None else options.imgsz)
+    check_size("edgetam", 1024 if options.imgsz is None else options.imgsz)
     if options.source_dir is not None:
         from runners.edgetam_official import EdgeTamRunner
 

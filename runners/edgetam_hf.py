@@ -38,9 +38,9 @@ from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks,
 from runners.checkpoints import read_checkpoint
 from runners.compiling import Compiler
 from runners.components import fill_holes
-from runners.edgetam_sizes import STRIDE, check_size
 from runners.edgetam_weights import convert
 from runners.preprocessing import FramePreprocessor
+from runners.sizes import EDGETAM_STRIDE, check_size
 from runners.stages import ObjectHook, StageHook, Stages
 from runners.torch_common import (
     MaskDownload,
@@ -107,7 +107,7 @@ class EdgeTamHfRunner:
             RunnerError: the size, the device, the version of transformers or the weights do not allow it.
         """
         imgsz = 1024 if options.imgsz is None else options.imgsz
-        check_size(imgsz)
+        check_size("edgetam", imgsz)
         self._device = resolve_device(options.device)
         _check_hooks()
         torch.manual_seed(options.seed)
@@ -314,7 +314,7 @@ class EdgeTamHfRunner:
 
 def _configuration(imgsz: int, *, postprocesses: bool) -> EdgeTamVideoConfig:
     """The official model's architecture at one input size; the library's defaults name another backbone and only know 1024 pixels."""
-    grid = imgsz // STRIDE
+    grid = imgsz // EDGETAM_STRIDE
     backbone = TimmWrapperConfig(architecture="repvit_m1", model_args={"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]})
     return EdgeTamVideoConfig(
         image_size=imgsz,

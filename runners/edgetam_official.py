@@ -16,9 +16,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from runners.base import BuildOptions, Prompt, RunnerError
-from runners.edgetam_sizes import STRIDE, check_size
 from runners.official import OfficialPredictorRunner
 from runners.sam2 import commit_of, import_sam2
+from runners.sizes import EDGETAM_STRIDE
 from runners.torch_common import replaced
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ class EdgeTamRunner(OfficialPredictorRunner):
     """The official predictor from the checkout `options.source_dir`, unedited; `applied.notes` lists what is set at run time."""
 
     name = "edgetam"
-
-    def _check_size(self, imgsz: int) -> None:
-        check_size(imgsz)
 
     def _build(self, options: BuildOptions, imgsz: int) -> Any:
         if options.source_dir is None:
@@ -51,7 +48,7 @@ class EdgeTamRunner(OfficialPredictorRunner):
         # the process once a call has failed. Set from the start, the kernel is PyTorch's choice in every dtype and from the first frame.
         transformer.ALLOW_ALL_KERNELS = True
 
-        grid = imgsz // STRIDE
+        grid = imgsz // EDGETAM_STRIDE
         overrides = [
             f"++model.image_size={imgsz}",
             # The rotary tables of the memory attention are sized by the configuration and not by image_size. Its keys are the

@@ -18,6 +18,7 @@ from runners.compiling import Compiler
 from runners.components import provide_components
 from runners.preprocessing import FramePreprocessor
 from runners.resize import PILLOW
+from runners.sizes import check_size
 from runners.stages import ObjectHook, StageHook, Stages
 from runners.torch_common import (
     MaskDownload,
@@ -45,8 +46,6 @@ class OfficialPredictorRunner:
     """
 
     name = "official"
-    input_stride = 32
-    """Sides of the model's input must be multiples of this."""
 
     def __init__(self, options: BuildOptions) -> None:
         """Build the model on the device, with the weights of `options.weights` or random ones drawn from `options.seed`.
@@ -55,7 +54,7 @@ class OfficialPredictorRunner:
             RunnerError: the size, the device, the package or the weights do not allow it.
         """
         imgsz = 1024 if options.imgsz is None else options.imgsz
-        self._check_size(imgsz)
+        check_size(self.name, imgsz)
         self._device = resolve_device(options.device)
         self._memory = options.memory
         self._compiler = Compiler(options, self._device)
@@ -87,11 +86,6 @@ class OfficialPredictorRunner:
         self._propagation: Iterator[tuple[int, list[int], torch.Tensor]] | None = None
         self._logits_n1hw: torch.Tensor | None = None
         self._index = 0
-
-    def _check_size(self, imgsz: int) -> None:
-        if imgsz <= 0 or imgsz % self.input_stride:
-            near = max(self.input_stride, round(imgsz / self.input_stride) * self.input_stride)
-            raise RunnerError(f"{self.name}: {imgsz} is not a size it can run; use a multiple of {self.input_stride}, for example {near}")
 
     def _build(self, options: BuildOptions, imgsz: int) -> Any:
         raise NotImplementedError

@@ -226,12 +226,20 @@ def test_a_learned_model_end_to_end(tiny_split: TinySplit, tmp_path: Path) -> No
     assert "untrained weights" in done.stdout
 
 
-def test_a_size_that_cannot_run_is_an_error_in_every_row(tiny_split: TinySplit, tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="needs torch")
-    done = command(
-        "--split_dir", tiny_split.root, "--models", "edgetam_mask", "--imgsz", "640", "--random_weights", "--out_dir", tmp_path / "run"
-    )
-    assert done.returncode == 1
-    rows = read_rows(SummaryRow, tmp_path / "run" / "summary.csv")
-    assert len(rows) == 3
-    assert all("640 is not a size it can run; use 256, 512, 768 or 1024" in row.error for row in rows)
+@pytest.mark.parametrize(
+    ("model", "imgsz", "remedy"),
+    [
+        ("edgetam", 640, "use 256, 512, 768 or 1024"),
+        ("sam2_nano", 63, "use a multiple of 32, for example 64"),
+        ("sam1_base", 100, "use a multiple of 16, for example 96"),
+    ],
+)
+def test_a_size_that_a_model_cannot_run_is_refused_before_anything_starts(
+    tiny_split: TinySplit, tmp_path: Path, model: str, imgsz: int, remedy: str
+) -> None:
+    out_dir = tmp_path / "run"
+    arguments = ("--models", f"{model}_mask", "--imgsz", f"{imgsz}", "--random_weights", "--out_dir", out_dir)
+    done = command("--split_dir", tiny_split.root, *arguments)
+    assert done.returncode == 2
+    assert f"{imgsz} is not a size it can run; {remedy}" in done.stderr
+    assert not out_dir.exists()

@@ -23,6 +23,7 @@ from runners.sam1.motion import Motion
 from runners.sam1.preprocessing import InputFrame
 from runners.sam1.prompt_encoder import POSITIVE
 from runners.sam1.tracked_object import BoolMask, ModelPrompt, TrackedObject
+from runners.sizes import check_size
 from runners.stages import StageHook, Stages
 from runners.torch_common import (
     MaskDownload,
@@ -61,9 +62,7 @@ class Sam1Runner:
             raise RunnerError(f"sam1: there is no encoder {options.config}; use {', '.join(ENCODERS)}")
         native = config.grid * config.patch
         imgsz = native if options.imgsz is None else options.imgsz
-        if imgsz <= 0 or imgsz % config.patch:
-            near = max(config.patch, round(imgsz / config.patch) * config.patch)
-            raise RunnerError(f"sam1: {imgsz} is not a size it can run; use a multiple of {config.patch}, for example {near}")
+        check_size("sam1", imgsz)
         self._device = resolve_device(options.device)
         torch.manual_seed(options.seed)
         self._model = Sam1(config, imgsz)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from attention import CHOICES, RELATIVE_CHOICES, refusal
 from runners import PROMPT_KINDS, RUNNERS
+from runners.base import RunnerError
+from runners.sizes import check_size
 from savbench.arguments.declared import ConfigError, deciding
 from savbench.plan.recorded_latencies import ArmLatencies, RecordedLatencies, RecordedLatenciesError
 from savbench.plan.settings import NOT_APPLICABLE, WITH_MEMORY, RunConfig
@@ -95,6 +97,7 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
         else:
             combinations = [(NOT_APPLICABLE, None, NOT_APPLICABLE)]
         for dtype, imgsz, attention in combinations:
+            _check_size(spec.family, imgsz)
             _check_attention(model, attention, dtype, config.device)
             _check_memory(model, config)
             compiled = " ".join(filter(None, (config.compile, config.compile_mode))) if spec.is_learned else "off"
@@ -126,6 +129,18 @@ def _latencies_for(recorded: RecordedLatencies, config: RunConfig, arm: Arm) -> 
         return recorded.select({**wanted, "num_maskmem": config.num_maskmem, "frame_stride": config.frame_stride})
     except RecordedLatenciesError as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_size(family: str, imgsz: int | None) -> None:
+    """
+    Raises:
+        ConfigError: the family cannot run at this size.
+    """
+    if imgsz is not None:
+        try:
+            check_size(family, imgsz)
+        except RunnerError as error:
+            raise ConfigError(f"--imgsz: {error}") from error
 
 
 def _check_attention(model: str, attention: str, dtype: str, device: str) -> None:

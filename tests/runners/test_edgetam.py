@@ -22,8 +22,8 @@ from edgetam_clip import HEIGHT, IMGSZ, MANY, WIDTH, make_frames, make_prompt, o
 from runners.base import BuildOptions, Clip, RunnerError  # noqa: E402
 from runners.edgetam import build  # noqa: E402
 from runners.edgetam_official import EdgeTamRunner  # noqa: E402
-from runners.edgetam_sizes import check_size  # noqa: E402
 from runners.sam2 import commit_of  # noqa: E402
+from runners.sizes import check_size  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -52,7 +52,7 @@ def test_refuses_other_sizes_by_name(imgsz: int) -> None:
 
 @pytest.mark.parametrize("imgsz", [256, 512, 768, 1024])
 def test_takes_the_sizes_that_work(imgsz: int) -> None:
-    check_size(imgsz)
+    check_size("edgetam", imgsz)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

@@ -1,0 +1,27 @@
+"""Which sides of its square input a family can run: plain data, so that a wrong one is refused before anything heavy is imported."""
+
+from __future__ import annotations
+
+from runners.base import RunnerError
+
+EDGETAM_SIZES = (256, 512, 768, 1024)
+"""EdgeTAM's perceiver cuts the feature grid of imgsz / 16 into 16 x 16 equal windows."""
+EDGETAM_STRIDE = 16
+"""Pixels of EdgeTAM's input per cell of the feature grid that its memory attention works on."""
+STRIDES = {"sam1": 16, "sam2": 32}
+"""Sides must be multiples of this: SAM v1's patches, SAM 2's coarsest features."""
+
+
+def check_size(family: str, imgsz: int) -> None:
+    """Check a size before anything is loaded.
+
+    Raises:
+        RunnerError: the family cannot run at this size; the message names sizes that work.
+    """
+    if family == "edgetam" and imgsz not in EDGETAM_SIZES:
+        *most, last = EDGETAM_SIZES
+        raise RunnerError(f"edgetam: {imgsz} is not a size it can run; use {', '.join(map(str, most))} or {last}")
+    stride = STRIDES.get(family)
+    if stride is not None and (imgsz <= 0 or imgsz % stride):
+        near = max(stride, round(imgsz / stride) * stride)
+        raise RunnerError(f"{family}: {imgsz} is not a size it can run; use a multiple of {stride}, for example {near}")
