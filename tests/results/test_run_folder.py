@@ -304,20 +304,23 @@ def test_a_file_in_place_of_the_logs_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["summary.csv", "frames.csv", "run.json"])
-@pytest.mark.parametrize("mode", ["read", "write"])
-def test_files_that_may_not_be_opened_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, mode: str) -> None:
+@pytest.mark.parametrize("access", ["read", "write"])
+def test_files_that_may_not_be_opened_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, access: str) -> None:
     path = tmp_path / "run"
     started(path, tmp_path)
-    original = io.open
 
-    def refuse(file: object, how: str = "r", *rest: object, **more: object) -> object:
-        is_writing = any(letter in how for letter in "wa+")
-        if str(file).endswith((name, f"{name}.tmp")) and is_writing == (mode == "write"):
-            raise PermissionError(errno.EACCES, "Permission denied", str(file))
-        return original(file, how, *rest, **more)  # type: ignore[call-overload]
+    def refusing(original: Callable[..., object]) -> Callable[..., object]:
+        def opened(file: object, mode: str = "r", *rest: object, **more: object) -> object:
+            is_writing = any(letter in mode for letter in "wa+")
+            if str(file).endswith((name, f"{name}.tmp")) and is_writing == (access == "write"):
+                raise PermissionError(errno.EACCES, "Permission denied", str(file))
+            return original(file, mode, *rest, **more)
+
+        return opened
 
     with monkeypatch.context() as patch:
-        patch.setattr(io, "open", refuse)
+        patch.setattr(io, "open", refusing(io.open))
+        patch.setattr(Path, "open", refusing(Path.open))  # Python 3.10 has bound io.open before
         with pytest.raises(RunFolderError, match=rf"{name}: .*Permission denied"):
             RunFolder(path, config(tmp_path), "val").__enter__()
 

@@ -257,7 +257,11 @@ class Command:
 
     def __init__(self, split_dir: Path, out_dir: Path) -> None:
         self.out_dir = out_dir
-        self.process = subprocess.Popen(command_of(split_dir, out_dir), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._mark = f"STARTED_BY_TEST={out_dir}"
+        name, _, value = self._mark.partition("=")
+        self.process = subprocess.Popen(
+            command_of(split_dir, out_dir), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, name: value}
+        )
 
     def wait_for_rows(self, count: int) -> None:
         for _ in range(600):
@@ -269,14 +273,15 @@ class Command:
         raise AssertionError(f"no {count} rows within 30 s")
 
     def workers(self) -> list[int]:
+        """Worker processes of this run, whoever is their parent by now; other tests have workers too."""
         found = []
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit():
                 try:
-                    command = (folder / "cmdline").read_bytes()
+                    command, environment = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
                 except OSError:
                     continue
-                if str(WORKER).encode() in command and b"--events" in command:
+                if str(WORKER).encode() in command and b"--events" in command and self._mark.encode() in environment.split(b"\0"):
                     found.append(int(folder.name))
         return found
 
