@@ -1,15 +1,15 @@
 """The report: results files to one page that answers which model, dtype and board, or to figures for a paper. Never imports torch.
 
-runs        what lies beside a summary.csv: frames, telemetry, environment
-arms        which rows make up an arm, what it is called, its figures
-charts      figures as plain data, which both renderers draw
+runs        files beside a summary.csv: frames, telemetry, environment
+arms        groups rows into arms, names them and computes their figures
+charts      figures as plain data, drawn by both renderers
 tradeoffs, timing, memory, telemetry, streaming, changes
-            what each chapter shows, and why where it cannot
+            figures of each chapter, or the reason why there are none
 headline    the answer in words
-gallery     the best and the worst objects, drawn from saved masks or taken from overlays
-rows_table  every row, for the sortable table
+gallery     pictures of the best and worst objects, from saved masks or overlays
+rows_table  all rows, for the sortable table
 provenance  circumstances, failures, how to reproduce
-content     all of it together
+content     collects all of the above
 page, markdown, figures_plotly, figures_paper
-            output
+            output formats
 """

@@ -1,4 +1,4 @@
-"""Arms of a report: which rows belong together, what they are called, and their figures."""
+"""Arms of a report: groups rows into arms, names them and computes their figures."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 FILE = "file"
 UNTRAINED, DOUBTFUL, SHARED = "*", "†", "‡"
-"""Marks behind the name of an arm whose figures need a word of warning."""
+"""Marks appended to the name of an arm whose figures need a warning."""
 
 _SPLIT_BY = tuple(dict.fromkeys((*ARM, *MUST_AGREE, *TELLS_APART)))
-"""Objects tracked alone and in shared sessions stay in one arm: its scores are over all of them, and its times are marked."""
+"""Columns that split rows into arms. Objects tracked alone and in shared sessions stay in one arm: scores cover both, times are marked."""
 _UNNAMED = {"model", "prompt", "device", "jetson_clocks", "seed", "warmup_frames", "implementation", "torch_version"}
 _NAMED_FIRST, _NAMED_LAST = ("autocast_dtype", "attention", "imgsz"), "device_name"
 _NAMED_BY = (*_NAMED_FIRST, *(name for name in _SPLIT_BY if name not in {*_UNNAMED, *_NAMED_FIRST, _NAMED_LAST}), _NAMED_LAST)
@@ -43,7 +43,7 @@ _UNTOLD = {UNKNOWN, NOT_APPLICABLE, ""}
 _USUAL = {
     ("attention", "auto"), ("compile", "off"), ("memory", "bounded"), ("num_maskmem", "own"), ("max_frames", "all"), ("frame_stride", "1"),
 }  # fmt: skip
-"""Settings that go without saying in a name: upstream's own choice."""
+"""Settings omitted from names: upstream's defaults."""
 
 Interval = tuple[float, float]
 
@@ -53,18 +53,18 @@ class Arm:
     """Rows of one file that measure the same thing.
 
     Attributes:
-        number: from 0 in the order of the report; decides colour and symbol.
+        number: index in the order of the report, from 0; sets colour and symbol.
         label: unique within the report; names the settings that distinguish the arms.
         run: label of the file.
-        settings: what all rows have in common, by column.
+        settings: settings of the rows, by column; differing values are joined by `and`.
         rows: positions of all rows in `Results.rows`.
-        scored: of those with figures, whose scores count whatever was wrong with their times.
-        valid: of those whose times, power and memory count too. Rows marked invalid are among them if it was forced, or if all rows are.
-        timed: of those whose objects all arms have times of, which the means of times are over.
-        same: the objects that all arms of the report have.
+        scored: positions of the rows with figures; their scores count even if their times are invalid.
+        valid: positions of the rows whose times, power and memory count too. Includes rows marked invalid if forced, or if all rows are.
+        timed: positions of the rows whose objects have times in all arms; means of times are over these.
+        same: objects that all arms of the report share.
         is_doubtful: all rows with figures are marked invalid.
-        shared: what the sessions tracked together, where not all rows are those of one object alone.
-        intervals: 95% intervals of the mean of JandF and of fps, where there are videos enough.
+        shared: what the shared sessions tracked together; empty if every object was tracked alone.
+        intervals: 95% intervals of the mean JandF and fps, if there are enough videos.
     """
 
     number: int
@@ -88,7 +88,7 @@ class Arm:
 
     @property
     def is_floor(self) -> bool:
-        """A baseline without weights, which a learned model must beat."""
+        """Whether this is a baseline without weights, which a learned model must beat."""
         return self.settings["weights"] == NOT_APPLICABLE
 
     @property
@@ -102,19 +102,19 @@ class Arm:
         return None if self.summary.means is None else self.summary.means.JandF
 
     def figure(self, column: str) -> float | None:
-        """A column of `MEASURES` that is no score, as `savbench.results.figures` defines it."""
+        """The arm's value for a column of `MEASURES` other than scores, as `savbench.results.figures` defines it; None if it has none."""
         return self.summary.figures.get(column)
 
 
 def find_arms(results: Results, *, force: bool = False, frame_latencies: FrameLatencies | None = None) -> list[Arm]:
-    """The arms of all files, in the order of their first rows. Their means are over the objects that all of them have.
+    """Find the arms of all files, in the order of their first rows. Means are over the objects that all arms share.
 
     Args:
         force: count the times of rows marked invalid.
-        frame_latencies: of the rows, for percentiles over all timed frames; without them an arm's are means over objects.
+        frame_latencies: of the rows, for percentiles over all timed frames; without them, percentiles are means over objects.
 
     Raises:
-        InputError: an object is in one arm twice.
+        InputError: an object is in an arm twice.
     """
     rows = results.rows
     groups = [_once(rows, group) for group in _groups(rows)]
@@ -156,10 +156,10 @@ def find_arms(results: Results, *, force: bool = False, frame_latencies: FrameLa
 
 
 def _once(rows: pd.DataFrame, group: Positions) -> Positions:
-    """The rows of an arm without those that are there again, as in shards that overlap.
+    """Drop duplicate rows of an arm, such as those of overlapping shards.
 
     Raises:
-        InputError: two rows are about one object and differ.
+        InputError: two rows of the same object differ.
     """
     part = rows.iloc[group]
     again = part.duplicated(subset=[name for name in part.columns if name not in ("path", "line")]).to_numpy()
@@ -173,14 +173,14 @@ def _once(rows: pd.DataFrame, group: Positions) -> Positions:
 
 
 def numbers(rows: pd.DataFrame, column: str) -> Floats:
-    """A column as float64; NaN if it is missing, empty or not a number."""
+    """Return a column as float64; NaN if it is missing, empty or not a number."""
     if column not in rows:
         return np.full(len(rows), np.nan)
     return pd.to_numeric(rows[column], errors="coerce").to_numpy(np.float64)
 
 
 def texts(rows: pd.DataFrame, column: str) -> list[str]:
-    """A column as text, `24` for 24.0; empty where it is missing."""
+    """Return a column as text, `24` for 24.0; empty if the column or value is missing."""
     if column not in rows:
         return [""] * len(rows)
     values = rows[column]
@@ -199,7 +199,7 @@ def _groups(rows: pd.DataFrame) -> list[Positions]:
     for group in groups:
         if not failed[group].all():
             continue
-        # rows that failed before the model was built lack settings of it
+        # rows that failed before the model was built lack its settings
         names = (FILE, "arm_id", *ARM)
         home = next((i for i, other in enumerate(whole) if _agree(key, int(group[0]), int(other[0]), names)), None)
         if home is None:
@@ -215,7 +215,7 @@ def _agree(key: pd.DataFrame, one: int, other: int, names: Sequence[str]) -> boo
 
 
 def _labels(rows: pd.DataFrame, groups: Sequence[Positions]) -> list[str]:
-    """Model and prompt, then every setting that varies among the arms of one model and prompt, then the file where that is not enough."""
+    """Label arms by model and prompt, then by each setting that varies for a model and prompt, then by file if labels still clash."""
     firsts = [{name: texts(rows.iloc[group[:1]], name)[0] for name in _NAMED_BY} for group in groups]
     tags = []
     for group in groups:
@@ -252,7 +252,7 @@ def _settings(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def whole_arm(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows for `compare` to take as one arm, whether their objects were tracked alone or together."""
+    """Prepare rows so that `compare` treats objects tracked alone and together as one arm."""
     return rows.assign(**{TRACKED: UNKNOWN}).reset_index(drop=True)
 
 

@@ -26,7 +26,7 @@ REMEDIES = {
     "autocast_dtype": "--autocast_dtype float32,float16,bfloat16 runs several.",
     "attention": "--attention auto,flash,math runs several.",
 }
-"""What to run for a comparison that is always asked for."""
+"""What to run to enable a comparison that every report includes."""
 RATIOS = (
     "fps",
     "latency_p50_ms",
@@ -36,7 +36,7 @@ RATIOS = (
     "cpu_peak_rss_MiB",
     "energy_j_per_frame",
 )
-"""Measures drawn, of all that are compared; the tables have the others too."""
+"""Measures drawn as ratios; the tables list all compared measures."""
 PEAKS = ("unified_peak_used_MiB", "gpu_peak_alloc_MiB", "cpu_peak_rss_MiB")
 _OF_THE_MODEL = ("implementation", "hole_filling", "weights")
 MOST_GROUPS, MOST_CHANGES = 12, 30
@@ -49,13 +49,13 @@ HOW_TO_READ = (
 
 @dataclass(frozen=True)
 class Compared:
-    """One column's values set against each other within one file, or the files against each other.
+    """A comparison of one column's values within a file, or of the files.
 
     Attributes:
         column: of `NAMES`.
-        run: label of the file; empty where the files are compared.
-        floor: the baseline that the models are set against; empty where they are set against each other.
-        refusal: why there is nothing; empty where there is.
+        run: label of the file; empty if files are compared or there is only one.
+        floor: baseline that the models are compared with; empty if they are compared with each other.
+        refusal: why there is no comparison; empty if there is one.
     """
 
     column: str
@@ -71,7 +71,7 @@ class Compared:
 
 
 def compare_all(results: Results, options: Options) -> list[Compared]:
-    """Every comparison that the rows allow: dtype and attention always, or why not; model and size where they vary; files if several."""
+    """Make every comparison that the rows allow: dtype and attention (or why not), model and size if they vary, files if several."""
     found = []
     several = len(results.labels) > 1
     for label in results.labels:
@@ -80,7 +80,7 @@ def compare_all(results: Results, options: Options) -> list[Compared]:
         for column in NAMES:
             if column == FILE:
                 continue
-            # a model without dtype or attention has no part in comparing them
+            # models without dtype or attention are left out of comparing them
             chosen = _learned_or_floors(rows) if column == "model" else rows[~rows[column].isin([UNKNOWN, NOT_APPLICABLE])]
             chosen = chosen.reset_index(drop=True)
             values = set(chosen.loc[chosen["failure"] == "", column]) - {UNKNOWN, NOT_APPLICABLE}
@@ -97,7 +97,7 @@ def compare_all(results: Results, options: Options) -> list[Compared]:
 
 
 def _against_floor(results: Results, run: str, options: Options) -> list[Compared]:
-    """The learned models against the baseline of the highest J&F, where both were run."""
+    """Compare the learned models with the baseline of the highest J&F, if both were run."""
     rows = results.rows[(results.rows["failure"] == "").to_numpy() & results.rows["JandF"].notna().to_numpy()]
     floors = rows[rows["weights"] == NOT_APPLICABLE]
     if not len(floors) or len(floors) == len(rows):
@@ -110,7 +110,7 @@ def _against_floor(results: Results, run: str, options: Options) -> list[Compare
 
 
 def _learned_or_floors(rows: pd.DataFrame) -> pd.DataFrame:
-    """Learned models where there are several; a baseline without weights would only stretch the axes."""
+    """Select the learned models if there are several, else the baselines. Mixing in baselines would only stretch the axes."""
     learned = rows[rows["weights"] != NOT_APPLICABLE]
     return learned if len(set(learned["model"])) > 1 else rows[rows["weights"] == NOT_APPLICABLE]
 
@@ -123,7 +123,7 @@ def _compare(results: Results, column: str, run: str, options: Options) -> Compa
 
 
 def change_figures(compared: Compared, number: int) -> list[Figure | Missing]:
-    """Forest plots of a comparison: differences of J&F, and ratios of the others.
+    """Draw forest plots of a comparison: differences for J&F, ratios for other measures.
 
     Args:
         number: makes the keys of the figures unique.
@@ -146,7 +146,7 @@ def change_figures(compared: Compared, number: int) -> list[Figure | Missing]:
     is_median = compared.comparison.options.center == "median"
     scores = _scores(f"{key}-scores", compared.title, pairs, where)
     if compared.floor:
-        # what a baseline costs says nothing about a model
+        # a baseline's cost says nothing about a model
         return [scores]
     return [scores, _ratios(f"{key}-ratios", compared.title, pairs, where, is_median)]
 
@@ -189,7 +189,7 @@ def _shown(label: str, change: Found) -> Change:
 def _conclusion(change: Found) -> Conclusion:
     if change.verdict == "better" or change.verdict == "worse":
         return change.verdict
-    # pairs that are all equal are so with an interval and without
+    # all pairs equal: no difference, with or without an interval
     return "no difference shown" if change.verdict in ("~", "=") else "no interval"
 
 
@@ -213,7 +213,7 @@ def _cut(count: int, most: int) -> tuple[str, ...]:
 
 
 def losses(compared: Compared) -> list[str]:
-    """What was left out of a comparison or forced into it, one line each."""
+    """List what a comparison left out or was forced to include, one line each."""
     if compared.comparison is None:
         return []
     lines = [*compared.comparison.forced]

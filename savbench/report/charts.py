@@ -1,4 +1,4 @@
-"""Figures as plain data: what is drawn, in which units, and what is said beside it. Two renderers draw them, for the page and papers."""
+"""Figures as plain data: drawing, units and text. Two renderers draw them, for the page and for papers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from savbench.report.arms import Arm
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8733F0", "#F0004A")
-"""Four of Okabe and Ito's and two more: with 3:1 of contrast on the light page and on the dark one, and apart from each other for the
+"""Four of Okabe and Ito's colours and two more, with 3:1 contrast on the light and dark page, and distinguishable under the
 common kinds of colour blindness (simulated after Machado, Oliveira and Fernandes, 2009)."""
 NEUTRAL = "#808080"
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot")
 LOG_FROM_RATIO = 20.0
-"""An axis is logarithmic where its values lie this far apart."""
+"""Ratio of largest to smallest value from which an axis is logarithmic."""
 WIDE_FROM_RATIO = 300.0
 
 Interval = tuple[float, float]
@@ -27,7 +27,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Style:
-    """How a series looks. Colour is never all that tells two apart: symbol, dash and name do too."""
+    """How a series looks. Colour is never the only difference: symbol, dash and name differ too."""
 
     colour: str
     symbol: str = "circle"
@@ -35,7 +35,7 @@ class Style:
 
 
 def style_of(number: int) -> Style:
-    """Colours, symbols and dashes take turns at different paces, so that 84 arms look different."""
+    """Return the style of an arm. Colours, symbols and dashes cycle at different rates, so that 84 arms look different."""
     return Style(COLOURS[number % len(COLOURS)], SYMBOLS[number % len(SYMBOLS)], DASHES[number // len(COLOURS) % len(DASHES)])
 
 
@@ -46,9 +46,9 @@ NEUTRAL_STYLE = Style(NEUTRAL)
 class Axis:
     """
     Attributes:
-        title: with the unit.
-        low, high: of the range; None lets the values decide.
-        is_wide: logarithmic over so many decades that only powers of ten fit below it.
+        title: includes the unit.
+        low, high: limits of the range; None fits the values.
+        is_wide: logarithmic over enough decades that only powers of ten fit as tick labels.
     """
 
     title: str
@@ -63,9 +63,9 @@ class Point:
     """
     Attributes:
         label: beside the point and in the legend.
-        hover: lines of more detail.
-        is_hollow: the value counts for nothing, as that of an untrained model does.
-        on_front: of the Pareto front; named in the drawing however many points there are.
+        hover: lines of detail.
+        is_hollow: the value is meaningless, such as the J&F of an untrained model.
+        on_front: on the Pareto front; always named in the drawing, however many points there are.
     """
 
     label: str
@@ -81,7 +81,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Points, with the Pareto front as steps and floors as horizontal lines with a label."""
+    """Points, with the Pareto front as steps and floors as labelled horizontal lines."""
 
     x: Axis
     y: Axis
@@ -92,7 +92,7 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Box:
-    """Percentiles of a sample: whiskers at the 1st and the 99th."""
+    """Percentiles of a sample, with whiskers at the 1st and 99th."""
 
     label: str
     style: Style
@@ -113,7 +113,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Line:
-    """A line, broken where y is NaN, with a band where low and high are given."""
+    """A line, broken where y is NaN, with a band if low and high are given."""
 
     label: str
     style: Style
@@ -127,7 +127,7 @@ class Line:
 class Lines:
     """
     Attributes:
-        marks: x, y and text of single events.
+        marks: x, y and text of individual events.
     """
 
     x: Axis
@@ -139,7 +139,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Part:
-    """One value per category, NaN where there is none."""
+    """One value per category, NaN if missing."""
 
     label: str
     values: tuple[float, ...]
@@ -148,7 +148,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Bars:
-    """Horizontal bars, beside or on top of each other."""
+    """Horizontal bars, grouped or stacked."""
 
     x: Axis
     categories: tuple[str, ...]
@@ -161,7 +161,7 @@ Conclusion = Literal["better", "worse", "no difference shown", "no interval"]
 
 @dataclass(frozen=True)
 class Change:
-    """An estimate with its interval and what is concluded from it: without an interval, nothing."""
+    """An estimate with its interval and verdict."""
 
     label: str
     value: float
@@ -171,7 +171,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Forest:
-    """Changes below each other, in groups, with a line where nothing changes. A group without a name has no heading."""
+    """Changes listed in groups, with a line at no change. A group without a name has no heading."""
 
     x: Axis
     groups: tuple[tuple[str, tuple[Change, ...]], ...]
@@ -185,10 +185,10 @@ Drawing = Scatter | Boxes | Lines | Bars | Forest
 class Figure:
     """
     Attributes:
-        key: part of file names and of the page's anchors.
-        says: what is to be seen, in a sentence or two.
-        notes: what limits it.
-        table: the same figures as text, for those who cannot see or want to copy them.
+        key: used in file names and the page's anchors.
+        says: what the figure shows, in one or two sentences.
+        notes: limitations.
+        table: the same data as text, for readers who cannot see the drawing or want to copy values.
     """
 
     key: str
@@ -201,7 +201,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Missing:
-    """A figure for which there are no data, and what would record them."""
+    """A figure without data, and how to record them."""
 
     key: str
     title: str
@@ -217,7 +217,7 @@ class Chapter:
 
 
 def axis(title: str, values: Iterable[float], *, from_zero: bool = True) -> Axis:
-    """An axis for these values: logarithmic where they are far apart, else from zero."""
+    """Make an axis for these values: logarithmic if they are far apart, else from zero if `from_zero` is on and no value is negative."""
     finite = [value for value in values if math.isfinite(value)]
     if finite and min(finite) > 0 and max(finite) / min(finite) >= LOG_FROM_RATIO:
         return Axis(title, is_log=True, is_wide=max(finite) / min(finite) >= WIDE_FROM_RATIO)
@@ -232,7 +232,7 @@ _MOST_TICKS = 7
 
 
 def ratio_ticks(low: float, high: float) -> list[float]:
-    """Round ratios between two bounds, 1 always among them, far enough apart for a phone."""
+    """Choose round ratios between two bounds, always including 1, spaced for a phone's screen."""
     apart = math.log(high / low) / _MOST_TICKS
     chosen = [1.0]
     for tick in sorted((tick for tick in RATIO_TICKS if low <= tick <= high), key=lambda tick: abs(math.log(tick))):
@@ -242,7 +242,7 @@ def ratio_ticks(low: float, high: float) -> list[float]:
 
 
 def bounds(forest: Forest) -> Interval:
-    """Lowest and highest value of a forest, intervals and the line of no change included, with a margin."""
+    """Return the lowest and highest value of a forest, including intervals and the line of no change, with a margin."""
     values = [forest.no_change]
     for _, changes in forest.groups:
         for change in changes:
@@ -256,7 +256,7 @@ def bounds(forest: Forest) -> Interval:
 
 
 def number(value: float | None) -> str:
-    """Four significant digits at most, without an exponent."""
+    """Format a number without an exponent, to about four significant digits; empty if None or NaN."""
     if value is None or math.isnan(value):
         return ""
     size = abs(value)
@@ -265,7 +265,7 @@ def number(value: float | None) -> str:
 
 
 def notes_of(arms: Iterable[Arm], *, of_scores: bool = False) -> tuple[str, ...]:
-    """What the marks behind the names of these arms mean; the chapter of the answer says more."""
+    """Explain the marks on the names of these arms briefly; the answer's chapter gives details."""
     listed = list(arms)
     notes = []
     if of_scores and any(arm.is_random for arm in listed):

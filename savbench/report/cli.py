@@ -27,7 +27,7 @@ exit status: 0 written, 2 bad input
 
 
 def parser() -> Parser:
-    """The flags of the subcommand."""
+    """Add the flags of the subcommand."""
     flags = Parser(
         prog="jetson_benchmark.py report",
         description="Turn results into one self-contained page that answers which model, dtype and board, or into figures for a paper.",
@@ -64,7 +64,7 @@ def parser() -> Parser:
 
 
 def main(argv: list[str]) -> int:
-    """Make and write a report. Returns the exit status."""
+    """Make and write a report. Return the exit status."""
     try:
         args = parser().parse_args(argv)
         suffix = args.output.suffix.removeprefix(".").lower() if args.output else ""

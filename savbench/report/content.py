@@ -1,4 +1,4 @@
-"""A report as data: everything that the page, the markdown and the figures for papers show."""
+"""A report as data: everything shown on the page, in the markdown and in the figures for papers."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _ARM_FIGURES = ("fps", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "en
 
 @dataclass(frozen=True)
 class Settings:
-    """How to report.
+    """Options of a report.
 
     Attributes:
-        title: of the report; empty makes one from the names of the runs.
-        split_dir: where the split is, for pictures from masks; None draws none from them.
-        objects: how many of the best and of the worst objects to show.
-        force: count the times of rows marked invalid, and compare what differs in other settings.
+        title: title of the report; if empty, made from the names of the runs.
+        split_dir: folder of the split, for pictures from masks; None draws none from masks.
+        objects: number of best objects, and of worst objects, to show.
+        force: count the times of rows marked invalid, and compare arms that differ in other settings.
     """
 
     title: str = ""
@@ -68,19 +68,19 @@ class Report:
 
     @property
     def figures(self) -> list[Figure]:
-        """All that can be drawn, in order."""
+        """All figures that have data, in order."""
         return [item for chapter in self.chapters for item in chapter.items if isinstance(item, Figure)]
 
 
 def make_report(paths: Sequence[Path], settings: Settings, command: Sequence[str]) -> Report:
-    """Read results and work everything out.
+    """Read results and compute the report.
 
     Args:
         paths: CSV files, or folders that hold a summary.csv.
-        command: the command line, for the page to show.
+        command: the command line, shown on the page.
 
     Raises:
-        InputError: a file cannot be used; names it and the line.
+        InputError: a file cannot be used; the message names the file and line.
     """
     results = load_results(paths)
     runs = read_runs(paths, results)
@@ -153,7 +153,7 @@ def _arms_table(arms: Sequence[Arm]) -> Grid:
 
 
 def _about_objects(arms: Sequence[Arm]) -> list[str]:
-    """Which objects the figures are over, and how the percentiles come from them."""
+    """Say which objects the figures cover, and how percentiles are computed."""
     notes = [f"{note}." for note in arms[0].same.notes()]
     if any("invalid" in arm.summary.counts for arm in arms):
         notes.append("invalid: of these objects only J, F and J&F count, not times, power and memory.")
@@ -165,7 +165,7 @@ def _about_objects(arms: Sequence[Arm]) -> list[str]:
 
 
 def _references(arms: Sequence[Arm]) -> Grid | None:
-    """Published scores beside those of arms that measured about the same."""
+    """Set published scores beside those of comparable arms."""
     rows = []
     for arm in arms:
         line = arm.summary.reference

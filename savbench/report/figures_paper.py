@@ -1,4 +1,4 @@
-"""The figures for papers: the same data through matplotlib, without a display and without its global state."""
+"""Figures for papers: draws the same data with matplotlib, without a display or its global state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONCLUSIONS: dict[Conclusion, tuple[str, str, bool]] = {
     "better": (COLOURS[0], "o", True), "worse": (COLOURS[1], "s", True), "no difference shown": (NEUTRAL, "o", False),
     "no interval": (NEUTRAL, "x", True),
 }  # fmt: skip
-"""Colour, marker, and whether it is filled."""
+"""Colour, marker and whether the marker is filled."""
 _RC = {
     "font.size": 8.5,
     "axes.spines.top": False,
@@ -41,9 +41,9 @@ _RC = {
     "grid.linewidth": 0.5,
     "axes.axisbelow": True,
     "legend.frameon": False,
-    # labels come from files: a dollar sign in them is a dollar sign
+    # labels come from files: do not parse dollar signs as math
     "text.parse_math": False,
-    # TrueType, which journals ask for
+    # TrueType fonts, which journals require
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
 }
@@ -61,7 +61,7 @@ def save_png(figure: Figure, path: Path) -> None:
 
 
 def save_pdf(figures: list[Figure], path: Path) -> None:
-    """One page per figure, cut to its size.
+    """Write one page per figure, cropped to its size.
 
     Raises:
         ReportError: matplotlib is not installed.
@@ -75,7 +75,7 @@ def save_pdf(figures: list[Figure], path: Path) -> None:
 
 
 def _drawn(figure: Figure) -> Any:
-    """A matplotlib figure that belongs to no window."""
+    """Make a matplotlib figure without a window."""
     make_figure = require("matplotlib.figure", MATPLOTLIB, "a figure").Figure
     canvas = require("matplotlib.backends.backend_agg", MATPLOTLIB, "a figure").FigureCanvasAgg
     notes = [part for note in figure.notes for part in textwrap.wrap(note, NOTE_WIDTH)]
@@ -84,7 +84,7 @@ def _drawn(figure: Figure) -> Any:
     canvas(page)
     upper = page
     if notes:
-        # a part of its own: the legend takes the foot of the drawing
+        # a separate part: the legend is at the bottom of the drawing
         upper, lower = page.subfigures(2, 1, height_ratios=[height_in, notes_in])
         lower.text(0.01, 1, "\n".join(notes), fontsize=6.5, va="top")
     axes = upper.add_subplot()

@@ -1,4 +1,4 @@
-"""Figures as traces and layout of plotly.js, as plain JSON. Colours of text and lines of axes are left to the page's style sheet."""
+"""Figures as plotly.js traces and layout, in plain JSON. The page's style sheet sets the colours of text and axis lines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Json = dict[str, Any]
 
 FONT_PX = 13
 LABEL_WIDTH = 24
-"""Characters of a label beside an axis before it is wrapped: a phone shows some 50 in all."""
+"""Characters of an axis label before it wraps: a phone shows about 50 in total."""
 HEADING_WIDTH = 27
 ROW_PX = 26
 MOST_DIRECT_LABELS = 10
@@ -47,9 +47,9 @@ CONCLUSIONS: dict[Conclusion, tuple[str, str]] = {
 
 
 def to_plotly(figure: Figure) -> Json:
-    """`data` and `layout` for Plotly.newPlot."""
+    """Return `data` and `layout` for Plotly.newPlot."""
     data, layout = _draw(figure.drawing)
-    # an export of the figure has no style sheet: it gets a font and leaves the background clear
+    # an exported figure has no style sheet: set a font and a transparent background
     common: Json = {
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif", "size": FONT_PX},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -191,7 +191,7 @@ def _bars(drawing: Bars) -> tuple[list[Json], Json]:
     per_row = 1.4 if drawing.is_stacked else max(1.4, 0.65 * len(drawing.parts))
     high = drawing.x.high
     if not drawing.is_stacked and high is None:
-        # room for the number behind the longest bar
+        # room for the number after the longest bar
         high = 1.18 * max((value for part in drawing.parts for value in part.values if math.isfinite(value)), default=1.0)
     axis = _axis(replace(drawing.x, high=high))
     layout = {
@@ -287,7 +287,7 @@ def _categories(labels: Sequence[str]) -> Json:
 
 
 def _legend_px(entries: int) -> int:
-    """Height of a legend that takes the entries three in a line, as a page of usual width does."""
+    """Return the height of a legend with three entries per line, as on a page of usual width."""
     return 22 * math.ceil(entries / 3)
 
 
@@ -301,12 +301,12 @@ def _wrapped(label: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """plotly.js reads a few HTML tags in labels: here they are text."""
+    """Escape HTML tags, a few of which plotly.js interprets in labels."""
     return html.escape(text, quote=False)
 
 
 def _gaps(values: Iterable[float]) -> list[float | None]:
-    """JSON has no NaN."""
+    """Replace NaN, which JSON lacks."""
     return [value if math.isfinite(value) else None for value in values]
 
 

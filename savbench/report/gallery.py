@@ -1,4 +1,4 @@
-"""The best and the worst objects in pictures: from saved masks and the split, else from overlays."""
+"""Pictures of the best and worst objects, from saved masks and the split, else from overlays."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ WIDTH_PX, TALLEST_PX = 360, 720
 JPEG_QUALITY = 80
 ASPECT = 4 / 3
 SURROUNDINGS = 0.5
-"""Of the object's size, shown on each side of it."""
+"""Margin shown on each side of the object, as a fraction of its size."""
 SMALLEST_PX = 120
-"""Width below which a cut-out of the frame would only show blocks."""
+"""Minimum width of a crop; a narrower one would only show blocks."""
 REMEDY = "Run with --save_masks (pictures are then drawn from the masks and the split) or --save_overlays."
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An object under an arm.
+    """An object as tracked by an arm.
 
     Attributes:
-        data_uri: a JPEG; empty where there is none.
-        alt: what is to be seen, in words.
-        score: J&F of the object, empty where it has none.
-        says: about the picture, or why there is none.
+        data_uri: a JPEG; empty if there is none.
+        alt: description of the picture.
+        score: J&F of the object, empty if it has none.
+        says: caption, or why there is no picture.
     """
 
     arm: str
@@ -71,8 +71,8 @@ class Shown:
 class Gallery:
     """
     Attributes:
-        ranked_by: label of the arm whose scores decide.
-        reason: why there are no pictures; empty where there are.
+        ranked_by: label of the arm whose scores rank the objects.
+        reason: why there are no pictures; empty if there are any.
     """
 
     ranked_by: str
@@ -83,18 +83,18 @@ class Gallery:
 
     @staticmethod
     def scores(shown: Sequence[Shown]) -> Grid:
-        """Without pictures: J&F of objects under each arm."""
+        """Return J&F of the objects under each arm, without pictures."""
         header = ["object", *(picture.arm for picture in shown[0].pictures)]
         return Grid(header, [[entry.object, *(picture.score for picture in entry.pictures)] for entry in shown])
 
 
 def make_gallery(arms: Sequence[Arm], rows: pd.DataFrame, runs: Sequence[Run], split_dir: Path | None, count: int) -> Gallery:
-    """Choose the objects by the scores of the most accurate trained arm, else of the first with scores, and draw them.
+    """Choose the objects by the scores of the most accurate trained arm, else of another with scores, and draw them.
 
     Args:
-        split_dir: where the split is; None draws nothing from masks. What a run says of it is not followed: a folder may be anyone's, and
-            the page shows what is read.
-        count: how many of the best, and of the worst.
+        split_dir: folder of the split; None draws nothing from masks. The path recorded in a run is not followed: a run's folder may come
+            from anyone, and the page shows what is read.
+        count: number of best objects, and of worst objects.
     """
     scored = sorted((arm for arm in arms if arm.JandF is not None), key=lambda arm: (arm.is_random, arm.is_floor, -(arm.JandF or 0.0)))
     if not scored:
@@ -104,7 +104,7 @@ def make_gallery(arms: Sequence[Arm], rows: pd.DataFrame, runs: Sequence[Run], s
     own = own[np.isfinite(numbers(own, "JandF"))]
     scores = zip(numbers(own, "JandF").tolist(), own["video"].astype(str), own["object"].astype(str), strict=True)
     order = sorted(scores)
-    # of a single object there is no worst one
+    # a single object is best, never worst
     count = min(count, len(order) // 2)
     chosen = [*order[:count], *order[::-1][: max(count, 1)]]
     artist = _Artist({run.label: run for run in runs}, rows, split_dir)
@@ -131,7 +131,7 @@ class _Artist:
         return Shown(f"{video}/{name}", f"J&F {score:.3f} under {ranking.shown}", pictures)
 
     def _typical_frame(self, arm: Arm, video: str, name: str) -> int | None:
-        """The scored frame whose J is the median of the object's: neither the best nor the worst moment."""
+        """Return the scored frame with the object's median J: neither its best nor its worst moment."""
         frames = self._runs[arm.run].frames
         if not len(frames):
             return None
@@ -162,7 +162,7 @@ class _Artist:
     def _from_masks(self, arm: Arm, video: str, name: str, frame: int | None, row: Any) -> tuple[Frame, int] | None:
         folder = self._runs[arm.run].folder
         if any(Path(part).name != part for part in (arm.arm_id, video, name)):
-            # names come from a file that anyone may have written
+            # names come from an untrusted file
             return None
         if folder is None or not (masks := folder / MASKS_DIR / arm.arm_id / video / name).is_dir() or self._leads_out(folder, masks):
             return None
@@ -231,14 +231,14 @@ class _Artist:
 
 
 def cut_out(picture: Frame, prediction_hw: npt.NDArray[np.bool_], truth_hw: npt.NDArray[np.bool_]) -> Frame:
-    """The part of a frame around both masks, scaled to `WIDTH_PX` and 4:3 where the video allows, with the masks drawn in.
+    """Crop a frame around both masks, scale it to `WIDTH_PX`, at 4:3 if the video allows, and draw the masks.
 
     Args:
         picture: (height, width, 3), RGB, uint8; not changed.
         prediction_hw, truth_hw: (height, width), bool.
 
     Returns:
-        (height, WIDTH_PX, 3), RGB, uint8; narrower where it would be taller than `TALLEST_PX`.
+        (height, WIDTH_PX, 3), RGB, uint8; narrower if it would be taller than `TALLEST_PX`.
     """
     top, bottom, left, right = _window(prediction_hw | truth_hw)
     window = np.s_[top:bottom, left:right]
@@ -250,14 +250,14 @@ def cut_out(picture: Frame, prediction_hw: npt.NDArray[np.bool_], truth_hw: npt.
 
 
 def _window(mask_hw: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """top, bottom, left, right of the part to show; everything where there is no mask."""
+    """Return top, bottom, left, right of the part to show; the whole frame if there is no mask."""
     height, width = mask_hw.shape
     if not mask_hw.any():
         return 0, height, 0, width
     x, y, w, h = cv2.boundingRect(mask_hw.astype(np.uint8))
     wide = max(w * (1 + 2 * SURROUNDINGS), h * (1 + 2 * SURROUNDINGS) * ASPECT, SMALLEST_PX)
     wide = min(wide, width)
-    # a narrow video has room above and below
+    # a narrow video has room only above and below
     high = min(max(wide / ASPECT, h * (1 + 2 * SURROUNDINGS)), height)
     left = min(max(x + w / 2 - wide / 2, 0), width - wide)
     top = min(max(y + h / 2 - high / 2, 0), height - high)
@@ -265,13 +265,13 @@ def _window(mask_hw: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def _annotation(obj: SplitObject, frame: int | None) -> tuple[int, Path]:
-    """The annotation at a frame, or the one in the middle."""
+    """Return the annotation at a frame, or the middle one."""
     middle = obj.annotations[len(obj.annotations) // 2]
     return next(((index, path) for index, path in obj.annotations if index == frame), middle)
 
 
 def _scaled(picture: Frame, width: int) -> Frame:
-    """As wide as asked for, or as fits `TALLEST_PX`."""
+    """Scale to the requested width, or to fit `TALLEST_PX`."""
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     if height > TALLEST_PX:
         width, height = max(1, round(width * TALLEST_PX / height)), TALLEST_PX

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from savbench.report.changes import Compared
 
 CAMERA_FPS = 24.0
-"""Of SA-V's videos."""
+"""Frame rate of SA-V's videos."""
 ARM = "arm"
 MOST_LISTED = 6
 
 
 def answer(arms: Sequence[Arm], results: Results, compared: Sequence[Compared], options: Options) -> list[str]:
-    """Sentences, the most important first.
+    """Return the answer's sentences, the most important first.
 
-    The most accurate arm is named, a baseline too. Speed and energy are compared among arms above the floor whose times are valid.
+    They name the most accurate arm, even a baseline, and compare speed and energy among arms above the floor with valid times.
     """
     scored = [arm for arm in arms if arm.JandF is not None and not arm.is_random]
     learned = [arm for arm in scored if not arm.is_floor]
@@ -99,18 +99,18 @@ def _runner_up(best: Arm, second: Arm, results: Results, options: Options) -> st
 
 def _faster(best: Arm, second: Arm) -> str:
     if best.is_doubtful or second.is_doubtful or (best.is_floor and not second.is_floor):
-        # speed is no merit of a model that a baseline equals
+        # a model's speed is no merit if a baseline equals its accuracy
         return ""
     ratio = (second.figure("fps") or 0.0) / (best.figure("fps") or math.inf)
     return f", and it is {ratio:.1f} times as fast" if ratio > 1.05 else ""
 
 
 def _between(baseline: Arm, arm: Arm, results: Results, options: Options) -> Change | None:
-    """The change in J&F between two arms, over the objects that both have."""
+    """Return the change in J&F between two arms over the objects that both have; None if they cannot be compared."""
     positions = [*baseline.rows, *arm.rows]
     rows = whole_arm(results.rows.iloc[positions])
     rows[ARM] = [baseline.label] * len(baseline.rows) + [arm.label] * len(arm.rows)
-    # what else differs between the two is what the arms are, not an obstacle
+    # other differences define the arms: they are no reason to refuse
     chosen = Options(**{**vars(options), "by": (ARM,), "baseline": baseline.label, "force": True})
     try:
         found = compare(Results(rows, sorted(set(rows[FILE])), results.legacy), chosen)
@@ -153,7 +153,7 @@ def _energy(measured: Sequence[Arm]) -> list[str]:
 
 
 def _floors(arms: Sequence[Arm], learned: Sequence[Arm], results: Results, options: Options) -> list[str]:
-    """What the data say of each trained model against the baselines, and no more than that."""
+    """Compare each trained model with its baseline, claiming no more than the data support."""
     of_floor: dict[int, list[Arm]] = {}
     for arm in learned:
         floor = floor_of(arm, arms)
@@ -170,7 +170,7 @@ def _floors(arms: Sequence[Arm], learned: Sequence[Arm], results: Results, optio
 
 
 def _against_floor(arm: Arm, change: Change | None, floor: Arm) -> str:
-    """A sentence with places for floor and models: as much as the data carry, and no more."""
+    """Return a sentence with placeholders for floor and models, claiming no more than the data support."""
     is_above = (arm.JandF or 0.0) > (floor.JandF or 0.0)
     where = "Higher than" if is_above else "At or under"
     cause = "" if is_above else " A wrong weights file, prompt or size is a usual cause."
@@ -202,7 +202,7 @@ def _camera(arms: Sequence[Arm], results: Results, pool: Sequence[Arm]) -> list[
 
 
 def _differences(compared: Compared) -> list[str]:
-    """One sentence per pair of values: what a dtype or an attention changes, over all models that have both."""
+    """Say what a dtype or attention changes over all models that have both, one sentence per pair of values."""
     if compared.comparison is None:
         return []
     found: dict[tuple[str, str], list[tuple[str, PairComparison]]] = {}

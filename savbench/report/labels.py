@@ -1,4 +1,4 @@
-"""Where the names of points go, so that none lies on another one."""
+"""Places the names of points so that none overlap."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from savbench.report.charts import Point, Scatter
 
 WIDTH_PX, HEIGHT_PX = 900.0, 330.0
-"""Of the drawing on a page of usual width; a narrow one shows a legend instead of names."""
+"""Size of the drawing on a page of usual width; a narrow page shows a legend instead of names."""
 LETTER_PX, LINE_PX = 7.2, 17.0
 MARKER_PX = 9.0
-"""Half of a marker and a little room."""
+"""Half a marker plus a margin."""
 
 _Rectangle = tuple[float, float, float, float]
 
 
 def place_labels(drawing: Scatter, wanted: Iterable[Point]) -> dict[str, str]:
-    """A side for the name of each point, by its label, as plotly.js calls it: `top right`, `bottom left`, ...
+    """Choose a side for the name of each point, by label, in plotly.js terms: `top right`, `bottom left`, ...
 
-    Names that fit nowhere without lying on a marker or on another name are left out; a legend has to name those.
+    Leaves out names that would overlap a marker or another name on every side; a legend must list those.
     """
     spots = {point.label: _spot(drawing, point) for point in drawing.points}
     taken: list[_Rectangle] = [(x - MARKER_PX, y - MARKER_PX, x + MARKER_PX, y + MARKER_PX) for x, y in spots.values()]
@@ -39,7 +39,7 @@ def place_labels(drawing: Scatter, wanted: Iterable[Point]) -> dict[str, str]:
 
 
 def _spot(drawing: Scatter, point: Point) -> tuple[float, float]:
-    """Pixels from the left and from the top."""
+    """Return pixels from the left and from the top."""
     xs, ys = [other.x for other in drawing.points], [other.y for other in drawing.points]
     x = point.x
     if drawing.x.is_log:

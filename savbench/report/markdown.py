@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def render_markdown(report: Report, pictures: Mapping[str, str]) -> str:
-    """The text.
+    """Return the text.
 
     Args:
-        pictures: path of each figure's file relative to the text, by the figure's key.
+        pictures: path of each figure's file relative to the text, by figure key.
     """
     parts = [f"# {for_markdown(report.title)}", f"Made {report.made_at}.", _bullets(report.answer)]
     if report.provenance.warnings:

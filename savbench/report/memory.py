@@ -27,7 +27,7 @@ KINDS = {
 
 
 def peak_memory(arms: Sequence[Arm], rows: pd.DataFrame) -> Figure | Missing:
-    """The largest peak of any object, by kind."""
+    """Show the largest peak of any object, by kind of memory."""
     key, title = "memory", "Peak memory"
     peaks = {(arm.number, name): _peak(rows.iloc[arm.valid], name) for arm in arms for name in KINDS}
     drawn = [arm for arm in arms if any(not math.isnan(peaks[arm.number, name]) for name in KINDS)]

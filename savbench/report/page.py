@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: scripts, styles, data and pictures are inside, a policy forbids every request."""
+"""The report as one self-contained HTML file: scripts, styles, data and pictures are inline; a policy forbids all requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 class ReportError(RuntimeError):
-    """The report cannot be written; the message says what to do."""
+    """The report cannot be written; the message says how to fix it."""
 
 
 def require(module: str, package: str, what: str) -> ModuleType:
@@ -38,7 +38,7 @@ def require(module: str, package: str, what: str) -> ModuleType:
 
 
 def render_html(report: Report) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Raises:
         ReportError: a package is missing.
@@ -54,7 +54,7 @@ def render_html(report: Report) -> str:
     page_js = _inline(_with_table(bundle.read_text(encoding="utf-8"), (TEMPLATES / "report.js").read_text(encoding="utf-8")))
     table_css = _inline(bundle.with_suffix(".css").read_text(encoding="utf-8"))
     page_css = _inline((TEMPLATES / "report.css").read_text(encoding="utf-8"))
-    # scripts that come with data have no hash and do not run
+    # scripts injected through data have no hash and do not run
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; font-src data:; style-src 'unsafe-inline'; "
         f"script-src {_hash(plotly_js)} {_hash(page_js)}"
@@ -64,7 +64,7 @@ def render_html(report: Report) -> str:
         is_figure=lambda item: isinstance(item, Figure),
         data={"figures": {figure.key: to_plotly(figure) for figure in report.figures}, "rows": _rows(report)},
         policy=policy,
-        # these four are ours and the packages', not the data's
+        # these four come from us and the packages, not from the data
         plotly_js=jinja2.utils.markupsafe.Markup(plotly_js),
         page_js=jinja2.utils.markupsafe.Markup(page_js),
         table_css=jinja2.utils.markupsafe.Markup(table_css),
@@ -74,16 +74,16 @@ def render_html(report: Report) -> str:
 
 
 def _with_table(bundle: str, page_js: str) -> str:
-    """One module of the table's, which exports jQuery with DataTables, and of the page's script, which uses it.
+    """Join the table's module, which exports jQuery with DataTables, and the page's script, which uses it, into one module.
 
     Raises:
-        ReportError: the table's module is not of that form.
+        ReportError: the table's module does not have that form.
     """
     exports = _EXPORTS.search(bundle)
     jquery = exports and re.search(r"([\w$]+) as jQuery\b", exports[1])
     if not exports or not jquery:
         raise ReportError("--format html: this version of itables has another table; pip install 'itables>=2.6,<3'")
-    # a block of its own: the names of the page's script may be those of the table's
+    # a separate block: names in the page's script may clash with the table's
     return f"{bundle[: exports.start()]}{bundle[exports.end() :]}\n{{\nconst jQuery = {jquery[1]};\n{page_js}\n}}\n"
 
 
@@ -93,7 +93,7 @@ def _rows(report: Report) -> dict[str, Any]:
 
 
 def _inline(text: str) -> str:
-    """Script or style that cannot end its element before its time."""
+    """Escape a script or style so that it cannot close its element early."""
     return text.replace("</script", "<\\/script").replace("</style", "<\\/style").replace("<!--", "<\\!--")
 
 

@@ -41,7 +41,7 @@ class Provenance:
         notes: about the files, and what was adjusted.
         failures: one row per distinct failure; None if nothing failed.
         circumstances: label of each run and its facts.
-        commands: what each is for, and the command.
+        commands: purpose and text of each command.
     """
 
     warnings: tuple[str, ...]
@@ -52,7 +52,7 @@ class Provenance:
 
 
 def provenance(results: Results, arms: Sequence[Arm], runs: Sequence[Run], report_command: Sequence[str]) -> Provenance:
-    """Everything of it."""
+    """Collect circumstances, failures, warnings and commands."""
     rows = results.rows
     return Provenance(
         warnings=tuple(_warnings(rows, arms)),
@@ -64,7 +64,7 @@ def provenance(results: Results, arms: Sequence[Arm], runs: Sequence[Run], repor
 
 
 def why_no_power(rows: pd.DataFrame) -> str:
-    """What the rows say about missing power, else how to record it."""
+    """Return the reason that the rows give for missing power, else how to record it."""
     said = _distinct(rows, "power_note")
     if said:
         return f"The rows say why: {'; '.join(said[:2])}."
@@ -126,7 +126,7 @@ def _warnings(rows: pd.DataFrame, arms: Sequence[Arm]) -> list[str]:
 
 
 def _differing(arms: Sequence[Arm]) -> list[str]:
-    """Circumstances that are not the same for all arms and make their figures hard to compare."""
+    """List circumstances that differ between arms and make their figures hard to compare."""
     found = []
     for name, shown in (("nvpmodel", "power mode"), ("device_name", "device"), ("torch_version", "version of torch")):
         values: dict[str, list[str]] = {}
@@ -163,7 +163,7 @@ def _failures(rows: pd.DataFrame, arms: Sequence[Arm]) -> Grid | None:
 
 
 def _facts(run: Run, rows: pd.DataFrame) -> Grid:
-    """What is known about the machine, versions and settings of a run."""
+    """List what is known about the machine, versions and settings of a run."""
     facts: list[tuple[str, str]] = [("file", str(run.summary))]
     statuses = Counter(texts(rows, "status"))
     facts.append(("rows", f"{len(rows)}: " + ", ".join(f"{count} {status}" for status, count in statuses.most_common())))
@@ -191,7 +191,7 @@ def _facts(run: Run, rows: pd.DataFrame) -> Grid:
 
 
 def _systems(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Device and torch of the rows that used torch."""
+    """Return device and torch version of the rows that used torch."""
     pairs = zip(texts(rows, "device_name"), texts(rows, "torch_version"), strict=True)
     return [(name, version) for name, version in pairs if name not in (UNKNOWN, "") and version not in (UNKNOWN, "none", "")]
 
@@ -220,7 +220,7 @@ def _distinct(rows: pd.DataFrame, name: str) -> list[str]:
 
 
 def _parts(rows: pd.DataFrame, name: str) -> list[str]:
-    """Distinct texts of a column whose cells list several, separated by ` | `."""
+    """Return the distinct texts of a column whose cells list several, separated by ` | `."""
     return list(dict.fromkeys(part for text in _distinct(rows, name) for part in text.split(" | ") if part))
 
 

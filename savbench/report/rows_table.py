@@ -1,4 +1,4 @@
-"""Every row of the results, reduced to what can tell rows apart, for the sortable table of the page."""
+"""All rows of the results, reduced to the columns that vary, for the page's sortable table."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from savbench.report.arms import Arm
 
 MOST_CELLS = 600_000
-"""About 6 MB of the page."""
+"""Maximum number of cells, about 6 MB of the page."""
 DIGITS = 6
-"""Significant ones; the CSV has them all."""
+"""Significant digits; the CSV has all."""
 FIRST = ("video", "object", "status", "J", "F", "JandF", "fps", "latency_ms", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms")
 AT_FIRST = frozenset({
     *(name for name in FIRST if name not in ("latency_ms", "latency_p99_ms")), "unified_peak_used_MiB", "gpu_peak_alloc_MiB",
     "cpu_peak_rss_MiB", "energy_j_per_frame", "streaming_JandF", "session_latency_ms", "shared", "validity", "error",
 })  # fmt: skip
-"""Columns shown before a reader chooses others."""
+"""Columns shown by default."""
 _LEFT_OUT = frozenset({"path", "line", "failure", "invalid"})
 _PLAIN_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 _MEANINGS = {value.name: value.meaning for value in values_of(SummaryRow)} | {"arm": "Name of the arm in this report."}
@@ -46,9 +46,9 @@ class Column:
 class RowsTable:
     """
     Attributes:
-        cells: a list per row; None where a number is missing.
-        constant: columns that are the same in every row, and their value.
-        left_out: rows that did not fit.
+        cells: a list per row; None if a number is missing.
+        constant: columns with the same value in every row, and that value.
+        left_out: number of rows that did not fit.
     """
 
     columns: tuple[Column, ...]
@@ -58,7 +58,7 @@ class RowsTable:
 
 
 def make_rows_table(rows: pd.DataFrame, arms: Sequence[Arm]) -> RowsTable:
-    """The rows in the order of the files. Columns that are empty throughout are left out, those that never change are named once."""
+    """Make the table in the order of the files. Leaves out empty columns; names constant columns once."""
     label_of = {int(position): arm.shown for arm in arms for position in arm.rows}
     known = number_values(SummaryRow)
     listed = [*FIRST, *(value.name for value in values_of(SummaryRow)), *map(str, rows.columns)]
@@ -67,7 +67,7 @@ def make_rows_table(rows: pd.DataFrame, arms: Sequence[Arm]) -> RowsTable:
     values: list[list[str | float | None]] = [[label_of.get(position, "") for position in range(len(rows))]]
     constant = []
     for name in names:
-        # settings that are numbers are kept as text by the loader, with words where they do not apply
+        # the loader keeps numeric settings as text, with a word if they do not apply
         is_number = name in known or rows[name].dtype.kind == "f"
         column: list[str | float | None] = _numbers(rows, name) if is_number else [*texts(rows, name)]
         distinct = set(column)
@@ -84,7 +84,7 @@ def make_rows_table(rows: pd.DataFrame, arms: Sequence[Arm]) -> RowsTable:
 
 
 def _numbers(rows: pd.DataFrame, name: str) -> list[str | float | None]:
-    """Rounded numbers; None where a cell is empty or a word such as `all`."""
+    """Return rounded numbers; None if a cell is empty or a word such as `all`."""
     found: list[str | float | None] = []
     for value in numbers(rows, name):
         if np.isnan(value):

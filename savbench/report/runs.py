@@ -27,15 +27,15 @@ _SUSTAINED_NUMBERS = ("minutes", "fps", "temperature_peak_c")
 
 @dataclass(frozen=True)
 class Run:
-    """One file of results and what lies beside it.
+    """A results file and the files beside it.
 
     Attributes:
         label: as in the column `file` of `Results.rows`.
-        summary: the file.
-        folder: the run's folder; None where the file is not a run's own summary.csv, so that nothing beside it can be taken for its own.
+        summary: the results file.
+        folder: the run's folder; None if the file is not a run's own summary.csv, so that files beside it may not belong to it.
         about: contents of run.json.
-        invocations: of environment.json, oldest first.
-        frames: columns arm_id, video, object as text; frame, latency_ms, J, F as float64. Empty where there is no file.
+        invocations: entries of environment.json, oldest first.
+        frames: columns arm_id, video, object as text; frame, latency_ms, J, F as float64. Empty if there is no file.
         telemetry: columns time, arm_id, phase, temperatures_c, alarms as text; total_mw as float64.
         sustained: columns arm_id, video, object as text; minutes, fps, temperature_peak_c as float64.
         notes: files that could not be read, and why.
@@ -53,10 +53,10 @@ class Run:
 
 
 def read_runs(paths: Sequence[Path], results: Results) -> list[Run]:
-    """What lies beside each of the files that `results` was loaded from, in their order.
+    """Read the files beside each file that `results` was loaded from, in their order.
 
     Args:
-        paths: files and folders, as they were given to `load_results`.
+        paths: files and folders, as given to `load_results`.
     """
     return [_read(path, label) for path, label in zip(paths, results.labels, strict=True)]
 

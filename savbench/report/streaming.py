@@ -27,11 +27,11 @@ DETAILS = {
     "mask_age_p90_ms": "mask age p90, ms",
     "deadline_met": "deadline met",
 }
-"""Columns of --realtime that are shown as means over objects."""
+"""Columns of --realtime shown as means over objects."""
 
 
 def streaming(arms: Sequence[Arm], rows: pd.DataFrame) -> list[Figure | Missing]:
-    """Offline against streaming J&F per arm, and streaming J&F over the camera's rate where there are several rates."""
+    """Show offline and streaming J&F per arm, and streaming J&F over the camera's rate if there are several rates."""
     key, title = "streaming", "J&F offline and at the camera's pace"
     means = {arm.number: _streaming(arm) for arm in arms}
     drawn = [arm for arm in arms if not math.isnan(means[arm.number])]
@@ -63,7 +63,7 @@ def streaming(arms: Sequence[Arm], rows: pd.DataFrame) -> list[Figure | Missing]
 
 
 def winners(arms: Sequence[Arm], rows: pd.DataFrame) -> list[tuple[float, Arm, float]]:
-    """The trained arm of the highest streaming J&F at each rate of the camera: rate, arm, its mean. Rates rise."""
+    """Return the trained arm with the highest streaming J&F at each camera rate as (rate, arm, mean), by ascending rate."""
     best: dict[float, tuple[Arm, float]] = {}
     for arm in arms:
         rate, score = _rate(arm, rows), _streaming(arm)
@@ -75,7 +75,7 @@ def winners(arms: Sequence[Arm], rows: pd.DataFrame) -> list[tuple[float, Arm, f
 
 
 def _over_rates(drawn: Sequence[Arm], rows: pd.DataFrame, means: dict[int, float]) -> Figure | None:
-    """One line per arm that differs from others in nothing but the rate."""
+    """Draw one line per group of arms that differ only in the rate."""
     rates = {arm.number: _rate(arm, rows) for arm in drawn}
     if len({rate for rate in rates.values() if rate is not None}) < 2:
         return None
@@ -83,7 +83,7 @@ def _over_rates(drawn: Sequence[Arm], rows: pd.DataFrame, means: dict[int, float
     for arm in drawn:
         if rates[arm.number] is not None:
             series.setdefault(tuple(value for name, value in arm.settings.items() if name != RATE), []).append(arm)
-    # a sweep of the rate may be one run or several; the same rate twice is two runs to be told apart
+    # a sweep of the rate may span several runs; if a rate occurs twice, draw each run separately
     for alike, members in list(series.items()):
         if len({rates[arm.number] for arm in members}) < len(members):
             del series[alike]

@@ -1,4 +1,4 @@
-"""Power and temperature over the time of a run."""
+"""Power and temperature over the course of a run."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from savbench.report.runs import Run
 
 MOST_POINTS = 600
-"""Points over the whole time of a run."""
+"""Maximum number of time bins over a run."""
 LONGEST_PAUSE_S = 60.0
-"""A gap between readings longer than this, as between two invocations of a run, is left out of the time shown."""
+"""Longer gaps between readings, such as between two invocations of a run, are cut from the time axis."""
 MOST_ALARMS = 200
 
 BETWEEN = "between arms"
 
 
 def power_and_temperature(arms: Sequence[Arm], runs: Sequence[Run], why_not: str) -> list[Figure | Missing]:
-    """A figure of power and one of temperature for every run with telemetry.csv.
+    """Draw power and temperature of every run with telemetry.csv.
 
     Args:
-        why_not: why there is no power, where rows say.
+        why_not: why there is no power, if the rows say.
     """
     figures: list[Figure | Missing] = []
     several = sum(len(run.telemetry) > 0 for run in runs) > 1
@@ -46,7 +46,7 @@ def power_and_temperature(arms: Sequence[Arm], runs: Sequence[Run], why_not: str
 
 
 def _prepared(readings: pd.DataFrame) -> pd.DataFrame:
-    """Readings in order, with `minute` since the first one, pauses left out, and `temperature` of the junction or the hottest zone."""
+    """Return readings in order, with `minute` since the first, excluding pauses, and `temperature` of the junction or hottest zone."""
     if not len(readings):
         return readings
     time = pd.to_datetime(readings["time"], errors="coerce", utc=True, format="ISO8601")
@@ -97,7 +97,7 @@ def _thinned(table: pd.DataFrame) -> tuple[str, ...]:
 
 
 def _lines(table: pd.DataFrame, column: str, arms: Sequence[Arm], *, has_band: bool) -> tuple[Line, ...]:
-    """One line per arm, and one for what lies between, each broken where another one goes on."""
+    """Return one line per arm and one for the time between arms, each broken where another line takes over."""
     width = max(float(table["minute"].iloc[-1]) / MOST_POINTS, 1e-9)
     slot = np.minimum((table["minute"].to_numpy(np.float64) / width).astype(np.int64), MOST_POINTS - 1)
     number_of = {arm.arm_id: index for index, arm in enumerate(arms) if arm.arm_id}
@@ -114,7 +114,7 @@ def _lines(table: pd.DataFrame, column: str, arms: Sequence[Arm], *, has_band: b
     lines = []
     for code in sorted(set(bins["owner"]), key=lambda code: (code < 0, code)):
         mine = (bins["owner"] == code).to_numpy()
-        # a bin of another owner in between breaks the line
+        # a bin of another owner breaks the line
         chosen = bins[mine | np.append(False, mine[:-1])].assign(
             value=lambda frame, code=code: frame["value"].where(frame["owner"] == code)
         )

@@ -1,4 +1,4 @@
-"""Where the time goes: latency per arm, over the frames of a clip, and by stage."""
+"""Latency per arm, over the frames of a clip, and by stage."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 PERCENTILES = (1, 25, 50, 75, 90, 99)
 MOST_BINS = 60
-"""Points of a line over the frames of a clip."""
+"""Maximum number of points of a line over the frames of a clip."""
 MOST_BANDS = 4
-"""More bands than these hide each other."""
+"""Maximum number of bands: more would hide each other."""
 
 STAGE_LABELS = {STAGE_COLUMN.format(stage): stage.replace("_", " ") for stage in STAGES}
-"""By value of --stages. Waiting for a frame to be decoded is no part of the latency."""
+"""Labels of the stages that --stages records, by column. Waiting for a frame to be decoded is not part of the latency."""
 PART_LABELS = {"preprocess_ms": "preprocessing", "model_ms": "model", "output_ms": "threshold and copy out"}
-"""The coarser parts that every row has."""
+"""Coarser parts of the latency, which every row has."""
 
 NO_FRAMES = "There is no frames.csv with latencies beside the results. Every run writes one; give the run's folder instead of a lone CSV."
 
 
 def frames_of(arms: Sequence[Arm], runs: Sequence[Run], rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """Timed frames that count, by the number of the arm; columns as in `Run.frames`. Arms without any are left out."""
+    """Return the valid timed frames by arm number; columns as in `Run.frames`. Leaves out arms without any."""
     tables = {run.label: run.frames for run in runs if len(run.frames)}
     found = {}
     for arm in arms:
@@ -54,7 +54,7 @@ def frames_of(arms: Sequence[Arm], runs: Sequence[Run], rows: pd.DataFrame) -> d
 
 
 def latency_distributions(arms: Sequence[Arm], frames: dict[int, pd.DataFrame]) -> Figure | Missing:
-    """Percentiles of all frames of each arm."""
+    """Show percentiles over all frames of each arm."""
     key, title = "latency", "Latency of a frame"
     drawn = [arm for arm in arms if arm.number in frames]
     if not drawn:
@@ -73,10 +73,10 @@ def latency_distributions(arms: Sequence[Arm], frames: dict[int, pd.DataFrame]) 
 
 
 def latency_over_frames(arms: Sequence[Arm], frames: dict[int, pd.DataFrame]) -> Figure | Missing:
-    """Median latency by position in the clip: a rise is a leak, growing memory or heat."""
+    """Show median latency by position in the clip: a rise indicates a leak, growing memory or heat."""
     key, title = "latency-frames", "Latency over the frames of a clip"
     there = [arm for arm in arms if arm.number in frames and frames[arm.number]["frame"].notna().any()]
-    # a baseline that takes a microsecond would press the models' lines together
+    # a baseline that takes a microsecond would compress the models' lines
     drawn = [arm for arm in there if not arm.is_floor] or there
     if not drawn:
         return Missing(key, title, NO_FRAMES)
@@ -107,7 +107,7 @@ def latency_over_frames(arms: Sequence[Arm], frames: dict[int, pd.DataFrame]) ->
 
 
 def stage_shares(arms: Sequence[Arm], rows: pd.DataFrame) -> Figure | Missing:
-    """Shares of the latency by stage where --stages recorded them, else by the parts that every row has."""
+    """Show shares of the latency by stage if --stages recorded it, else by the parts that every row has."""
     key, title = "stages", "Where a frame's time goes"
     remedy = "--stages records image encoder, memory attention, decoder and the rest."
     for columns, is_fine in ((STAGE_LABELS, True), (PART_LABELS, False)):
@@ -138,7 +138,7 @@ def stage_shares(arms: Sequence[Arm], rows: pd.DataFrame) -> Figure | Missing:
 
 
 def sustained_speed(arms: Sequence[Arm], runs: Sequence[Run]) -> list[Figure]:
-    """FPS over the minutes of --sustained, in units of each object's own first run. Nothing where no run has it."""
+    """Show FPS over the minutes of --sustained, relative to each object's first run. Nothing if no run recorded it."""
     tables = {run.label: run.sustained for run in runs if len(run.sustained)}
     lines, rows = [], []
     for arm in arms:

@@ -18,7 +18,7 @@ FPS, ENERGY = "fps", "energy_j_per_frame"
 
 @dataclass(frozen=True)
 class Cost:
-    """What accuracy is paid with: a column of `ArmSummary.figures`."""
+    """A cost set against accuracy: a column of `ArmSummary.figures`."""
 
     column: str
     title: str
@@ -30,21 +30,21 @@ JOULES = Cost(ENERGY, "energy per frame beyond idling, J", False)
 
 
 def contenders(arms: Sequence[Arm]) -> list[Arm]:
-    """Arms that can be chosen by their scores: trained models that are not below the floor; baselines where nothing else was run."""
+    """Return the arms worth choosing by score: trained models above their floor; baselines if nothing else was run."""
     learned = [arm for arm in arms if not arm.is_floor] or arms
     below = below_floor(arms)
     return [arm for arm in learned if arm.JandF is not None and not arm.is_random and arm not in below]
 
 
 def floor_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
-    """The baseline without weights that a learned model has to beat: the highest of its prompt, else of any; None where none was run."""
+    """Return the baseline that a learned model must beat: the highest J&F with its prompt, else with any; None if none was run."""
     floors = [other for other in arms if other.is_floor and other.JandF is not None]
     alike = [other for other in floors if other.settings["prompt"] == arm.settings["prompt"]]
     return max(alike or floors, key=lambda other: other.JandF or 0.0, default=None)
 
 
 def below_floor(arms: Sequence[Arm]) -> list[Arm]:
-    """Trained models at or below their floor."""
+    """Return the trained models at or below their floor."""
     found = []
     for arm in arms:
         floor = floor_of(arm, arms)
@@ -54,7 +54,7 @@ def below_floor(arms: Sequence[Arm]) -> list[Arm]:
 
 
 def pareto_front(arms: Sequence[Arm], cost: Cost) -> list[Arm]:
-    """Arms that no other one equals or beats in J&F and cost both, most accurate first. Arms without one of them are left out."""
+    """Return the arms that no other dominates in J&F and cost, most accurate first. Leaves out arms that lack either."""
     sign = 1.0 if cost.higher_is_better else -1.0
     placed = [(arm, arm.JandF, sign * value) for arm in arms if arm.JandF is not None and (value := arm.figure(cost.column)) is not None]
     front = []
@@ -70,7 +70,7 @@ def pareto_front(arms: Sequence[Arm], cost: Cost) -> list[Arm]:
 
 
 def accuracy_against_speed(arms: Sequence[Arm]) -> Figure | Missing:
-    """J&F over FPS."""
+    """Plot J&F over FPS."""
     key, title = "accuracy-speed", "J&F against FPS"
     if not any(arm.JandF is not None for arm in arms):
         return Missing(
@@ -80,10 +80,10 @@ def accuracy_against_speed(arms: Sequence[Arm]) -> Figure | Missing:
 
 
 def accuracy_against_energy(arms: Sequence[Arm], why_not: str) -> Figure | Missing:
-    """J&F over energy.
+    """Plot J&F over energy.
 
     Args:
-        why_not: why rows have no energy, where they say.
+        why_not: why rows have no energy, if they say.
     """
     key, title = "accuracy-energy", "J&F against energy"
     return _figure(key, title, arms, JOULES) or Missing(key, title, f"No row has energy per frame. {why_not}")

@@ -1,4 +1,4 @@
-"""Writes a report in each format: to a temporary file beside the target, renamed when complete."""
+"""Writes a report in each format, to a temporary file beside the target that is renamed when complete."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def write_report(report: Report, kind: str, output: Path) -> list[Path]:
     """Write a report.
 
     Args:
-        kind: of `FORMATS`.
-        output: the file. With png one file for each figure is written, `NAME-FIGURE.png`; with md these are in `NAME_figures/`.
+        kind: one of `FORMATS`.
+        output: the file. png writes one file per figure, `NAME-FIGURE.png`; md writes them into `NAME_figures/`.
 
     Returns:
         The files, the main one first.
@@ -57,7 +57,7 @@ def _write(path: Path, write: Callable[[Path], None]) -> Path:
     if path.exists() and not path.is_file():  # a pipe or a device, such as /dev/stdout, must not be replaced by a file
         write(path)
         return path
-    whole = Path(os.path.realpath(path))  # what a link leads to is replaced, and the link stays
+    whole = Path(os.path.realpath(path))  # replace the target of a link, keep the link
     temporary = whole.with_name(f".{whole.name}.{os.getpid()}.partial")
     try:
         write(temporary)
@@ -70,5 +70,5 @@ def _write(path: Path, write: Callable[[Path], None]) -> Path:
 
 
 def _save_text(text: str, path: Path) -> None:
-    # a name of a file may be no UTF-8: it is then shown with escapes
+    # show file names that are not UTF-8 with escapes
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
