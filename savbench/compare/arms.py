@@ -1,4 +1,4 @@
-"""What is compared, and the arms that come of it."""
+"""Choose what is compared and form the arms."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ class Question:
     """What is compared.
 
     Attributes:
-        columns: whose values are the arms.
-        is_inferred: nobody asked for them by name.
+        columns: columns whose values are the arms.
+        is_inferred: the user did not name the columns.
+        notes: how the columns were chosen, for the reader.
     """
 
     columns: tuple[str, ...]
@@ -39,15 +40,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Arms:
-    """The values of what is compared.
+    """The arms: distinct values of the compared columns.
 
     Attributes:
-        labels: in order; the baseline first.
-        of_row: label of each row's arm; what it is of a reference does not matter.
-        codes: the same as numbers.
-        baseline: the one that was asked for.
-        is_reference: rows of models that have no use for what is compared, as a baseline has none for a dtype. They are no arms; their
-            figures stand beside those of the arms.
+        labels: labels in order; a requested baseline comes first.
+        of_row: label of each row's arm; ignored for reference rows.
+        codes: `of_row` as numbers.
+        baseline: label of the requested baseline; None if none was requested.
+        is_reference: rows of models to which the compared setting does not apply, for example the dtype of a model that has none. They
+            form no arms; their figures are shown beside the arms'.
     """
 
     labels: tuple[str, ...]
@@ -58,10 +59,10 @@ class Arms:
 
 
 def what_is_compared(results: Results, by: Sequence[str]) -> Question:
-    """The columns that were asked for, else the files, else the first setting that varies.
+    """Return the requested columns, else the files, else the first setting that varies.
 
     Raises:
-        InputError: there is no such column.
+        InputError: a requested column does not exist.
     """
     rows = results.rows
     for name in by:
@@ -82,19 +83,20 @@ def what_is_compared(results: Results, by: Sequence[str]) -> Question:
 
 
 def with_devices_told_apart(rows: pd.DataFrame, question: Question) -> pd.DataFrame:
-    """If devices are compared, distinguish files of unknown device by their names."""
+    """If devices are compared, replace unknown device names with file labels."""
     if question.is_inferred or "device_name" not in question.columns:
         return rows
     return rows.assign(device_name=rows["device_name"].where(rows["device_name"] != UNKNOWN, rows[FILE]))
 
 
 def find_arms(rows: pd.DataFrame, question: Question, baseline: str | None) -> Arms:
-    """
+    """Form the arms from the rows.
+
     Args:
-        baseline: label of the arm that the others are set against; None takes the first.
+        baseline: label of the arm to compare the others with; None takes the first.
 
     Raises:
-        InputError: there is no such arm.
+        InputError: the baseline is not an arm.
     """
     shown = []
     for name in question.columns:
@@ -112,7 +114,7 @@ def find_arms(rows: pd.DataFrame, question: Question, baseline: str | None) -> A
 
 
 def _references(rows: pd.DataFrame, question: Question) -> Flags:
-    """Rows for which what is compared does not apply, where it does for others. Models themselves are compared whatever they have."""
+    """Flag rows to which the compared setting does not apply although it applies to others. None if models themselves are compared."""
     without = np.zeros(len(rows), np.bool_)
     for name in () if "model" in question.columns else question.columns:
         applies = rows[name] != NOT_APPLICABLE

@@ -1,4 +1,4 @@
-"""Blocks: rows that agree in every setting that is not compared. A setting that is unknown or does not apply agrees with any."""
+"""Form blocks: rows that agree in every setting that is not compared. An unknown or inapplicable setting agrees with any value."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Positions = npt.NDArray[np.int64]
 """Positions of rows in `Results.rows`."""
 Flags = npt.NDArray[np.bool_]
 Setting = tuple[str, ...]
-"""Values of the columns that rows are paired by."""
+"""Values of the columns used to pair rows."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows that agree in everything that is not compared.
+    """Rows that agree in every setting that is not compared.
 
     Attributes:
-        setting: the columns rows are paired by and their values.
-        arms: positions of the rows by arm, in the order of the arms; usable rows and others.
-        references: the same of models that have no use for what is compared, by model.
+        setting: values of the pairing columns, by column.
+        arms: positions of the rows by arm, in the order of the arms; includes rows without figures.
+        references: positions of reference rows by model: models to which the compared setting does not apply.
     """
 
     setting: dict[str, str]
@@ -38,12 +38,12 @@ class Block:
 
 @dataclass(frozen=True)
 class CodedRows:
-    """The rows with a number for each distinct value of a column, which is what they are grouped by.
+    """Rows with integer codes for the values of each column, used for grouping.
 
     Attributes:
         rows: as in `Results.rows`.
-        codes: by column, from 0 in the order in which the values come.
-        live: rows that count; the others repeat an earlier one.
+        codes: codes by column, from 0 in order of first appearance.
+        live: rows to pair; the others are references or repeat an earlier row.
     """
 
     rows: pd.DataFrame
@@ -51,17 +51,17 @@ class CodedRows:
     live: Flags
 
     def groups(self, names: Iterable[str], *more: Positions) -> Positions:
-        """The same number for rows that agree in these columns, exactly."""
+        """Number the rows so that two have the same number only if they are equal in all these columns."""
         return combined([np.zeros(len(self.rows), np.int64), *more, *(self.codes[name] for name in names)])
 
 
 def codes_of(values: npt.NDArray[np.object_]) -> Positions:
-    """A number for each distinct value, from 0 in the order they come."""
+    """Code each distinct value, from 0 in order of first appearance."""
     return pd.factorize(values, use_na_sentinel=False)[0].astype(np.int64)
 
 
 def combined(columns: Sequence[Positions]) -> Positions:
-    """A number for each distinct combination of numbers."""
+    """Code each distinct combination of codes."""
     codes = columns[0]
     for column in columns[1:]:
         codes = pd.factorize(codes * (int(column.max()) + 1) + column)[0].astype(np.int64)
@@ -69,17 +69,17 @@ def combined(columns: Sequence[Positions]) -> Positions:
 
 
 def concrete(values: Iterable[str]) -> set[str]:
-    """What is told and applies."""
+    """Return the distinct values without unknown and inapplicable ones."""
     return set(values) - {UNKNOWN, NOT_APPLICABLE}
 
 
 def form_blocks(table: CodedRows, paired_by: Sequence[str], arm_of_row: npt.NDArray[np.object_], arms: Sequence[str]) -> tuple[Block, ...]:
-    """One block for every setting, in the order in which their first rows come. Rows of a vague setting join every block they agree with.
+    """Form one block per setting, in order of first appearance. Rows of a vague setting join every block they agree with.
 
     Args:
-        paired_by: the columns that make up a setting.
+        paired_by: columns that make up a setting.
         arm_of_row: label of each row's arm.
-        arms: the labels in order.
+        arms: labels in order.
     """
     positions = _by_setting(table, paired_by)
     order = {setting: index for index, setting in enumerate(positions)}
@@ -94,7 +94,7 @@ def form_blocks(table: CodedRows, paired_by: Sequence[str], arm_of_row: npt.NDAr
 
 
 def _by_setting(table: CodedRows, paired_by: Sequence[str]) -> dict[Setting, Positions]:
-    """Positions of the live rows by their setting, in the order in which the settings come."""
+    """Return the positions of the live rows by setting, in order of first appearance."""
     live = np.flatnonzero(table.live)
     _, first, group = np.unique(table.groups(paired_by)[live], return_index=True, return_inverse=True)
     group = group.reshape(-1)
@@ -106,7 +106,7 @@ def _by_setting(table: CodedRows, paired_by: Sequence[str]) -> dict[Setting, Pos
 
 
 def _distinct_settings(settings: Iterable[Setting]) -> list[Setting]:
-    """Settings that disagree with each other; a vague one is made concrete by the only one that it agrees with."""
+    """Return settings that disagree pairwise; merge a vague setting into another if it agrees with only that one."""
     distinct: list[Setting] = []
     for setting in sorted(settings, key=_vagueness):
         agreeing = [index for index, other in enumerate(distinct) if agree(setting, other)]
@@ -126,7 +126,7 @@ def _vagueness(setting: Setting) -> int:
 
 
 def agree(one: Setting, other: Setting) -> bool:
-    """Whether two settings may be one."""
+    """Whether two settings are equal wherever both are known and apply."""
     return all(a == b or _is_vague(a) or _is_vague(b) for a, b in zip(one, other, strict=True))
 
 

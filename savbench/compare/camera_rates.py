@@ -1,4 +1,4 @@
-"""Streaming J&F over the camera's rate: a curve for every arm, and which is ahead where."""
+"""Streaming J&F by camera rate: one curve per arm, and the leading arm at each rate."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ RATE = "camera_fps"
 
 @dataclass(frozen=True)
 class Curve:
-    """One arm."""
+    """Scores of one arm by camera rate."""
 
     arm: str
     offline: float | None
-    """J&F, mean over objects, at the lowest rate that has it; offline scores do not depend on the rate."""
+    """Mean J&F over objects, taken at the lowest rate that has it, since offline scores do not depend on the rate."""
     streaming: tuple[float | None, ...]
-    """Streaming J&F by rate; None if there is none."""
+    """Streaming J&F at each rate; None if missing."""
 
 
 @dataclass(frozen=True)
 class RateTable:
-    """Blocks that differ in the camera's rate alone.
+    """Curves over blocks that differ only in the camera rate.
 
     Attributes:
-        setting: what they agree in.
-        device: what all latencies were measured on; empty where that differs.
-        rates: of the camera in frames per second, as in the rows, rising.
-        highest: the arms with the highest mean offline, then at each rate; several where they are equal, none where the arms are not over
-            the same number of objects, are untrained, or there is a single one.
+        setting: the settings that the blocks share.
+        device: device on which all latencies were measured; empty if there are several.
+        rates: camera rates in frames per second, as written in the rows, ascending.
+        highest: arms with the highest mean, first offline, then at each rate; several if tied; none if the arms have different numbers of
+            objects, any is untrained, or fewer than two have a score.
     """
 
     setting: dict[str, str]
@@ -45,7 +45,7 @@ class RateTable:
 
 
 def rate_tables(blocks: Iterable[BlockComparison]) -> list[RateTable]:
-    """A table for each group of blocks that differ in nothing but the rate, where there are two rates or more."""
+    """Build a table for each group of blocks that differ only in the rate and have at least two rates."""
     groups: dict[tuple[tuple[str, str], ...], dict[str, BlockComparison]] = {}
     for block in blocks:
         if _is_rate(block.setting.get(RATE, "")):

@@ -32,7 +32,7 @@ exit status: 0 compared, 1 a --fail_if held, 2 bad input, refused, or nothing th
 
 
 def parser() -> Parser:
-    """The flags of the subcommand."""
+    """Build the parser of the subcommand."""
     flags = Parser(
         prog="jetson_benchmark.py compare",
         description="Compare results object by object: files, run folders, or the arms within them.",
@@ -70,7 +70,7 @@ def parser() -> Parser:
 
 
 def main(argv: list[str]) -> int:
-    """Compare and print. Returns the exit status."""
+    """Compare, print, and return the exit status."""
     try:
         args = parser().parse_args(argv)
         conditions = [parse_condition(text) for text in args.fail_if]

@@ -1,4 +1,4 @@
-"""The whole comparison: figures of each arm, and changes of each arm against the baseline with their intervals."""
+"""Compute the figures of each arm, and its changes against the baseline with intervals."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
     from savbench.results.beside import FrameLatencies
 
 SAME_CLIP = ("clip_frames", "video_height", "video_width", "frames_annotated")
-"""What two rows of one object have in common if they are about the same frames."""
+"""Columns in which two rows of one object agree if both cover the same frames."""
 
 
 def compare(results: Results, options: Options, frame_latencies: FrameLatencies | None = None) -> Comparison:
     """Compare the arms of loaded results.
 
     Args:
-        frame_latencies: of the rows of `results`, for percentiles over all timed frames; without them an arm's are means over objects.
+        frame_latencies: latencies of the rows of `results`, for percentiles over all timed frames; without them, an arm's percentiles are
+            means over objects.
 
     Raises:
-        RefusedError: arms differ in something that is not compared.
-        InputError: an option names what does not exist, or nothing can be compared.
+        RefusedError: arms differ in a setting that is not compared.
+        InputError: an option names a missing column or arm, or nothing can be compared.
     """
     plan = plan_comparison(results, by=options.by, baseline=options.baseline, force=options.force)
     computation = _Computation(results.rows, plan, options, frame_latencies)
@@ -75,7 +76,7 @@ class _Computation:
         return BlockComparison(block.setting, (*arms, *references), comparisons, same.notes())
 
     def _center(self, measure: Measure, values: Floats) -> float:
-        """Of one side of a pair, over objects."""
+        """Return the mean, geometric mean or median of one side over objects."""
         if measure.kind == "difference":
             return float(np.mean(values))
         if measure.is_time and self._options.center == "median":
@@ -97,7 +98,7 @@ class _Computation:
             if measure.kind == "difference":
                 values[:, index] = after[:, index] - before[:, index]
             else:
-                # a logarithm needs numbers above 0; energy with the idle power taken off may be none
+                # a logarithm needs positive numbers; energy minus idle power may be 0 or less
                 both = (before[:, index] > 0) & (after[:, index] > 0)
                 values[both, index] = np.log(after[both, index] / before[both, index])
             if measure.needs_valid_time:
@@ -162,7 +163,7 @@ class _Computation:
     def _moved(
         self, first: Positions, values: Floats, before: Floats, after: Floats, is_random: bool
     ) -> tuple[Measure | None, tuple[Moved, ...]]:
-        """Objects whose J&F, else J, changed most; their latency where scores say nothing."""
+        """Return the objects whose J&F changed most, else J, else latency; only latency if weights are untrained."""
         for name in ("latency_ms",) if is_random else ("JandF", "J", "latency_ms"):
             index = _index(name)
             column = values[:, index]
@@ -178,7 +179,7 @@ class _Computation:
         return None, ()
 
     def _unpaired(self, baseline: str, arm: str, ours: Positions, theirs: Positions) -> tuple[tuple[Unpaired, ...], int]:
-        """Every object that is not compared, by the reason, and how many of them the baseline has figures of."""
+        """Group the objects that are not compared by reason, and count those for which the baseline has figures."""
         data = self.data
         reasons: dict[str, list[str]] = {}
         rows_of = {side: dict(zip(data.key[rows], rows, strict=True)) for side, rows in ((baseline, ours), (arm, theirs))}
@@ -199,7 +200,7 @@ class _Computation:
         return tuple(Unpaired(reason, tuple(sorted(names))) for reason, names in reasons.items()), lost
 
     def _untimed(self, baseline: str, arm: str, first: Positions, second: Positions) -> tuple[Unpaired, ...]:
-        """Pairs of rows of which one is not valid, by the reason."""
+        """Group pairs with at least one invalid row by reason."""
         reasons: dict[str, list[str]] = {}
         for one, other in zip(first, second, strict=True):
             sides = ((baseline, one), (arm, other))
@@ -218,7 +219,7 @@ class _Computation:
 
 
 def _both_sides(baseline: str, arm: str, why: dict[str, str]) -> str:
-    """`oom in both`, `oom in A, missing in B`, `missing in B`."""
+    """Format reasons as `oom in both`, `oom in A, missing in B` or `missing in B`."""
     if len(why) == 2 and why[baseline] == why[arm]:
         return f"{why[baseline]} in both"
     return ", ".join(f"{text} in {side}" for side, text in why.items())
@@ -241,12 +242,12 @@ def _verdict(measure: Measure, values: Floats, low: float, high: float, is_rando
 
 
 def _to_change(measure: Measure, value: float) -> float:
-    """Back from the logarithm."""
+    """Convert a logarithm back to a ratio; leave a difference as it is."""
     return float(value) if measure.kind == "difference" else float(np.exp(value))
 
 
 def _unknown_notes(results: Results, plan: Plan) -> list[str]:
-    """Settings that a file does not tell while another one does, so that nobody takes them for checked."""
+    """Note settings that one file lacks and another has, so that readers know these were not checked."""
     notes = []
     known = {name for name in ("prompt", "imgsz", "autocast_dtype", "attention", *MUST_AGREE) if (results.rows[name] != UNKNOWN).any()}
     for label in results.labels:

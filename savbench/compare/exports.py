@@ -1,4 +1,4 @@
-"""A comparison for machines: long CSV with a line per arm and measure, and JSON with everything."""
+"""Export a comparison as CSV, one line per arm and measure, or as JSON with everything."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _COLUMNS = (
 
 
 def render_csv(comparison: Comparison) -> str:
-    """One line per block, arm and measure. Cells that a spreadsheet would run are shown by it instead.
+    """Write one line per block, arm and measure. Cells that a spreadsheet would run as formulas are escaped.
 
-    `value` is the arm's figure over the objects that all arms of the block have, and `value_is` how it comes from them; what follows is
-    over the objects that the baseline has too.
+    `value` is the arm's figure over the objects that all arms of the block have; `value_is` says how it is computed. The columns that
+    compare the arm with the baseline cover the objects that both have.
     """
     settings = list(dict.fromkeys(name for block in comparison.blocks for name in block.setting))
     buffer = io.StringIO()
@@ -51,7 +51,7 @@ def render_csv(comparison: Comparison) -> str:
 
 
 def render_json(comparison: Comparison) -> str:
-    """The whole `Comparison`, measures by their column."""
+    """Write the whole `Comparison`, with each measure as its column name."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Measure):

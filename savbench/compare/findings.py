@@ -1,4 +1,4 @@
-"""What a comparison finds: plain data, which the tables, the exports and the report show."""
+"""Results of a comparison as plain data, shown by the tables, the exports and the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from savbench.results.scores import ObjectMeans
 
 Verdict = Literal["better", "worse", "~", "=", "?", "meaningless"]
-"""`~`: the interval spans no difference; `=`: all pairs are equal; `?`: no interval, too few videos; `meaningless`: untrained weights."""
+"""`~`: the interval includes no change; `=`: all pairs are equal; `?`: no interval, too few videos; `meaningless`: untrained weights."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,13 @@ class Options:
     """How to compare.
 
     Attributes:
-        by: columns whose values are compared; empty compares the files, or what varies in a single one.
-        baseline: label of the arm that the others are set against; None takes the first.
-        force: compare what differs in settings that are not compared, and take in the times of rows that are marked invalid.
-        center: of the changes of times over objects.
-        resamples: draws of the bootstrap; None lets their number fall with the number of videos.
-        top: how many of the objects that moved most to keep.
+        by: columns whose values are compared; empty compares the files, or the first setting that varies in a single file.
+        baseline: label of the arm to compare the others with; None takes the first.
+        force: compare arms that differ in other settings too, and include the times of rows marked invalid.
+        center: average of the changes of times over objects: geometric mean or median.
+        resamples: number of bootstrap draws; None chooses it from the number of videos.
+        seed: seed of the bootstrap.
+        top: number of objects with the largest change to keep.
     """
 
     by: tuple[str, ...] = ()
@@ -38,14 +39,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Change:
-    """One measure of an arm against the baseline, over the objects for which both have it.
+    """Change of one measure between the baseline and an arm, over the objects for which both have it.
 
     Attributes:
-        baseline, arm: mean of a score; geometric mean, or median, of the others.
-        change: arm minus baseline for a difference, arm over baseline for a ratio.
-        low, high: 95% interval; None where there are too few videos.
-        pairs, videos: objects that both sides have a figure for, and videos they come from.
-        better, worse, same: objects on which the arm's figure is better than, worse than and equal to the baseline's.
+        baseline, arm: mean for scores; geometric mean or median for other measures.
+        change: arm minus baseline for a difference, arm divided by baseline for a ratio.
+        low, high: ends of the 95% interval; None if there are too few videos.
+        pairs, videos: number of objects with a figure on both sides, and of their videos.
+        better, worse, same: number of objects on which the arm's figure is better than, worse than and equal to the baseline's.
     """
 
     measure: Measure
@@ -64,7 +65,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Unpaired:
-    """Rows that count on one side only, or on neither."""
+    """Objects left out because at least one side has no usable row."""
 
     reason: str
     """`missing in X`, `oom in X`, `invalid (throttled) in X`, ..."""
@@ -74,7 +75,7 @@ class Unpaired:
 
 @dataclass(frozen=True)
 class Moved:
-    """An object and its figure on both sides."""
+    """An object, its figures on both sides, and the change."""
 
     object: str
     baseline: float
@@ -87,11 +88,13 @@ class PairComparison:
     """An arm against the baseline within one block.
 
     Attributes:
-        pairs: objects that both sides have figures of.
-        lost: objects that the baseline has figures of and the arm has not.
+        pairs: number of objects with figures on both sides.
+        lost: number of objects for which the baseline has figures and the arm has none.
         unpaired: objects that are not compared.
-        untimed: objects of which only the scores are compared, since a row is not valid.
-        differs: circumstances that differ and are not compared: column to the values of baseline and arm.
+        untimed: objects for which only scores are compared, since a row is invalid.
+        moved_measure: measure that `moved` is about; None if no measure applies.
+        moved: objects with the largest change.
+        differs: settings that differ and are not compared: values of baseline and arm by column.
     """
 
     baseline: str
@@ -112,15 +115,15 @@ class ArmSummary:
     """Figures of one arm within one block, as `savbench.results.figures` defines them, over the objects that all arms of the block have.
 
     Attributes:
-        is_reference: a model that has no use for what is compared; its figures stand beside those of the arms.
-        counts: rows by status; `invalid` for rows of which only the scores count.
-        figures: by column of `MEASURES`, without the scores.
-        peak_MiB: the largest of any valid row, of the whole board where it is known, else of the GPU, else of the process.
-        means: of the scores, as the official evaluator takes them; None without scores.
-        scored, timed: objects that the scores and the other means are over.
-        pools_frames: the percentiles are over all timed frames, not means of the objects' percentiles.
-        random: the weights are untrained, so that scores mean nothing.
-        streaming_device: what the streaming latencies were measured on; empty where nothing was streamed, or on several.
+        is_reference: a model to which the compared setting does not apply; its figures are shown beside the arms'.
+        counts: number of rows by status; `invalid` for rows of which only the scores count.
+        figures: figures by column of `MEASURES`, without the scores.
+        peak_MiB: largest memory peak of any valid row in MiB, of the whole board if known, else of the GPU, else of the process.
+        means: mean scores as the official evaluator computes them; None without scores.
+        scored, timed: number of objects behind the scores and behind the other means.
+        pools_frames: percentiles are over all timed frames, not means of the objects' percentiles.
+        random: the weights are untrained, so scores mean nothing.
+        streaming_device: device on which streaming latencies were measured; empty if there are none or several devices.
     """
 
     arm: str
@@ -142,11 +145,11 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class BlockComparison:
-    """Arms that agree in `setting`. Without comparisons where there is one arm or the baseline is not among them.
+    """Arms that agree in `setting`. Has no comparisons if there is one arm or the baseline is missing.
 
     Attributes:
-        arms: with the references behind them.
-        notes: which objects the figures of the arms are over, where the arms have different ones.
+        arms: the arms, followed by the references.
+        notes: which objects the figures cover, if the arms have different objects.
     """
 
     setting: dict[str, str]
@@ -157,11 +160,12 @@ class BlockComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` finds.
+    """Result of `compare`.
 
     Attributes:
-        forced: differences that were overridden; belongs above every table.
-        notes: about the files and the pairing.
+        compared: columns whose values are the arms.
+        forced: differences that --force overrode; print them above every table.
+        notes: notes about the files and the pairing.
     """
 
     compared: tuple[str, ...]

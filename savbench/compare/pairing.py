@@ -1,13 +1,13 @@
-"""Which rows are set against which.
+"""Pair rows between arms.
 
 Arms are the values of what is compared: the `--by` columns, the files, or in a single file the first setting that varies. Rows of two
-arms pair where video, object and every setting that is not compared agree. Settings agree where one of them is unknown (an older file does
-not tell it) or does not apply (the dtype of a model that computes without one); what was unknown is said.
+arms pair if video, object and every setting that is not compared agree. Two settings also agree if one of them is unknown (an older file
+lacks it) or does not apply (the dtype of a model that has none); a note names unknown settings.
 
-A block is one choice of the settings that are not compared; within it every arm has at most one row per object. What differs between
-the arms of a block without being compared makes the comparison refused, or forced with the differences said.
+A block is one choice of the settings that are not compared; within it every arm has at most one row per object. If the arms of a block
+differ in a setting that must agree, the comparison is refused; with --force it runs and the output names the differences.
 
-`plan_comparison` is the way from the rows to the blocks: every step is a function of what the steps before it found, and changes nothing.
+`plan_comparison` turns rows into blocks: each step is a pure function of earlier results.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MUST_AGREE = (*circumstances.MUST_AGREE, SHARED)
-"""Circumstances under which results cannot be compared where they differ; the others are what a comparison of boards is about."""
+"""Circumstances that must agree for results to be comparable; the others may differ, as in a comparison of boards."""
 SAY_WHAT_VARIES = ("model", "autocast_dtype", "attention")
-"""What may differ between two files, or go along with what varies in one, without being asked for: it is then what is compared."""
+"""Settings that may differ without being named in --by, between files or together with the varying setting; they are then compared."""
 _ASKED_OF_ALL = ("prompt", "num_points", "max_frames", "frame_stride", "split", "camera_fps", FILE)
-"""What a reference has to have in common with the arms that it stands beside."""
+"""Settings in which a reference must agree with the arms it is shown beside."""
 _SHOWN = {"nvpmodel": "power mode", "weights": "weights (sha256)", "imgsz": "input size"}
 
 Differing = dict[str, tuple[set[str], set[str]]]
-"""Values of two arms by the column in which they differ."""
+"""Values of two arms, by the column in which they differ."""
 
 
 class RefusedError(InputError):
-    """The arms differ in something that is not compared; `--force` compares them all the same."""
+    """The arms differ in a setting that is not compared; `--force` compares them anyway."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is set against what.
+    """Arms and blocks to compare.
 
     Attributes:
-        compared: the columns whose values are the arms, first what was asked for, then what goes along with it.
-        arms: labels in order; the baseline first.
-        baseline: the arm that was asked for as baseline; None takes the first arm of each block.
-        blocks: with at least one arm each; those with one have nothing to be compared with.
-        forced: differences that were overridden, to be printed above every table.
-        notes: what else a reader needs to know.
+        compared: columns whose values are the arms: first the question's columns, then those that differ along with them.
+        arms: labels in order; a requested baseline comes first.
+        baseline: label of the requested baseline; None takes the first arm of each block.
+        blocks: blocks of at least one arm; a block of one arm has nothing to compare.
+        forced: differences that --force overrode; print them above every table.
+        notes: further notes for the reader.
     """
 
     compared: tuple[str, ...]
@@ -72,10 +72,10 @@ class _Pairing:
 
     Attributes:
         compared: columns whose values make up the arms.
-        paired_by: columns that rows of two arms have to agree in, beside video and object.
-        freed: columns that rows are no longer paired by, since an arm would have no partner.
-        blocks: what comes of it.
-        forced: differences that were overridden.
+        paired_by: columns in which paired rows must agree, besides video and object.
+        freed: columns no longer used for pairing, since an arm would have no partner.
+        blocks: the resulting blocks.
+        forced: differences that --force overrode.
     """
 
     compared: tuple[str, ...]
@@ -89,13 +89,13 @@ def plan_comparison(results: Results, *, by: Sequence[str] = (), baseline: str |
     """Work out arms and blocks.
 
     Args:
-        by: columns whose values are compared; empty compares the files, or what varies in a single one.
-        baseline: an arm, by its label.
-        force: compare what differs in settings that are not compared.
+        by: columns whose values are compared; empty compares the files, or the first setting that varies in a single file.
+        baseline: label of an arm.
+        force: compare arms that differ in other settings too.
 
     Raises:
-        RefusedError: the arms differ in something that is not compared.
-        InputError: a column or an arm does not exist, or two rows measure the same.
+        RefusedError: the arms differ in a setting that is not compared.
+        InputError: a column or an arm does not exist, two rows stand for the same measurement, or no rows pair.
     """
     question = what_is_compared(results, by)
     rows = with_devices_told_apart(results.rows, question)
@@ -121,7 +121,7 @@ def _coded(rows: pd.DataFrame, arms: Arms) -> CodedRows:
 
 
 def _first_keys(table: CodedRows, arms: Arms, question: Question) -> _Pairing:
-    """Rows are paired by what makes an arm, and by what has to agree and varies within one."""
+    """Pair rows by the columns that define an arm, and by the columns that must agree and vary within an arm."""
     of_arms = [name for name in ARM if name not in question.columns]
     varying = [name for name in MUST_AGREE if name not in question.columns and _varies_within(table, arms, of_arms, name)]
     return _Pairing(question.columns, (*of_arms, *varying))
@@ -134,7 +134,7 @@ def _varies_within(table: CodedRows, arms: Arms, paired_by: Sequence[str], name:
 
 
 def _without_repeated_rows(table: CodedRows, arms: Arms, pairing: _Pairing) -> tuple[CodedRows, tuple[str, ...]]:
-    """Rows that are in two of the files, as shards that overlap have them, count once; a note says which."""
+    """Count repeated rows once, for example from overlapping shards; a note names the first."""
     alike_in = [name for name in table.rows.columns if name not in ("path", "line", *(() if FILE in pairing.compared else (FILE,)))]
     suspects = np.flatnonzero(_there_twice(table, arms, pairing.paired_by))
     again = table.rows.iloc[suspects].duplicated(subset=alike_in).to_numpy()
@@ -149,7 +149,7 @@ def _without_repeated_rows(table: CodedRows, arms: Arms, pairing: _Pairing) -> t
 
 
 def _there_twice(table: CodedRows, arms: Arms, paired_by: Sequence[str]) -> Flags:
-    """Rows of one arm, setting and object, all of them."""
+    """Flag every live row that shares arm, setting and object with another."""
     measurement = table.groups((*paired_by, *KEY), arms.codes)
     counts = np.bincount(measurement[table.live], minlength=len(measurement))
     twice: Flags = (counts[measurement] > 1) & table.live
@@ -157,10 +157,10 @@ def _there_twice(table: CodedRows, arms: Arms, paired_by: Sequence[str]) -> Flag
 
 
 def _paired(table: CodedRows, arms: Arms, pairing: _Pairing) -> _Pairing:
-    """The pairing with its blocks, by further settings where rows of one object would otherwise stand for the same measurement.
+    """Add the blocks, pairing by further settings if two rows would otherwise stand for the same measurement.
 
     Raises:
-        InputError: they do, whatever they are paired by.
+        InputError: no further setting separates such rows.
     """
     paired_by = pairing.paired_by
     twice = _there_twice(table, arms, paired_by)
@@ -179,7 +179,8 @@ def _paired(table: CodedRows, arms: Arms, pairing: _Pairing) -> _Pairing:
 
 
 def refuse_twice(same: pd.DataFrame) -> None:
-    """
+    """Refuse duplicate rows.
+
     Args:
         same: rows that stand for the same measurement.
 
@@ -194,9 +195,9 @@ def refuse_twice(same: pd.DataFrame) -> None:
 
 
 def _with_partners(table: CodedRows, arms: Arms, question: Question, pairing: _Pairing, force: bool) -> _Pairing:
-    """Where an arm meets no other because a setting differs outright, that setting is compared too, forced, or refused.
+    """If an arm has no partner because a setting has no common value, compare that setting too, force it, or refuse.
 
-    Every round frees a setting or gives an arm up, so that there are no more of them than settings and arms.
+    Every round frees a setting or gives up an arm, so the loop ends after at most as many rounds as there are settings and arms.
     """
     alone: set[str] = set()
     while lonely := _lonely_arm(arms, pairing, alone):
@@ -211,7 +212,7 @@ def _with_partners(table: CodedRows, arms: Arms, question: Question, pairing: _P
             pairing,
             compared=(*pairing.compared, *allowed),
             paired_by=tuple(name for name in pairing.paired_by if name not in apart),
-            # what rows are no longer paired by must not come back to tell them apart: the arm would be lonely again, without end
+            # a freed column must not be used for pairing again: the arm would lose its partner again, in an endless loop
             freed=pairing.freed | set(apart),
             forced=_once(pairing.forced, said),
         )
@@ -220,7 +221,7 @@ def _with_partners(table: CodedRows, arms: Arms, question: Question, pairing: _P
 
 
 def _lonely_arm(arms: Arms, pairing: _Pairing, alone: set[str]) -> str | None:
-    """An arm without a partner, the last in the order of the arms to be the first of them; None where there is none."""
+    """Return an arm without a partner, considering the first arm last; None if every arm has one."""
     if len(arms.labels) == 1:
         return None
     for arm in (*arms.labels[1:], arms.labels[0]):
@@ -232,7 +233,7 @@ def _lonely_arm(arms: Arms, pairing: _Pairing, alone: set[str]) -> str | None:
 
 
 def _apart(table: CodedRows, arms: Arms, pairing: _Pairing, one: str, other: str) -> Differing:
-    """Settings in which two arms have no value in common, over the models that both have."""
+    """Return the settings in which two arms have no common value, over the models that both have."""
     of_one, of_other = (table.rows[arms.of_row == arm] for arm in (one, other))
     common = set(of_one["model"]) & set(of_other["model"])
     if common and "model" in pairing.paired_by:
@@ -246,7 +247,7 @@ def _apart(table: CodedRows, arms: Arms, pairing: _Pairing, one: str, other: str
 
 
 def _require_one_row_per_object(table: CodedRows, pairing: _Pairing) -> None:
-    """Rows that do not tell a setting join every block that they agree with, where another row may stand for the same object.
+    """Check for duplicates within blocks: a row with an unknown setting joins every block it agrees with, and may repeat an object.
 
     Raises:
         InputError: an arm of a block has an object twice.
@@ -261,7 +262,7 @@ def _require_one_row_per_object(table: CodedRows, pairing: _Pairing) -> None:
 
 
 def _agreeing(table: CodedRows, pairing: _Pairing, force: bool) -> _Pairing:
-    """Refuse or force what differs within a block without being compared or paired by."""
+    """Refuse or force differences within a block in columns that must agree and are neither compared nor used for pairing."""
     exempt = {"weights"} if "model" in pairing.compared else set()
     forced = pairing.forced
     for block in pairing.blocks:
@@ -279,10 +280,10 @@ def _agreeing(table: CodedRows, pairing: _Pairing, force: bool) -> _Pairing:
 
 
 def _said_or_refused(pairing: _Pairing, one: str, other: str, differing: Differing, force: bool) -> str:
-    """What was forced, as text; empty if nothing differs.
+    """Describe what was forced; empty if nothing differs.
 
     Raises:
-        RefusedError: something differs and nothing is forced.
+        RefusedError: a setting differs and `force` is off.
     """
     if not differing:
         return ""
@@ -299,9 +300,10 @@ def _once(lines: tuple[str, ...], line: str) -> tuple[str, ...]:
 
 
 def _unmixed(table: CodedRows, pairing: _Pairing, force: bool) -> _Pairing:
-    """
+    """Check that the rows of each arm come from one system.
+
     Raises:
-        RefusedError: rows of one arm come of different systems, and nothing is forced.
+        RefusedError: rows of one arm come from different systems, and `force` is off.
     """
     rows = table.rows[table.live & (table.rows["failure"] == "").to_numpy()]
     if "arm_id" not in rows:
@@ -311,7 +313,7 @@ def _unmixed(table: CodedRows, pairing: _Pairing, force: bool) -> _Pairing:
     within = [name for name in (*((FILE,) if FILE in pairing.compared else ()), "arm_id", "node") if name in rows]
     for _, part in rows.groupby(within, sort=False):
         if part.duplicated(list(KEY)).any():
-            # several runs put together, which are told apart elsewhere
+            # several runs combined, which are separated elsewhere
             continue
         distinct = part[[name for name in columns if name in part]].drop_duplicates().to_dict("records")
         told = ({str(name): text for name, text in system.items() if text not in ("", UNKNOWN, NOT_APPLICABLE)} for system in distinct)
@@ -326,22 +328,23 @@ def _unmixed(table: CodedRows, pairing: _Pairing, force: bool) -> _Pairing:
 
 
 def _with_references(table: CodedRows, arms: Arms, block: Block) -> Block:
-    """The block with the rows of models that have no use for what is compared, which agree with it in what is asked of all models."""
+    """Add the reference rows that agree with the block in the settings of `_ASKED_OF_ALL`."""
     rows = table.rows
     beside = arms.is_reference.copy()
     for name, value in block.setting.items():
         if name in _ASKED_OF_ALL:
             beside &= rows[name].isin([value, UNKNOWN, NOT_APPLICABLE]).to_numpy() | (value in (UNKNOWN, NOT_APPLICABLE))
-    # the same model in several files stands there once for each object
+    # keep one row per model and object, even if several files have it
     at = np.flatnonzero(beside)[~rows[beside].duplicated(["model", *KEY]).to_numpy()]
     models = rows["model"].to_numpy()[at]
     return replace(block, references={str(model): at[models == model] for model in dict.fromkeys(models)})
 
 
 def _require_a_pair(arms: Arms, pairing: _Pairing) -> None:
-    """
+    """Check that at least two arms pair.
+
     Raises:
-        InputError: there are several arms, and none has a row that pairs with another's.
+        InputError: there are several arms and no rows of any two pair.
     """
     if arms.baseline is None and len(arms.labels) > 1 and not any(len(block.arms) > 1 for block in pairing.blocks):
         named = " and ".join(arms.labels)

@@ -1,8 +1,7 @@
-"""Published SA-V scores, to set beside a run that measured the same thing.
+"""Published SA-V scores, to show beside a run of the same experiment.
 
 A run reproduces them only with the mask prompt, --postprocessing off, trained weights, the model's own input size and whole clips of the
-whole split. A
-difference of more than a point on such a run is usually a wrong weights file, prompt or size.
+whole split. On such a run, a difference of more than one point usually means a wrong weights file, prompt or size.
 """
 
 from __future__ import annotations
@@ -52,11 +51,11 @@ class ReferenceLine:
     reference: Reference
     JandF_percent: float
     objects: int
-    """All that the arm has scores of, also those that other arms lack."""
+    """Number of objects the arm has scores for, including those that other arms lack."""
     departures: tuple[str, ...]
     """How the run differs from the published experiment; empty if it does not."""
     covers_split: bool
-    """All objects of the split, over whole clips; a part of it has a score of its own."""
+    """Whether the run scored all objects of the split over whole clips; a partial run is not expected to match."""
 
     @property
     def difference(self) -> float:
@@ -65,7 +64,7 @@ class ReferenceLine:
 
     @property
     def is_suspect(self) -> bool:
-        """Further off than a repetition should be."""
+        """Whether the difference is larger than expected of a reproduction."""
         return self.covers_split and abs(self.difference) > WARN_ABOVE_POINTS
 
     def __str__(self) -> str:
@@ -85,14 +84,14 @@ def reference_line(
     *, model: str, prompt: str, weights: str, split: str, imgsz: str, max_frames: str, frame_stride: str, postprocessing: str,
     JandF_percent: float, videos: int, objects: int,
 ) -> ReferenceLine | None:  # fmt: skip
-    """The published score for a run, None where there is none for its model and split, its prompt is not a mask or it is not trained.
+    """Return the published score for a run; None if its model and split have none, its prompt is not a mask or its weights are untrained.
 
     Args:
         weights: `random`, `none`, or the sha256 of the weights file.
-        split: name of the split's list, as `sav_val`.
+        split: name of the split's list, for example `sav_val`.
         imgsz, max_frames, frame_stride, postprocessing: as in the rows; `all` frames, stride 1 and `off` are the published experiment.
-        JandF_percent: mean over objects times 100.
-        videos, objects: how many were scored.
+        JandF_percent: mean J&F over objects, times 100.
+        videos, objects: number of scored videos and objects.
     """
     part = {"sav_val": "val", "sav_test": "test"}.get(split)
     if part is None or prompt != "mask" or weights in ("random", "none", "?"):

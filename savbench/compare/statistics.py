@@ -1,12 +1,12 @@
-"""Changes between paired rows and their intervals, by a bootstrap that resamples videos.
+"""Estimate changes between paired rows and their intervals, by a bootstrap over videos.
 
-Objects of one video share its frames, so they are not independent: whole videos are drawn with replacement, each with all of its objects
-(cluster bootstrap; Field and Welsh, "Bootstrapping clustered data", JRSS B 2007). The interval is the expanded percentile interval of
-Hesterberg ("What Teachers Should Know About the Bootstrap", The American Statistician, 2015): the percentiles are taken further out by as
-much as a t interval is wider than a normal one whose variance is divided by n.
+Objects of one video share its frames, so they are not independent. The bootstrap draws whole videos with replacement, each with all its
+objects (cluster bootstrap; Field and Welsh, "Bootstrapping clustered data", JRSS B 2007). The interval is the expanded percentile
+interval of Hesterberg ("What Teachers Should Know About the Bootstrap", The American Statistician, 2015): it moves the percentiles
+outwards by as much as a t interval is wider than a normal interval whose variance is divided by n.
 
-Why this one: on simulated videos of 1 to 3 objects with normal, skewed and heavy-tailed differences, 95% intervals by plain percentiles or
-BCa held the truth in 78 to 89% of the cases with 6 or 8 videos, the expanded ones in 89 to 96%. From 30 videos on they hardly differ.
+Reason: on simulated videos of 1 to 3 objects with normal, skewed and heavy-tailed differences, 95% intervals by plain percentiles or BCa
+covered the true value in 78 to 89% of cases with 6 or 8 videos, expanded ones in 89 to 96%. From 30 videos on they hardly differ.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MIN_VIDEOS = 6
-"""Below this there is no interval: with 5 videos the bootstrap has 126 distinct resamples and no 95% interval can be trusted."""
+"""Fewest videos for an interval: with 5, the bootstrap has only 126 distinct resamples, too few for a reliable 95% interval."""
 
 MOST_RESAMPLES, FEWEST_RESAMPLES = 10_000, 2_000
 RESAMPLES = Whole(1_000, 1_000_000, hint="an interval from fewer is noise")
-"""What --resamples may be."""
+"""Allowed values of --resamples."""
 LEVEL = 0.95
 
 _CHUNK_CELLS = 2_000_000
@@ -40,13 +40,13 @@ _KEPT_CELLS = 8_000_000
 
 @dataclass(frozen=True)
 class Estimates:
-    """One entry per measure, NaN where there is none.
+    """Estimates, one entry per measure.
 
     Attributes:
-        center: mean, or median, of the values over objects.
-        low, high: ends of the interval at `LEVEL`; NaN where there are fewer than `MIN_VIDEOS` videos.
-        objects: values that are not NaN.
-        videos: videos that they come from.
+        center: mean or median of the values over objects; NaN if there are none.
+        low, high: ends of the interval at `LEVEL`; NaN if there are fewer than `MIN_VIDEOS` videos.
+        objects: number of values that are not NaN.
+        videos: number of videos that these values come from.
     """
 
     center: Floats
@@ -59,13 +59,13 @@ class Estimates:
 def estimate(
     values_nm: Floats, video_n: Ints, *, medians: npt.NDArray[np.bool_] | None = None, resamples: int | None = None, seed: int = 0
 ) -> Estimates:
-    """Center and interval of each measure over objects.
+    """Estimate center and interval of each measure over objects.
 
     Args:
-        values_nm: (objects, measures), a difference or the logarithm of a ratio per object; NaN where one side has none.
-        video_n: (objects,), number of the object's video; what the numbers are does not matter.
-        medians: (measures,), take the median instead of the mean.
-        resamples: draws of the bootstrap; None takes `default_resamples`.
+        values_nm: (objects, measures), difference or logarithm of a ratio per object; NaN if one side has no value.
+        video_n: (objects,), any distinct number per video.
+        medians: (measures,), measures for which to take the median instead of the mean.
+        resamples: number of bootstrap draws; None takes `default_resamples`.
         seed: the same seed and data give the same interval.
     """
     measures = values_nm.shape[1]
@@ -75,7 +75,7 @@ def estimate(
     center, low, high = (np.full(measures, np.nan) for _ in range(3))
     count_vm = _per_video(present_nm.astype(np.float64), video_n, videos)
     use_median = np.zeros(measures, np.bool_) if medians is None else medians
-    # measures that are there for the same videos share their draws, which is most of the work
+    # measures present for the same videos share their draws, which are most of the work
     patterns: dict[tuple[bytes, bool], list[int]] = {}
     for m in range(measures):
         patterns.setdefault(((count_vm[:, m] > 0).tobytes(), bool(use_median[m])), []).append(m)
@@ -102,11 +102,14 @@ def estimate(
 def ratio_interval(
     above_n: Floats, below_n: Floats, video_n: Ints, *, resamples: int | None = None, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Interval of a ratio of two sums over objects, as timed frames over timed seconds; None below `MIN_VIDEOS` videos.
+    """Estimate the interval of a ratio of two sums over objects, for example timed frames over timed seconds.
 
     Args:
-        above_n, below_n: (objects,), without NaN.
-        video_n: (objects,), number of the object's video.
+        above_n, below_n: (objects,), terms of numerator and denominator, without NaN.
+        video_n: (objects,), any distinct number per video.
+
+    Returns:
+        The ends of the interval; None below `MIN_VIDEOS` videos.
     """
     videos, video_n = np.unique(video_n, return_inverse=True)
     if videos.size < MIN_VIDEOS:
@@ -120,31 +123,31 @@ def ratio_interval(
 
 
 def default_resamples(videos: int) -> int:
-    """Draws that take well under a second: the most up to 500 videos, falling to the fewest from 2,500 on.
+    """Return a number of draws that takes well under a second: the most up to 500 videos, falling to the fewest from 2,500 on.
 
-    With the fewest, the draws move the ends of an interval by about 3% of its half width; the tails of few videos need more.
+    With the fewest, sampling noise moves the ends of an interval by about 3% of its half width; few videos need more draws for the tails.
     """
     return min(MOST_RESAMPLES, max(FEWEST_RESAMPLES, _WANTED_CELLS // videos))
 
 
 class _Means:
-    """Mean over objects, from the sums and counts of each video."""
+    """Mean over objects, computed from sums and counts per video."""
 
     def __init__(self, values_nm: Floats, video_n: Ints, videos: int) -> None:
         present = ~np.isnan(values_nm)
         self._sum_vm = _per_video(np.where(present, values_nm, 0.0), video_n, videos)
-        # mostly all measures are there for the same objects: one column of counts serves them
+        # most measures are present for the same objects and share one column of counts
         self._count_vm, column_m = np.unique(_per_video(present.astype(np.float64), video_n, videos), axis=1, return_inverse=True)
         self._column_m = column_m.reshape(-1)
 
     def of(self, draws_rv: Floats) -> Floats:
-        """(draws, measures) from how often each draw holds each video, (draws, videos)."""
+        """Return means, (draws, measures), from the count of each video in each draw, (draws, videos)."""
         means: Floats = (draws_rv @ self._sum_vm) / (draws_rv @ self._count_vm)[:, self._column_m]
         return means
 
 
 class _Medians:
-    """Median over objects; of an even number the mean of the two in the middle."""
+    """Median over objects; for an even number, the mean of the middle two."""
 
     def __init__(self, values_nm: Floats, video_n: Ints, videos: int) -> None:
         self._sorted = []
@@ -172,13 +175,13 @@ def _per_video(values_nm: Floats, video_n: Ints, videos: int) -> Floats:
 
 
 def _draws(videos: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each video is in each draw, (draws, videos), in chunks that fit memory."""
+    """Yield the count of each video in each draw, (draws, videos), in chunks that fit memory."""
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK_CELLS // videos)
     for begin in range(0, resamples, step):
         drawn_rv = rng.integers(0, videos, size=(min(step, resamples - begin), videos))
         counts_rv = np.empty(drawn_rv.shape)
-        # draw by draw: the counters of one stay in the cache
+        # one draw at a time, so that its counters stay in the cache
         for counts, drawn in zip(counts_rv, drawn_rv, strict=True):
             counts[:] = np.bincount(drawn, minlength=videos)
         yield counts_rv
@@ -186,21 +189,21 @@ def _draws(videos: int, resamples: int, seed: int) -> Iterator[Floats]:
 
 @functools.lru_cache(maxsize=2)
 def _kept_draws(videos: int, resamples: int, seed: int) -> tuple[Floats, ...]:
-    """The same: most comparisons of a run are over the same number of videos."""
+    """Cache `_draws`, since most comparisons of a run have the same number of videos."""
     return tuple(_draws(videos, resamples, seed))
 
 
 def _expanded_tail(videos: int) -> float:
-    """The part of the draws that is cut on either side."""
+    """Return the share of draws to cut off at each end."""
     widened = math.sqrt(videos / (videos - 1)) * t_quantile((1 + LEVEL) / 2, videos - 1)
     return NormalDist().cdf(-widened)
 
 
 def t_quantile(p: float, degrees: int) -> float:
-    """Quantile of Student's t for 5 degrees of freedom or more, to 3 decimals: Abramowitz and Stegun 26.7.5.
+    """Return the quantile of Student's t for 5 or more degrees of freedom, to 3 decimals: Abramowitz and Stegun 26.7.5.
 
     Raises:
-        ValueError: fewer degrees, for which the expansion is not good enough.
+        ValueError: fewer degrees of freedom, for which the expansion is not accurate enough.
     """
     if degrees < MIN_VIDEOS - 1:
         raise ValueError(f"the expansion holds from {MIN_VIDEOS - 1} degrees of freedom on, not for {degrees}")

@@ -1,4 +1,4 @@
-"""The rows as arrays, which of them count for what, and the figures of each arm."""
+"""Select the rows that count for each figure, and compute the figures of each arm."""
 
 from __future__ import annotations
 
@@ -35,17 +35,20 @@ class RowData:
     """Columns of the rows as arrays.
 
     Attributes:
-        text: settings, video, object, failure and invalid by column.
-        numbers: (rows, `MEASURES`), NaN where missing.
-        has_figures, is_invalid: (rows,), rows that are ok, and those of them whose times are not.
-        video, key: (rows,), a number for each video and for each object.
+        text: settings, video, object, failure and invalid, by column.
+        numbers: (rows, `MEASURES`), NaN if missing.
+        has_figures: (rows,), rows with status ok and figures.
+        is_invalid: (rows,), rows with figures whose times are invalid.
+        video, key: (rows,), number of the row's video and object.
+        names: (video, object) of each row.
     """
 
     def __init__(self, rows: pd.DataFrame, frame_latencies: FrameLatencies | None = None) -> None:
-        """
+        """Take the columns from the rows.
+
         Args:
             rows: as in `Results.rows`.
-            frame_latencies: of these rows; None where they are not at hand.
+            frame_latencies: frame latencies of these rows; None if not available.
         """
         self.text = {name: rows[name].to_numpy(dtype=object) for name in _TEXT}
         self.numbers = np.column_stack([rows[measure.column].to_numpy(np.float64) for measure in MEASURES])
@@ -56,21 +59,21 @@ class RowData:
         self.key = pd.factorize(pd.Series(self.names, dtype=object))[0].astype(np.int64)
         self._frames = rows["frames"].to_numpy(np.float64) if "frames" in rows else np.full(len(rows), np.nan)
         self._frame_latencies = frame_latencies
-        # the official evaluator takes objects in the order of their names, which decides the last bit of its means
+        # the official evaluator sums objects in the order of their names, which affects the last bit of its means
         self._rank = np.empty(len(rows), np.int64)
         self._rank[sorted(range(len(rows)), key=self.names.__getitem__)] = np.arange(len(rows))
 
     def objects(self, positions: Positions, counts: Flags) -> set[Key]:
-        """Objects of those rows that count."""
+        """Return the objects of those rows that `counts` flags."""
         return {self.names[row] for row in positions[counts[positions]]}
 
     def is_scored(self) -> Flags:
-        """Rows with scores, whatever was wrong with their times."""
+        """Flag rows with scores, even if their times are invalid."""
         scored: Flags = self.has_figures & ~np.isnan(self.numbers[:, _JANDF])
         return scored
 
     def is_timed(self) -> Flags:
-        """Rows with times, whatever was wrong with them."""
+        """Flag rows with times, even if these are invalid."""
         timed: Flags = self.has_figures & ~np.isnan(self.numbers[:, _TIMES]).all(axis=1)
         return timed
 
@@ -81,7 +84,7 @@ class RowData:
         return "/".join(self.names[int(row)])
 
     def frames_are_there(self, positions: Positions) -> bool:
-        """Whether the latencies of all timed frames of these rows are at hand."""
+        """Whether the latencies of all timed frames of these rows are available."""
         return self._frame_latencies is not None and self._frame_latencies.of(positions) is not None
 
     def summarize(
@@ -95,12 +98,13 @@ class RowData:
         is_baseline: bool = False,
         is_reference: bool = False,
     ) -> ArmSummary:
-        """
+        """Compute the figures of one arm.
+
         Args:
-            positions: of the arm's rows.
+            positions: positions of the arm's rows.
             is_valid: (rows,), rows whose times and memory count.
             same: the objects that all arms have.
-            pools_frames: take percentiles over all timed frames, which have to be at hand.
+            pools_frames: take percentiles over all timed frames, whose latencies must be available.
         """
         ours = positions[np.argsort(self._rank[positions])]
         ours = ours[self.has_figures[ours]]
@@ -138,7 +142,7 @@ class RowData:
         )
 
     def _published(self, ours: Positions) -> ReferenceLine | None:
-        """The published score beside that of all objects of the arm, which is what is published."""
+        """Return the published score beside the arm's score over all its objects, since published scores cover all objects."""
         scored = ours[self.is_scored()[ours]]
         names = ("model", "prompt", "weights", "split", "imgsz", "max_frames", "frame_stride", "postprocessing")
         settings = {name: set(self.text[name][scored]) for name in names}
@@ -155,14 +159,15 @@ class RowData:
 
 @dataclass(frozen=True)
 class Same:
-    """The objects that all arms of a comparison have scores of, and those that all have times of."""
+    """The objects for which all arms of a comparison have scores, and those for which all have times."""
 
     scored: SameObjects
     timed: SameObjects
 
     @classmethod
     def of(cls, data: RowData, arms: Mapping[str, Positions], is_valid: Flags) -> Same:
-        """
+        """Find the common objects.
+
         Args:
             arms: positions of each arm's rows.
             is_valid: (rows,), rows whose times count.
@@ -173,7 +178,7 @@ class Same:
         )
 
     def notes(self) -> tuple[str, ...]:
-        """One line for each kind of figure whose arms have different objects."""
+        """Return one line for each kind of figure for which the arms have different objects."""
         if self.scored == self.timed:
             return tuple(filter(None, (self.scored.describe("all means"),)))
         return tuple(filter(None, (self.scored.describe("J, F and J&F"), self.timed.describe("times and energy"))))

@@ -1,4 +1,4 @@
-"""A comparison as text for terminals, markdown and LaTeX."""
+"""Render a comparison as text for terminals, markdown or LaTeX."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from savbench.compare.findings import ArmSummary, BlockComparison, Change, Comparison, PairComparison
 
 WIDTH = 100
-"""Columns of a terminal that text keeps to where it can."""
+"""Target width of terminal text in columns."""
 
 _NAMES_SHOWN = 5
 _LABEL_LEAST = 16
@@ -26,7 +26,7 @@ _LABEL_WIDTH = 28
 _SIDE_WIDTH = 18
 _UNTRAINED = "*"
 OF_OBJECTS = "'"
-"""Behind the name of a percentile that is the mean over objects of each object's own."""
+"""Suffix of the name of a percentile that is the mean of the objects' percentiles."""
 _ARM_FIGURES = (
     "streaming_JandF", "streaming_fps", "fps", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "energy_j_per_frame", "fps_per_w",
 )  # fmt: skip
@@ -35,7 +35,7 @@ _SHOWN_NAMES = {"autocast_dtype": "dtype", "nvpmodel": "power mode", "camera_fps
 
 @dataclass
 class Grid:
-    """A table: the first column and the last `left` ones are text, the others numbers."""
+    """A table: the first column and the last `left` columns are text, the others numbers."""
 
     header: list[str]
     rows: list[list[str]]
@@ -44,7 +44,7 @@ class Grid:
 
 @dataclass
 class Section:
-    """A heading, lines of text before and after a table."""
+    """A heading, an optional table, and lines of text before and after it."""
 
     title: str
     level: int = 2
@@ -54,7 +54,7 @@ class Section:
 
 
 def render_table(comparison: Comparison) -> str:
-    """Aligned text."""
+    """Render as aligned text."""
     return _render(comparison, _text_section)
 
 
@@ -63,7 +63,7 @@ def render_markdown(comparison: Comparison) -> str:
 
 
 def render_latex(comparison: Comparison) -> str:
-    """Tables of the booktabs package; what is not in a table is in comments."""
+    """Render tables for the booktabs package; other text becomes comments."""
     return "% needs \\usepackage{booktabs}\n" + _render(comparison, _latex_section)
 
 
@@ -72,7 +72,7 @@ def _render(comparison: Comparison, section_text: Callable[[Section], str]) -> s
 
 
 def _printable(section: Section) -> Section:
-    """Names come from files, so terminal escape sequences in them are escaped."""
+    """Escape terminal escape sequences, since names come from files."""
     grid = section.grid and Grid(
         [*map(one_line, section.grid.header)], [[*map(one_line, row)] for row in section.grid.rows], section.grid.left
     )
@@ -80,7 +80,7 @@ def _printable(section: Section) -> Section:
 
 
 def sections(comparison: Comparison) -> list[Section]:
-    """What every format shows, in order."""
+    """Return the sections that every format shows, in order."""
     shown = [block for block in comparison.blocks if block.comparisons]
     paired_by = list(comparison.blocks[0].setting) if comparison.blocks else []
     head = Section(f"compared: {', '.join(comparison.compared)}", level=1)
@@ -100,7 +100,7 @@ def sections(comparison: Comparison) -> list[Section]:
 
 
 def describe(setting: dict[str, str]) -> str:
-    """`model sam2_tiny, prompt mask, ...` without what is unknown or does not apply."""
+    """Format a setting as `model sam2_tiny, prompt mask, ...`, without unknown, inapplicable and default values."""
     parts = []
     for name, value in setting.items():
         if value in (UNKNOWN, "none", "all") or (name, value) in (("frame_stride", "1"), ("attention", "auto"), ("compile", "off")):
@@ -137,7 +137,7 @@ def _arms_section(block: BlockComparison) -> Section:
 
 
 def figure_label(column: str, pools_frames: bool) -> str:
-    """What an arm's figure is called; a percentile that is not one of all timed frames has a mark behind it."""
+    """Return the label of an arm's figure; a percentile that is not over all timed frames gets the suffix `OF_OBJECTS`."""
     measure = BY_COLUMN[column]
     return measure.label if pools_frames or measure.percentile is None else f"{measure.label}{OF_OBJECTS}"
 
@@ -148,7 +148,7 @@ def _figure(arm: ArmSummary, name: str) -> str:
 
 
 def _rates_section(table: RateTable) -> Section:
-    """Offline and streaming J&F of every arm, and the arm that is ahead at each camera rate."""
+    """Show offline and streaming J&F of every arm, and the leading arm at each camera rate."""
     rows = [[_shorten(curve.arm, _LABEL_WIDTH), _number(curve.offline), *map(_number, curve.streaming)] for curve in table.curves]
     rows.append(["highest", *(_some(list(names)) or "?" for names in table.highest)])
     on = f", at the pace of {table.device}" if table.device else ""
@@ -243,7 +243,7 @@ def _alone(block: BlockComparison) -> str:
 
 
 def _objects(arm: ArmSummary) -> str:
-    """`12`, or `10 + 1 oom + 1 error`."""
+    """Format object counts as `12`, or `10 + 1 error + 1 oom`."""
     others = [f"{count} {status}" for status, count in sorted(arm.counts.items()) if status != "ok"]
     return " + ".join([str(arm.counts.get("ok", 0)), *others])
 
@@ -263,7 +263,7 @@ def _value(measure: Measure, value: float) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Four significant digits, without an exponent."""
+    """Format to about four significant digits, without an exponent."""
     if value is None:
         return ""
     digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3 if abs(value) >= 1 else 4
@@ -280,7 +280,7 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _shorten(label: str, width: int) -> str:
-    """The middle gives way: labels differ at their ends."""
+    """Shorten in the middle, since labels differ at their ends."""
     if len(label) <= width:
         return label
     head = (width - 3) // 2
@@ -326,7 +326,7 @@ def _markdown_section(section: Section) -> str:
 
 
 def markdown_table(grid: Grid) -> str:
-    """Empty if there are no rows."""
+    """Format a grid as a markdown table; empty if there are no rows."""
     if not grid.rows:
         return ""
     last = len(grid.header) - grid.left

@@ -1,4 +1,4 @@
-"""--fail_if: conditions on changes that end a comparison with exit status 1, for CI."""
+"""Judge --fail_if: conditions on changes that end a comparison with exit status 1, for CI."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _REASONS_SHOWN = 3
 _UNLOCKED = "clocks not locked"
-"""As `validity` says it."""
+"""Text in the `validity` column."""
 LOST = "lost"
-"""Objects that the baseline has figures of and the arm has not."""
+"""Name of the count of objects for which the baseline has figures and the arm has none."""
 
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
@@ -43,7 +43,7 @@ def parse_condition(text: str) -> Condition:
     """Parse `JandF<-0.005` or `latency_p90_ms>1.10`.
 
     Raises:
-        InputError: it is not of that form, names nothing that is compared, or its limit cannot be a change of that measure.
+        InputError: the form is wrong, the name is not a compared measure, or the measure cannot change by the limit.
     """
     match = _CONDITION.fullmatch(text)
     if match is None:
@@ -63,12 +63,12 @@ def parse_condition(text: str) -> Condition:
 
 
 def judge(comparison: Comparison, conditions: Sequence[Condition]) -> list[str]:
-    """One line for every condition that holds in a comparison of an arm with the baseline, saying where and by how much.
+    """Return one line for every condition and compared arm for which the condition holds, with its setting and change.
 
-    A condition looks at the change itself, not at its interval, which the line gives too.
+    A condition tests the change itself, not its interval; the line shows both.
 
     Raises:
-        InputError: a condition cannot be judged: nothing was compared, the measure is missing, or it means nothing.
+        InputError: a condition cannot be judged: nothing was compared, the measure is missing, or it is meaningless.
     """
     pairs = [(block.setting, pair) for block in comparison.blocks for pair in block.comparisons]
     if conditions and not pairs:
@@ -84,10 +84,10 @@ def judge(comparison: Comparison, conditions: Sequence[Condition]) -> list[str]:
 
 
 def missing_times(comparison: Comparison, results: Results) -> str:
-    """What to know where rows have times, and what was wrong with them leaves none to compare; empty where there are some.
+    """Return a warning if invalid rows leave no times to compare; otherwise empty.
 
     Raises:
-        InputError: there is nothing else to compare, or the clocks were not locked, so that no run of this board will have any.
+        InputError: there are no meaningful scores either, or the clocks were not locked, so no run of this board will have valid times.
     """
     pairs = [pair for block in comparison.blocks for pair in block.comparisons]
     arms = [arm for block in comparison.blocks for arm in block.arms]

@@ -1,7 +1,7 @@
-"""Results files to one table of rows, whichever tool of the field wrote them.
+"""Read results files of this project and of older tools into one table of rows.
 
-Read are this project's summary.csv (alone, concatenated from shards, resaved by other tools) and the two older headers of the field,
-which have no status, device, prompt or weights, and call the dtype `precision` or leave it out.
+Supported are this project's summary.csv (alone, concatenated from shards, or resaved by other tools) and the headers of two older tools,
+which have no status, device, prompt or weights, and call the dtype `precision` or omit it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 KEY = ("video", "object")
 REQUIRED = (*KEY, "model")
 SHARED = "tracked"
-"""Whether a row's object was tracked alone or in a shared session; within one arm both are found, a video may have a single object."""
+"""Whether a row's object was tracked alone or in a shared session; an arm may have both, since a video may have a single object."""
 
 UNKNOWN = "?"
-"""A setting that the file does not tell."""
+"""Value of a setting that the file lacks."""
 NOT_APPLICABLE = "none"
-"""A setting that the model has no use for, as in the rows themselves."""
+"""Value of a setting that does not apply to the model, as in the rows themselves."""
 
 _NOT_A_NUMBER = frozenset({"nan", "na", "n/a", "<na>", "null", "none", "-nan"})
 _PRECISIONS = {
@@ -54,11 +54,11 @@ class Results:
 
     Attributes:
         rows: one per object and arm, in the order of the files. Columns: `file` (label of the file), `path`, `line`; `video`, `object`;
-            every name of `SETTINGS` as text, `UNKNOWN` where the file does not tell; every column of `MEASURES` as float64, NaN where
-            missing; `status`; `failure`, empty or why the row has no figures; `invalid`, empty or what makes the row's figures
-            doubtful; and every other column of the files as the text it was, with a column for every value that lies in a cell.
-        labels: of the files, in the order given.
-        legacy: labels of files of older tools, whose fps is a whole-clip figure.
+            every name of `SETTINGS` as text, `UNKNOWN` if the file lacks it; every column of `MEASURES` as float64, NaN if missing;
+            `status`; `failure`, empty or why the row has no figures; `invalid`, empty or why the row's times are invalid; and every
+            other column of the files as its text, with cells that hold several values spread over columns.
+        labels: labels of the files, in the order given.
+        legacy: labels of files of older tools, whose fps covers the whole clip.
         notes: what was left out, repaired or assumed, with file and line.
     """
 
@@ -75,7 +75,7 @@ def load_results(paths: Sequence[Path]) -> Results:
         paths: CSV files, or folders that hold a summary.csv.
 
     Raises:
-        InputError: a file cannot be used; names it and the line.
+        InputError: a file cannot be used; the message names file and line.
     """
     files = [path / SUMMARY if path.is_dir() else path for path in paths]
     labels = _labels(paths)
@@ -98,17 +98,20 @@ def load_results(paths: Sequence[Path]) -> Results:
 
 
 def to_numbers(csv_file: CsvFile, column: str, notes: list[str]) -> npt.NDArray[np.float64]:
-    """A column as float64, NaN where a cell is empty. Cells that say `nan` or the like are taken as empty and noted.
+    """Convert a column to float64, NaN for empty cells. Cells such as `nan` or `n/a` count as empty.
+
+    Args:
+        notes: receives a note if cells such as `nan` were taken as empty.
 
     Raises:
-        InputError: a cell is no finite number; names file and line.
+        InputError: a cell is not a finite number; the message names file and line.
     """
     cells = csv_file.columns[column]
     distinct = set(cells)
     if distinct <= {"", None}:
         return np.full(len(cells), math.nan)
     try:
-        # the quick way for the usual case; a cell that is empty or no number ends it
+        # fast path; an empty or non-numeric cell falls back to the slow one
         numbers = np.array(list(map(float, cells)))  # type: ignore[arg-type]
     except (ValueError, TypeError):
         numbers = np.array([_to_number(csv_file, column, index) for index in range(len(cells))])
@@ -135,7 +138,7 @@ def _to_number(csv_file: CsvFile, column: str, index: int) -> float:
 def _rows_of(csv_file: CsvFile, label: str, is_legacy: bool, notes: list[str]) -> pd.DataFrame:
     columns, size = csv_file.columns, len(csv_file.lines)
     data: dict[str, Any] = {"file": [label] * size, "path": [str(csv_file.path)] * size, "line": np.array(csv_file.lines)}
-    # to the letter: blanks may be a part of the name
+    # keep exact text: blanks may be part of the name
     video = [cell or "" for cell in columns["video"]]
     nameless = next((index for index, name in enumerate(video) if not name.strip()), None)
     if nameless is not None:
@@ -159,7 +162,7 @@ def _rows_of(csv_file: CsvFile, label: str, is_legacy: bool, notes: list[str]) -
     data[SHARED] = [UNKNOWN] * size if alone is None else _mapped(alone, lambda text: "in a shared session" if text else "alone")
     data["status"], data["failure"] = _statuses(csv_file, data)
     data["invalid"] = _mapped(columns.get("validity", [""] * size), lambda text: "" if text in ("", "ok") else text)
-    # a dict of everything and one DataFrame: columns added one by one fragment it
+    # build the DataFrame from one dict: adding columns one by one fragments it
     rest = {name: cells for name, cells in columns.items() if name not in data}
     rows = pd.DataFrame({name: _column(values) for name, values in (data | rest).items()})
     if not is_legacy:
@@ -171,18 +174,18 @@ def _rows_of(csv_file: CsvFile, label: str, is_legacy: bool, notes: list[str]) -
 
 
 def _column(values: Any) -> Any:
-    """Text as Python strings, not as what pandas infers, which differs between its versions."""
+    """Keep text as Python strings, since the dtype that pandas infers differs between its versions."""
     return values if isinstance(values, np.ndarray) else pd.Series(values, dtype=object)
 
 
 def _mapped(cells: Sequence[str | None], function: Callable[[str], str]) -> list[str]:
-    """Apply a function to each distinct cell; files repeat the same few."""
+    """Apply a function once per distinct cell, since files repeat a few values."""
     results = {cell: function((cell or "").strip()) for cell in set(cells)}
     return [results[cell] for cell in cells]
 
 
 def _object_name(text: str) -> str:
-    """`000` for 000, 0 and 0.0: what spreadsheets and pandas make of the folder's name."""
+    """Return `000` for 000, 0 and 0.0: spreadsheets and pandas turn the folder's name into a number."""
     number = text.removesuffix(".0")
     return number.zfill(3) if number.isdecimal() else text
 
@@ -205,7 +208,7 @@ def _settings(csv_file: CsvFile) -> dict[str, list[str]]:
         without = [attention == NOT_APPLICABLE for attention in settings["attention"]]
         settings["num_maskmem"] = [NOT_APPLICABLE if no else text for no, text in zip(without, settings["num_maskmem"], strict=True)]
     if "prompt" not in columns:
-        # older tools write the tag, MODEL_PROMPT, into the column
+        # older tools write MODEL_PROMPT into the column `model`
         tags = settings["model"]
         settings["prompt"] = _mapped(tags, lambda tag: tag.rpartition("_")[2] if tag.rpartition("_")[2] in _PROMPT_SUFFIXES else UNKNOWN)
         settings["model"] = _mapped(tags, lambda tag: tag.rpartition("_")[0] if tag.rpartition("_")[2] in _PROMPT_SUFFIXES else tag)
@@ -213,7 +216,7 @@ def _settings(csv_file: CsvFile) -> dict[str, list[str]]:
 
 
 def _whole_number(text: str) -> str:
-    """`1024` for 1024.0; text that is no number stays, for `to_numbers` to report."""
+    """Return `1024` for 1024.0; keep text that is not a number, for `to_numbers` to report."""
     try:
         number = float(text)
     except ValueError:
@@ -222,7 +225,7 @@ def _whole_number(text: str) -> str:
 
 
 def _statuses(csv_file: CsvFile, data: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """Status and, where it is not ok or there are no figures, the reason."""
+    """Return the status of each row, and the reason if it is not ok or has no figures."""
     size = len(csv_file.lines)
     figures = np.zeros(size, np.bool_)
     for name in ("latency_ms", "fps", "J"):
@@ -236,7 +239,7 @@ def _statuses(csv_file: CsvFile, data: dict[str, Any]) -> tuple[list[str], list[
 def _require_range(csv_file: CsvFile, column: str, numbers: npt.NDArray[np.float64]) -> None:
     is_share = BY_COLUMN[column].kind == "difference"
     high = 1.0 if is_share else math.inf
-    # energy with the idle power taken off may come out below nothing
+    # energy minus idle power may be negative
     low = -math.inf if column == "energy_j_per_frame" else 0.0
     for index in np.flatnonzero((numbers < low) | (numbers > high)):
         bounds = "0 to 1; divide percentages by 100" if is_share else "0 or more"
@@ -256,14 +259,14 @@ def _fill_from_arm(rows: pd.DataFrame, csv_file: CsvFile) -> None:
 
 
 def _fill_power_mode(rows: pd.DataFrame, path: Path) -> None:
-    """Take the power mode from the run's environment.json where the rows do not tell it."""
+    """Take the power mode from the run's environment.json if no row has it."""
     if path.name != SUMMARY or (rows["nvpmodel"] != UNKNOWN).any() or leads_out(path.parent, path.parent / ENVIRONMENT):
         return
     try:
         invocations = json.loads((path.parent / ENVIRONMENT).read_text(encoding="utf-8"))["invocations"]
         modes = {invocation["power_mode"]["name"] for invocation in invocations if invocation.get("power_mode")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return  # not told is what the rows say already
+        return  # the rows already say unknown
     if modes:
         rows["nvpmodel"] = pd.Series([" then ".join(sorted(map(str, modes)))] * len(rows), dtype=object)
 
@@ -286,7 +289,7 @@ def _legacy_notes(csv_file: CsvFile, label: str, rows: pd.DataFrame) -> list[str
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """A short name for each path, with as much of its folders as tells them apart."""
+    """Return a short name for each path, with as many of its folders as needed to distinguish it."""
     parts = []
     for path in paths:
         whole = path.absolute()

@@ -1,7 +1,7 @@
-"""The folder of a run: one writer at a time, rows appended durably, and put in order again after a crash.
+"""Manage the folder of a run: one writer at a time, durable appends, repair after a crash.
 
-summary.csv is the record of what is done. The frames of an object are appended to frames.csv before its summary row, so frames without a
-summary row belong to an object that was cut off and are dropped when the run goes on.
+summary.csv records which objects are done. The frames of an object are appended to frames.csv before its summary row, so frames without a
+summary row belong to an interrupted object and are dropped when the run resumes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RunFolderError(RuntimeError):
 
 
 def choose_out_dir(config: RunConfig, root: Path = Path("results")) -> tuple[Path, bool]:
-    """The folder for a run that named none: an unfinished run of the same command under `root`, else a new one named by the time.
+    """Choose the folder if --out_dir is not given: an unfinished run of the same command under `root`, else a new one named by the time.
 
     Returns:
         The folder, and whether it is resumed.
@@ -68,7 +68,7 @@ def choose_out_dir(config: RunConfig, root: Path = Path("results")) -> tuple[Pat
 
 
 def fingerprint(config: RunConfig) -> dict[str, Any]:
-    """The settings that make two commands the same."""
+    """Return the settings that identify a command: two commands with equal settings are the same run."""
     settings = identifying(config)
     settings["split_dir"] = str(config.split_dir.resolve())
     return settings
@@ -78,8 +78,8 @@ class RunFolder:
     """An open run. Use as a context manager; a second process that opens the same folder is refused.
 
     Attributes:
-        courses: rows of sustained.csv by arm, those of earlier invocations included.
-        done: summary rows by key (arm, video, object), those of earlier invocations included.
+        courses: rows of sustained.csv by arm, including earlier invocations.
+        done: summary rows by key (arm, video, object), including earlier invocations.
         run_id: identifies the run over all its invocations.
     """
 
@@ -89,11 +89,11 @@ class RunFolder:
         self._split_name = split_name
         self.done: dict[tuple[str, str, str], SummaryRow] = {}
         self._whole: set[tuple[str, str, str]] = set()
-        """The keys of `done`, with the whole arm's id."""
+        """Keys of `done`, with the id of the whole arm instead of the part's."""
         self.courses: dict[str, list[SustainedRow]] = {}
         self.run_id = ""
         self.spool = path / SPOOL
-        """Folder for masks on their way to be scored; empty when the run begins, and gone when it ends."""
+        """Folder for masks waiting to be scored; emptied when the run begins and removed when it ends."""
         self._lock = RunLock(path)
 
     def __enter__(self) -> RunFolder:
@@ -105,7 +105,7 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"--out_dir {self.path}: {error.strerror}; give a folder that can be written") from error
         try:
-            # All is read and found good before anything is written.
+            # Read and check everything before writing anything.
             self._identify()
             self._restore()
             self._write_run(complete=False)
@@ -121,14 +121,14 @@ class RunFolder:
         self._lock.release()
 
     def has_row(self, arm_id: str, key: tuple[str, str]) -> bool:
-        """Whether an object, (video, object), is done under an arm or under a part of it, see `savbench.results.systems`."""
+        """Whether an object, (video, object), is done under an arm or a part of it; see `savbench.results.systems`."""
         return (whole_id(arm_id), *key) in self._whole
 
     def append(self, row: SummaryRow, frames: Iterable[FrameRow] = (), streaming: Iterable[StreamingRow] = ()) -> None:
         """Append the frames of an object, timed and streamed, then its row, each fsynced before this returns.
 
         Raises:
-            RunFolderError: the disk is full or gone; what was half written is taken back.
+            RunFolderError: the file cannot be written, for example because the disk is full; a partial write is undone.
         """
         lines = "".join(map(row_line, frames))
         if lines:
@@ -143,14 +143,14 @@ class RunFolder:
         self._whole.add((whole_id(row.arm_id), row.video, row.object))
 
     def spool_bytes(self, data: bytes) -> Path:
-        """Write masks that came from another machine into a new file of `spool`, see `savbench.results.spool`. Raises as `append`."""
+        """Write masks from another machine to a new file in `spool`; see `savbench.results.spool`. Raises as `append`."""
         try:
             return write_bytes(self.spool, data)
         except SpoolError as error:
             raise write_failed(Path(error.filename), error) from error
 
     def forget(self, condition: Callable[[SummaryRow], bool]) -> int:
-        """Drop the rows for which the condition holds, with their frames, so that they run again. Returns how many."""
+        """Drop the rows that meet the condition, with their frames, so that they run again. Returns the number of dropped rows."""
         keep = {key: row for key, row in self.done.items() if not condition(row)}
         dropped = len(self.done) - len(keep)
         if dropped:
@@ -167,12 +167,12 @@ class RunFolder:
         self.courses.setdefault(row.arm_id, []).append(row)
 
     def forget_course(self, arm_id: str) -> None:
-        """Drop what an arm's course has so far, since a board that has cooled down cannot go on with it."""
+        """Drop an arm's sustained rows, since a board that has cooled down cannot continue the course."""
         if self.courses.pop(arm_id, None):
             self._rewrite(SUSTAINED, SustainedRow, (row for rows in self.courses.values() for row in rows))
 
     def latencies(self) -> dict[tuple[str, str, str], list[float]]:
-        """Latencies in ms of every frame of every object with status ok, by arm, video and object."""
+        """Return the frame latencies in ms of every object with status ok, by arm, video and object."""
         samples: dict[tuple[str, str, str], list[float]] = {}
         for frame in read_rows(FrameRow, self.path / FRAMES):
             if frame.latency_ms is not None and self.done[frame.key].status == "ok":
@@ -180,18 +180,18 @@ class RunFolder:
         return samples
 
     def mark(self, *, complete: bool) -> None:
-        """Note whether everything that was asked for has its row, for the next command to know."""
+        """Record in run.json whether the run is complete, for the next command."""
         self._write_run(complete)
 
     def write_environment(self, data: dict[str, Any]) -> None:
-        """Write environment.json whole."""
+        """Replace environment.json atomically."""
         _replace(self.path / ENVIRONMENT, json.dumps(data, indent=2) + "\n")
 
     def read_environment(self) -> dict[str, Any]:
-        """What environment.json holds; nothing where it is missing.
+        """Read environment.json; empty if it is missing.
 
         Raises:
-            RunFolderError: it is damaged.
+            RunFolderError: the file cannot be read or is damaged.
         """
         path = self.path / ENVIRONMENT
         try:
@@ -207,7 +207,7 @@ class RunFolder:
         return data
 
     def _identify(self) -> None:
-        """Take over the run that is here, or begin one."""
+        """Adopt the existing run, or begin a new one."""
         here = {"split_dir": str(self._config.split_dir.resolve()), "split_name": self._split_name}
         try:
             run = _read_json(self.path / RUN)
@@ -238,7 +238,7 @@ class RunFolder:
         _replace(self.path / RUN, json.dumps(run, indent=2) + "\n")
 
     def _restore(self) -> None:
-        """Take over the rows that are here, once all files were found good; only then put the files in order."""
+        """Read and check all files, adopt their rows, then repair the files."""
         rows = self._read(SummaryRow, SUMMARY)
         frames = self._read(FrameRow, FRAMES)
         if frames and not rows and not _has_whole_line(self.path / SUMMARY):
@@ -261,7 +261,7 @@ class RunFolder:
         self._whole = {(whole_id(row.arm_id), row.video, row.object) for row in self.done.values()}
 
     def _read(self, schema: type[Row], name: str) -> list[Row]:
-        """Whole rows of a file, none where it is not there; nothing is written."""
+        """Read the complete rows of a file, none if it is missing, without writing."""
         if not (self.path / name).exists():
             return []
         try:
@@ -270,11 +270,11 @@ class RunFolder:
             raise RunFolderError(str(error)) from error
 
     def _owned(self, frames: Sequence[Framed]) -> list[Framed]:
-        """Frames of objects that have their row."""
+        """Return the frames of objects that have a summary row."""
         return [frame for frame in frames if frame.key in self.done]
 
     def _put_in_order(self, name: str, schema: type[Row], found: Sequence[Row], kept: Sequence[Row]) -> None:
-        """Leave a file with its header and the rows to keep, each whole, and able to be appended to."""
+        """Repair a file: keep its header and complete rows, ready for appending."""
         if len(kept) < len(found) or not _has_whole_line(self.path / name):
             self._rewrite(name, schema, kept)
         _cut_half_line(self.path / name)
@@ -319,15 +319,17 @@ class RunFolder:
 
 
 def write_failed(path: Path, error: OSError) -> RunFolderError:
-    """What ends a run whose folder cannot be written, where the disk is full for example."""
+    """Return the error for a file that cannot be written, for example because the disk is full."""
     remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "fix that"
     return RunFolderError(f"{path}: {error.strerror}; {remedy} and give the same command again, it goes on where it stopped")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """
+    """Read a JSON object.
+
     Raises:
-        OSError, ValueError: it cannot be read, or holds no object of JSON.
+        OSError: the file cannot be read.
+        ValueError: the file does not hold a JSON object.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -346,7 +348,7 @@ def _has_whole_line(path: Path) -> bool:
 
 
 def _cut_half_line(path: Path) -> None:
-    """Cut what follows the last line break, which a crash left half written; and see that the file can be written."""
+    """Cut off a partial last line left by a crash, and check that the file is writable."""
     try:
         with path.open("r+b") as file:
             data = file.read()
@@ -358,7 +360,7 @@ def _cut_half_line(path: Path) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Replace a file atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="") as file:
