@@ -1,7 +1,7 @@
 """Two baselines without learning: the first mask copied, and the first mask moved along dense optical flow.
 
 They are the floor that a learned model must beat, and give real scores on any machine. Both accept only the mask prompt, work at video
-resolution on the CPU, do not change OpenCV's number of threads, and return the same masks for any number.
+resolution on the CPU, do not change OpenCV's number of threads, and return the same masks for any number of threads.
 
 How the flow was chosen: J/F on five DAVIS 2016 clips (480x854, every fourth frame annotated, first and last annotated frame skipped, OpenCV
 5.0) and milliseconds of one flow on two cores of a desktop CPU. "Soft" moves a float32 mask and thresholds only the output; "hard" also
@@ -17,7 +17,7 @@ thresholds the mask that is moved. "Raw" patches are compared unchanged, "centre
     DIS medium, raw, soft (used)  .736/.720  .641/.579  .646/.530  .159/.233  .446/.341  .503      30
     the same to full resolution   .797/.750  .640/.524  .715/.593  .177/.237  .475/.392  .530     184
 
-The last row, DIS with its finest scale at 0 instead of 1, is not used because of its cost. `libby` moves too fast for all of them.
+The last row, DIS with its finest scale at 0 instead of 1, is not used because of its cost. `libby` moves too fast for all variants.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class _Baseline:
                 "model_ms": (carried - prepared) * 1e3,
                 "output_ms": (done - carried) * 1e3,
             },
-            # No stage of a neural network is there: carrying the masks, the flow included, is `other`.
+            # There are no neural network stages: moving the masks, flow included, counts as `other`.
             stages_ms={"resize_copy": (done - carried + prepared - begun) * 1e3, "other": (carried - prepared) * 1e3}
             if self._tells_stages
             else {},
@@ -144,13 +144,13 @@ class _Baseline:
             raise RunnerError(f"{self._name}: {what} has shape {shape}, the clip needs {expected}")
 
     def _take_frame(self, frame_hwc: Frame) -> None:
-        """Take the pixels of the frame that the objects are about to be carried into."""
+        """Store the pixels of the frame that the objects will be moved to."""
 
     def _carry(self) -> None:
-        """Carry all states into the frame taken last from the one before it."""
+        """Move all states from the previous frame to the frame taken last."""
 
     def _state_of(self, mask_hw: _BoolMask) -> npt.NDArray[Any]:
-        """The state of an object that has this mask, in an array of its own."""
+        """The state of an object that has this mask, in a new array."""
         return mask_hw.copy()
 
     def _mask_of(self, state_hw: npt.NDArray[Any]) -> _BoolMask:
@@ -158,38 +158,38 @@ class _Baseline:
 
 
 class StaticRunner(_Baseline):
-    """Gives every object the mask that it was prompted with, on every later frame.
+    """Returns every object's prompt mask on every later frame.
 
-    `Applied.device` is `cpu` whatever device was asked for, and `Applied.imgsz` is None whatever size: record them as they are, they are no
-    refusal.
+    `Applied.device` is always `cpu` and `Applied.imgsz` always None, regardless of the request: record them as they are, they are not
+    errors.
     """
 
     _name = "static"
 
     def __init__(self, options: BuildOptions) -> None:
-        """Of `options` only `stages` changes anything: there is nothing to compute."""
+        """Uses only `stages` of `options`: there is nothing to compute."""
         super().__init__(options, "copy of the prompted mask")
 
 
 class FlowRunner(_Baseline):
-    """Carries every mask along with the dense optical flow between successive frames.
+    """Moves every mask along the dense optical flow between successive frames.
 
-    The flow is OpenCV's DIS (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016), taken from the new frame back to
-    the one before. So every pixel of the new frame knows the place that it came from, and takes the bilinear value of the mask there. What
-    comes in from outside of the frame is background. One flow serves all objects.
+    The flow is OpenCV's DIS (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016), computed from the new
+    frame back to the previous one. Every pixel of the new frame samples the mask bilinearly at its previous position; positions outside
+    the frame are background. All objects share one flow.
 
-    `Applied.device` is `cpu` whatever device was asked for, and `Applied.imgsz` is None whatever size: record them as they are, they are no
-    refusal.
+    `Applied.device` is always `cpu` and `Applied.imgsz` always None, regardless of the request: record them as they are, they are not
+    errors.
     """
 
     _name = "flow"
 
     def __init__(self, options: BuildOptions) -> None:
-        """Of `options` only `stages` changes anything: the flow is computed on the CPU, at video resolution."""
+        """Uses only `stages` of `options`: the flow is computed on the CPU, at video resolution."""
         super().__init__(
             options, f"OpenCV {cv2.__version__} DIS optical flow", ("DIS preset medium, without mean normalisation of patches",)
         )
-        # OpenCV's type stubs insist on an initial flow, which the function itself does without
+        # OpenCV's type stubs require an initial flow; the function does not
         self._dis: Any = None
         self._dis_size: tuple[int, int] | None = None
         self._grey_hw: _Bytes | None = None
@@ -202,7 +202,7 @@ class FlowRunner(_Baseline):
             raise RunnerError(f"flow: DIS optical flow needs frames of at least 16x16 pixels, {clip.name} has {clip.height}x{clip.width}")
         super().open(clip, first_frame_hwc)
         if self._dis_size != (clip.height, clip.width):
-            # a new one, since DIS changes its own settings where frames are small; the old one where it has its buffers already
+            # new if the size changed, since DIS changes its own settings for small frames; else the old one, which has its buffers
             self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
             self._dis.setUseMeanNormalization(False)
             self._dis_size = clip.height, clip.width

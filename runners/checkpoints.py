@@ -1,16 +1,16 @@
-"""Weights files as people have them, read without running code from them: the one place that opens one.
+"""Reads weights files of any common form without running code from them; no other module opens one.
 
-Taken are files of `torch.save` and safetensors that hold the state dict of the model that was asked for:
+Accepts `torch.save` and safetensors files that hold the requested model's state dict:
 
     {name: tensor}                              the state dict itself, as SAM v1 is published
     {"model": {name: tensor}, ...}              as SAM 2 and EdgeTAM are published, and what their trainers write
     {"state_dict": ...}, {"model_state_dict": ...}   as Lightning and others write it
 
-What else lies beside the state dict, an optimizer or a number of steps, is passed over. Names may all begin with what a wrapper put before
-them (`WRAPPERS`). Numbers may be of any real floating type and are loaded into the model's own. Everything that was done is in `notes`.
-Names and shapes have to fit the model without exception (`load_strictly`).
+Other contents, such as an optimizer or a step count, are ignored. All names may share a wrapper's prefix (`WRAPPERS`). Numbers may be of
+any real floating type and are converted to the model's. `notes` lists every change. All names and shapes must match the model
+(`load_strictly`).
 
-A file that holds objects of other classes is not read, since that would run code from it; torch's `weights_only` stays on.
+A file with objects of other classes is rejected, since reading it would run code from it; torch's `weights_only` stays on.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ OTHER_FILES = (
     (b"ustar", "a tar archive; unpack it"),
     (b"\x08\x07\x12", "an ONNX model, it seems; give the checkpoint that it was exported from"),
 )
-"""First bytes, in lower case, of other files that often carry a checkpoint's name, and what to do."""
+"""First bytes, in lower case, of other files often saved under a checkpoint's name, and what to do."""
 
 _BLOCKED = re.compile(r"GLOBAL ([\w.]+)")
-"""How torch names a class that it refuses to construct."""
+"""How torch's error names a class it refuses to construct."""
 _RECENT_NS = 10_000_000_000
 _SAFETENSORS_HEADER_LIMIT = 100_000_000
 """Limit of the safetensors format, in bytes."""
@@ -74,7 +74,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a weights file.
 
     Raises:
-        RunnerError: the file is missing, damaged, or in none of the forms above; the message says what it is and what to do.
+        RunnerError: the file is missing, damaged, or in none of the forms above; the message says which and what to do.
     """
     try:
         with path.open("rb") as file:
@@ -83,7 +83,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             content = _content(path, file, before.st_size)
             after = os.fstat(file.fileno())
             # The kernel sets the change time (ctime), while programs that copy files can set the modification time. It advances in steps
-            # of some milliseconds, so it proves nothing about a file that changed just before.
+            # of a few milliseconds, so it cannot show a second change within one step.
             is_touched = (before.st_size, before.st_ctime_ns) != (after.st_size, after.st_ctime_ns)
             is_touched |= time.time_ns() - after.st_ctime_ns < _RECENT_NS
             if is_touched and _sha256(file) != sha256:
@@ -133,7 +133,7 @@ def refuse_misfits(faults: Mapping[str, Sequence[str]], path: Path) -> None:
 
 
 def _sha256(file: IO[bytes]) -> str:
-    """sha256 of the file's present bytes; bypasses Python's read buffer."""
+    """sha256 of the file's current bytes; bypasses Python's read buffer."""
     digest, at = hashlib.sha256(), 0
     while block := os.pread(file.fileno(), 1 << 20, at):
         digest.update(block)
@@ -153,13 +153,13 @@ def _content(path: Path, file: IO[bytes], size: int) -> Any:
             raise RunnerError(f"{path}: is {what}")
     if _is_safetensors(head, size):
         return _safetensors(path, file)
-    if _is_torchscript(file):  # older releases of torch would run it
+    if _is_torchscript(file):  # older torch releases would run it
         raise RunnerError(f"{path}: is a TorchScript archive, a model without its classes; {SAVE}")
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    # Unpickling damaged bytes may raise anything: KeyError, IndexError, TypeError, AssertionError and struct.error were seen.
+    # Unpickling damaged bytes may raise anything: KeyError, IndexError, TypeError, AssertionError and struct.error have occurred.
     except Exception as error:
         raise RunnerError(_unreadable(path, str(error), type(error).__name__)) from error
 
@@ -173,7 +173,7 @@ def _unreadable(path: Path, reason: str, kind: str) -> str:
 
 
 def _is_torchscript(file: IO[bytes]) -> bool:
-    """Whether the file is a TorchScript archive, which alone contains a file of constants. Rewinds the file."""
+    """Whether the file is a TorchScript archive, the only kind with a file of constants. Rewinds the file."""
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
@@ -195,7 +195,7 @@ def _safetensors(path: Path, file: IO[bytes]) -> Any:
         raise RunnerError(f"{path}: is a file of safetensors, which needs its package; run pip install safetensors") from error
     try:
         return safetensors.torch.load(file.read())
-    # The package raises its own error and, for types that torch does not have, KeyError and others.
+    # The package raises its own error, and KeyError and others for types unknown to torch.
     except Exception as error:
         raise RunnerError(f"{path}: is a damaged file of safetensors ({one_line(str(error))[:200]}); {FETCH}") from error
 

@@ -1,4 +1,4 @@
-"""EdgeTAM (Zhou et al. 2025, "EdgeTAM: On-Device Track Anything Model"): the official checkout, or transformers where there is none."""
+"""EdgeTAM (Zhou et al. 2025, "EdgeTAM: On-Device Track Anything Model"): the official checkout if given, else transformers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def build(options: BuildOptions) -> VideoRunner:
     """The official EdgeTAM if `options.source_dir` names its checkout, else transformers' EdgeTamVideoModel.
 
     Raises:
-        RunnerError: the size, the device, the packages or the weights do not allow it.
+        RunnerError: the size, device, packages or weights are unusable.
     """
     check_size("edgetam", 1024 if options.imgsz is None else options.imgsz)
     if options.source_dir is not None:
@@ -29,7 +29,7 @@ def build(options: BuildOptions) -> VideoRunner:
         )
     try:
         from runners.edgetam_hf import EdgeTamHfRunner
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit torch, as transformers and timm report it
+    except (ImportError, RuntimeError) as error:  # RuntimeError: how transformers and timm report a mismatched torchvision
         raise RunnerError(
             f"edgetam: transformers' EdgeTamVideoModel cannot be imported ({str(error).strip().splitlines()[0]}); run scripts/setup.sh, or "
             "clone https://github.com/facebookresearch/EdgeTAM and name it with --edgetam_dir"

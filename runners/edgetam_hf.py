@@ -1,25 +1,25 @@
-"""EdgeTAM as transformers' `EdgeTamVideoModel`, streamed frame by frame, with the official model's results.
+"""EdgeTAM as transformers' `EdgeTamVideoModel`, streamed frame by frame, corrected to match the official model.
 
-Fed with the same weights, the two implementations differ in four points, which this module mends; with them the mask logits of 20 frames
+With the same weights, the two implementations differ in four points, which this module corrects. After that the mask logits of 20 frames
 agree to 1e-6 in float32 for clicks, boxes and masks, and to the rounding of the lower precision under autocast.
 
 1. Memory features. The official predictor keeps them in bfloat16 whatever the dtype of the run; transformers keeps the dtype of the run.
-2. Mask prompt, object pointer. Officially the pointer of a mask prompt is made from the decoder's single-mask token; transformers asks for
-   three masks there and takes the token of the best.
-3. Mask prompt, memory. Officially the memory encoder sees the mask after a round trip through the low resolution of the decoder's output
-   (imgsz / 4); transformers gives it the prompt itself.
+2. Mask prompt, object pointer. The official predictor computes the pointer of a mask prompt from the decoder's single-mask token;
+   transformers requests three masks and uses the token of the best.
+3. Mask prompt, memory. The official memory encoder sees the mask resized to the low resolution of the decoder's output (imgsz / 4) and
+   back; transformers passes it the prompt itself.
 4. Holes. With its postprocessing on, the official predictor fills holes of up to 8 pixels in the decoder's output. On a prompted frame the
-   memory encoder sees the filled mask, on a tracked one the mask as it was. transformers fills none.
+   memory encoder sees the filled mask, on a tracked frame the unfilled mask. transformers fills none.
 
-A fifth mend is of an error: transformers gives the object score of a mask prompt one dimension less than that of a tracked object, and
-cannot join the two on one frame.
+A fifth correction fixes an error: transformers returns the object score of a mask prompt with one dimension less than the score of a
+tracked object, and fails to concatenate the two on one frame.
 
-With the postprocessing off, the official predictor fills no holes, keeps the single mask whether it is stable or not, and encodes the mask
-of a prompted frame as probabilities; transformers always makes them 0 and 1.
+With the postprocessing off, the official predictor fills no holes, keeps the single mask even if it is unstable, and encodes the mask
+of a prompted frame as probabilities; transformers always binarises it.
 
-Two points that look different are not. Officially clips under 16 frames use fewer object pointers: EdgeTAM's pointers carry no temporal
-encoding, so the limit never drops one that exists. And transformers tracks the objects of a session one by one, the official predictor
-as a batch: the results are the same, the time is not.
+Two apparent differences have no effect. The official predictor uses fewer object pointers for clips under 16 frames: EdgeTAM's pointers
+carry no temporal encoding, so the limit never drops one that exists. And transformers tracks the objects of a session one by one,
+the official predictor as a batch: only the time differs.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ BOX_CORNERS = (2, 3)
 
 
 class _Model(EdgeTamVideoModel):  # type: ignore[misc]
-    """transformers' model with what the module's docstring says of masks mended (2 to 4 and the fifth)."""
+    """transformers' model with corrections 2 to 5 of the module's docstring."""
 
     postprocesses = True
     """Upstream's `apply_postprocessing`."""
 
     def _single_frame_forward(self, *args: Any, **kwargs: Any) -> Any:
-        # Only the pointer of a mask prompt is computed without saying how many masks are wanted; everything else passes it.
+        # Only the call for a mask prompt's pointer omits multimask_output; all others pass it.
         if "multimask_output" not in kwargs:
             return super()._single_frame_forward(*args, **kwargs, multimask_output=False)
         output = super()._single_frame_forward(*args, **kwargs)
@@ -85,7 +85,7 @@ class _Model(EdgeTamVideoModel):  # type: ignore[misc]
 
 
 def _with_memory_of_output(output: Any) -> Any:
-    """Let the memory encoder see the mask that is put out, (n, 1, imgsz / 4, imgsz / 4), enlarged to its own resolution."""
+    """Pass the output mask, (n, 1, imgsz / 4, imgsz / 4), enlarged to the memory encoder's resolution, to the memory encoder."""
     high_n1hw = output.high_res_masks
     enlarged_n1hw = functional.interpolate(output.pred_masks.float(), size=high_n1hw.shape[-2:], mode="bilinear", align_corners=False)
     output.high_res_masks = enlarged_n1hw.to(high_n1hw.dtype)
@@ -93,9 +93,9 @@ def _with_memory_of_output(output: Any) -> Any:
 
 
 class EdgeTamHfRunner:
-    """A `VideoRunner` over transformers' streaming session. Takes the official `edgetam.pt` or random weights.
+    """A `VideoRunner` over transformers' streaming session. Loads the official `edgetam.pt` or random weights.
 
-    Unlike the official predictor it takes further objects while it tracks.
+    Unlike the official predictor it accepts new objects while tracking.
     """
 
     name = "edgetam"
@@ -104,7 +104,7 @@ class EdgeTamHfRunner:
         """Build the model on the device, with the weights of `options.weights` or random ones drawn from `options.seed`.
 
         Raises:
-            RunnerError: the size, the device, the version of transformers or the weights do not allow it.
+            RunnerError: the size, device, transformers version or weights are unusable.
         """
         imgsz = 1024 if options.imgsz is None else options.imgsz
         check_size("edgetam", imgsz)
@@ -121,7 +121,7 @@ class EdgeTamHfRunner:
         if checkpoint is not None:
             self._model.load_state_dict(convert(checkpoint, self._model.state_dict()))
         if options.num_maskmem is not None:
-            # The temporal encodings need no care here: transformers looks up the prompted frame's from the end of the table.
+            # The temporal encodings need no change: transformers reads the prompted frame's row from the end of the table.
             self._model.num_maskmem = options.num_maskmem
         self._model.to(self._device).eval()
         self._compiler = Compiler(options, self._device)
@@ -229,7 +229,7 @@ class EdgeTamHfRunner:
             points_n2 = prompt.points_n2 if prompt.box_4 is None else prompt.box_4.reshape(2, 2)
             assert points_n2 is not None  # Prompt holds exactly one of its forms
             labels = [POSITIVE_CLICK] * len(points_n2) if prompt.box_4 is None else list(BOX_CORNERS)
-            # The same order of operations as upstream, so that the coordinates are the same floats.
+            # Same order of operations as upstream, so that the coordinates are bit-identical.
             points_11n2 = torch.tensor(points_n2, dtype=torch.float32)[None, None]
             points_11n2 = points_11n2 / torch.tensor([session.video_width, session.video_height]) * self._imgsz
             labels_11n = torch.tensor(labels, dtype=torch.int32)[None, None]
@@ -272,12 +272,12 @@ class EdgeTamHfRunner:
         return functional.interpolate(low_n1hw.float(), size=size_hw, mode="bilinear", align_corners=False)
 
     def _round_memory(self, frame_index: int) -> list[torch.Tensor]:
-        """Round the memory features of this frame (point 1 of the module's docstring). Returns what the frame left for later ones.
+        """Round the memory features of this frame (point 1 of the module's docstring). Returns the outputs stored for later frames.
 
         Under float16 autocast they are stored as float32, see `runners.official`.
 
-        The mask logits alone would not tell of NaN: where the object score is NaN, the model takes the object for absent and writes a
-        finite number over its mask.
+        The mask logits alone do not reveal NaN: if the object score is NaN, the model treats the object as absent and overwrites its mask
+        with a finite number.
         """
         left: list[torch.Tensor] = []
         stored_dtype = torch.float32 if float16_autocast(self._device) else torch.bfloat16
@@ -290,9 +290,9 @@ class EdgeTamHfRunner:
         return left
 
     def _forget(self, frame_index: int) -> None:
-        """Drop what no later frame reads, so that memory does not grow with the clip.
+        """Drop outputs that no later frame reads, so that memory does not grow with the clip.
 
-        Frame t + 1 reads the memory features of t - 5 to t, the object pointers of t - 14 to t and, of the prompted frames, both.
+        Frame t + 1 reads the memory features of t - 5 to t, the object pointers of t - 14 to t and both for all prompted frames.
         """
         self._session.processed_frames.clear()
         oldest_memory = frame_index - (self._model.num_maskmem - 2)
@@ -313,7 +313,7 @@ class EdgeTamHfRunner:
 
 
 def _configuration(imgsz: int, *, postprocesses: bool) -> EdgeTamVideoConfig:
-    """The official model's architecture at one input size; the library's defaults name another backbone and only know 1024 pixels."""
+    """The official model's architecture at one input size; the library's defaults use another backbone and support only 1024 pixels."""
     grid = imgsz // EDGETAM_STRIDE
     backbone = TimmWrapperConfig(architecture="repvit_m1", model_args={"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]})
     return EdgeTamVideoConfig(
@@ -332,7 +332,7 @@ def _configuration(imgsz: int, *, postprocesses: bool) -> EdgeTamVideoConfig:
 
 
 def _check_hooks() -> None:
-    """Overriding a method that the library has renamed would change nothing, in silence."""
+    """Check that the overridden methods exist: if the library renames one, the override silently does nothing."""
     for name in ("_single_frame_forward", "_use_mask_as_output", "_encode_new_memory"):
         if not hasattr(EdgeTamVideoModel, name):
             raise RunnerError(

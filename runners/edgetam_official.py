@@ -1,4 +1,4 @@
-"""EdgeTAM by its official code.
+"""EdgeTAM through its official code.
 
 The official repository, facebookresearch/EdgeTAM, installs a package named `sam2` like SAM 2's own, so it runs from its checkout in a
 separate process and is never installed.
@@ -44,21 +44,21 @@ class EdgeTamRunner(OfficialPredictorRunner):
         from sam2.modeling.backbones import timm as backbone
         from sam2.modeling.sam import transformer
 
-        # Upstream allows flash alone around each attention call, which has no float32 kernel, and flips this flag itself for the rest of
-        # the process once a call has failed. Set from the start, the kernel is PyTorch's choice in every dtype and from the first frame.
+        # Upstream allows only flash attention, which has no float32 kernel, and sets this flag for the rest of the process after the first
+        # failed call. Setting it now lets PyTorch choose the kernel in every dtype from the first frame.
         transformer.ALLOW_ALL_KERNELS = True
 
         grid = imgsz // EDGETAM_STRIDE
         overrides = [
             f"++model.image_size={imgsz}",
-            # The rotary tables of the memory attention are sized by the configuration and not by image_size. Its keys are the
+            # The rotary tables of the memory attention are sized by the configuration, not by image_size. Its keys are the
             # perceiver's 16 x 16 latents at every size.
             f"++model.memory_attention.layer.self_attention.feat_sizes=[{grid},{grid}]",
             f"++model.memory_attention.layer.cross_attention.q_sizes=[{grid},{grid}]",
         ]
         if options.compile != "off":
             overrides.append("++model.compile_image_encoder=true")
-        # Upstream asks timm for ImageNet weights, a download that the checkpoint then overwrites: an offline board could not build it.
+        # Upstream asks timm for ImageNet weights, which the checkpoint then overwrites: the download would fail on an offline board.
         # It also prints its progress, and standard output is the caller's.
         with (
             replaced(backbone, "create_model", _without_download(backbone.create_model)),
@@ -126,14 +126,14 @@ def _check_rotary_sizes(predictor: Any, grid: int) -> None:
 
 
 class _ReshapeForView(TorchFunctionMode):  # type: ignore[misc]
-    """Turns `Tensor.view` into `Tensor.reshape`: the same tensor wherever a view is possible, a copy where it is not."""
+    """Turns `Tensor.view` into `Tensor.reshape`: the same tensor if a view is possible, else a copy."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return (torch.Tensor.reshape if func is torch.Tensor.view else func)(*args, **(kwargs or {}))
 
 
 def _with_reshape(forward_2d: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
-    """Upstream views an expanded tensor, which PyTorch refuses for more than one object; a single object never needs the detour."""
+    """Upstream calls `view` on an expanded tensor, which fails in PyTorch for more than one object; one object works unchanged."""
 
     def forward(features_nchw: torch.Tensor) -> Any:
         if len(features_nchw) == 1:

@@ -1,8 +1,8 @@
 """The official EdgeTAM checkpoint for transformers' `EdgeTamVideoModel`, converted in memory.
 
 Both implementations hold the same 13 895 794 parameters under different names, and three groups in another shape: the keys and values of
-the perceiver's attention are one matrix officially and two in transformers, the four point embeddings are four tensors and one, and the
-matrix of random spatial frequencies is held twice by transformers.
+the perceiver's attention are one matrix officially and two in transformers, the four point embeddings are four tensors officially and one
+in transformers, and transformers stores the matrix of random spatial frequencies twice.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from runners.checkpoints import Checkpoint, refuse_misfits, same_kind
 
 @dataclass(frozen=True)
 class Source:
-    """Where the tensor of one transformers key comes from in the official state dict."""
+    """Source of one transformers key's tensor in the official state dict."""
 
     keys: tuple[str, ...]
     """Official keys; several are stacked along dimension 0."""
     half: Literal[0, 1] | None = None
-    """Which half along dimension 0 is taken; None takes all of it."""
+    """Which half along dimension 0 to take; None takes all."""
 
 
 def _downsampler_layer(match: re.Match[str]) -> str:
-    # Officially convolution, norm and activation of each layer follow each other in one nn.Sequential.
+    # The official model puts convolution, norm and activation of all layers in one nn.Sequential.
     return f"mask_downsampler.encoder.{3 * int(match[1]) + (match[2] == 'layer_norm')}."
 
 
-# From transformers' names to the official ones. Applied one after another, so the order matters within a group.
+# transformers' names to official names. Applied in order, so the order within a group matters.
 _RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     # image encoder
     (r"^vision_encoder\.backbone\.timm_model\.", "image_encoder.trunk.body."),
@@ -58,7 +58,7 @@ _RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"\.upscale_layer_norm\.", ".output_upscaling.1."),
     (r"\.upscale_conv2\.", ".output_upscaling.3."),
     (r"\.layer_norm_final_attn\.", ".norm_final_attn."),
-    # perceptrons of two layers, then those of three
+    # two-layer perceptrons, then three-layer ones
     (r"(transformer\.layers\.\d+\.mlp)\.proj_in\.", r"\1.layers.0."),
     (r"(transformer\.layers\.\d+\.mlp)\.proj_out\.", r"\1.layers.1."),
     (r"(_mlps\.\d+|_head|^obj_ptr_proj)\.layers\.0\.", r"\1.layers.1."),
@@ -110,14 +110,14 @@ def source_of(key: str) -> Source:
 
 
 def convert(checkpoint: Checkpoint, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """An official state dict under transformers' names.
+    """Convert an official state dict to transformers' names.
 
     Args:
-        checkpoint: what `edgetam.pt` holds.
+        checkpoint: contents of `edgetam.pt`.
         wanted: the state dict of the transformers model, for its names and shapes.
 
     Raises:
-        RunnerError: names official keys that are missing, that no transformers key is filled from, or whose shape or type does not fit.
+        RunnerError: official keys are missing, unused, or of the wrong shape or type; the message names them.
     """
     official = checkpoint.state
     sources = {key: source_of(key) for key in wanted}

@@ -51,7 +51,7 @@ class OfficialPredictorRunner:
         """Build the model on the device, with the weights of `options.weights` or random ones drawn from `options.seed`.
 
         Raises:
-            RunnerError: the size, the device, the package or the weights do not allow it.
+            RunnerError: the size, device, package or weights are unusable.
         """
         imgsz = 1024 if options.imgsz is None else options.imgsz
         check_size(self.name, imgsz)
@@ -97,7 +97,7 @@ class OfficialPredictorRunner:
         raise NotImplementedError
 
     def _notes(self) -> tuple[str, ...]:
-        """Adjustments to upstream, for the row; those of this class first."""
+        """Adjustments to upstream, for the row; this class's notes come first."""
         notes = ["under float16 autocast, memory features stored in float32 instead of bfloat16", *self._compiler.notes]
         if self._hole_filling == "opencv":
             notes.append("components of masks labelled by OpenCV instead of sam2._C")
@@ -121,11 +121,11 @@ class OfficialPredictorRunner:
         return hooks
 
     def _object_hook(self) -> ObjectHook | None:
-        """What upstream calls for each object; None where it tracks all as a batch."""
+        """The function upstream calls per object; None if it tracks all objects as a batch."""
         return ObjectHook(self._predictor, "_run_single_frame_inference", self._object_of)
 
     def _object_of(self, *_: Any, output_dict: Any, **__: Any) -> int:
-        """The object whose inference upstream runs, by the store of outputs that it hands over."""
+        """The object upstream is running inference for, identified by the output store it passes."""
         stores = self._opened()["output_dict_per_obj"]
         return next(int(index) for index, outputs in stores.items() if outputs is output_dict)
 
@@ -157,7 +157,7 @@ class OfficialPredictorRunner:
         self._clock.mark("preprocess_ms")
         for prompt in prompts:
             self._add(state, frame_index, prompt)
-        # A generator that is under way was planned without the new objects; a fresh one starts at this frame and yields it first.
+        # A running generator does not include the new objects; a new one starts at this frame and yields it first.
         self._propagation = iter(self._predictor.propagate_in_video(state, start_frame_idx=frame_index))
         self._stages.watch_objects(len(state["obj_ids"]))
         return self._advance(frame_index)
@@ -188,7 +188,7 @@ class OfficialPredictorRunner:
         self._slot = FrameSlot(0)
 
     def _prepare(self, frame_index: int, frame_hwc: Frame) -> None:
-        """Make the frame the model's input; upstream's loader has done so for all of them."""
+        """Make the frame the model's input; upstream's loader does so for all frames at once."""
         if self._memory == "bounded":
             self._slot.put(frame_index, self._preprocess(frame_hwc))
 
@@ -222,7 +222,7 @@ class OfficialPredictorRunner:
         self._clock.mark("model_ms")
         self._download.begin(self._logits_n1hw)
         self._clock.mark("output_ms")
-        # A GPU is still at work.
+        # A GPU is still running here.
         self._forget(index)
         return self._download.wait()
 
@@ -239,7 +239,7 @@ class OfficialPredictorRunner:
             )
 
     def _widen_memory(self, frame_index: int) -> None:
-        """Store the memory features that this frame left as float32, the same numbers.
+        """Store this frame's memory features as float32, with unchanged values.
 
         Upstream stores bfloat16 whatever the dtype of the run, and autocast refuses to concatenate the two half precisions ("Unexpected
         floating ScalarType"): under float16 the first tracked frame would fail.
@@ -251,15 +251,15 @@ class OfficialPredictorRunner:
                     output["maskmem_features"] = output["maskmem_features"].float()
 
     def _output_stores(self) -> Iterator[dict[str, Any]]:
-        """Every store of frame outputs that the state holds: one per object, and EdgeTAM's joint one."""
+        """Every store of frame outputs in the state: one per object, plus EdgeTAM's joint one."""
         state = self._opened()
         if "output_dict" in state:
             yield state["output_dict"]
         yield from state["output_dict_per_obj"].values()
 
     def _last_outputs(self) -> Iterator[torch.Tensor]:
-        """What the last frame left behind. The mask logits alone would not tell: where the object score is NaN, upstream takes the
-        object for absent and writes a finite number over its mask."""
+        """Outputs stored by the last frame. The mask logits alone do not reveal NaN: if the object score is NaN, upstream treats the
+        object as absent and overwrites its mask with a finite number."""
         if self._logits_n1hw is not None:
             yield self._logits_n1hw
         for outputs in self._output_stores():
@@ -271,11 +271,11 @@ class OfficialPredictorRunner:
 def _limit_memory(predictor: Any, num_maskmem: int) -> None:
     """Let the memory attention see the prompted frames and the last `num_maskmem` - 1 others.
 
-    The temporal encodings of what stays are those it was trained with: row t - 1 belongs to the frame t before, the last row to prompted
-    frames, which upstream looks up by the number of memories.
+    The remaining frames keep the temporal encodings used in training: row t - 1 for the frame t before, the last row for prompted frames,
+    which upstream looks up by the number of memories.
 
     Raises:
-        RunnerError: the model has fewer.
+        RunnerError: the model has fewer than `num_maskmem` memories.
     """
     encodings = predictor.maskmem_tpos_enc
     if not 1 <= num_maskmem <= len(encodings):

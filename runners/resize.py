@@ -1,15 +1,14 @@
-"""Pillow's resize of 8-bit pictures, equal to it in every bit, by PyTorch: on a GPU, and on a CPU in less time than Pillow takes.
+"""PyTorch resize of 8-bit images, bit-identical to Pillow's: on a GPU, and on a CPU faster than Pillow.
 
 SAM 2, EdgeTAM and SAM v1 were published with frames resized by Pillow, so its rounding is part of what a model sees. Pillow resamples one
-axis after the other, with the filter widened by the scale where it shrinks. Its weights are rounded to integers in units of 2^-22, a pixel
-is the sum of weights times bytes, rounded to a byte, and the second axis starts from those bytes.
+axis after the other and widens the filter by the scale when shrinking. It rounds weights to integers in units of 2^-22; a pixel is the sum
+of weights times bytes, rounded to a byte, and the second axis starts from those bytes.
 
-A sum of rows with weights is what PyTorch's `embedding_bag` computes. Its float32 holds integers below 2^24 exactly, however they are
-added, so each weight is split into its upper 14 bits and its lower 8, and both sums are exact. Along the other axis it is the same with
-the picture transposed.
+PyTorch's `embedding_bag` computes weighted sums of rows. float32 holds integers below 2^24 exactly in any order of addition, so each weight
+is split into its upper 14 bits and lower 8, and both sums are exact. The other axis uses the transposed image.
 
-Which axis comes first is Pillow's choice, another in other releases, and it can be seen in the bits. So the first frame of a size does not
-come alone: noise of that size is resized both by Pillow and here, and what is not equal is not used.
+Pillow chooses which axis comes first; the choice differs between releases and changes the result. So for each new frame size, noise of
+that size is resized both by Pillow and here, and a method whose result differs is not used.
 """
 
 from __future__ import annotations
@@ -35,31 +34,31 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 PILLOW = f"pillow {PIL.__version__}"
-"""As a row names it."""
+"""Name in the row."""
 
 WEIGHT_BITS = 22
 LOW_BITS = 8
-"""Of a weight; the others are its upper part."""
+"""Lower bits of a weight; the rest is its upper part."""
 HIGH_UNIT = 2.0 ** (LOW_BITS - WEIGHT_BITS)
 EXACT_BELOW = 1 << 24
-"""Integers that float32 holds exactly."""
+"""float32 holds integers below this exactly."""
 
 ORDERS: tuple[tuple[Axis, Axis], ...] = (("x", "y"), ("y", "x"))
 
 ROWS_AT_A_TIME = 64
-"""Rows put out at a time on a CPU, so that the sums stay in its cache."""
+"""Output rows per step on a CPU, so that the sums stay in its cache."""
 NOISE_FRAMES = 2
-"""That are compared with Pillow before a size is used."""
+"""Noise images compared with Pillow before a size is used."""
 
 SUPPORT = {"bicubic": 2, "bilinear": 1}
-"""Pixels on either side of the middle that a filter reaches, where it does not shrink."""
+"""Filter radius in pixels when not shrinking."""
 
 
 def weights(size_in: int, size_out: int, kind: Filter) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where each pixel of a resized line comes from.
+    """Source pixels and weights of each pixel of a resized line.
 
     Returns:
-        Positions in the line, (size_out, taps), and weights in units of 2^-22 with 0 for taps that a pixel has no use for.
+        Positions in the line, (size_out, taps), and weights in units of 2^-22 0 for unused taps.
     """
     scale = size_in / size_out
     widened = max(scale, 1.0)
@@ -71,14 +70,14 @@ def weights(size_in: int, size_out: int, kind: Filter) -> tuple[npt.NDArray[np.i
     positions = first[:, None] + taps
     distances = np.abs((positions - middles[:, None] + 0.5) * (1.0 / widened))
     values = np.where(taps < count[:, None], _filter(distances, kind), 0.0)
-    # One after the other: NumPy's `sum` adds in another order, and so rounds otherwise.
+    # Added in sequence: NumPy's `sum` uses another order and rounds differently.
     values /= np.cumsum(values, axis=1)[:, -1:]
     whole = np.trunc(values * (1 << WEIGHT_BITS) + np.copysign(0.5, values)).astype(np.int64)
     return np.minimum(positions, size_in - 1), whole
 
 
 def _filter(x: npt.NDArray[np.float64], kind: Filter) -> npt.NDArray[np.float64]:
-    """The triangle, or the cubic convolution of Keys (1981) with a = -0.5, at distances of 0 and more."""
+    """The triangle, or the cubic convolution of Keys (1981) with a = -0.5, at distances >= 0."""
     if kind == "bilinear":
         return np.maximum(1.0 - x, 0.0)
     a = -0.5
@@ -88,25 +87,25 @@ def _filter(x: npt.NDArray[np.float64], kind: Filter) -> npt.NDArray[np.float64]
 
 
 class _Weights:
-    """Of one axis, in two parts, as float32 holds the sums of both."""
+    """Weights of one axis, split into two parts whose sums float32 holds exactly."""
 
     def __init__(self, size_in: int, size_out: int, kind: Filter) -> None:
         """
         Raises:
-            OverflowError: a picture is shrunk so far that it does not.
+            OverflowError: the image is shrunk so much that float32 cannot hold the sums exactly.
         """
         self.positions_nk, whole_nk = weights(size_in, size_out, kind)
         high_nk, low_nk = whole_nk >> LOW_BITS, whole_nk & ((1 << LOW_BITS) - 1)
         if max(int(np.abs(part).sum(axis=1).max()) for part in (high_nk, low_nk)) * 255 >= EXACT_BELOW:
             raise OverflowError(f"{size_in} pixels to {size_out}: more taps than float32 can sum exactly")
         self.high_nk = (high_nk * HIGH_UNIT).astype(np.float32)
-        """The sum of bytes with them is a multiple of `HIGH_UNIT`."""
+        """Their sum with the bytes is a multiple of `HIGH_UNIT`."""
         self.low_nk = (low_nk / (1 << LOW_BITS)).astype(np.float32)
-        """The sum with them is in units of `HIGH_UNIT`, and adds to the other what it holds of whole ones."""
+        """Their sum with the bytes is in units of `HIGH_UNIT`; its whole units are added to the other sum."""
 
 
 class OnHost:
-    """One axis on a CPU: a part of the picture at a time, and OpenCV for what PyTorch has no vector code for."""
+    """Resize one axis on a CPU: part of the image at a time, with OpenCV where PyTorch has no vector code."""
 
     def __init__(self, along: Axis, in_hw: tuple[int, int], size_out: int, kind: Filter, device: torch.device) -> None:
         """Raises as `_Weights`."""
@@ -114,7 +113,7 @@ class OnHost:
         split = _Weights(size_in, size_out, kind)
         self._along = along
         self._out_shape = (size_out, length, 3)
-        # The operator takes rows of bytes that end in what a byte is to be multiplied by and what is to be added.
+        # The operator takes rows of bytes that end in the scale and the offset of the bytes.
         self._table = np.zeros((size_in, length * 3 + 8), np.uint8)
         self._table[:, -8:-4] = np.ones(1, np.float32).view(np.uint8)
         self._parts: list[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]] = []
@@ -127,11 +126,11 @@ class OnHost:
 
     @staticmethod
     def is_faster() -> bool:
-        """Than Pillow: where this torch has FBGEMM's vector code, as on x86 and not on ARM."""
+        """Whether this is faster than Pillow: if this torch has FBGEMM's vector code (x86, not ARM)."""
         return "fbgemm" in torch.backends.quantized.supported_engines and hasattr(torch.ops.quantized, "embedding_bag_byte_rowwise_offsets")
 
     def __call__(self, picture_hwc: torch.Tensor) -> torch.Tensor:
-        """(height, width, 3) uint8 to the axis' other size."""
+        """Resize (height, width, 3) uint8 along the axis."""
         lines_nmc = self._table[:, :-8].reshape(len(self._table), -1, 3)
         if self._along == "x":
             cv2.transpose(picture_hwc.numpy(), dst=lines_nmc)
@@ -143,13 +142,13 @@ class OnHost:
         for rows, positions, begins, both in self._parts:
             sums = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(table, positions, begins, per_sample_weights=both)
             high_nm, low_nm = sums.chunk(2)
-            # Adds, rounds and saturates in one go. The addend is half a unit of the sum: what lies in the middle goes up, as with Pillow.
+            # Adds, rounds and saturates in one go. Adding half a unit of the sum rounds halves up, as Pillow does.
             cv2.addWeighted(high_nm.numpy(), 1.0, low_nm.floor_().numpy(), HIGH_UNIT, HIGH_UNIT / 2, dst=out_nm[rows], dtype=cv2.CV_8U)
         return torch.from_numpy(cv2.transpose(out_nmc) if self._along == "x" else out_nmc)
 
 
 class OnDevice:
-    """One axis on a GPU: few launches, and no wait."""
+    """Resize one axis on a GPU: few launches, no synchronisation."""
 
     def __init__(self, along: Axis, in_hw: tuple[int, int], size_out: int, kind: Filter, device: torch.device) -> None:
         """Raises as `_Weights`."""
@@ -159,7 +158,7 @@ class OnDevice:
         self._high_nk, self._low_nk = (torch.from_numpy(part).to(device) for part in (split.high_nk, split.low_nk))
 
     def __call__(self, picture_hwc: torch.Tensor) -> torch.Tensor:
-        """(height, width, 3) uint8 to the axis' other size."""
+        """Resize (height, width, 3) uint8 along the axis."""
         lines_nmc = picture_hwc.transpose(0, 1) if self._along == "x" else picture_hwc
         lines_nm = lines_nmc.reshape(len(lines_nmc), -1).float()
         high_nm, low_nm = (
@@ -172,7 +171,7 @@ class OnDevice:
 
 
 class Exact:
-    """Frames of one size to another, one axis after the other."""
+    """Resize frames of one size to another, one axis after the other."""
 
     def __init__(
         self, step: type[OnHost | OnDevice], in_hw: Size, out_hw: Size, kind: Filter, device: torch.device, order: tuple[Axis, Axis]
@@ -193,14 +192,14 @@ class Exact:
                 width = out_hw[1]
 
     def __call__(self, picture_hwc: torch.Tensor) -> torch.Tensor:
-        """(height, width, 3) uint8 on the device to the other size."""
+        """Resize (height, width, 3) uint8 on the device."""
         for step in self._steps:
             picture_hwc = step(picture_hwc)
         return picture_hwc
 
 
 class Resizer:
-    """Frames in host memory to another size on a device."""
+    """Resize frames in host memory to another size on a device."""
 
     def __init__(self, kind: Filter, device: torch.device) -> None:
         self._kind = kind
@@ -211,25 +210,25 @@ class Resizer:
 
     @property
     def way(self) -> str:
-        """What resized the last frame, as text for the row; empty before the first."""
+        """The method that resized the last frame, as text for the row; empty before the first."""
         if self._sizes is None:
             return ""
         return PILLOW if self._exact is None else f"exact on {self._device.type}, as {PILLOW}"
 
     def prepare(self, in_hw: Size, out_hw: Size) -> None:
-        """Determine how to resize frames of this size, which takes some 100 ms; otherwise the first frame does it."""
+        """Determine how to resize frames of this size, which takes about 100 ms; otherwise done on the first frame."""
         if self._sizes != (in_hw, out_hw):
             self._sizes, self._exact = (in_hw, out_hw), self._equal_to_pillow(in_hw, out_hw)
 
     def __call__(self, frame_hwc: Frame, out_hw: Size) -> torch.Tensor:
-        """(height, width, 3) uint8 in host memory to the height and width given, uint8 on the device."""
+        """Resize (height, width, 3) uint8 in host memory to the given height and width, uint8 on the device."""
         self.prepare((frame_hwc.shape[0], frame_hwc.shape[1]), out_hw)
         if self._exact is None:
             return self._on_device(by_pillow(frame_hwc, out_hw, self._kind))
         return self._exact(self._on_device(frame_hwc))
 
     def _equal_to_pillow(self, in_hw: Size, out_hw: Size) -> Exact | None:
-        """The exact resize for these sizes; None if Pillow itself has to do it."""
+        """The exact resize for these sizes; None if Pillow has to be used."""
         step = OnHost if self._device.type == "cpu" else OnDevice
         if step is OnHost and not OnHost.is_faster():
             return None
@@ -246,7 +245,7 @@ class Resizer:
 
     def _on_device(self, frame_hwc: Frame) -> torch.Tensor:
         if self._device.type != "cuda":
-            # PyTorch warns of arrays that cannot be written to.
+            # PyTorch warns about read-only arrays.
             return torch.from_numpy(frame_hwc if frame_hwc.flags.writeable else frame_hwc.copy()).to(self._device)
         staged_hwc = self._staging.of(frame_hwc.shape)
         staged_hwc.numpy()[...] = frame_hwc
@@ -254,6 +253,6 @@ class Resizer:
 
 
 def by_pillow(frame_hwc: Frame, out_hw: Size, kind: Filter) -> Frame:
-    """(height, width, 3) uint8 to another height and width."""
+    """Resize (height, width, 3) uint8 to another height and width."""
     height, width = out_hw
     return np.array(Image.fromarray(frame_hwc).resize((width, height), Image.Resampling[kind.upper()]))

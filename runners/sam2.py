@@ -1,4 +1,4 @@
-"""Meta's SAM 2.1 through its official video predictor, from the installed `sam2` package or a checkout of it."""
+"""Meta's SAM 2.1 through its official video predictor, from the installed `sam2` package or a checkout."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 OWN_CONFIGS = Path(__file__).resolve().parent / "nano"
-"""Folder of the configurations that are not part of the `sam2` package."""
+"""Folder of our configurations, which are not part of the `sam2` package."""
 
 
 def import_sam2(source_dir: Path | None) -> ModuleType:
     """Import the package named `sam2`, from `source_dir` if given, and check where it came from.
 
-    EdgeTAM's repository installs a package of the same name, so this function decides once which one a process uses.
+    EdgeTAM's repository installs a package of the same name, so this function fixes which one the process uses.
 
     Raises:
-        RunnerError: there is none, or another one is already imported.
+        RunnerError: the package is not found, or another `sam2` is already imported.
     """
     if source_dir is not None:
         if not (source_dir / "sam2" / "build_sam.py").is_file():
@@ -85,8 +85,8 @@ class Sam2Runner(OfficialPredictorRunner):
 def _configs_beside_the_package() -> Iterator[None]:
     """Let Hydra find configurations in `OWN_CONFIGS` inside the block.
 
-    `sam2` points Hydra at its own package when it is imported, and Hydra has one place to look: absolute paths and further search paths
-    in overrides are refused.
+    On import `sam2` points Hydra at its own package, and Hydra searches only there: it rejects absolute paths and extra search paths in
+    overrides.
     """
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -108,7 +108,7 @@ def package_version(package: ModuleType) -> str:
             distribution = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-        # An editable installation is a checkout too: its distribution lies elsewhere or beside the sources.
+        # An editable installation is also a checkout: its distribution is elsewhere or beside the sources.
         if Path(str(distribution.locate_file("sam2"))).resolve() == origin and not (origin.parent / ".git").exists():
             return distribution.version
     return f"checkout ({commit_of(origin.parent)})"
@@ -121,7 +121,7 @@ def commit_of(source_dir: Path) -> str:
         return subprocess.run(["git", "-C", str(source_dir), *arguments], check=True, capture_output=True, text=True, timeout=30).stdout
 
     try:
-        # An unpacked archive inside another repository must not be given that repository's commit.
+        # Do not report the commit of an enclosing repository for an unpacked archive.
         if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != source_dir.resolve():
             return "commit unknown"
         changed = " and local changes" if git("status", "--porcelain", "--untracked-files=no").strip() else ""

@@ -22,7 +22,7 @@ def resolve_device(name: str) -> torch.device:
     """The device to run on, a GPU with its index; `auto` means CUDA if it works, else the CPU.
 
     Raises:
-        RunnerError: CUDA was requested and this torch cannot use it, or the name is no device.
+        RunnerError: CUDA was requested and this torch cannot use it, or the name is not a device.
     """
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
@@ -36,7 +36,7 @@ def resolve_device(name: str) -> torch.device:
         )
     if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         raise RunnerError(f"--device {name}: this machine has {torch.cuda.device_count()} GPU(s), counted from cuda:0")
-    # Some functions of PyTorch take no GPU without its number, `mem_get_info` of NVIDIA's 2.5 for JetPack 6.1 among them.
+    # Some PyTorch functions need the GPU's index, for example `mem_get_info` in NVIDIA's 2.5 for JetPack 6.1.
     return torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" and device.index is None else device
 
 
@@ -44,8 +44,8 @@ def resolve_device(name: str) -> torch.device:
 def building_on(device: torch.device) -> Iterator[None]:
     """Build a model in the block whose code uses `cuda` whenever there is a GPU, regardless of the device that it will run on.
 
-    SAM 2 and EdgeTAM create their position tables in this way: a model on the CPU would copy them from the GPU for every frame, a model on
-    a second GPU from the first. A GPU becomes the process' current one and stays it, because a process serves one model.
+    SAM 2 and EdgeTAM create their position tables this way: a model on the CPU would copy them from the GPU on every frame, a model on a
+    second GPU from the first. A GPU stays the process' current one after the block, because a process serves one model.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -127,7 +127,7 @@ class PartClock:
         self._range_open = False
 
     def start(self) -> None:
-        self._close_range()  # a call that raised left one
+        self._close_range()  # left open if the last call raised
         self._stamps = []
         self._stamps.append(self._stamp())
         self._open_range()

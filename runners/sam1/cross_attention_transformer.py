@@ -10,15 +10,15 @@ from runners.sam1.shared import Mlp
 
 
 class CrossAttentionBlock(nn.Module):  # type: ignore[misc]
-    """Tokens to themselves, tokens to image, MLP on the tokens, image to tokens; each added to its input and normalised after it.
+    """Token self-attention, token-to-image attention, token MLP, image-to-token attention; each added to its input, then normalised.
 
-    Positions are added again before every attention, to queries and keys and not to values. The tokens' positions are the tokens that
-    entered the transformer.
+    Positions are added to queries and keys, not values, before every attention. The tokens' positions are the transformer's input
+    tokens.
     """
 
     def __init__(self, channels: int, heads: int, hidden_channels: int, first: bool) -> None:
-        """`first`: the tokens that enter the first block are their own positions, so its self-attention takes them as they are, without
-        adding its result to them."""
+        """`first`: the first block's input tokens equal their positions, so its self-attention uses them unchanged and its result
+        replaces them instead of being added."""
         super().__init__()
         self.first = first
         self.self_attn = DecoderAttention(channels, heads)
@@ -47,7 +47,7 @@ class CrossAttentionBlock(nn.Module):  # type: ignore[misc]
 
 
 class CrossAttentionTransformer(nn.Module):  # type: ignore[misc]
-    """Two blocks, and a last look of the tokens at the image."""
+    """Two blocks, then a final token-to-image attention."""
 
     def __init__(self, channels: int = 256, heads: int = 8, hidden_channels: int = 2048, depth: int = 2) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class CrossAttentionTransformer(nn.Module):  # type: ignore[misc]
     def forward(
         self, tokens_bnc: torch.Tensor, image_bchw: torch.Tensor, image_positions_1chw: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, N, C) tokens and (B, C, H, W) image, with the image's positions, to both after the attention."""
+        """(B, N, C) tokens and (B, C, H, W) image, with the image's positions. Returns both after attention."""
         token_positions_bnc = tokens_bnc
         image_bmc = image_bchw.flatten(2).transpose(1, 2)
         image_positions_1mc = image_positions_1chw.flatten(2).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Attention of the mask decoder: self or cross, in a space that may be narrower than the tokens."""
+"""Attention of the mask decoder: self or cross, optionally with fewer channels than the tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 class DecoderAttention(nn.Module):  # type: ignore[misc]
-    """Multi-head attention whose queries, keys and values are projected to `channels / downsample` and back after it."""
+    """Multi-head attention whose queries, keys and values are projected to `channels / downsample`; the output is projected back."""
 
     def __init__(self, channels: int, heads: int, downsample: int = 1) -> None:
         super().__init__()

@@ -10,18 +10,18 @@ from runners.sam1.relative_position_encoder import relative_vectors
 
 
 class EncoderAttention(nn.Module):  # type: ignore[misc]
-    """Every token of a grid attends to every token of it: the whole image in a global block, one window in a windowed one.
+    """Every token of a grid attends to all tokens of that grid: the whole image in a global block, one window in a windowed block.
 
-    The relative positions are added to the scores after those were scaled by 1 / sqrt(channels per head), with the query unscaled: so SAM
-    v1 was trained. The MViTv2 paper writes them inside of the scaling.
+    Relative positions use the unscaled query and are added after the scores are scaled by 1 / sqrt(channels per head), as SAM v1 was
+    trained. The MViTv2 paper puts them inside the scaling.
     """
 
     def __init__(self, channels: int, heads: int, grid: int) -> None:
-        """`grid`: side of the grid that the tables of relative positions are for; other grids resample them."""
+        """`grid`: side of the grid of the relative position tables; other grids resample them."""
         super().__init__()
         self.heads = heads
         self.method = "auto"
-        """How the relative positions are computed, one of `attention.relative_position.METHODS`."""
+        """Method for computing the relative positions, one of `attention.relative_position.METHODS`."""
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
         self.rel_pos_h = nn.Parameter(torch.empty(2 * grid - 1, channels // heads))

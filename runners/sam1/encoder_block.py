@@ -10,7 +10,7 @@ from runners.sam1.shared import Mlp
 from runners.sam1.windows import partition, unpartition
 
 EPS = 1e-6
-"""Of the encoder's layer normalisations; PyTorch's default, which the mask decoder has, is 1e-5."""
+"""Epsilon of the encoder's layer normalisations; the mask decoder uses PyTorch's default, 1e-5."""
 
 MLP_FACTOR = 4
 
@@ -19,7 +19,7 @@ class EncoderBlock(nn.Module):  # type: ignore[misc]
     """Pre-norm block on tokens (B, H, W, C)."""
 
     def __init__(self, channels: int, heads: int, grid: int, window: int | None) -> None:
-        """`grid`: side of the whole grid that the weights are for. `window`: side of the windows; None for a global block."""
+        """`grid`: side of the full grid of the weights. `window`: side of the windows; None for a global block."""
         super().__init__()
         self.window = window
         self.norm1 = nn.LayerNorm(channels, eps=EPS)

@@ -1,4 +1,4 @@
-"""The image encoder: a plain vision transformer whose blocks attend within windows, but for four global ones (ViTDet, Li et al. 2022)."""
+"""The image encoder: a plain vision transformer with windowed attention in all but four global blocks (ViTDet, Li et al. 2022)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class EncoderConfig:
     global_blocks: tuple[int, ...]
     """Blocks that attend to the whole image, counted from 0."""
     grid: int = 64
-    """Side of the grid of tokens that the weights are for."""
+    """Side of the token grid of the weights."""
     window: int = 14
     patch: int = 16
-    """Side in pixels of what one token sees of the image."""
+    """Side of the patch of one token, in pixels."""
     channels_out: int = 256
 
 
@@ -70,7 +70,7 @@ class ImageEncoder(nn.Module):  # type: ignore[misc]
         return embedding_bchw
 
     def use_attention(self, method: str) -> None:
-        """Compute the relative positions of every block by this method of `attention.relative_position`.
+        """Select the method for every block's relative positions from `attention.relative_position`.
 
         Raises:
             ValueError: there is no such method.
@@ -81,7 +81,7 @@ class ImageEncoder(nn.Module):  # type: ignore[misc]
             block.attn.method = method
 
     def _positions(self, height: int, width: int) -> torch.Tensor:
-        """Absolute positions of a grid, (1, H, W, C). For another grid than that of the weights: resampled bicubically, as in ViTDet."""
+        """Absolute positions of a grid, (1, H, W, C). Resampled bicubically, as in ViTDet, if the grid differs from the weights' grid."""
         if self.pos_embed.shape[1:3] == (height, width):
             return self.pos_embed
         positions_1chw = self.pos_embed.permute(0, 3, 1, 2)

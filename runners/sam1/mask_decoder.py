@@ -9,11 +9,11 @@ from runners.sam1.cross_attention_transformer import CrossAttentionTransformer
 from runners.sam1.shared import Head, LayerNorm2D
 
 MASKS = 4
-"""One mask for prompts that leave no doubt, and three for those that do: whole, part, part of the part."""
+"""One mask for unambiguous prompts, three for ambiguous ones: whole, part, subpart."""
 
 
 class MaskDecoder(nn.Module):  # type: ignore[misc]
-    """Output tokens look at prompts and image, then each becomes the weights of a linear classifier of the enlarged image's pixels."""
+    """Output tokens attend to prompts and image; each then becomes the weights of a linear classifier of the enlarged image's pixels."""
 
     def __init__(self, channels: int = 256) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class MaskDecoder(nn.Module):  # type: ignore[misc]
         Args:
             image_1chw: the image encoder's embedding.
             image_positions_1chw, sparse_bnc, dense_bchw: from the prompt encoder.
-            multimask: three masks for an ambiguous prompt instead of the one.
+            multimask: return three masks, for an ambiguous prompt, instead of one.
 
         Returns:
             Logits (B, 1 or 3, 4 H, 4 W) and estimated IoU (B, 1 or 3).
@@ -53,7 +53,7 @@ class MaskDecoder(nn.Module):  # type: ignore[misc]
         tokens_bnc, image_bchw = self.transformer(tokens_bnc, image_1chw + dense_bchw, image_positions_1chw)
         enlarged_bchw = self.output_upscaling(image_bchw)
         chosen = range(1, MASKS) if multimask else range(1)
-        # Token 0 is the estimate's, the masks' follow.
+        # Token 0 is for the IoU estimate, the others for masks.
         weights_bmc = torch.stack([self.output_hypernetworks_mlps[mask](tokens_bnc[:, 1 + mask]) for mask in chosen], dim=1)
         logits_bmhw = (weights_bmc @ enlarged_bchw.flatten(2)).unflatten(2, enlarged_bchw.shape[2:])
         iou_bm = self.iou_prediction_head(tokens_bnc[:, 0])

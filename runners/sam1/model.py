@@ -1,4 +1,4 @@
-"""SAM v1 put together. Parameters have the names of the published checkpoints, which load strictly."""
+"""The complete SAM v1 model. Parameters are named as in the published checkpoints, which load strictly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Sam1(nn.Module):  # type: ignore[misc]
     """An image encoder, run once per image, and a prompt encoder and mask decoder, run once per set of prompts."""
 
     def __init__(self, encoder: EncoderConfig, imgsz: int = 1024) -> None:
-        """`imgsz`: side of the square input in pixels, a multiple of the patch. The weights are for `encoder.grid` patches."""
+        """`imgsz`: side of the square input in pixels, a multiple of the patch. The weights are sized for `encoder.grid` patches a side."""
         super().__init__()
         self.image_encoder = ImageEncoder(encoder)
         self.prompt_encoder = PromptEncoder(imgsz, encoder.patch, encoder.channels_out)

@@ -1,4 +1,4 @@
-"""Moving low-resolution mask logits along with what the pixels did between two frames."""
+"""Moves low-resolution mask logits along the optical flow between two frames."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SMALLEST_SIDE = 16
 
 
 class Motion:
-    """Dense optical flow (DIS, Kroeger et al. 2016) from each frame back to the one before, at the resolution of the logits."""
+    """Dense optical flow (DIS, Kroeger et al. 2016) from each frame back to the previous one, at the resolution of the logits."""
 
     def __init__(self) -> None:
-        # OpenCV's type stubs insist on an initial flow, which the function itself does without
+        # OpenCV's type stubs require an initial flow; the function does not
         self._dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._grey_hw: npt.NDArray[np.uint8] | None = None
         self._from_xy: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
@@ -39,7 +39,7 @@ class Motion:
             self._from_xy = flow_hw2[..., 0] + places, flow_hw2[..., 1] + places[:, None]
 
     def move(self, logits_1hw: torch.Tensor) -> torch.Tensor:
-        """Logits of the frame before, (1, h, w), as they lie on the frame fed last; as they are where no frame was before."""
+        """Move logits of the previous frame, (1, h, w), to the frame fed last; unchanged if there is no previous frame."""
         if self._from_xy is None or logits_1hw.shape[-1] < SMALLEST_SIDE:
             return logits_1hw
         before_hw = logits_1hw[0].float().cpu().numpy()

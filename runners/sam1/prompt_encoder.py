@@ -1,4 +1,4 @@
-"""The prompt encoder: clicks and boxes to tokens, masks to an image of embeddings."""
+"""The prompt encoder: clicks and boxes to tokens, masks to a dense embedding."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import nn
 from runners.sam1.shared import Conv1x1, LayerNorm2D
 
 PADDING, NEGATIVE, POSITIVE = -1, 0, 1
-"""Labels of points: stands for no point, click off the object, click on it."""
+"""Labels of points: no point, click off the object, click on the object."""
 
 
 class FourierPositions(nn.Module):  # type: ignore[misc]
-    """Places in the unit square as sines and cosines of random frequencies (Tancik et al. 2020, "Fourier Features")."""
+    """Encodes positions in the unit square as sines and cosines of random frequencies (Tancik et al. 2020, "Fourier Features")."""
 
     positional_encoding_gaussian_matrix: torch.Tensor
 
@@ -23,8 +23,8 @@ class FourierPositions(nn.Module):  # type: ignore[misc]
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, channels // 2))
 
     def forward(self, places_xy: torch.Tensor) -> torch.Tensor:
-        """(..., 2) x and y in 0..1 to (..., channels), float32."""
-        # Not a matrix product, which autocast would round to 8 bits: a phase of a few pixels.
+        """Encode (..., 2) x and y in 0..1 as (..., channels), float32."""
+        # Not a matrix product: autocast would round it to 8 bits, a phase error of a few pixels.
         centred = (2 * places_xy.float() - 1)[..., None]
         frequencies_2c = self.positional_encoding_gaussian_matrix
         phase = 2 * math.pi * (centred[..., 0, :] * frequencies_2c[0] + centred[..., 1, :] * frequencies_2c[1])
@@ -32,16 +32,16 @@ class FourierPositions(nn.Module):  # type: ignore[misc]
 
 
 class PromptEncoder(nn.Module):  # type: ignore[misc]
-    """Prompts to what the mask decoder takes: sparse tokens (B, N, C) and a dense embedding (B, C, grid, grid)."""
+    """Encodes prompts for the mask decoder: sparse tokens (B, N, C) and a dense embedding (B, C, grid, grid)."""
 
     def __init__(self, imgsz: int, patch: int = 16, channels: int = 256, mask_channels: int = 16) -> None:
-        """`imgsz`: side in pixels of the padded input image; masks come at a quarter of it."""
+        """`imgsz`: side in pixels of the padded input image; masks have a quarter of it."""
         super().__init__()
         self.imgsz = imgsz
         self.grid = imgsz // patch
         self.pe_layer = FourierPositions(channels)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, channels) for _ in range(4))
-        """Of a negative click, a positive click, a box's first corner, its second."""
+        """Learned vectors of a negative click, a positive click, a box's first corner and its second."""
         self.not_a_point_embed = nn.Embedding(1, channels)
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, mask_channels // 4, kernel_size=2, stride=2),
@@ -65,13 +65,13 @@ class PromptEncoder(nn.Module):  # type: ignore[misc]
 
         Args:
             points_bn2: x, y in pixels of the input image, 0 for the first pixel.
-            labels_bn: of the points, `POSITIVE`, `NEGATIVE` or `PADDING`.
+            labels_bn: label of each point, `POSITIVE`, `NEGATIVE` or `PADDING`.
             boxes_b4: x_min, y_min, x_max, y_max in the same pixels, last pixel included.
             masks_b1hw: logits, (B, 1, 4 grid, 4 grid).
 
         Returns:
-            (B, N, C), points then the two corners; points without a box are followed by a padding point, as the decoder was trained.
-            And (B, C, grid, grid).
+            Tokens (B, N, C), points then the two corners; a padding point follows points without a box, as in training. And the dense
+            embedding (B, C, grid, grid).
 
         Raises:
             ValueError: no prompt is given, or points without labels.
@@ -94,7 +94,7 @@ class PromptEncoder(nn.Module):  # type: ignore[misc]
         return sparse_bnc, self.mask_downscaling(masks_b1hw)
 
     def dense_positions(self) -> torch.Tensor:
-        """Positions of the image embedding's cells, by the same code as the points': (1, C, grid, grid)."""
+        """Positions of the image embedding's cells, encoded as the points are: (1, C, grid, grid)."""
         centre_g = (torch.arange(self.grid, device=self.no_mask_embed.weight.device) + 0.5) / self.grid
         y_gg, x_gg = torch.meshgrid(centre_g, centre_g, indexing="ij")
         positions_ggc: torch.Tensor = self.pe_layer(torch.stack([x_gg, y_gg], dim=-1))
@@ -105,7 +105,7 @@ class PromptEncoder(nn.Module):  # type: ignore[misc]
         return int(self.no_mask_embed.weight.shape[1])
 
     def _positions(self, pixels_xy: torch.Tensor) -> torch.Tensor:
-        """Of pixels, by their centres."""
+        """Encode the positions of pixel centres."""
         positions: torch.Tensor = self.pe_layer((pixels_xy + 0.5) / self.imgsz)
         return positions
 

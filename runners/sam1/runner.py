@@ -1,9 +1,9 @@
-"""A tracker made of an image model: SAM v1 on every frame, prompted with the object's position on the previous frame.
+"""A tracker built on an image model: SAM v1 on every frame, prompted with the object's position on the previous frame.
 
 A frame's mask gives the prompt of the next frame: its tight box, its innermost pixel and its low-resolution logits. There is no memory:
-only the last mask describes the object. So this baseline shows the value of SAM 2's memory.
+only the last mask describes the object. Comparing with this baseline shows the value of SAM 2's memory.
 
-On the prompted frame one click selects the best of the model's three masks by its own estimate, several clicks or a box its single mask. A
+On the prompted frame one click selects the best of the model's three masks by estimated IoU; several clicks or a box use its single mask. A
 prompt mask is reported unchanged, without running the model. `TrackedObject` handles lost objects.
 """
 
@@ -51,11 +51,11 @@ class Sam1Runner:
         """Build the model on the device, with the weights of `options.weights` or random ones drawn from `options.seed`.
 
         `options.move_with_flow` moves each mask along optical flow before it becomes the next prompt. It is off by default: between two
-        frames an object moves by a small part of its size, which a box and a click tolerate, and with it on the baseline is no longer the
-        image model alone.
+        frames an object moves by a small part of its size, which a box and a click tolerate, and with flow the baseline is no longer only
+        the image model.
 
         Raises:
-            RunnerError: the size, the device or the weights do not allow it.
+            RunnerError: the size, device or weights are unusable.
         """
         config = ENCODERS.get(options.config or "")
         if config is None:
@@ -116,7 +116,7 @@ class Sam1Runner:
         self._outputs: list[torch.Tensor] = []
 
     def use_attention(self, method: str) -> None:
-        """Compute the image encoder's relative positions by this method of `attention.relative_position`; `auto` is the default.
+        """Select the method of `attention.relative_position` for the image encoder; `auto` is the default.
 
         Raises:
             ValueError: there is no such method.
@@ -131,10 +131,10 @@ class Sam1Runner:
         self._motion = Motion() if self._moves else None
 
     def prompt(self, frame_index: int, frame_hwc: Frame, prompts: Sequence[Prompt]) -> Masks:
-        """As the protocol says; objects that are known and not named are tracked into the frame.
+        """Prompt objects as the protocol says; other known objects are tracked in this frame.
 
         Raises:
-            RunnerError: no clip is open, no object is known or named, a mask is not of the clip's size, or the frame is out of order.
+            RunnerError: no clip is open, no object is known or prompted, a mask's size is not the clip's, or the frame is out of order.
         """
         clip = self._opened()
         if not prompts and not self._objects:
@@ -187,7 +187,7 @@ class Sam1Runner:
         asked = [object_id for object_id in self._objects if object_id not in given]
         self._outputs = []
         embedding_1chw = self._model.image_encoder(image_13hw) if asked else None
-        # On a GPU the encoder is still at work while the host moves masks and finds their boxes and points.
+        # On a GPU the encoder still runs while the host moves masks and finds their boxes and points.
         self._move([object_id for object_id in asked if object_id not in prompts], frame_hwc)
         if embedding_1chw is not None:
             logits_n1hw, iou_n = self._ask(embedding_1chw, [self._objects[object_id].next_prompt() for object_id in asked])
@@ -223,7 +223,7 @@ class Sam1Runner:
             raise RunnerError(f"sam1: frame {frame_index} has shape {frame_hwc.shape}, the clip {(clip.height, clip.width, 3)}")
 
     def _ask(self, embedding_1chw: torch.Tensor, prompts: Sequence[ModelPrompt]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Low-resolution logits (n, 1, imgsz / 4, imgsz / 4) and estimated IoU (n,) for n prompts; those of one form go together."""
+        """Low-resolution logits (n, 1, imgsz / 4, imgsz / 4) and estimated IoU (n,) for n prompts, batched by form."""
         by_form: dict[tuple[int, bool, bool], list[int]] = {}
         for index, prompt in enumerate(prompts):
             by_form.setdefault(prompt.form, []).append(index)
@@ -253,14 +253,14 @@ class Sam1Runner:
         return decoded
 
     def _coordinates(self, places_bn2: Sequence[NDArray[np.float32]], corners: bool = False) -> torch.Tensor | None:
-        """(B, n, 2), or (B, 4) for corners, in pixels of the input, on the device; None for none."""
+        """(B, n, 2), or (B, 4) for corners, in pixels of the input, on the device; None if there are none."""
         if not places_bn2:
             return None
         places = torch.from_numpy(self._where.points(np.stack(places_bn2))).to(self._device)
         return places.flatten(1) if corners else places
 
     def _move(self, object_ids: Sequence[int], frame_hwc: Frame) -> None:
-        """With `move_with_flow`: bring the masks of objects that are not lost from the frame before to this one."""
+        """With `move_with_flow`: move the masks of objects that are not lost from the previous frame to this one."""
         if self._motion is None:
             return
         self._motion.feed(frame_hwc, self._where)
@@ -272,5 +272,5 @@ class Sam1Runner:
 
 
 def _asked(prompt: Prompt) -> ModelPrompt:
-    """The user's clicks or box as they are; a mask is not asked of the model."""
+    """The user's clicks or box unchanged; a mask prompt does not reach the model."""
     return ModelPrompt(points_n2=prompt.points_n2, box_4=prompt.box_4)

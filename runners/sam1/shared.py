@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 class LayerNorm2D(nn.Module):  # type: ignore[misc]
-    """Layer normalisation over the channels of (B, C, H, W), each pixel by itself, with a learned scale and shift per channel."""
+    """Layer normalisation over the channels of (B, C, H, W), separately for each pixel, with a learned scale and shift per channel."""
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Mlp(nn.Module):  # type: ignore[misc]
 
 
 class Head(nn.Module):  # type: ignore[misc]
-    """Linear layers with ReLU between them, through the given widths: what reads a result off a token."""
+    """Linear layers with ReLU between them, of the given widths: computes a result from a token."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()

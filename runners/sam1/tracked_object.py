@@ -1,4 +1,4 @@
-"""What the tracker carries of one object from frame to frame: the prompt for the next one."""
+"""State of one tracked object: the prompt for the next frame."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 BoolMask = npt.NDArray[np.bool_]
 
 FOUND_IOU = 0.88
-"""Estimated IoU from which on a lost object counts as found: what SAM's authors keep a mask from when they segment everything (Kirillov et
-al. 2023, appendix B)."""
+"""Estimated IoU at which a lost object counts as found: the threshold SAM's authors use to keep a mask when segmenting everything (Kirillov
+et al. 2023, appendix B)."""
 
 
 @dataclass(frozen=True)
 class ModelPrompt:
-    """What the model is asked with. Coordinates are pixels of the video, as in `runners.base.Prompt`."""
+    """A prompt for the model. Coordinates are pixels of the video, as in `runners.base.Prompt`."""
 
     points_n2: npt.NDArray[np.float32] | None = None
     """Positive clicks."""
@@ -31,7 +31,7 @@ class ModelPrompt:
 
     @property
     def is_ambiguous(self) -> bool:
-        """One click alone may mean the object or a part of it: the best of three masks is taken then."""
+        """Whether the prompt is a single click, which may mean the object or a part of it: the best of three masks is used."""
         return self.box_4 is None and self.logits_1hw is None and self.points_n2 is not None and len(self.points_n2) == 1
 
     @property
@@ -41,10 +41,10 @@ class ModelPrompt:
 
 
 def prompt_of_mask(mask_hw: BoolMask, logits_1hw: torch.Tensor) -> ModelPrompt:
-    """The tight box, the innermost pixel and the logits of a mask that is not empty."""
+    """The tight box, innermost pixel and logits of a nonempty mask."""
     rows, columns = np.flatnonzero(mask_hw.any(axis=1)), np.flatnonzero(mask_hw.any(axis=0))
     x_min, y_min, x_max, y_max = int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
-    # Beyond the frame is outside of the object too.
+    # Positions beyond the frame also count as outside the object.
     inside = np.pad(mask_hw[y_min : y_max + 1, x_min : x_max + 1], 1).astype(np.uint8)
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     row, column = np.unravel_index(int(np.argmax(distance)), distance.shape)
@@ -56,10 +56,10 @@ def prompt_of_mask(mask_hw: BoolMask, logits_1hw: torch.Tensor) -> ModelPrompt:
 
 
 class TrackedObject:
-    """One object: its last known mask, or what the user said of it until there is one.
+    """One object: its last known mask, or the user's prompt until there is one.
 
-    An object whose mask comes out empty is lost. Its prompt stays what it was when it was last seen, so that it can be found there again,
-    and its mask is reported empty until the model gives one that it estimates at `FOUND_IOU` or better.
+    An object is lost when its mask is empty. It keeps the prompt from its last mask, so that it can be found there again, and its mask is
+    reported empty until the model returns one with an estimated IoU of at least `FOUND_IOU`.
     """
 
     def __init__(self, prompt: ModelPrompt) -> None:
@@ -69,7 +69,7 @@ class TrackedObject:
 
     def next_prompt(self) -> ModelPrompt:
         if self._prompt is None:
-            assert self._seen is not None  # one of the two is always there
+            assert self._seen is not None  # one of the two is always set
             self._prompt = prompt_of_mask(*self._seen)
         return self._prompt
 
@@ -78,10 +78,10 @@ class TrackedObject:
 
         Args:
             mask_hw: (height, width) at video resolution.
-            logits_1hw: the same at the model's low resolution.
-            iou: the model's estimate.
+            logits_1hw: the mask's logits at the model's low resolution.
+            iou: the model's estimated IoU.
         """
-        # Written so that an estimate that is NaN finds nothing.
+        # Written so that a NaN estimate does not count as found.
         if not mask_hw.any() or (self.is_lost and not iou >= FOUND_IOU):
             self.is_lost = True
             return np.zeros_like(mask_hw)
@@ -90,7 +90,7 @@ class TrackedObject:
         return mask_hw
 
     def move(self, mask_hw: BoolMask, logits_1hw: torch.Tensor) -> None:
-        """Put the last known mask elsewhere; one that was moved out of the frame stays where it was."""
+        """Replace the last known mask by the moved one, unless that is empty (moved out of the frame)."""
         if mask_hw.any():
             self._seen, self._prompt = (mask_hw, logits_1hw), None
 

@@ -1,4 +1,4 @@
-"""Cutting a grid of tokens into square windows, and putting it together again."""
+"""Splits a grid of tokens into square windows and reassembles it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch.nn import functional
 
 
 def partition(x_bhwc: torch.Tensor, size: int) -> torch.Tensor:
-    """Cut (B, H, W, C) into windows of `size` x `size` that do not overlap: (B * windows, size, size, C), row by row.
+    """Split (B, H, W, C) into non-overlapping windows of `size` x `size`: (B * windows, size, size, C), row by row.
 
-    A grid that is no multiple of `size` is continued with zeros at the bottom and at the right. The zeros are tokens like others: attention
-    within a window sees them.
+    A grid that is not a multiple of `size` is padded with zeros at the bottom and right. The padding is not masked: attention within a
+    window includes it.
     """
     batch, height, width, channels = x_bhwc.shape
     padded = functional.pad(x_bhwc, (0, 0, 0, -width % size, 0, -height % size))
@@ -20,7 +20,7 @@ def partition(x_bhwc: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def unpartition(windows_nssc: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Undo `partition` of a grid of `height` x `width` exactly: (B, H, W, C), without what was added at the bottom and at the right."""
+    """Undo `partition` of a grid of `height` x `width` exactly: (B, H, W, C), without the padding at the bottom and right."""
     _, size, _, channels = windows_nssc.shape
     rows, columns = -(-height // size), -(-width // size)
     padded = windows_nssc.reshape(-1, rows, columns, size, size, channels).transpose(2, 3)

@@ -1,6 +1,6 @@
 """Prompts derived from a ground-truth mask: clicks, a box, or the mask itself.
 
-Points are the mask's innermost pixels. The centroid, which is cheaper, lies outside of rings and crescents.
+Points are the mask's innermost pixels. The centroid is cheaper but lies outside rings and crescents.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def points_n2(mask_hw: npt.NDArray[np.bool_], num_points: int = 1) -> npt.NDArra
 
     Args:
         mask_hw: (height, width), bool, not empty.
-        num_points: clicks wanted; a mask with fewer pixels gives as many clicks as it has pixels.
+        num_points: number of clicks; a mask with fewer pixels gives as many clicks as it has pixels.
 
     Raises:
         ValueError: the mask is empty or not a boolean (height, width) array, or `num_points` is below 1.
@@ -30,7 +30,7 @@ def points_n2(mask_hw: npt.NDArray[np.bool_], num_points: int = 1) -> npt.NDArra
     _check(mask_hw)
     if num_points < 1:
         raise ValueError(f"num_points is 1 or more, not {num_points}")
-    # nothing outside of the tight box can be chosen, and its frame of zeros stands for everything around it
+    # no pixel outside the tight box can be chosen, and the border of zeros stands for everything around it
     x_min, y_min, x_max, y_max = (int(edge) for edge in tight_box(mask_hw))
     inside = np.pad(mask_hw[y_min : y_max + 1, x_min : x_max + 1], 1).astype(np.uint8)
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
@@ -67,7 +67,7 @@ def make_prompt(kind: PromptKind, mask_hw: npt.NDArray[np.bool_], object_id: int
         kind: `points`, `bbox` or `mask`.
         mask_hw: (height, width) at video resolution, bool, not empty.
         object_id: the tracker's number for the object.
-        num_points: clicks, for `points` alone.
+        num_points: number of clicks, only for `points`.
 
     Raises:
         ValueError: as `points_n2`, or an unknown kind.

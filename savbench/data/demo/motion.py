@@ -1,6 +1,6 @@
-"""Where objects of a demo scene are on every frame.
+"""Positions of a demo scene's objects on every frame.
 
-Positions are pixels of the frame (x right, y down). Times are seconds, or fractions of the scene's length where a path says so.
+Positions are pixels of the frame (x right, y down). Times are seconds, or fractions of the scene's length if a function says so.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ ROLES: tuple[Role, ...] = ("stay", "leave", "hide", "late")
 
 FPS = 24
 ANNOTATION_STRIDE = 4
-"""Frames from one mask to the next: SA-V has 24 frames per second and masks at 6."""
+"""Frames from one mask to the next: SA-V has 24 frames and 6 masks per second."""
 MAX_GROWTH = 1.18
-"""Objects grow and shrink by up to this factor about their radius."""
+"""Objects grow and shrink around their radius by up to this factor."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Axis:
 
 
 class PathPlanner:
-    """Draws paths one after another, each with a start of its own; some meet earlier ones.
+    """Draws paths one after another, each with its own start; some meet earlier paths.
 
     Every method returns the centre of an object of circumscribed radius `radius` on every frame, (frames, 2).
     """
@@ -78,15 +78,14 @@ class PathPlanner:
         inside = self._start(radius)
         outside = self._outside(inside, radius)
         last = max(len(self.seconds) - 1, 1)
-        # it sets off on an annotated frame and is inside 0.3 s later, so that its first mask, which trackers are prompted with, is more
-        # than a sliver
+        # starts on an annotated frame and is inside 0.3 s later, so that its first mask, used as the prompt, is more than a sliver
         enter = min(math.ceil(self.rng.uniform(0.18, 0.28) * last / ANNOTATION_STRIDE) * ANNOTATION_STRIDE / last, 0.4)
         arrive = enter + min(0.22, 0.3 * FPS / last)
         times, points = self._stroll(inside, arrive, 1, radius)
         return self._along([0, enter, arrive, *times], [outside, outside, inside, *points])
 
     def _hide(self, radius: float) -> Array:
-        """From one side of the pillar to the other, waiting behind it; back to the first where the other leaves no room."""
+        """From one side of the pillar to the other, waiting behind it; back to the first side if the other has no room."""
         if self.pillar is None:
             raise ValueError("nothing to hide behind: plan the scene with a pillar")
         start = self._start(radius)
@@ -105,7 +104,7 @@ class PathPlanner:
         return np.asarray(free + (behind - free) * held)
 
     def _start(self, radius: float) -> Array:
-        """A place in view, far from other starts and not behind the pillar."""
+        """A position in view, far from other starts and not behind the pillar."""
         candidates = self.rng.uniform(0.8 * radius, self.size - 0.8 * radius, (24, 2))
         room = np.full(len(candidates), np.inf)
         for start in self.starts:
@@ -117,7 +116,7 @@ class PathPlanner:
         return start
 
     def _stroll(self, start: Array, begin: float, end: float, radius: float) -> tuple[list[float], list[Array]]:
-        """Waypoints about 0.8 s apart from one fraction of the scene to another, the first not included."""
+        """Waypoints about 0.8 s apart from one fraction of the scene to another, excluding the first."""
         count = max(1, round((end - begin) * len(self.seconds) / FPS / 0.8))
         times = [begin + (end - begin) * (i + 1) / count for i in range(count)]
         points = []
@@ -128,7 +127,7 @@ class PathPlanner:
         return times, points
 
     def _step(self, position: Array, radius: float) -> Array:
-        """Next waypoint: some way off, inside the frame."""
+        """Next waypoint: some distance away, inside the frame."""
         for _ in range(16):
             turn = self.rng.uniform(0, 2 * np.pi)
             after = position + self.rng.uniform(0.25, 0.55) * self.unit * np.array([math.cos(turn), math.sin(turn)])
@@ -137,13 +136,13 @@ class PathPlanner:
         return np.asarray(self.rng.uniform(0.25, 0.75, 2) * self.size)
 
     def _meeting(self, time: float, radius: float) -> Array:
-        """A place close to where an object planned earlier will be at that time, so that the two overlap."""
+        """A position close to an earlier planned object at that time, so that the two overlap."""
         path_t2 = self.paths_t2[int(self.rng.integers(len(self.paths_t2)))]
         place = path_t2[round(time * (len(path_t2) - 1))] + self.rng.uniform(-0.8, 0.8, 2) * radius
         return np.asarray(np.clip(place, 0.7 * radius, self.size - 0.7 * radius))
 
     def _outside(self, inside: Array, radius: float) -> Array:
-        """A place beyond the edge that is nearest, from where nothing of the object is seen."""
+        """A position beyond the nearest edge, where the object is completely out of view."""
         reach = 1.15 * MAX_GROWTH * radius + 2
         beyond = [np.array([-reach, inside[1]]), np.array([self.size[0] + reach, inside[1]])]
         beyond += [np.array([inside[0], -reach]), np.array([inside[0], self.size[1] + reach])]

@@ -20,7 +20,7 @@ from savbench.data.demo.textures import (
     oklch,
 )
 
-# Circumscribed radii of objects relative to the shorter side of the frame, from and to. Those that hide must fit behind the pillar.
+# Circumscribed radii of objects relative to the shorter side of the frame, (minimum, maximum). Hiding objects must fit behind the pillar.
 _RADII = (0.13, 0.22)
 _HIDING_RADII = (0.1, 0.13)
 _DISTRACTOR_RADII = (0.1, 0.17)
@@ -40,11 +40,11 @@ def plan_scene(
     """Draw a scene.
 
     With 24 frames or more, an object that leaves or hides is out of sight for at least four frames in a row, so on at least one annotated
-    frame, and returns; one that comes late is out of sight on the first five.
+    frame, and returns; a late object is out of sight on the first five.
 
     Args:
         rng: source of everything random in the scene.
-        frames: length of the scene, which the times of leaving, hiding and coming are fractions of.
+        frames: length of the scene; the times of leaving, hiding and coming are fractions of it.
         height: of the frame in pixels; all sizes are relative to the shorter side.
         width: of the frame in pixels.
         roles: what each annotated object does; None draws two to five, `stay` at least once.
@@ -76,7 +76,7 @@ def plan_scene(
     others += [cast.distractor() for _ in range(distractors)]
     layers = [others[i] for i in rng.permutation(len(others))]
     if pillar is not None:
-        # what hides is below the pillar, the rest falls on either side of it
+        # hiding objects are layered below the pillar, the others above or below it
         cut = int(rng.integers(0, len(layers) + 1))
         layers = [*layers[:cut], *hiding, pillar, *layers[cut:]]
     return DemoScene(
@@ -133,7 +133,7 @@ class _Cast:
         )
 
     def _colours(self, index: int) -> list[FloatArray]:
-        """Main, second and accent colour; the hues of targets are spread, but now and then one has the background's."""
+        """Main, second and accent colour; the targets' hues are spread, but occasionally one has the background's hue."""
         rng = self.rng
         camouflaged = rng.random() < 0.2
         # 0.382 of a turn, the golden angle, keeps any number of hues apart

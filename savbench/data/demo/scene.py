@@ -1,8 +1,8 @@
 """One synthetic scene, rendered frame by frame.
 
 A scene is a stack of layers over a moving, textured background. Every frame is composed from back to front with anti-aliased coverage;
-the mask of an object is the set of pixels of whose colour it makes up more than half, so that masks show the visible part only and never
-share a pixel.
+the mask of an object is the set of pixels whose colour it contributes more than half of, so that masks show only the visible part and
+never share a pixel.
 
 Positions are pixels of the frame (x right, y down), times are seconds at 24 frames per second.
 """
@@ -25,7 +25,7 @@ from savbench.data.demo.textures import FloatArray
 TEXTURE_REACH = 1.05
 """Half the height of a texture in the coordinates of its shape."""
 GRAIN_SHIFT = 64
-"""Pixels by which the tile of grain is larger than the frame."""
+"""Pixels by which the grain tile exceeds the frame."""
 _SUPERSAMPLING = 4
 _FRACTION_BITS = 4
 
@@ -42,9 +42,9 @@ class Layer:
     angles_t: npt.NDArray[np.float64]
     """rad."""
     squeezes_t: npt.NDArray[np.float64]
-    """Width over height, below 1 as if the object turned away."""
+    """Width over height, below 1 as if the object turned away from the camera."""
     object_index: int | None
-    """Which mask it is, None for what is not annotated."""
+    """Index of its mask; None if not annotated."""
     solid: bool = True
     """Whether it casts a shadow and is lit as a rounded body."""
 
@@ -58,7 +58,7 @@ class Camera:
     roll_t: npt.NDArray[np.float64]
 
     def matrix(self, frame: int, view_centre: npt.NDArray[np.float64], depth: float = 1.0) -> npt.NDArray[np.float64]:
-        """World to view, (2, 3). `depth` below 1 moves less with the camera, as things far away do."""
+        """World to view, (2, 3). `depth` below 1 moves less with the camera, as distant things do."""
         zoom, roll = 1 + (self.zoom_t[frame] - 1) * depth, self.roll_t[frame]
         linear = zoom * np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
         return np.column_stack([linear, view_centre - linear @ (self.pan_t2[frame] * depth)])
@@ -70,7 +70,7 @@ class Backdrop:
 
     texture: npt.NDArray[np.uint8]
     coverage: FloatArray | None
-    """(height, width), 0..1; None where it covers everything."""
+    """(height, width), 0..1; None if it covers everything."""
     depth: float
 
 
@@ -104,7 +104,7 @@ class DemoScene:
         for layer in self.layers:
             _paint(layer, frame_index, image, shares)
         image *= self.exposure_t[frame_index]
-        # one tile of grain at another offset on every frame; odd steps visit all offsets before they repeat
+        # the same grain tile at a different offset on every frame; odd steps visit all offsets before they repeat
         offset_y, offset_x = (37 * frame_index) % GRAIN_SHIFT, (23 * frame_index) % GRAIN_SHIFT
         image += self.grain[offset_y : offset_y + self.height, offset_x : offset_x + self.width, None]
         return np.clip(np.rint(image), 0, 255).astype(np.uint8), shares > 0.5
@@ -134,7 +134,7 @@ def _paint(layer: Layer, frame: int, image: FloatArray, shares: FloatArray) -> N
     centre = layer.centres_t2[frame]
     parts = [[contour @ linear.T + centre for contour in part] for part in layer.shape.parts(frame / FPS)]
     everything = np.concatenate([contour for part in parts for contour in part])
-    # room around the frame too, so that light and shadow do not change where a body is cut by the frame's edge
+    # with a margin around the frame, so that light and shadow do not change where the frame's edge cuts a body
     softness = max(1.0, 0.16 * scale) if layer.solid else 2.0
     margin = math.ceil(3 * softness)
     left, top = np.maximum(np.floor(everything.min(0)).astype(int) - margin, -margin)
@@ -153,7 +153,7 @@ def _paint(layer: Layer, frame: int, image: FloatArray, shares: FloatArray) -> N
         drop = max(1, round(0.1 * scale))
         shadow = _Window(left + drop // 2, top + drop, blurred.shape, image.shape)
         image[shadow.there] *= 1 - 0.45 * blurred[shadow.here][..., None]
-        # slopes of the blurred coverage stand for those of a rounded surface, lit from the upper left
+        # slopes of the blurred coverage approximate a rounded surface, lit from the upper left
         slope = cv2.Sobel(blurred, cv2.CV_32F, 1, 0, ksize=3) + cv2.Sobel(blurred, cv2.CV_32F, 0, 1, ksize=3)
         light = 1.04 + 0.09 * softness * slope[window.here][..., None]
         colour = np.clip(colour * light, 0, 255)
@@ -166,7 +166,7 @@ def _paint(layer: Layer, frame: int, image: FloatArray, shares: FloatArray) -> N
 
 
 class _Window:
-    """Where an array placed on an image overlaps it: `here` indexes the array, `there` the image."""
+    """Overlap of an image and an array placed on it: `here` indexes the array, `there` the image."""
 
     def __init__(self, left: int, top: int, shape: Sequence[int], onto: Sequence[int]) -> None:
         x0, y0 = max(left, 0), max(top, 0)

@@ -29,13 +29,13 @@ DEMO_WIDTH = 428
 DEMO_ROLES: tuple[Role, ...] = ("stay", "hide", "leave", "late")
 """What the annotated objects 000, 001, ... of every demo video do."""
 MIN_DEMO_FRAMES = 24
-"""From this length on every object keeps to its role on annotated frames too."""
+"""Minimum number of frames for every object to show its role on annotated frames."""
 MIN_DEMO_SIDE = 64
 
 _JPEG_QUALITY = 92
 _PARAMETERS_FILE = "demo_split.json"
 _GENERATOR_VERSION = 1
-"""To be raised whenever the pixels of a seed change, so that an older split is not taken for a current one."""
+"""Raise whenever the pixels of a seed change, so that an older split is not reused as current."""
 
 
 @dataclass(frozen=True)
@@ -93,19 +93,19 @@ def generate_demo_split(
     """Write a demo split and return its folder, ready for `--split_dir`.
 
     Every video has four annotated objects (see `DEMO_ROLES`) and one look-alike that is not annotated. The list of videos is written
-    last, so that an interrupted split is not mistaken for a whole one; running again completes it. A folder that already holds the
-    whole split with the same parameters is left as it is.
+    last, so that an interrupted split is not mistaken for a complete one; running again completes it. A folder that already holds the
+    complete split with the same parameters is left unchanged.
 
     Args:
-        out_dir: made if missing.
-        seed: 0 or more; each video has its own generator of (seed, number of the video), so that fewer videos are the first of more.
+        out_dir: created if missing.
+        seed: 0 or more; each video has its own generator of (seed, number of the video), so a smaller split is a prefix of a larger one.
         videos: number of videos.
-        frames: frames of each, at least `MIN_DEMO_FRAMES`.
+        frames: frames per video, at least `MIN_DEMO_FRAMES`.
         height: of the frames in pixels, at least `MIN_DEMO_SIDE`.
         width: of the frames in pixels, at least `MIN_DEMO_SIDE`.
 
     Raises:
-        ValueError: a parameter out of its range.
+        ValueError: a parameter is out of range.
         DatasetError: the folder holds something else, or cannot be written.
     """
     _check(seed=seed, videos=videos, frames=frames, height=height, width=width)
@@ -137,7 +137,7 @@ def _check(*, seed: int, videos: int, frames: int, height: int, width: int) -> N
 
 
 def _is_complete(root: Path, parameters: dict[str, int]) -> bool:
-    """True where the folder holds this very split, False where it may be written to.
+    """True if the folder holds exactly this split, False if it may be written to.
 
     Raises:
         DatasetError: it holds something else.
@@ -175,7 +175,7 @@ def _write_video(root: Path, name: str, seed: Sequence[int], frames: int, height
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)

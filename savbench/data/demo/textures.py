@@ -16,7 +16,7 @@ def oklch(lightness: float, chroma: float, hue: float) -> FloatArray:
 
     Args:
         lightness: 0 to 1.
-        chroma: 0 (grey) to about 0.3; what lies outside of sRGB is clipped.
+        chroma: 0 (grey) to about 0.3; colours outside sRGB are clipped.
         hue: turns, 0 to 1.
     """
     a, b = chroma * np.cos(2 * np.pi * hue), chroma * np.sin(2 * np.pi * hue)
@@ -50,7 +50,7 @@ def noise(rng: np.random.Generator, height: int, width: int, cell: float, octave
 
 
 def ramp(field: FloatArray, colours: Sequence[FloatArray]) -> FloatArray:
-    """Colour a field of about -2..2 by a row of colours: (height, width, 3), 0..255."""
+    """Map a field of about -2..2 to a sequence of colours: (height, width, 3), 0..255."""
     stops = np.linspace(-1.6, 1.6, len(colours))
     return np.stack([np.interp(field, stops, [colour[c] for colour in colours]) for c in range(3)], -1).astype(np.float32)
 
@@ -112,7 +112,7 @@ def background_texture(
 
     Args:
         kind: one of `BACKGROUND_TEXTURES`.
-        unit: shorter side of the view in pixels, which features are sized by.
+        unit: shorter side of the view in pixels; it scales the features.
         colours: four or more colours, dark to light.
 
     Raises:
@@ -154,7 +154,7 @@ def _tiled(
     grain: FloatArray,
     colours: Sequence[FloatArray],
 ) -> FloatArray:
-    """Tiles between whole u and v, each of its own shade, darker at the joints; `cell_px` is their size along u and v."""
+    """Tiles between integer u and v, each with its own shade, darker at the joints; `cell_px` is their size along u and v."""
     shades = rng.normal(0, 0.55, 4096).astype(np.float32)
     cell = np.floor(u).astype(np.int64) * 57 + np.floor(v).astype(np.int64) * 131
     image = ramp(shades[cell % len(shades)] + 0.35 * grain, colours)
@@ -166,7 +166,7 @@ def _tiled(
 def _scattered(
     rng: np.random.Generator, below: FloatArray, radii: tuple[float, float], aspect: float, colours: Sequence[FloatArray]
 ) -> FloatArray:
-    """Cover an image with ellipses of random shade and direction, each with a shadow and a lit side; `radii` in pixels, from and to."""
+    """Cover an image with ellipses of random shade and direction, each with a shadow and a lit side; `radii`: (min, max), pixels."""
     height, width = below.shape[:2]
     count = int(1.8 * height * width / (np.pi * aspect * np.mean(radii) ** 2))
     canvas = np.ascontiguousarray(np.clip(below, 0, 255).astype(np.uint8))
@@ -183,7 +183,7 @@ def _scattered(
 
 
 def _edge(field: npt.NDArray[np.floating]) -> FloatArray:
-    """A field as 0 where clearly negative and 1 where clearly positive."""
+    """Map a field to 0 where clearly negative and 1 where clearly positive."""
     return np.asarray(np.clip(field * 3 + 0.5, 0, 1), np.float32)
 
 
