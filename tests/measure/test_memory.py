@@ -205,14 +205,17 @@ def test_the_systems_peak_is_its_highest_use(tmp_path: Path) -> None:
 @needs_proc
 @pytest.mark.alone
 def test_a_real_block_shows_in_the_machines_use() -> None:
-    with SystemMemorySampler(interval_s=3600) as sampler:
-        before = sampler.peak_mib
-        block = _touch(256)
-    assert before is not None
-    assert sampler.peak_mib is not None
-    # other processes allocate and free at the same time
-    assert sampler.peak_mib - before > 64
-    del block
+    def rise_mib() -> float:
+        with SystemMemorySampler(interval_s=3600) as sampler:
+            before = sampler.peak_mib
+            block = _touch(256)
+        assert before is not None
+        assert sampler.peak_mib is not None
+        del block
+        return sampler.peak_mib - before
+
+    # another program of the machine may free as much at the same moment, but not every time
+    assert any(rise_mib() > 64 for _ in range(5))
 
 
 def test_a_use_that_cannot_be_read_now_and_then_is_passed_over() -> None:
