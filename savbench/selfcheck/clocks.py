@@ -33,7 +33,7 @@ SLACK_MS = 0.05
 """What they may differ by on calls so short that starting a clock shows."""
 WATCHING_MS = 0.3
 """What stages, ranges or samplers may add to a call beside the noise: a hook is a Python call and two events."""
-MIN_ROUNDS, QUICK_ROUNDS = 4, 2
+MIN_ROUNDS, QUICK_ROUNDS = 4, 3
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,8 @@ def judge_turns(what: str, without_ms: Sequence[Sequence[float]], with_ms: Seque
     noise = max(max(offs) - min(offs), max(ons) - min(ons))
     # the fastest turn is the one that others on the machine disturbed least
     added = min(ons) - min(offs)
-    limit = max(noise, WATCHING_MS, TOLERANCE * min(offs))
+    # two to four turns show about half of the spread that more of them would
+    limit = max(2 * noise, WATCHING_MS, TOLERANCE * min(offs))
     return judged(
         f"clocks: {what} on and off",
         abs(added) <= limit,

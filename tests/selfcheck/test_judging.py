@@ -126,7 +126,7 @@ def test_parts_and_stages_that_do_not_sum() -> None:
 
 @pytest.mark.parametrize(
     ("on_ms", "is_wrong"),
-    [([[10.1], [10.4]], False), ([[12.0], [12.1]], True), ([[8.0], [8.1]], True), ([[12.0], [15.0]], False)],
+    [([[10.1], [10.4]], False), ([[10.7], [10.8]], True), ([[12.0], [12.1]], True), ([[8.0], [8.1]], True), ([[12.0], [15.0]], False)],
 )
 def test_watching_that_costs_more_than_noise(on_ms: Sequence[Sequence[float]], is_wrong: bool) -> None:
     assert fails(judge_turns("stages", [[10.0], [10.2]], on_ms)) == is_wrong
