@@ -14,7 +14,6 @@ import gc
 import json
 import os
 import sys
-import threading
 import traceback
 import warnings
 from dataclasses import asdict, dataclass
@@ -32,6 +31,7 @@ from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.measure.devices import TorchDevice
 from savbench.measure.failures import status_of
 from savbench.results.latency import LatencySamples
+from savbench.supervise.child import leave_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,15 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     faulthandler.enable()
     with os.fdopen(args.events, "w", encoding="utf-8") as file:
         job = AttentionJob.from_line(sys.stdin.readline())
-        threading.Thread(target=_leave_with_parent, daemon=True).start()
+        leave_with_parent()
         _Child(job, file).run()
     return 0
-
-
-def _leave_with_parent() -> None:
-    """Exit when standard input ends, which it does however the parent ends."""
-    sys.stdin.read()
-    os._exit(1)
 
 
 class _Child:

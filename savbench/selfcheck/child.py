@@ -12,7 +12,6 @@ import json
 import os
 import sys
 import tempfile
-import threading
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import IO, TYPE_CHECKING
 
 from savbench.selfcheck.outcome import broken
 from savbench.selfcheck.recorded import load
+from savbench.supervise.child import leave_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faulthandler.enable()
     with os.fdopen(args.events, "w", encoding="utf-8") as events:
         order = Order.from_line(sys.stdin.readline())
-        threading.Thread(target=_leave_with_parent, daemon=True).start()
+        leave_with_parent()
         try:
             with tempfile.TemporaryDirectory(prefix="selfcheck-") as folder:
                 for outcome in outcomes(order, Path(folder), events):
@@ -119,12 +119,6 @@ def outcomes(order: Order, folder: Path, events: IO[str]) -> Iterator[Outcome]:
 def _send(events: IO[str], **data: object) -> None:
     events.write(json.dumps(data) + "\n")
     events.flush()
-
-
-def _leave_with_parent() -> None:
-    """Standard input ends when the parent does, however it does."""
-    sys.stdin.read()
-    os._exit(1)
 
 
 if __name__ == "__main__":
