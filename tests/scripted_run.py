@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from tiny_split import TinySplit, rectangle
 
 from runners import RUNNERS
 from savbench.plan.settings import RunConfig
+from savbench.results.csv_rows import read_rows
+from savbench.results.rows import SummaryRow
 from savbench.supervise import finisher_process, worker_process
 from savbench.supervise.progress import Progress
 from savbench.supervise.run import run
@@ -39,6 +42,13 @@ def make_split(tmp_path: Path, videos: Sequence[str] | Mapping[str, int]) -> Pat
 def config(split_dir: Path, out_dir: Path, **settings: object) -> RunConfig:
     defaults = {"models": ("scripted_mask",), "warmup_frames": 2, "out_dir": out_dir, "timeout_s": 60.0}
     return RunConfig(**{"split_dir": split_dir, **defaults, **settings})  # type: ignore[arg-type]
+
+
+def run_rows(split_dir: Path, out_dir: Path, **settings: object) -> tuple[int, list[SummaryRow]]:
+    """Run in this process. Returns the exit status and the rows."""
+    said = io.StringIO()
+    status = run(config(split_dir, out_dir, **settings), [], Progress(said, said))
+    return status, read_rows(SummaryRow, out_dir / "summary.csv")
 
 
 def command(split_dir: Path, out_dir: Path) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import subprocess
@@ -15,20 +14,17 @@ from typing import Any
 
 import pytest
 import scripted_worker
-from scripted_run import WORKER_COMMAND, config, make_split
+from scripted_run import WORKER_COMMAND, make_split
 from scripted_run import command as command_of
+from scripted_run import run_rows as run
 
 from runners import RUNNERS
 from savbench.finish.finisher import Finished
 from savbench.plan.arms import plan_arms
 from savbench.plan.job import Job
 from savbench.plan.settings import RunConfig
-from savbench.results.csv_rows import read_rows
-from savbench.results.rows import SummaryRow
 from savbench.supervise import finisher_process, worker_process
-from savbench.supervise import run as runs
 from savbench.supervise.finisher_process import FinisherError, FinisherProcess
-from savbench.supervise.progress import Progress
 from savbench.supervise.worker_process import WorkerProcess, WorkerTimeoutError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,12 +45,6 @@ sys.exit(finisher.main())
 def _scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RUNNERS, "scripted", scripted_worker.SPEC)
     monkeypatch.setattr(worker_process, "WORKER_COMMAND", WORKER_COMMAND)
-
-
-def run(split_dir: Path, out_dir: Path, **settings: object) -> tuple[int, list[SummaryRow]]:
-    said = io.StringIO()
-    status = runs.run(config(split_dir, out_dir, **settings), [], Progress(said, said))
-    return status, read_rows(SummaryRow, out_dir / "summary.csv")
 
 
 def test_a_scorer_that_stops_is_replaced_and_the_row_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 
 import pytest
 import scripted_worker
-from scripted_run import WORKER_COMMAND, config, make_split
+from scripted_run import WORKER_COMMAND, make_split
+from scripted_run import run_rows as run
 
 from runners import RUNNERS
-from savbench.results.csv_rows import read_rows
-from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import RunFolderError
 from savbench.supervise import finisher_process, worker_process
-from savbench.supervise import run as runs
-from savbench.supervise.progress import Progress
 
 FULL_DISK_FINISHER = """\
 import errno, os, sys
@@ -35,12 +31,6 @@ sys.exit(finisher.main())
 def _scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RUNNERS, "scripted", scripted_worker.SPEC)
     monkeypatch.setattr(worker_process, "WORKER_COMMAND", WORKER_COMMAND)
-
-
-def run(split_dir: Path, out_dir: Path, **settings: object) -> tuple[int, list[SummaryRow]]:
-    said = io.StringIO()
-    status = runs.run(config(split_dir, out_dir, **settings), [], Progress(said, said))
-    return status, read_rows(SummaryRow, out_dir / "summary.csv")
 
 
 @pytest.mark.parametrize(("flag", "name"), [("save_masks", "save_masks"), ("save_overlays", "save_overlay")])
