@@ -10,11 +10,13 @@ Other contents, such as an optimizer or a step count, are ignored. All names may
 any real floating type and are converted to the model's. `notes` lists every change. All names and shapes must match the model
 (`load_strictly`).
 
-A file with objects of other classes is rejected, since reading it would run code from it; torch's `weights_only` stays on.
+A file with objects of other classes is rejected, since reading it would run code from it; torch's `weights_only` stays on. The exception is
+`argparse.Namespace`, in which trainers keep their arguments: making one only stores values.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import re
@@ -156,7 +158,8 @@ def _content(path: Path, file: IO[bytes], size: int) -> Any:
     if _is_torchscript(file):  # older torch releases would run it
         raise RunnerError(f"{path}: is a TorchScript archive, a model without its classes; {SAVE}")
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
     # Unpickling damaged bytes may raise anything: KeyError, IndexError, TypeError, AssertionError and struct.error have occurred.

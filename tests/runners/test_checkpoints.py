@@ -52,6 +52,7 @@ def load(path: Path) -> Net:
         (STATE, ()),
         ({"model": STATE}, ()),
         ({"model": STATE, "optimizer": {"state": {}}, "epoch": 3, "time_elapsed": 1.5}, ()),
+        ({"model": STATE, "args": argparse.Namespace(lr=1e-4, betas=(0.9, 0.99), nested=argparse.Namespace(seed=0))}, ()),
         ({"state_dict": STATE, "hyper_parameters": {"lr": 1e-4}}, ("weights taken from 'state_dict' of their file",)),
         ({"model_state_dict": STATE}, ("weights taken from 'model_state_dict' of their file",)),
         ({"model": {f"module.{key}": value for key, value in STATE.items()}}, ("'module.' taken off the names of the weights",)),
@@ -106,7 +107,7 @@ def test_other_files_are_told_by_what_they_are(path: Path, content: bytes, said:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"model": STATE, "args": argparse.Namespace(lr=1)}, r"holds an object of argparse\.Namespace beside its weights.*alone"),
+        ({"model": STATE, "args": argparse.Namespace(path=Path("a"))}, r"holds an object of pathlib\.\w+ beside its weights.*alone"),
         ({"model": Trap()}, r"holds an object of (builtins\.)?exec.*would run code"),
         (torch.nn.Linear(2, 2), r"holds an object of torch\.nn\.modules\.linear\.Linear"),
         ([1, 2, 3], "holds no state dict.*it holds a list"),
