@@ -30,8 +30,8 @@ from savbench.attention_bench.recording import RecordedCall, arguments_text, dty
 from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.measure.devices import TorchDevice
 from savbench.measure.failures import status_of
+from savbench.measure.parent import leave_with_parent
 from savbench.results.latency import LatencySamples
-from savbench.supervise.child import leave_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -27,6 +27,7 @@ from savbench.data.feed import PromptMaker, sessions_of
 from savbench.measure.devices import Device, PlainCpu, TorchDevice, check_attention
 from savbench.measure.failures import status_of
 from savbench.measure.memory_budget import MemoryBudgetError, MemoryMeter
+from savbench.measure.parent import end_with_parent
 from savbench.measure.session import SessionSettings, observe_kernels, track_together
 from savbench.measure.streaming_session import StreamingSettings, stream_object
 from savbench.plan.extent import Extent
@@ -54,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--events", type=int, required=True)
     args = parser.parse_args(argv)
     faulthandler.enable()
+    end_with_parent()
     job = Job.from_line(sys.stdin.readline())
     events = EventWriter(os.fdopen(args.events, "w", encoding="utf-8"), job.spool)
     permits = threading.Semaphore(0)

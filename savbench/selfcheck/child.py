@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from savbench.measure.parent import leave_with_parent
 from savbench.selfcheck.outcome import broken
 from savbench.selfcheck.recorded import load
-from savbench.supervise.child import leave_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

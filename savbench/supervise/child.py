@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -61,13 +59,3 @@ def write_some(stdin: IO[bytes], data: memoryview) -> memoryview:
         return data[os.write(stdin.fileno(), data) :]
     except BlockingIOError:
         return data
-
-
-def leave_with_parent() -> None:
-    """In a child: exit as soon as standard input ends, which it does however the parent ends. Returns at once."""
-
-    def wait() -> None:
-        sys.stdin.read()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
