@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from savbench.arguments.declared import ConfigError, Parser
-from savbench.arguments.values import INPUT_PATH, SEED, Whole
+from savbench.arguments.values import INPUT_PATH, SEED, ListOf, Text, Whole
 from savbench.compare.comparison import compare
 from savbench.compare.exports import render_csv, render_json
 from savbench.compare.findings import Options
@@ -41,7 +41,7 @@ def parser() -> Parser:
     )
     flags.add_argument("paths", type=INPUT_PATH, nargs="+", metavar="RUN", help="summary.csv files, run folders, or CSVs of older tools")
     flags.add_argument(
-        "--by", type=lambda text: tuple(filter(None, text.split(","))), default=(), metavar="COLUMN[,COLUMN]",
+        "--by", type=ListOf(Text()), default=(), metavar="COLUMN[,COLUMN]",
         help="compare the values of these columns, over all files together: autocast_dtype, model, attention, imgsz, device, file, or any "
         "(default: the files; in a single file the first setting that varies)",
     )  # fmt: skip

@@ -45,6 +45,7 @@ def test_exit_status_of_conditions(runs: tuple[Path, Path], capsys: pytest.Captu
     ("arguments", "message"),
     [
         (["--by", "colour"], "--by colour: no such column"),
+        (["--by", ","], "--by '': the list is empty; name at least one"),
         (["--baseline", "x"], "no such arm"),
         (["--fail_if", "x>1"], "x is not compared"),
         (["--resamples", "10"], "--resamples 10: use 1000 to 1000000; an interval from fewer is noise"),
