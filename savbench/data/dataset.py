@@ -46,6 +46,7 @@ from savbench.data.listing import (
     numbered_files,
     read_list,
     recognised,
+    refuse_blanks,
     visible_name,
 )
 from savbench.data.listing import DatasetError as DatasetError
@@ -173,6 +174,7 @@ class Split:
         """
         frames, numbers = _list_frames(self.root / FRAMES_DIR, name, self._names(FRAMES_DIR), self.name)
         masks_dir = entry_named(self.root / MASKS_DIR, name, self._names(MASKS_DIR))
+        refuse_blanks(self.root / MASKS_DIR, name, self._names(MASKS_DIR))
         object_names = folders_in(masks_dir)
         if not object_names:
             raise ClipError(
@@ -291,6 +293,7 @@ def _list_frames(folder: Path, video: str, names: Collection[str], list_name: st
     other = next((folder / name for name in names if _is_video_of(video, name, OTHER_VIDEO_SUFFIXES)), None)
     if other is not None and not frames_dir.exists():
         raise ClipError(f"{other}: .{other.suffix[1:].lower()} is not read, {', '.join(VIDEO_SUFFIXES)} are; {ffmpeg_to_frames(other)}")
+    refuse_blanks(folder, video, names)
     numbered = numbered_files(frames_dir, FRAME_SUFFIXES)
     if not numbered:
         raise ClipError(

@@ -22,6 +22,8 @@ FRAMES_DIR = "JPEGImages_24fps"
 MASKS_DIR = "Annotations_6fps"
 LEFT_BEHIND = frozenset({"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 """Folders of NAS devices, unpackers and operating systems. Names that begin with a dot are also hidden."""
+BLANKS = " \t"
+"""Stripped from the ends of a list's lines."""
 NAME_BYTES = 255
 """Longest file name in bytes that file systems allow."""
 _BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
@@ -37,8 +39,8 @@ def is_hidden(name: str) -> bool:
 
 
 def visible_name(name: str) -> str:
-    r"""A name for a row or a message: control characters, line breaks and bytes that are not UTF-8 become escapes, `
-    ` or `\xff`.
+    r"""A name for a row or a message: control characters, line breaks and bytes that are not UTF-8 become escapes, `\n` or
+    `\xff`.
 
     Other characters, also double spaces, stay unchanged.
     """
@@ -88,6 +90,26 @@ def entry_named(folder: Path, name: str, names: Collection[str]) -> Path:
     if name not in names:
         name = next((other for other in names if composed(other) == composed(name)), name)
     return folder / name
+
+
+def refuse_blanks(folder: Path, name: str, names: Collection[str]) -> None:
+    """
+    Args:
+        names: names in the folder.
+
+    Raises:
+        ClipError: the folder has no such entry but one whose name differs by blanks at an end, which a list of videos cannot name.
+    """
+    if any(composed(other) == composed(name) for other in names):
+        return
+    for other in names:
+        stem, _, suffix = other.rpartition(".")
+        if name in (other.strip(BLANKS), stem.strip(BLANKS)):
+            mended = name if other.strip(BLANKS) == name else f"{name}.{suffix}"
+            raise ClipError(
+                f"{folder}: there is no {name}, only {other!r}, and lines of the list are read without blanks at their ends; rename it to "
+                f"{mended}"
+            )
 
 
 def composed(name: str) -> str:
@@ -164,7 +186,7 @@ def read_list(path: Path, video_suffixes: Collection[str]) -> list[str]:
         raise DatasetError(f"{path}, line {at}: cannot be read as a list of video ids: not UTF-8 text; save it as UTF-8") from error
     line_of: dict[str, int] = {}
     for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
-        name = line.strip(" \t")
+        name = line.strip(BLANKS)
         if not name:
             continue
         where = f"{path}, line {number}"

@@ -103,7 +103,7 @@ class RunFolder:
         except LockedError as error:
             raise RunFolderError(str(error)) from error
         except OSError as error:
-            raise RunFolderError(f"--out_dir {self.path}: {error.strerror}; give a folder that can be written") from error
+            raise RunFolderError(f"--out_dir {self.path}: {_why_not_usable(error, self.path)}") from error
         try:
             # Read and check everything before writing anything.
             self._identify()
@@ -316,6 +316,16 @@ class RunFolder:
                 raise write_failed(path, error) from error
         finally:
             os.close(descriptor)
+
+
+def _why_not_usable(error: OSError, folder: Path) -> str:
+    """Why a folder cannot be made or written, and what to do."""
+    path = Path(error.filename or folder)
+    if path.is_symlink() and not path.exists():
+        return f"{path} is a link to {path.readlink()}, which does not exist; make that folder, remove the link, or give another folder"
+    if path.is_file():
+        return f"{path} is a file; give a folder"
+    return f"{error.strerror}; give a folder that can be written"
 
 
 def write_failed(path: Path, error: OSError) -> RunFolderError:

@@ -73,6 +73,28 @@ def test_blank_lines_crlf_spaces_and_bom_are_harmless(tiny_split: TinySplit) -> 
     assert open_split(tiny_split.root).videos == ["alpha", "beta"]
 
 
+@pytest.mark.parametrize("folder", ["JPEGImages_24fps", "Annotations_6fps"])
+@pytest.mark.parametrize("name", [" alpha", "alpha ", "\talpha"])
+def test_a_folder_with_a_blank_at_an_end_of_its_name_is_named(tiny_split: TinySplit, folder: str, name: str) -> None:
+    (tiny_split.root / folder / "alpha").rename(tiny_split.root / folder / name)
+    (target,) = open_split(tiny_split.root).targets("alpha")
+    assert target.defect is not None
+    assert f"{folder}: there is no alpha, only {name!r}" in target.defect
+    assert target.defect.endswith("rename it to alpha")
+
+
+def test_a_video_file_with_a_blank_in_front_of_its_name_is_named(tiny_split: TinySplit) -> None:
+    shutil.rmtree(tiny_split.frames_dir("alpha"))
+    (tiny_split.root / "JPEGImages_24fps" / " alpha.mp4").touch()
+    with pytest.raises(ClipError, match=r"there is no alpha, only ' alpha\.mp4', and lines .* rename it to alpha\.mp4"):
+        open_split(tiny_split.root).video("alpha")
+
+
+def test_a_folder_with_a_blank_does_not_stand_in_the_way_of_one_without(tiny_split: TinySplit) -> None:
+    (tiny_split.root / "JPEGImages_24fps" / " alpha").mkdir()
+    assert len(open_split(tiny_split.root).video("alpha").frames) == 13
+
+
 @pytest.mark.parametrize("name", ["..", ".", "../alpha", "alpha/000", "/etc", "alpha\\000"])
 def test_ids_cannot_point_out_of_the_split(tiny_split: TinySplit, name: str) -> None:
     (tiny_split.root / "sav_tiny.txt").write_text(f"beta\n{name}\n")

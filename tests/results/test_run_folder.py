@@ -112,6 +112,21 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("below", ["", "run"])
+def test_a_link_that_leads_nowhere_is_told_as_one(tmp_path: Path, below: str) -> None:
+    (tmp_path / "link").symlink_to("disk/results")
+    said = r"link is a link to disk/results, which does not exist; make that folder, remove the link, or give another folder"
+    with pytest.raises(RunFolderError, match=said), RunFolder(tmp_path / "link" / below, config(tmp_path), "val"):
+        pass
+    assert not (tmp_path / "disk").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match=r"file is a file; give a folder"), RunFolder(tmp_path / "file", config(tmp_path), "val"):
+        pass
+
+
 def test_forgotten_rows_take_their_frames_along(tmp_path: Path) -> None:
     with RunFolder(tmp_path, config(tmp_path), "val") as folder:
         folder.append(row("a"), frames("a"))
