@@ -33,6 +33,7 @@ TORCH_TIMEOUT_S = 180.0
 PACKAGES_TIMEOUT_S = 120.0
 """Limit for importing packages and listing the folders of a whole split."""
 
+NEXT_STEP = "next, `jetson_benchmark.py selfcheck` proves what this machine measures"
 COLOURS = {"ok": "32", "warning": "33", "failure": "31"}
 
 
@@ -114,8 +115,8 @@ def show(checks: Iterable[Check], stream: TextIO) -> list[Check]:
     state = next(state for state in ("failure", "warning", "ok") if counts[state] or state == "ok")
     words = {
         "failure": f"{_count(counts['failure'], 'failure')}, {_count(counts['warning'], 'warning')}: a run cannot work as it is",
-        "warning": f"{_count(counts['warning'], 'warning')}, no failure: runs will work",
-        "ok": "all well",
+        "warning": f"{_count(counts['warning'], 'warning')}, no failure: runs will work; {NEXT_STEP}",
+        "ok": f"all well; {NEXT_STEP}",
     }
     print(_paint(words[state], state, colour=colour), file=stream)
     return found

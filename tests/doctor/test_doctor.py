@@ -217,8 +217,11 @@ def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("states", "words"),
     [
-        (["ok"], "all well"),
-        (["ok", "warning"], "1 warning, no failure: runs will work"),
+        (["ok"], "all well; next, `jetson_benchmark.py selfcheck` proves what this machine measures"),
+        (
+            ["ok", "warning"],
+            "1 warning, no failure: runs will work; next, `jetson_benchmark.py selfcheck` proves what this machine measures",
+        ),
         (["failure", "warning", "warning"], "1 failure, 2 warnings: a run cannot work as it is"),
     ],
 )
