@@ -27,11 +27,11 @@ class Stage:
 
 
 RECIPE: tuple[Stage, ...] = (
-    Stage(steps=400, side=128, frames=1, clips=16, single_frames=16, single_share=1.0, discs=True),
-    Stage(steps=2600, side=128, frames=4, clips=8, single_frames=16, single_share=0.4),
-    Stage(steps=600, side=128, frames=8, clips=6, single_frames=16, single_share=0.1),
-    Stage(steps=750, side=192, frames=8, clips=3, single_frames=12, single_share=0.1),
-    Stage(steps=200, side=192, frames=12, clips=2, single_frames=12, single_share=0.05),
+    Stage(steps=350, side=128, frames=1, clips=16, single_frames=16, single_share=1.0, discs=True),
+    Stage(steps=2050, side=128, frames=4, clips=8, single_frames=16, single_share=0.4),
+    Stage(steps=350, side=128, frames=8, clips=5, single_frames=16, single_share=0.1),
+    Stage(steps=420, side=192, frames=8, clips=3, single_frames=12, single_share=0.1),
+    Stage(steps=110, side=192, frames=12, clips=2, single_frames=12, single_share=0.05),
 )
 
 
