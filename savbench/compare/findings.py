@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from savbench.compare.references import ReferenceLine
+    from savbench.compare.references import ReferenceLine, SpeedLine
     from savbench.results.measures import Measure
     from savbench.results.scores import ObjectMeans
 
@@ -124,6 +124,7 @@ class ArmSummary:
         pools_frames: percentiles are over all timed frames, not means of the objects' percentiles.
         random: the weights are untrained, so scores mean nothing.
         streaming_device: device on which streaming latencies were measured; empty if there are none or several devices.
+        speeds: reference speeds of the model on the arm's board.
     """
 
     arm: str
@@ -141,6 +142,7 @@ class ArmSummary:
     random: bool
     reference: ReferenceLine | None
     streaming_device: str = ""
+    speeds: tuple[SpeedLine, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,47 +1,22 @@
-"""Published SA-V scores, to show beside a run of the same experiment.
+"""Reference figures beside a run's own: published SA-V scores, and speeds of the same model on the same board.
 
-A run reproduces them only with the mask prompt, --postprocessing off, trained weights, the model's own input size and whole clips of the
-whole split. On such a run, a difference of more than one point usually means a wrong weights file, prompt or size.
+A run reproduces published scores only with the mask prompt, --postprocessing off, trained weights, the model's own input size and whole
+clips of the whole split. On such a run, a difference of more than one point usually means a wrong weights file, prompt or size. Speeds are
+orientation: their sources timed with boundaries of their own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-SAM2_README = "README of facebookresearch/sam2, SAM 2.1 table"
-EDGETAM_README = "README of facebookresearch/EdgeTAM"
-RERUNS = "third-party re-runs, allow 0.5"
+from savbench.results.reference import Reference, read_references, speeds_of
 
 WARN_ABOVE_POINTS = 1.0
-PUBLISHED_IMGSZ = 1024
 
-VIDEOS = {"val": 155, "test": 150}
-OBJECTS = {"val": 293, "test": 278}
+VIDEOS = {"sav_val": 155, "sav_test": 150}
+OBJECTS = {"sav_val": 293, "sav_test": 278}
 """Sizes of the splits (Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024)."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A published J&F, in points (0 to 100) as published."""
-
-    model: str
-    split: str
-    """`val` or `test`."""
-    JandF_percent: float
-    source: str
-
-
-PUBLISHED = tuple(
-    Reference(model, split, score, source)
-    for model, val, val_source, test, test_source in (
-        ("sam2_tiny", 75.1, RERUNS, 76.5, SAM2_README),
-        ("sam2_small", 76.9, RERUNS, 76.6, SAM2_README),
-        ("sam2_base", 78.0, RERUNS, 78.2, SAM2_README),
-        ("sam2_large", 78.6, RERUNS, 79.5, SAM2_README),
-        ("edgetam", 72.3, EDGETAM_README, 71.7, EDGETAM_README),
-    )
-    for split, score, source in (("val", val, val_source), ("test", test, test_source))
-)
+_SHOWN = {"sav_val": "val", "sav_test": "test"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +35,7 @@ class ReferenceLine:
     @property
     def difference(self) -> float:
         """Measured minus published, in points."""
-        return self.JandF_percent - self.reference.JandF_percent
+        return self.JandF_percent - self.reference.value
 
     @property
     def is_suspect(self) -> bool:
@@ -70,7 +45,7 @@ class ReferenceLine:
     def __str__(self) -> str:
         published = self.reference
         text = (
-            f"published {published.model} SA-V {published.split} J&F {published.JandF_percent:.1f} ({published.source}); "
+            f"published {published.model} SA-V {_SHOWN[published.split]} J&F {published.value:.1f} ({published.source}); "
             f"here {self.JandF_percent:.1f} over {self.objects} object{'' if self.objects == 1 else 's'} ({self.difference:+.1f})"
         )
         if self.departures:
@@ -93,15 +68,15 @@ def reference_line(
         JandF_percent: mean J&F over objects, times 100.
         videos, objects: number of scored videos and objects.
     """
-    part = {"sav_val": "val", "sav_test": "test"}.get(split)
-    if part is None or prompt != "mask" or weights in ("random", "none", "?"):
+    if split not in VIDEOS or prompt != "mask" or weights in ("random", "none", "?"):
         return None
-    reference = next((entry for entry in PUBLISHED if (entry.model, entry.split) == (model, part)), None)
+    lines = (line for line in read_references() if line.figure == "JandF_percent")
+    reference = next((line for line in lines if (line.model, line.split) == (model, split)), None)
     if reference is None:
         return None
     departures = []
-    if imgsz != str(PUBLISHED_IMGSZ):
-        departures.append(f"{imgsz} px, not {PUBLISHED_IMGSZ}")
+    if imgsz != reference.imgsz:
+        departures.append(f"{imgsz} px, not {reference.imgsz}")
     if frame_stride not in ("1", "?"):
         departures.append(f"frame stride {frame_stride}")
     if postprocessing not in ("off", "?"):
@@ -109,10 +84,55 @@ def reference_line(
     covers_split = True
     for is_partial, said in (
         (max_frames != "all", f"clips cut after {max_frames} frames"),
-        (videos < VIDEOS[part], f"{videos} of {VIDEOS[part]} videos"),
-        (videos >= VIDEOS[part] and objects < OBJECTS[part], f"{objects} of {OBJECTS[part]} objects"),
+        (videos < VIDEOS[split], f"{videos} of {VIDEOS[split]} videos"),
+        (videos >= VIDEOS[split] and objects < OBJECTS[split], f"{objects} of {OBJECTS[split]} objects"),
     ):
         if is_partial:
             departures.append(said)
             covers_split = False
     return ReferenceLine(reference, JandF_percent, objects, tuple(departures), covers_split)
+
+
+@dataclass(frozen=True)
+class SpeedLine:
+    """A reference speed beside a measured one."""
+
+    reference: Reference
+    fps: float
+    """Of the arm: timed frames over timed seconds."""
+    departures: tuple[str, ...]
+    """How the run differs from what the reference was measured with, as far as its source says."""
+
+    @property
+    def here(self) -> str:
+        """The arm's figure in the reference's unit."""
+        return f"{1000 / self.fps:.1f} ms per frame" if self.reference.figure == "latency_ms" else f"{self.fps:.2f} FPS"
+
+    @property
+    def ratio(self) -> float:
+        """Speed of the arm over that of the reference: 2 is twice as fast."""
+        return self.fps * self.reference.latency_ms / 1000
+
+    def __str__(self) -> str:
+        line = self.reference
+        text = f"reference on {line.board}: {line}; {line.measured}; source: {line.source}. Here {self.here} (x{self.ratio:.2f} its speed)"
+        return f"{text}; not the same: {', '.join(self.departures)}" if self.departures else text
+
+
+def speed_lines(
+    *, model: str, imgsz: str, autocast_dtype: str, compile: str, nvpmodel: str, device_name: str, fps: float
+) -> list[SpeedLine]:
+    """Reference speeds of a model at this size and dtype on this board or GPU.
+
+    Args:
+        compile, nvpmodel: as in the rows; where they differ from the reference's, the line says so.
+        device_name: as in the rows; with the board's name on a Jetson.
+        fps: of the arm.
+    """
+    found = []
+    for line in speeds_of(device_name):
+        if (line.model, line.imgsz, line.autocast_dtype) == (model, imgsz, autocast_dtype):
+            pairs = (("power mode", nvpmodel, line.nvpmodel), ("--compile", compile.partition(" ")[0], line.compile))
+            departures = [f"{name} {here} here, {there} there" for name, here, there in pairs if there and here not in (there, "?", "")]
+            found.append(SpeedLine(line, fps, tuple(departures)))
+    return found

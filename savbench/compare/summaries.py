@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from savbench.compare.findings import ArmSummary
-from savbench.compare.references import ReferenceLine, reference_line
+from savbench.compare.references import ReferenceLine, SpeedLine, reference_line, speed_lines
 from savbench.results.circumstances import SETTINGS
 from savbench.results.figures import SameObjects, arm_figures
 from savbench.results.foreign import UNKNOWN
@@ -139,7 +139,16 @@ class RowData:
             random=self.is_random(ours),
             reference=self._published(ours),
             streaming_device=next(iter(devices)) if len(devices) == 1 else "",
+            speeds=self._reference_speeds(ours, dict(figures.values).get("fps")),
         )
+
+    def _reference_speeds(self, ours: Positions, fps: float | None) -> tuple[SpeedLine, ...]:
+        """Return reference speeds of the arm's model on its board; none if its rows differ in what a reference names."""
+        names = ("model", "imgsz", "autocast_dtype", "compile", "nvpmodel", "device_name")
+        settings = {name: {str(value) for value in self.text[name][ours]} for name in names}
+        if fps is None or any(len(values) > 1 for values in settings.values()):
+            return ()
+        return tuple(speed_lines(**{name: values.pop() for name, values in settings.items()}, fps=fps))
 
     def _published(self, ours: Positions) -> ReferenceLine | None:
         """Return the published score beside the arm's score over all its objects, since published scores cover all objects."""

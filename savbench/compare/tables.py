@@ -129,7 +129,7 @@ def _arms_section(block: BlockComparison) -> Section:
         if kinds:
             row.append("" if arm.peak_MiB is None else f"{arm.peak_MiB:.0f}" + (f" {arm.peak_kind}" if len(kinds) > 1 else ""))
         rows.append(row)
-    after = [f"{arm.arm}: {arm.reference}" for arm in block.arms if arm.reference]
+    after = [f"{arm.arm}: {line}" for arm in block.arms for line in (arm.reference, *arm.speeds) if line]
     after += [f"{note}." for note in block.notes]
     if any(arm.random for arm in block.arms):
         after.append(f"{_UNTRAINED} untrained weights: times and memory are real, J, F and J&F are meaningless.")

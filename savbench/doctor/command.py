@@ -19,6 +19,7 @@ from savbench.doctor.machine import check_machine
 from savbench.doctor.models import check_models, edgetam_extension
 from savbench.doctor.packages import check_dataset, check_packages
 from savbench.doctor.probe import Probe
+from savbench.doctor.reference import check_reference
 from savbench.plan.upstream import usual_edgetam, weights_folders
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def examine(subject: Subject, out_dir: Path, *, torch_timeout_s: float = TORCH_T
         yield from check_torch(torch, subject)
         yield from check_models(packages, torch, subject)
         yield from check_dataset(packages, subject)
+        yield from check_reference(torch, subject)
 
 
 def report(checks: Sequence[Check]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from runners.base import RunnerError
 from savbench.board.memory import unified_memory
 from savbench.measure.memory import gpu_memory, reset_torch_peaks, torch_peaks
 from savbench.plan.settings import NOT_APPLICABLE
-from savbench.results.environment import cpu_name
+from savbench.results.environment import cpu_name, gpu_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -154,7 +154,7 @@ class TorchDevice:
         self._device = torch.device(device)
         self.torch_version = str(torch.__version__)
         if self._device.type == "cuda":
-            self.name = str(torch.cuda.get_device_name(self._device))
+            self.name = gpu_name(str(torch.cuda.get_device_name(self._device)))
             self.shares_memory = bool(torch.cuda.get_device_properties(self._device).is_integrated)
         else:
             self.name = cpu_name()

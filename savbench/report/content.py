@@ -165,14 +165,17 @@ def _about_objects(arms: Sequence[Arm]) -> list[str]:
 
 
 def _references(arms: Sequence[Arm]) -> Grid | None:
-    """Set published scores beside those of comparable arms."""
+    """Set published scores, and speeds of the same board, beside those of comparable arms."""
     rows = []
     for arm in arms:
-        line = arm.summary.reference
-        if line is None:
-            continue
-        said = ["more than a point apart: check weights file, prompt and size"] if line.is_suspect else []
-        said += [f"not the same experiment: {', '.join(line.departures)}"] if line.departures else []
-        figures = [f"{line.reference.JandF_percent:.1f}", f"{line.JandF_percent:.1f}", str(line.objects), f"{line.difference:+.1f}"]
-        rows.append([arm.shown, *figures, "; ".join(said) or "the same experiment", line.reference.source])
-    return Grid(["arm", "published J&F", "here", "objects", "difference", "remarks", "source"], rows, left=2) if rows else None
+        if (line := arm.summary.reference) is not None:
+            said = ["more than a point apart: check weights file, prompt and size"] if line.is_suspect else []
+            said += [f"not the same experiment: {', '.join(line.departures)}"] if line.departures else []
+            figures = [line.reference.shown, f"{line.JandF_percent:.1f}", str(line.objects), f"{line.difference:+.1f}"]
+            rows.append([arm.shown, *figures, "; ".join(said) or "the same experiment", line.reference.source])
+        for speed in arm.summary.speeds:
+            reference = speed.reference
+            said = [f"{reference.origin}: {reference.measured}", *speed.departures]
+            figures = [f"{reference.shown} on {reference.board}", speed.here, str(arm.summary.timed), f"x{speed.ratio:.2f} as fast"]
+            rows.append([arm.shown, *figures, "; ".join(said), reference.source])
+    return Grid(["arm", "reference", "here", "objects", "difference", "remarks", "source"], rows, left=2) if rows else None

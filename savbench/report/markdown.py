@@ -25,7 +25,7 @@ def render_markdown(report: Report, pictures: Mapping[str, str]) -> str:
         parts += ["## To know before trusting this", _bullets(report.provenance.warnings)]
     parts += ["## The arms", markdown_table(report.arms), _bullets(report.arms_notes)]
     if report.references:
-        parts += ["### Beside published SA-V scores", markdown_table(report.references)]
+        parts += ["### Beside reference figures", markdown_table(report.references)]
     for chapter in report.chapters:
         parts.append(f"## {for_markdown(chapter.title)}")
         for item in chapter.items:

@@ -109,6 +109,12 @@ def cpu_name(root: Path = ROOT) -> str:
     return name if model is None else f"{name} ({model})"
 
 
+def gpu_name(name: str, root: Path = ROOT) -> str:
+    """CUDA's name of a GPU, with the board's name on a Jetson, because CUDA gives the GPUs of all Orin boards the same name."""
+    model = _board_model(root)
+    return name if model is None else f"{name} ({model})"
+
+
 def board(root: Path = ROOT) -> dict[str, Any] | None:
     """Model of the board, with the releases of L4T and JetPack on a Jetson; None if the firmware names no board."""
     model = _board_model(root)

@@ -83,7 +83,9 @@ class _ObjectColumns:
     )
     prompt: str = setting_column("prompt")
     device: str = setting_column("device")
-    device_name: str = column("Name of the GPU, or of the CPU.", default="", compared=Compared.TELLS_APART)
+    device_name: str = column(
+        "Name of the GPU, or of the CPU, with the board's name on a Jetson.", default="", compared=Compared.TELLS_APART
+    )
     node: str = column(
         "With --executor ray: name of the machine that ran the object. Empty: the machine in environment.json.",
         default="",

@@ -236,7 +236,7 @@ def test_what_differs_without_being_compared_is_shown(tmp_path: Path) -> None:
 def test_published_scores_stand_beside_a_trained_run(tmp_path: Path) -> None:
     arm = compared(tmp_path, [row(J=0.75)]).blocks[0].arms[0]
     assert arm.reference is not None
-    assert arm.reference.reference.JandF_percent == 75.1
+    assert arm.reference.reference.value == 75.1
     assert arm.reference.difference == pytest.approx(-0.1)
     for other in (row(weights="random"), row(prompt="points"), row(split="mine")):
         assert compared(tmp_path, [other]).blocks[0].arms[0].reference is None

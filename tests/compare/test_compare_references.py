@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from runners import RUNNERS
-from savbench.compare.references import PUBLISHED, ReferenceLine, reference_line
+from savbench.compare.references import ReferenceLine, SpeedLine, reference_line, speed_lines
 
 RUN: dict[str, Any] = {
     "model": "sam2_tiny", "prompt": "mask", "weights": "a" * 64, "split": "sav_test", "imgsz": "1024", "max_frames": "all",
@@ -15,12 +14,6 @@ RUN: dict[str, Any] = {
 
 def line(**changes: Any) -> ReferenceLine | None:
     return reference_line(**(RUN | changes))
-
-
-def test_published_models_are_models_of_this_benchmark() -> None:
-    assert {entry.model for entry in PUBLISHED} <= set(RUNNERS)
-    assert len(PUBLISHED) == 10
-    assert all(entry.source for entry in PUBLISHED)
 
 
 def test_a_run_that_reproduces_it() -> None:
@@ -71,3 +64,59 @@ def test_a_part_of_the_split_is_no_reason_to_warn_but_another_size_is() -> None:
         found = line(JandF_percent=60.0, **changes)
         assert found is not None
         assert found.is_suspect == suspect
+
+
+NANO = "Orin (NVIDIA Jetson Orin Nano Developer Kit)"
+SPEED: dict[str, Any] = {
+    "model": "sam2_tiny", "imgsz": "1024", "autocast_dtype": "bfloat16", "compile": "off", "nvpmodel": "15W", "device_name": NANO,
+    "fps": 2.5,
+}  # fmt: skip
+
+
+def speeds(**changes: Any) -> list[SpeedLine]:
+    return speed_lines(**(SPEED | changes))
+
+
+def test_a_speed_of_the_same_board_stands_beside_the_run_s_own() -> None:
+    (found,) = speeds()
+    assert found.ratio == pytest.approx(433 / 400)
+    assert found.departures == ()
+    assert str(found).startswith(
+        "reference on Orin Nano: sam2_tiny, 1024 px, bfloat16, 15W: 433 ms per frame (third-party); a user's figure"
+    )
+    assert str(found).endswith("Here 400.0 ms per frame (x1.08 its speed)")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"nvpmodel": "MAXN_SUPER"}, "power mode MAXN_SUPER here, 15W there"),
+        ({"compile": "full max-autotune"}, "--compile full here, off there"),
+        ({"device_name": "NVIDIA A100-SXM4-80GB", "nvpmodel": "?"}, "--compile off here, full there"),
+    ],
+)
+def test_a_speed_taken_otherwise_says_how(changes: dict[str, Any], said: str) -> None:
+    (found,) = speeds(**changes)
+    assert found.departures == (said,)
+    assert said in str(found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"device_name": "Orin"},
+        {"device_name": "Orin (NVIDIA Jetson Orin NX Engineering Reference Developer Kit)"},
+        {"device_name": "NVIDIA RTX A1000"},
+        {"model": "sam2_large"},
+        {"imgsz": "512"},
+        {"autocast_dtype": "float16"},
+    ],
+)
+def test_no_speed_of_another_board_model_size_or_dtype(changes: dict[str, Any]) -> None:
+    assert speeds(**changes) == []
+
+
+def test_a_line_for_any_orin_stands_beside_every_orin() -> None:
+    for name in ("Orin", NANO, "Orin (NVIDIA Jetson AGX Orin Developer Kit)"):
+        (found,) = speeds(imgsz="768", autocast_dtype="float32", device_name=name, nvpmodel="MAXN")
+        assert (found.reference.value, found.here) == (3.5, "2.50 FPS")

@@ -574,7 +574,7 @@ class TestProvenance:
         report = report_of(write_run(tmp_path / "run", [ArmOfRun(JandF=0.6)], videos=videos, frames=1))
         assert any("published sam2_tiny SA-V val J&F 75.1" in text for text in report.provenance.warnings)
         assert report.references is not None
-        assert report.references.rows[0][1] == "75.1"
+        assert report.references.rows[0][1] == "J&F 75.1"
         assert "more than a point apart" in report.references.rows[0][5]
 
     def test_a_selfcheck_speaks_for_its_device_and_torch(self, tmp_path: Path) -> None:

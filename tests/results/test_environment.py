@@ -300,3 +300,8 @@ def test_torch_is_described_with_its_devices() -> None:
     assert found["sdp_kernels_enabled"] == {"flash": True, "mem_efficient": False, "math": True}
     assert (found["torch"], found["cuda"], found["cudnn"], found["arch_list"]) == ("2.5.0a0+nv24.8", "12.6", 90300, ["sm_87"])
     assert json.loads(json.dumps(found)) == found
+
+
+def test_the_gpu_of_a_jetson_is_named_with_its_board(orin: Path, tmp_path: Path) -> None:
+    assert environment.gpu_name("Orin", orin) == "Orin (NVIDIA Jetson Orin Nano Developer Kit)"
+    assert environment.gpu_name("NVIDIA A100-SXM4-40GB", tmp_path / "no board") == "NVIDIA A100-SXM4-40GB"
