@@ -6,6 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boards import ORIN_NANO, Board
+from emulated_board import write_root
+
 from savbench.doctor.check import Subject
 from savbench.doctor.probe import Answers
 
@@ -33,38 +36,35 @@ def make_desktop(folder: Path) -> Subject:
     return Subject(root=root, checkout=folder / "checkout")
 
 
-def make_orin(folder: Path) -> Subject:
-    """An Orin Nano under JetPack 6.2, its CPU locked and its GPU not."""
+def make_board(folder: Path, board: Board) -> Subject:
+    """A board of the table, its CPU locked and its GPU not."""
     root = folder / "o"
-    gpu, cpu = "sys/class/devfreq/17000000.gpu", "sys/devices/system/cpu/cpufreq/policy0"
-    write(
-        root,
-        {
-            "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081\n",
-            "proc/device-tree/model": "NVIDIA Jetson Orin Nano Developer Kit\0",
-            "etc/nvpmodel.conf": "< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=25W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n",
-            f"{gpu}/min_freq": "306000000\n",
-            f"{gpu}/max_freq": "1020000000\n",
-            f"{cpu}/scaling_min_freq": "1728000\n",
-            f"{cpu}/scaling_max_freq": "1728000\n",
-            # not locked by jetson_clocks, and of no account
-            "sys/class/devfreq/15340000.vic/min_freq": "1\n",
-            "sys/class/devfreq/15340000.vic/max_freq": "2\n",
-        },
-    )
+    files = write_root(root, board)
+    files.lock_clocks()
+    for clock in board.gpu:
+        files.set_limits(clock.name, clock.low, clock.high)
+    # not locked by jetson_clocks, and of no account
+    files.write("class/devfreq/15340000.vic/min_freq", 1)
+    files.write("class/devfreq/15340000.vic/max_freq", 2)
     return Subject(root=root, checkout=folder / "checkout")
 
 
-def gpu_answers(**changes: dict[str, Any]) -> Answers:
-    """What the probe says on an Orin where all is well, with changes by step."""
+def make_orin(folder: Path) -> Subject:
+    return make_board(folder, ORIN_NANO)
+
+
+def gpu_answers(board: Board = ORIN_NANO, **changes: dict[str, Any]) -> Answers:
+    """What the probe says on a board where all is well, with changes by step."""
     right = {"right": True}
+    memory_mib = board.memory_kb // 1024
+    sm = "sm_{}{}".format(*board.capability)
     found: dict[str, dict[str, Any]] = {
-        "torch": {"version": "2.8.0", "cuda": "12.6", "file": "/usr/lib/python3/torch/__init__.py", "archs": ["sm_87"]},
+        "torch": {"version": "2.8.0", "cuda": board.jetpack.cuda, "file": "/usr/lib/python3/torch/__init__.py", "archs": [sm]},
         "numpy": {"version": "1.26.4", "exchanged": True},
         "cuda": {"available": True, "reason": ""},
         "cudnn": {"version": 90300},
         "flash": {"built": True},
-        "devices": {"devices": [{"name": "Orin", "capability": [8, 7], "memory_mib": 7619}]},
+        "devices": {"devices": [{"name": board.device, "capability": list(board.capability), "memory_mib": memory_mib}]},
         "kernel_ran": right,
         "matmul_ran": right,
         "cudnn_ran": right,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from orin import OrinFiles
+from emulated_board import BoardFiles
 
 from savbench.board.power.base import PowerError, Sampler
 from savbench.board.power.choose import open_source
@@ -23,7 +23,7 @@ def _refuse(reason: str) -> Callable[[], Sampler]:
 
 
 def test_auto_takes_the_first_that_answers_and_says_why(tmp_path: Path) -> None:
-    OrinFiles(tmp_path / "sys")
+    BoardFiles(tmp_path / "sys")
     choice = open_source(
         "auto",
         0.25,
@@ -47,7 +47,7 @@ def test_a_source_that_was_named_is_not_replaced() -> None:
 
 
 def test_an_interval_that_others_have_set_is_said(tmp_path: Path) -> None:
-    OrinFiles(tmp_path / "sys")
+    BoardFiles(tmp_path / "sys")
     choice = open_source("sysfs", 0.1, openers={"sysfs": lambda: SysfsSampler(1.0, tmp_path)})
 
     assert choice.why == "power: sysfs every 1 s (set by another client of the service; 0.1 s was requested)"
@@ -74,6 +74,6 @@ def test_the_real_sources_are_opened_by_their_names(tmp_path: Path) -> None:
             reasons.append(str(raised.value))
     assert len(reasons) == 2
 
-    OrinFiles(tmp_path / "sys")
+    BoardFiles(tmp_path / "sys")
     choice = open_source("sysfs", 0.1, root=tmp_path)
     assert choice.why == "power: sysfs every 0.1 s"

@@ -8,7 +8,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import pytest
-from orin import FAKE_SYS, NX_RAILS, Drive, OrinFiles, jtop_service
+from boards import ORIN_NX
+from emulated_board import FAKE_SYS, BoardFiles, Drive, jtop_service
 
 from savbench.board.power.base import Reading, Sampler
 from savbench.board.power.energy import Interval, integrate, max_gap_s, mean_w, summarise
@@ -270,7 +271,7 @@ def _check(row: PowerSummary, frames: list[Interval], joules: Callable[[float, f
 
 @pytest.mark.alone
 def test_energy_of_an_emulated_rail_read_from_sysfs(tmp_path: Path) -> None:
-    files = OrinFiles(tmp_path / "sys", NX_RAILS)
+    files = BoardFiles(tmp_path / "sys", ORIN_NX)
     begun_s = time.perf_counter()
     start_s = begun_s + 0.5
     with Drive(files, "VDD_IN", _sine(start_s)) as rail:

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from orin import NX_RAILS, jtop_service
+from boards import ORIN_NX
+from emulated_board import jtop_service
 
 from savbench.board.power import jtop as jtop_module
 from savbench.board.power.base import PowerError, Reading
@@ -40,7 +41,7 @@ def _next(sampler: JtopSampler, wanted: Callable[[Reading], bool] = lambda readi
 @pytest.mark.alone
 def test_the_real_service_is_read_shared_and_survived() -> None:
     """One test, since starting the service takes longer than everything asked of it."""
-    with jtop_service(NX_RAILS) as service:
+    with jtop_service(ORIN_NX) as service:
         files = service.files
         files.set_rail("VDD_IN", 5_000, 2_600)
         files.set_gpu(load_permille=730, hz=1_020_000_000)
@@ -51,10 +52,10 @@ def test_the_real_service_is_read_shared_and_survived() -> None:
         reading = _next(sampler, lambda reading: reading.gpu_load_pct == 73)
         assert reading.total_mw == 13_000
         assert reading.total_of == "VDD_IN"
-        assert reading.rails_mw == {"VDD_CPU_GPU_CV": 5000, "VDD_SOC": 5000}
+        assert reading.rails_mw == {"VDD_CPU_GPU_CV": 2000, "VDD_SOC": 1750}
         assert reading.gpu_clock_khz == 1_020_000
         assert (reading.emc_pct, reading.emc_khz) == (25, 2_133_000)
-        assert reading.temperatures_c == {"cpu": 45, "gpu": 46, "tj": 61.5}
+        assert reading.temperatures_c == {"cpu": 45, "gpu": 46, "soc0": 48, "tj": 61.5}
         assert reading.fan_pct == pytest.approx(20)
         assert reading.nvpmodel == "MAXN"
         assert reading.jetson_clocks is False
@@ -62,7 +63,7 @@ def test_the_real_service_is_read_shared_and_survived() -> None:
         assert reading.t_s <= time.perf_counter()
 
         files.write("nvpmodel_now", "MODE_30W")
-        files.set_gpu_limits(1_300_500_000, 1_300_500_000)
+        files.set_limits("17000000.gpu", 1_300_500_000, 1_300_500_000)
         assert _next(sampler, lambda reading: reading.nvpmodel == "MODE_30W" and bool(reading.jetson_clocks))
 
         # the first client's interval holds for all, and a client that asks more often gets no reading twice

@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from orin import AGX_RAILS, NX_RAILS, OrinFiles
+from boards import AGX_ORIN, ORIN_NX
+from emulated_board import BoardFiles
 
 from savbench.board.power.base import PowerError, Reading
 from savbench.board.power.events import ThrottleWatch, count_events
@@ -22,7 +23,7 @@ def _read(root: Path) -> Reading:
 
 
 def test_agx_power_is_the_sum_of_its_rails(tmp_path: Path) -> None:
-    files = OrinFiles(tmp_path / "sys", AGX_RAILS)
+    files = BoardFiles(tmp_path / "sys", AGX_ORIN)
     files.set_rail("VDD_GPU_SOC", 19_000, 500)
     files.set_rail("VDD_CPU_CV", 19_000, 200)
     files.set_rail("VIN_SYS_5V0", 5_000, 900)
@@ -36,7 +37,7 @@ def test_agx_power_is_the_sum_of_its_rails(tmp_path: Path) -> None:
 
 
 def test_nx_power_is_that_of_its_input_which_the_other_rails_are_part_of(tmp_path: Path) -> None:
-    files = OrinFiles(tmp_path / "sys", NX_RAILS)
+    files = BoardFiles(tmp_path / "sys", ORIN_NX)
     files.set_rail("VDD_IN", 5_000, 2_600)
     files.set_rail("VDD_CPU_GPU_CV", 5_000, 1_200)
     files.set_rail("VDD_SOC", 5_000, 600)
@@ -49,24 +50,24 @@ def test_nx_power_is_that_of_its_input_which_the_other_rails_are_part_of(tmp_pat
 
 
 def test_a_monitor_that_shows_in_two_trees_counts_once(tmp_path: Path) -> None:
-    OrinFiles(tmp_path / "sys", NX_RAILS)
+    BoardFiles(tmp_path / "sys", ORIN_NX)
     folder = tmp_path / "sys/bus/i2c/devices/1-0040/hwmon/hwmon1"
     (folder / "name").write_text("ina3221\n")
     (tmp_path / "sys/class/hwmon/hwmon1").symlink_to(folder)
 
-    assert [rail.name for rail in find_rails(tmp_path)] == list(NX_RAILS)
+    assert [rail.name for rail in find_rails(tmp_path)] == [rail.label for rail in ORIN_NX.rails]
 
 
 def test_a_monitor_under_class_hwmon_alone_is_found(tmp_path: Path) -> None:
-    OrinFiles(tmp_path / "sys", NX_RAILS)
+    BoardFiles(tmp_path / "sys", ORIN_NX)
     (tmp_path / "sys/bus/i2c/devices/1-0040/hwmon/hwmon1/name").write_text("ina3221\n")
     (tmp_path / "sys/bus/i2c/devices/1-0040/hwmon/hwmon1").rename(tmp_path / "sys/class/hwmon/hwmon1")
 
-    assert [rail.name for rail in find_rails(tmp_path)] == list(NX_RAILS)
+    assert [rail.name for rail in find_rails(tmp_path)] == [rail.label for rail in ORIN_NX.rails]
 
 
 def test_everything_else_has_its_unit(tmp_path: Path) -> None:
-    files = OrinFiles(tmp_path / "sys")
+    files = BoardFiles(tmp_path / "sys")
     files.set_gpu(load_permille=873, hz=1_020_000_000)
     files.set_zone("tj-thermal", 61_500)
     (tmp_path / "proc").mkdir()
@@ -86,7 +87,7 @@ def test_everything_else_has_its_unit(tmp_path: Path) -> None:
     assert reading.swap_io_mib is not None
     assert reading.swap_io_mib > 0
     # CV0's sensor is off
-    assert reading.temperatures_c == pytest.approx({"cpu": 45, "gpu": 46, "tj": 61.5})
+    assert reading.temperatures_c == pytest.approx({"cpu": 45, "gpu": 46, "soc0": 48, "tj": 61.5})
     assert reading.hottest_c == pytest.approx(61.5)
 
 
@@ -105,7 +106,7 @@ def test_zones_have_one_name_whatever_the_release(kind: str, name: str) -> None:
 
 
 def test_a_reading_is_stamped_while_it_is_taken(tmp_path: Path) -> None:
-    OrinFiles(tmp_path / "sys")
+    BoardFiles(tmp_path / "sys")
     sampler = SysfsSampler(0.1, tmp_path)
     before = time.perf_counter(), time.time()
     (reading,) = sampler.read()
@@ -116,7 +117,7 @@ def test_a_reading_is_stamped_while_it_is_taken(tmp_path: Path) -> None:
 
 
 def test_power_mode_is_followed_and_named(tmp_path: Path) -> None:
-    OrinFiles(tmp_path / "sys")
+    BoardFiles(tmp_path / "sys")
     sampler_without = SysfsSampler(0.1, tmp_path)
     assert sampler_without.read()[0].nvpmodel is None
 
@@ -134,24 +135,23 @@ def test_power_mode_is_followed_and_named(tmp_path: Path) -> None:
 
 
 def test_clocks_are_held_where_every_lower_limit_is_the_upper_one(tmp_path: Path) -> None:
-    files = OrinFiles(tmp_path / "sys")
-    files.write("devices/system/cpu/cpufreq/policy0/scaling_min_freq", 729_600)
-    files.write("devices/system/cpu/cpufreq/policy0/scaling_max_freq", 2_201_600)
+    files = BoardFiles(tmp_path / "sys")
     sampler = SysfsSampler(0.1, tmp_path)
 
     def held() -> bool | None:
         return sampler.read()[0].jetson_clocks
 
     assert held() is False
-    files.set_gpu_limits(1_300_500_000, 1_300_500_000)
+    files.set_limits("17000000.gpu", 1_300_500_000, 1_300_500_000)
     assert held() is False
-    files.write("devices/system/cpu/cpufreq/policy0/scaling_min_freq", 2_201_600)
+    for policy in (0, 4, 8):
+        files.write(f"devices/system/cpu/cpufreq/policy{policy}/scaling_min_freq", 2_201_600)
     assert held() is True
 
 
 def test_alarms_and_counters_are_read(tmp_path: Path) -> None:
-    files = OrinFiles(tmp_path / "sys", NX_RAILS)
-    for rail in NX_RAILS:
+    files = BoardFiles(tmp_path / "sys", ORIN_NX)
+    for rail in ("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"):
         for kind in ("crit", "max"):
             files.write(files.rail_file(rail, f"curr{{}}_{kind}_alarm"), 0)
     files.write("class/hwmon/hwmon4/name", "soctherm_oc")
@@ -195,7 +195,7 @@ def test_a_jetson_without_a_monitor_is_told_where_to_look(tmp_path: Path) -> Non
 
 
 def test_a_monitor_that_does_not_answer_is_refused_at_once(tmp_path: Path) -> None:
-    files = OrinFiles(tmp_path / "sys", NX_RAILS)
+    files = BoardFiles(tmp_path / "sys", ORIN_NX)
     files.write(files.rail_file("VDD_SOC", "curr{}_input"), "")
 
     with pytest.raises(PowerError, match="cannot be read"):
@@ -204,13 +204,13 @@ def test_a_monitor_that_does_not_answer_is_refused_at_once(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("interval_s", [0.0, -1.0, float("nan"), 1e9])
 def test_an_interval_that_cannot_be_kept_is_refused(tmp_path: Path, interval_s: float) -> None:
-    OrinFiles(tmp_path / "sys")
+    BoardFiles(tmp_path / "sys")
     with pytest.raises(PowerError, match="--power_interval"):
         SysfsSampler(interval_s, tmp_path)
 
 
 def test_a_refused_read_is_passed_over_and_a_dead_monitor_is_not(tmp_path: Path) -> None:
-    files = OrinFiles(tmp_path / "sys", NX_RAILS)
+    files = BoardFiles(tmp_path / "sys", ORIN_NX)
     sampler = SysfsSampler(0.1, tmp_path)
     current = tmp_path / "sys" / files.rail_file("VDD_SOC", "curr{}_input")
 

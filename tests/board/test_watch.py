@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import scripted_worker
-from orin import jtop_service
+from emulated_board import jtop_service
 from scripted_run import config, make_split
 from tiny_split import TinySplit, rectangle
 from watched_board import TellingProgress
@@ -143,8 +143,8 @@ def test_a_run_beside_the_real_jtop_service(tmp_path: Path) -> None:
         (row,), said = run(tmp_path, ["slow"], power="jtop", max_frames=None)
     assert "power: jtop" in said
     assert row.power_source == "jtop"
-    # the emulated rails draw 5 W each, the monitor's sum is what jtop calls the total
-    assert row.idle_w == pytest.approx(20.0, rel=0.02)
+    # the sum of the rails in the table of boards is what jtop calls the total
+    assert row.idle_w == pytest.approx(9.1, rel=0.02)
     phases = {reading.phase for reading in read_rows(TelemetryRow, tmp_path / "run" / "telemetry.csv")}
     assert {"idle", "timed"} <= phases
 
@@ -161,7 +161,7 @@ def test_strict_on_an_emulated_orin_waits_until_it_is_cold(tmp_path: Path, monke
         def cool(text: str) -> None:
             service.files.set_zone("tj-thermal", 48_000)
 
-        service.files.set_gpu_limits(1_300_500_000, 1_300_500_000)
+        service.files.set_limits("17000000.gpu", 1_300_500_000, 1_300_500_000)
         service.files.set_zone("tj-thermal", 63_000)
         time.sleep(1.0)  # the service sees it a moment later
         runs.run(settings, [], TellingProgress(said, lambda text: None, cool, lambda done: None))

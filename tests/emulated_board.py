@@ -1,8 +1,9 @@
-"""An emulated Jetson Orin: its files as the kernel shows them, and the real jtop service on top of them.
+"""An emulated board of the table in `boards`: its files as the kernel shows them, and the real jtop service on top of them.
 
-The files alone (`OrinFiles`) go anywhere and need no rights. The service (`jtop_service`) reads them at `/fake_sys`, where jetson-stats
-looks under JTOP_TESTING, and listens at /run/jtop.sock: it needs root, jetson-stats, and the machine to itself. It runs in a process of
-its own, this file as a script, which ends when the test's end of its standard input does.
+The files alone (`BoardFiles`, or `write_root` for the rest of the file system too) go anywhere and need no rights. The service
+(`jtop_service`) reads them at `/fake_sys`, where jetson-stats looks under JTOP_TESTING, and listens at /run/jtop.sock: it needs root,
+jetson-stats, and the machine to itself. It runs in a process of its own, this file as a script, which ends when the test's end of its
+standard input does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -22,6 +24,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from boards import AGX_ORIN, BOARDS, Board
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,15 +34,6 @@ SOCKET = Path("/run/jtop.sock")
 MARK = "owner"
 """File in FAKE_SYS with the process that made it."""
 START_S = 30.0
-
-# rail, monitor, channel
-AGX_RAILS = {
-    "VDD_GPU_SOC": ("1-0040", 1),
-    "VDD_CPU_CV": ("1-0040", 2),
-    "VIN_SYS_5V0": ("1-0040", 3),
-    "VDDQ_VDD2_1V8AO": ("1-0041", 2),
-}
-NX_RAILS = {"VDD_IN": ("1-0040", 1), "VDD_CPU_GPU_CV": ("1-0040", 2), "VDD_SOC": ("1-0040", 3)}
 
 NVPMODEL = """#!/bin/sh
 case "$1" in
@@ -55,42 +49,52 @@ esac
 """
 
 
-class OrinFiles:
-    """The files of an Orin under a folder that stands for /sys. Whoever reads one sees a whole value, old or new."""
+class BoardFiles:
+    """The files of a board under a folder that stands for /sys. Whoever reads one sees a whole value, old or new.
 
-    def __init__(self, sys_dir: Path, rails: dict[str, tuple[str, int]] = AGX_RAILS) -> None:
+    As after boot: the GPU idles, no clock is fixed, and rails have what the table says.
+    """
+
+    def __init__(self, sys_dir: Path, board: Board = AGX_ORIN) -> None:
         self.sys = sys_dir
-        self._rails = rails
-        self._hwmon = {monitor: index for index, monitor in enumerate(sorted({monitor for monitor, _ in rails.values()}), start=1)}
+        self.board = board
+        self._rails = {rail.label: rail for rail in board.rails}
+        self._hwmon = {monitor: index for index, monitor in enumerate(sorted({rail.monitor for rail in board.rails}), start=1)}
         for monitor in self._hwmon:
             self.write(f"bus/i2c/devices/{monitor}/name", "ina3221")
+            self.write(f"{self._monitor(monitor)}/name", "ina3221")
             for channel in (1, 2, 3):
                 self._write_channel(monitor, channel, "NC", 0, 0)
             # the driver's sum of shunt voltages, which is no rail
             self.write(f"{self._monitor(monitor)}/in7_label", "sum of shunt voltages")
-        for rail in rails:
-            self.set_rail(rail, 5000, 1000)
-        gpu = f"{self.sys}/devices/platform/17000000.gpu/devfreq/17000000.gpu"
-        self.write("devices/platform/17000000.gpu/devfreq/17000000.gpu/device/of_node/name", "gpu")
-        self.write("class/devfreq/.keep", "")
-        (self.sys / "class/devfreq/17000000.gpu").symlink_to(gpu)
-        self.gpu = "class/devfreq/17000000.gpu"
-        self.write(f"{self.gpu}/governor", "nvhost_podgov")
-        self.set_gpu(load_permille=0, hz=306_000_000)
-        self.set_gpu_limits(306_000_000, 1_300_500_000)
-        self.write("kernel/debug/bpmp/debug/clk/emc/rate", 2_133_000_000)
-        self.write("kernel/debug/bpmp/debug/clk/emc/max_rate", 3_199_000_000)
-        self.write("kernel/debug/bpmp/debug/clk/emc/min_rate", 204_000_000)
-        self.write("kernel/actmon_avg_activity/mc_all", 2_133_000 * 25)
+        for rail in board.rails:
+            self.set_rail(rail.label, rail.mv, rail.ma)
+        if board.input_monitor is not None:
+            self.write(f"bus/i2c/devices/{board.input_monitor.device}/name", "ina238")
+            self.write(f"{self.input_folder}/name", "ina238")
+            self.write(f"{self.input_folder}/label", board.input_monitor.label)
+            self.set_input(board.input_monitor.mv, board.input_monitor.ma)
+        for clock in board.gpu:
+            self._write_clock(clock.name, "device" if clock.of_node is None else f"platform/{clock.name}")
+            if clock.of_node is not None:
+                self.write(f"class/devfreq/{clock.name}/device/of_node/name", clock.of_node)
+            self.write(f"class/devfreq/{clock.name}/governor", "nvhost_podgov")
+            self.set_limits(clock.name, clock.low, clock.high)
+            self.write(f"class/devfreq/{clock.name}/cur_freq", clock.low)
+            if clock.has_load:
+                self.write(f"class/devfreq/{clock.name}/device/load", 0)
+        self.gpu = f"class/devfreq/{board.gpu[0].name}"
+        self._write_emc()
+        for policy in board.cpu_policies:
+            for name, khz in (("min", board.cpu_khz[0]), ("max", board.cpu_khz[1])):
+                self.write(f"devices/system/cpu/cpufreq/policy{policy}/scaling_{name}_freq", khz)
         self.write("class/hwmon/hwmon8/name", "pwmfan")
         self.write("class/hwmon/hwmon8/pwm1", 51)
-        self.zones = ["CPU-therm", "GPU-therm", "CV0-therm", "tj-thermal"]
         (self.sys / "class/thermal").mkdir(parents=True)
-        for number, zone in enumerate(self.zones):
+        for number, zone in enumerate(board.zones):
             self.write(f"devices/virtual/thermal/thermal_zone{number}/type", zone)
             (self.sys / f"class/thermal/thermal_zone{number}").symlink_to(self.sys / f"devices/virtual/thermal/thermal_zone{number}")
-            # CV0 is powered down: its sensor answers nothing
-            self.set_zone(zone, None if zone.startswith("CV") else 45_000 + 1000 * number)
+            self.set_zone(zone, None if zone.startswith("cv") else 45_000 + 1000 * number)
 
     def write(self, name: str, value: object) -> None:
         """Put a value in the place of the old one at once; jtop's service dies of a number that is half written."""
@@ -100,25 +104,63 @@ class OrinFiles:
         temporary.write_text(f"{value}\n")
         temporary.replace(path)
 
+    @property
+    def input_folder(self) -> str:
+        """Path of the INA238's files within /sys."""
+        assert self.board.input_monitor is not None
+        return f"bus/i2c/devices/{self.board.input_monitor.device}/hwmon/hwmon{len(self._hwmon) + 1}"
+
+    def set_input(self, mv: int, ma: int) -> None:
+        """What the INA238 reads; its power is in microwatts."""
+        for name, value in (("in1_input", mv), ("curr1_input", ma), ("power1_input", mv * ma)):
+            self.write(f"{self.input_folder}/{name}", value)
+
     def set_rail(self, rail: str, mv: int, ma: int) -> None:
-        self._write_channel(*self._rails[rail], rail, mv, ma)
+        self._write_channel(self._rails[rail].monitor, self._rails[rail].channel, rail, mv, ma)
 
     def rail_file(self, rail: str, name: str) -> str:
         """Path of a rail's file within /sys; `name` with `{}` for the channel, for example `curr{}_input`."""
-        monitor, channel = self._rails[rail]
-        return f"{self._monitor(monitor)}/{name.format(channel)}"
+        return f"{self._monitor(self._rails[rail].monitor)}/{name.format(self._rails[rail].channel)}"
 
-    def set_gpu(self, *, load_permille: int, hz: int) -> None:
-        self.write(f"{self.gpu}/device/load", load_permille)
+    def set_gpu(self, *, load_permille: int | None = None, hz: int) -> None:
+        if load_permille is not None:
+            self.write(f"{self.gpu}/device/load", load_permille)
         self.write(f"{self.gpu}/cur_freq", hz)
 
-    def set_gpu_limits(self, low_hz: int, high_hz: int) -> None:
-        self.write(f"{self.gpu}/min_freq", low_hz)
-        self.write(f"{self.gpu}/max_freq", high_hz)
+    def set_limits(self, clock: str, low_hz: int, high_hz: int) -> None:
+        """Lower and upper limit of a GPU's clock, by its name in devfreq."""
+        self.write(f"class/devfreq/{clock}/min_freq", low_hz)
+        self.write(f"class/devfreq/{clock}/max_freq", high_hz)
+
+    def lock_clocks(self) -> None:
+        """As jetson_clocks does: every lower limit is the upper one."""
+        for clock in self.board.gpu:
+            self.set_limits(clock.name, clock.high, clock.high)
+        for policy in self.board.cpu_policies:
+            self.write(f"devices/system/cpu/cpufreq/policy{policy}/scaling_min_freq", self.board.cpu_khz[1])
 
     def set_zone(self, zone: str, millidegrees: int | None) -> None:
         """None: the zone is offline."""
-        self.write(f"devices/virtual/thermal/thermal_zone{self.zones.index(zone)}/temp", "" if millidegrees is None else millidegrees)
+        self.write(f"devices/virtual/thermal/thermal_zone{self.board.zones.index(zone)}/temp", "" if millidegrees is None else millidegrees)
+
+    def _write_clock(self, name: str, device: str) -> None:
+        """The device's folder, and the link that the class has to it."""
+        folder = self.sys / "devices" / device / "devfreq" / name
+        folder.mkdir(parents=True)
+        (self.sys / "class/devfreq").mkdir(parents=True, exist_ok=True)
+        (self.sys / "class/devfreq" / name).symlink_to(folder)
+
+    def _write_emc(self) -> None:
+        low, now, high = self.board.emc_hz
+        if self.board.emc_in_devfreq:
+            self._write_clock("bwmgr", "platform/bwmgr")
+            self.set_limits("bwmgr", low, high)
+            self.write("class/devfreq/bwmgr/cur_freq", now)
+            self.write("kernel/debug/bpmp/debug/actmon/mc_all_avg_activity", now // 1000 * 25)
+            return
+        for name, hz in (("rate", now), ("max_rate", high), ("min_rate", low)):
+            self.write(f"kernel/debug/bpmp/debug/clk/emc/{name}", hz)
+        self.write("kernel/actmon_avg_activity/mc_all", now // 1000 * 25)
 
     def _monitor(self, monitor: str) -> str:
         return f"bus/i2c/devices/{monitor}/hwmon/hwmon{self._hwmon[monitor]}"
@@ -130,13 +172,40 @@ class OrinFiles:
         self.write(f"{folder}/curr{channel}_input", ma)
 
 
+def write_root(root: Path, board: Board, mode: int | None = None) -> BoardFiles:
+    """The board's whole file system, as far as it is read: /sys, the device tree, the release, power modes and CUDA's version.
+
+    Args:
+        mode: number of the power mode; default: the fastest.
+    """
+    jetpack = board.jetpack
+    meminfo = {"MemTotal": board.memory_kb, "MemAvailable": board.memory_kb - 2_000_000, "SwapTotal": 0, "SwapFree": 0}
+    files = {
+        "etc/nv_tegra_release": f"{jetpack.release}\n# KERNEL_VARIANT: oot\n",
+        "etc/os-release": f'NAME="Ubuntu"\nPRETTY_NAME="Ubuntu {jetpack.ubuntu} LTS"\nVERSION_ID="{jetpack.ubuntu}"\n',
+        "etc/nvpmodel.conf": "".join(f"< POWER_MODEL ID={number} NAME={name} >\n" for number, name in board.modes.items()),
+        "var/lib/nvpmodel/status": f"pmode:{board.fastest_mode if mode is None else mode:04d}\n",
+        "var/lib/dpkg/status": f"Package: nvidia-jetpack\nStatus: install ok installed\nVersion: {jetpack.version}\n",
+        "proc/device-tree/model": f"{board.model}\0",
+        "proc/device-tree/compatible": "".join(f"{name}\0" for name in board.compatible),
+        "proc/sys/kernel/osrelease": f"{jetpack.kernel}\n",
+        "proc/meminfo": "".join(f"{name}: {size} kB\n" for name, size in meminfo.items()),
+        "usr/local/cuda/version.json": json.dumps({"cuda": {"version": jetpack.cuda}}),
+    }
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return BoardFiles(root / "sys", board)
+
+
 class Drive:
     """A thread that sets a rail's power to a function of `time.perf_counter()` every few milliseconds, and notes what it set and when.
 
     On a busy machine the rail follows the function late; what it held is known all the same.
     """
 
-    def __init__(self, files: OrinFiles, rail: str, watts_at: Callable[[float], float]) -> None:
+    def __init__(self, files: BoardFiles, rail: str, watts_at: Callable[[float], float]) -> None:
         self._files, self._rail = files, rail
         self._watts_at = watts_at
         self._held: list[tuple[float, float]] = []
@@ -173,7 +242,7 @@ class Drive:
 class Service:
     """The real jtop service, running on emulated files."""
 
-    def __init__(self, files: OrinFiles, process: subprocess.Popen[str]) -> None:
+    def __init__(self, files: BoardFiles, process: subprocess.Popen[str]) -> None:
         self.files = files
         self._process = process
 
@@ -193,13 +262,13 @@ class Service:
 
 
 @contextlib.contextmanager
-def jtop_service(rails: dict[str, tuple[str, int]] = AGX_RAILS) -> Iterator[Service]:
+def jtop_service(board: Board = AGX_ORIN) -> Iterator[Service]:
     """Run the service; the test is skipped, with the reason, where that cannot be."""
     if os.geteuid() != 0:
         pytest.skip("the jtop service runs as root only")
     if importlib.util.find_spec("jtop") is None:
         pytest.skip("needs jetson-stats")
-    with Path("/run/lock/emulated_orin.lock").open("w") as lock:
+    with Path("/run/lock/emulated_board.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _clear()
         if SOCKET.exists():
@@ -208,10 +277,10 @@ def jtop_service(rails: dict[str, tuple[str, int]] = AGX_RAILS) -> Iterator[Serv
         try:
             FAKE_SYS.mkdir()
             (FAKE_SYS / MARK).write_text(str(os.getpid()))
-            files = OrinFiles(FAKE_SYS, rails)
+            files = BoardFiles(FAKE_SYS, board)
             _write_rest(files)
             process = subprocess.Popen(
-                [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+                [sys.executable, __file__, board.id], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
             )
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n", "the jtop service did not start"
@@ -241,7 +310,7 @@ def _clear() -> None:
     shutil.rmtree(FAKE_SYS)
 
 
-def _write_rest(files: OrinFiles) -> None:
+def _write_rest(files: BoardFiles) -> None:
     """What the service wants to find beyond what is measured here."""
     files.write("nvpmodel_now", "MAXN")
     files.write("class/power_supply/.keep", "")
@@ -258,8 +327,8 @@ def _write_rest(files: OrinFiles) -> None:
         (files.sys / "bin" / name).chmod(0o755)
 
 
-def _serve() -> None:
-    """The service's process: the package's own server, told where this Orin's files are."""
+def _serve(board: Board) -> None:
+    """The service's process: the package's own server, told where this board's files are."""
     os.environ["JTOP_TESTING"] = "true"
     os.environ["PATH"] = f"{FAKE_SYS}/bin:{os.environ['PATH']}"
     from jtop import service
@@ -270,12 +339,7 @@ def _serve() -> None:
     jetson_clocks.PATH_JETSON_CLOCKS.insert(0, str(FAKE_SYS / "bin/jetson_clocks"))
     # the group jtop, which the installer makes
     service.getgrnam = lambda name: SimpleNamespace(gr_gid=0)
-    service.get_hardware = lambda: {
-        "Model": "NVIDIA Jetson AGX Orin Developer Kit",
-        "Module": "emulated",
-        "L4T": "36.4.3",
-        "Jetpack": "6.2",
-    }
+    service.get_hardware = lambda: {"Model": board.model, "Module": "emulated", "L4T": board.jetpack.l4t, "Jetpack": board.jetpack.version}
     server = service.JtopServer(force=True)
     # thermal zones are the one thing that JTOP_TESTING does not move
     server.temperature._temperature = temperature.get_virtual_thermal_temperature(str(FAKE_SYS / "devices/virtual/thermal"))
@@ -286,4 +350,4 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(BOARDS[sys.argv[1]])
