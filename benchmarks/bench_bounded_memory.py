@@ -31,7 +31,7 @@ from runners import RUNNERS
 from runners.base import BuildOptions, Clip, MemoryMode
 from savbench.data.demo.split import make_clip
 from savbench.data.frames import JpegFrames, ReadAhead
-from savbench.data.ground_truth import read_mask
+from savbench.data.png import read_mask
 from savbench.data.prompts import make_prompt
 from savbench.measure.memory import RssSampler
 from savbench.plan.settings import GPU_PREFETCH, MEMORY_MODES

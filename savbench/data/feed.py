@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runners.base import Clip, RunnerError
-from savbench.data.dataset import NothingToTrackError
 from savbench.data.frames import ReadAhead
 from savbench.data.ground_truth import check_values, first_prompt
 from savbench.data.prompts import make_prompt
+from savbench.data.video import NothingToTrackError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from runners.base import Frame, Prompt, PromptKind
-    from savbench.data.dataset import SplitObject, SplitVideo
-    from savbench.data.masks import BoolMask
+    from savbench.data.png import BoolMask
+    from savbench.data.video import SplitObject, SplitVideo
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class PromptMaker:
         self._num_points = num_points
         self._stride = stride
         self._first: dict[str, tuple[int, BoolMask]] = {}
+        self._checked: set[Path] = set()
 
     def track(self, obj: SplitObject, kind: PromptKind) -> Track:
         """
@@ -52,12 +54,12 @@ class PromptMaker:
         """
         if obj.object not in self._first:
             size_hw = self._video.read_size()
-            check_values(obj, size_hw)
+            check_values(obj, size_hw, self._checked)
             self._first[obj.object] = first_prompt(obj, size_hw)
         frame, mask_hw = self._first[obj.object]
         if frame + self._stride >= len(self._video.frames):
             raise NothingToTrackError(
-                f"{obj.folder}: first visible on frame {frame} of {len(self._video.frames)}; no frame is left to track"
+                f"{obj.where}: first visible on frame {frame} of {len(self._video.frames)}; no frame is left to track"
             )
         return Track(obj, make_prompt(kind, mask_hw, object_id=1, num_points=self._num_points), frame)
 

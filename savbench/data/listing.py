@@ -81,35 +81,43 @@ def folders_in(folder: Path) -> list[str]:
     return [name for name in names_in(folder) if (folder / name).is_dir()]
 
 
-def entry_named(folder: Path, name: str, names: Collection[str]) -> Path:
-    """The entry of this name in a folder, also if it is composed differently; `folder / name` if there is none.
+class Entries:
+    """The entries of a folder, listed once and found by name, however the name is composed."""
 
-    Args:
-        names: names in the folder.
-    """
-    if name not in names:
-        name = next((other for other in names if composed(other) == composed(name)), name)
-    return folder / name
+    def __init__(self, folder: Path) -> None:
+        """Raises ClipError if the folder cannot be listed."""
+        self.folder = folder
+        names = names_in(folder)
+        self._by_name = {**{composed(name): name for name in names}, **{name: name for name in names}}
+        self._by_stem: dict[str, list[str]] = {}
+        for name in names:
+            stem, dot, _ = name.rpartition(".")
+            if dot:
+                self._by_stem.setdefault(composed(stem), []).append(name)
 
+    def named(self, name: str) -> Path:
+        """The entry of this name; `folder / name` if there is none."""
+        return self.folder / (self._by_name.get(name) or self._by_name.get(composed(name), name))
 
-def refuse_blanks(folder: Path, name: str, names: Collection[str]) -> None:
-    """
-    Args:
-        names: names in the folder.
+    def with_stem(self, stem: str) -> list[str]:
+        """Names that are this one and a suffix."""
+        return self._by_stem.get(composed(stem), [])
 
-    Raises:
-        ClipError: the folder has no such entry but one whose name differs by blanks at an end, which a list of videos cannot name.
-    """
-    if any(composed(other) == composed(name) for other in names):
-        return
-    for other in names:
-        stem, _, suffix = other.rpartition(".")
-        if name in (other.strip(BLANKS), stem.strip(BLANKS)):
-            mended = name if other.strip(BLANKS) == name else f"{name}.{suffix}"
-            raise ClipError(
-                f"{folder}: there is no {name}, only {other!r}, and lines of the list are read without blanks at their ends; rename it to "
-                f"{mended}"
-            )
+    def refuse_blanks(self, name: str) -> None:
+        """
+        Raises:
+            ClipError: there is no such entry but one whose name differs by blanks at an end, which a list of videos cannot name.
+        """
+        if composed(name) in self._by_name:
+            return
+        for other in self._by_name.values():
+            stem, _, suffix = other.rpartition(".")
+            if name in (other.strip(BLANKS), stem.strip(BLANKS)):
+                mended = name if other.strip(BLANKS) == name else f"{name}.{suffix}"
+                raise ClipError(
+                    f"{self.folder}: there is no {name}, only {other!r}, and lines of the list are read without blanks at their ends; "
+                    f"rename it to {mended}"
+                )
 
 
 def composed(name: str) -> str:
@@ -175,6 +183,64 @@ def read_list(path: Path, video_suffixes: Collection[str]) -> list[str]:
     Raises:
         DatasetError: the list cannot be read, is empty, names an id twice, or has a line that cannot be an id.
     """
+    line_of: dict[str, int] = {}
+    for number, line in _lines(path):
+        name = _without_suffix(path.parent, line.removesuffix("/"), video_suffixes)
+        _check_id(path, number, name, FRAMES_DIR)
+        if name in line_of:
+            raise DatasetError(f"{path}, line {number}: {name} is already listed in line {line_of[name]}; remove one of the lines")
+        line_of[name] = number
+    return list(line_of)
+
+
+def find_set(folder: Path, split_name: str | None) -> tuple[Path, str]:
+    """A list of videos in the folder ImageSets of DAVIS, and its name, for example `2017/val`.
+
+    Args:
+        split_name: the list's name, or its last part if no other list has the same; None: the only list.
+
+    Raises:
+        DatasetError: there is none, or there are several that it may be.
+    """
+    lists = {
+        path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.txt")) if not is_hidden(path.name)
+    }
+    names = ", ".join(lists)
+    if not lists:
+        raise DatasetError(f"{folder}: no list of videos; DAVIS has 2017/val.txt there, with one video id a line")
+    wanted = (split_name or "").removesuffix(".txt")
+    fitting = [name for name in lists if split_name is None or wanted in (name, name.rpartition("/")[2])]
+    if wanted in lists:
+        fitting = [wanted]
+    if not fitting:
+        raise DatasetError(f"{folder / wanted}.txt: no such file; --split_name can be {names}")
+    if len(fitting) > 1:
+        raise DatasetError(f"{folder}: several lists of videos ({', '.join(fitting)}); choose one with --split_name")
+    return lists[fitting[0]], fitting[0]
+
+
+def read_set(path: Path) -> list[str]:
+    """Video ids of a list of DAVIS, in its order.
+
+    In the lists of DAVIS 2016, a line has the path of a frame and of its mask (`/JPEGImages/480p/bear/00000.jpg /Annotations/...`): the
+    video is the frame's folder.
+
+    Raises:
+        DatasetError: as `read_list`; an id may be listed several times only with paths of frames.
+    """
+    line_of: dict[str, int] = {}
+    for number, line in _lines(path):
+        of_frame = line.split()[0].split("/") if line.startswith("/") else []
+        name = of_frame[-2] if len(of_frame) > 2 else line
+        _check_id(path, number, name, "JPEGImages")
+        if name in line_of and not of_frame:
+            raise DatasetError(f"{path}, line {number}: {name} is already listed in line {line_of[name]}; remove one of the lines")
+        line_of.setdefault(name, number)
+    return list(line_of)
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a list that are not blank, by number, without blanks around. Raises DatasetError if it cannot be read or is empty."""
     data = path.read_bytes()
     for mark, encoding in _BOMS:
         if data.startswith(mark) or b"\0" in data[:64]:
@@ -184,48 +250,26 @@ def read_list(path: Path, video_suffixes: Collection[str]) -> list[str]:
     except UnicodeDecodeError as error:
         at = data[: error.start].count(b"\n") + 1
         raise DatasetError(f"{path}, line {at}: cannot be read as a list of video ids: not UTF-8 text; save it as UTF-8") from error
-    line_of: dict[str, int] = {}
-    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
-        name = line.strip(BLANKS)
-        if not name:
-            continue
-        where = f"{path}, line {number}"
-        name = _without_suffix(path.parent, name.removesuffix("/"), video_suffixes)
-        if name in (".", "..") or any(char in name for char in "/\\") or not is_writable(name):
-            raise DatasetError(f"{where}: {visible_name(name)!r} is not a video id; ids are names of folders in {FRAMES_DIR}")
-        if len(os.fsencode(name)) > NAME_BYTES:
-            raise DatasetError(
-                f"{where}: {name[:30]!r} and so on is not a video id, it has {len(os.fsencode(name))} bytes; ids are names of folders, "
-                f"which have at most {NAME_BYTES}"
-            )
-        if name in line_of:
-            raise DatasetError(f"{where}: {name} is already listed in line {line_of[name]}; remove one of the lines")
-        line_of[name] = number
-    if not line_of:
+    every = enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1)
+    lines = [(number, stripped) for number, line in every if (stripped := line.strip(BLANKS))]
+    if not lines:
         raise DatasetError(f"{path}: lists no video; put one video id on each line")
-    return list(line_of)
+    return lines
+
+
+def _check_id(path: Path, number: int, name: str, folder: str) -> None:
+    """Raises DatasetError if a line of a list cannot be a video id."""
+    where = f"{path}, line {number}"
+    if name in (".", "..") or any(char in name for char in "/\\") or not is_writable(name):
+        raise DatasetError(f"{where}: {visible_name(name)!r} is not a video id; ids are names of folders in {folder}")
+    if len(os.fsencode(name)) > NAME_BYTES:
+        raise DatasetError(
+            f"{where}: {name[:30]!r} and so on is not a video id, it has {len(os.fsencode(name))} bytes; ids are names of folders, "
+            f"which have at most {NAME_BYTES}"
+        )
 
 
 def _without_suffix(root: Path, name: str, video_suffixes: Collection[str]) -> str:
     stem, _, suffix = name.rpartition(".")
     is_file_name = suffix.lower() in video_suffixes and stem and "/" not in name and len(name) < NAME_BYTES and is_writable(name)
     return stem if is_file_name and (root / MASKS_DIR / stem).is_dir() and not (root / MASKS_DIR / name).is_dir() else name
-
-
-def recognised(root: Path) -> str:
-    """For messages: what a folder that is not a split seems to be, and what to do."""
-    for inside in sorted(root.glob(f"*/{FRAMES_DIR}")):
-        return f"did you mean --split_dir {inside.parent}?"
-    layouts = [name for name in ("JPEGImages", "Annotations") if (root / name).is_dir()]
-    if layouts:
-        return (
-            f"its {' and '.join(layouts)} have the layout of DAVIS, MOSE and YouTube-VOS, with all objects of a frame in one file: put "
-            f"frames into {FRAMES_DIR}/VIDEO/00000.jpg, masks of each object into {MASKS_DIR}/VIDEO/OBJECT/00000.png, and the ids of the "
-            "videos into a .txt file beside them"
-        )
-    if any(True for _ in root.glob("*_manual.json")) or any(True for _ in root.glob("*_auto.json")):
-        return (
-            "its .json files are masklets of SA-V's training set, which cannot be read: use the val or test split of SA-V, or write their "
-            f"masks as PNGs into {MASKS_DIR}/VIDEO/OBJECT"
-        )
-    return "SA-V splits have both, extract them there"

@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-BoolMask = npt.NDArray[np.bool_]
-"""(height, width), bool."""
+from savbench.data.png import BoolMask
 
 
 class PackedMask:

@@ -80,7 +80,7 @@ class Finisher:
 
     def __init__(self, config: RunConfig, split_name: str) -> None:
         self._config = config
-        self._split = open_split(config.split_dir, split_name)
+        self._split = open_split(config.split_dir, split_name, config.layout)
         self._truths = TruthMasks()
         self._video: SplitVideo | None = None
 

@@ -45,7 +45,7 @@ def save_masks(out_dir: Path, arm: Arm, obj: SplitObject, masks: Mapping[int, Co
         OSError: a file cannot be written.
     """
     nothing = CompressedMask.of(np.zeros(size_hw, np.bool_))
-    named = {path.stem: masks.get(frame, nothing) for frame, path in obj.annotations}
+    named = {annotation.frame_name: masks.get(frame, nothing) for frame, annotation in obj.annotations}
     save_object_masks(out_dir / MASKS_DIR, arm.arm_id, obj.video, obj.object, named)
 
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from savbench.data.ground_truth import read_mask
-from savbench.data.masks import BoolMask, CompressedMask
+from savbench.data.masks import CompressedMask
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    from savbench.data.dataset import SplitObject
+    from savbench.data.annotation import Annotation
+    from savbench.data.png import BoolMask
+    from savbench.data.video import SplitObject
     from savbench.results.scores import ObjectScore
 
 TRUTH_BYTES = 256 << 20
@@ -28,16 +28,16 @@ class TruthMasks:
     def __init__(self, max_bytes: int = TRUTH_BYTES) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._masks: OrderedDict[Path, CompressedMask] = OrderedDict()
+        self._masks: OrderedDict[Annotation, CompressedMask] = OrderedDict()
 
-    def read(self, path: Path, size_hw: tuple[int, int]) -> BoolMask:
-        """The mask, (height, width), bool. Raises as `savbench.data.ground_truth.read_mask`."""
-        known = self._masks.get(path)
+    def read(self, annotation: Annotation, size_hw: tuple[int, int]) -> BoolMask:
+        """The mask, (height, width), bool. Raises as `Annotation.read`."""
+        known = self._masks.get(annotation)
         if known is not None:
-            self._masks.move_to_end(path)
+            self._masks.move_to_end(annotation)
             return known.unpack()
-        mask_hw = read_mask(path, size_hw)
-        compressed = self._masks[path] = CompressedMask.of(mask_hw)
+        mask_hw = annotation.read(size_hw)
+        compressed = self._masks[annotation] = CompressedMask.of(mask_hw)
         self._bytes += compressed.nbytes
         while self._bytes > self._max_bytes:
             self._bytes -= self._masks.popitem(last=False)[1].nbytes
@@ -61,9 +61,9 @@ def score_object(
     """
     scorer = ObjectScorer()
     of_frame = {}
-    for frame, path in frames_to_score(obj.annotations):
+    for frame, annotation in frames_to_score(obj.annotations) if obj.has_truth else ():
         prediction_hw = masks[frame].unpack() if frame in masks else np.zeros(size_hw, np.bool_)
-        score = scorer.feed_frame(prediction_hw, truths.read(path, size_hw))
+        score = scorer.feed_frame(prediction_hw, truths.read(annotation, size_hw))
         if score is not None:
             of_frame[frame] = (score.J, score.F)
     return scorer.conclude(), of_frame

@@ -91,7 +91,7 @@ class _Worker:
         self._job = job
         self._events = events
         self._permits = permits
-        self._split: Split = open_split(job.config.split_dir, job.split_name)
+        self._split: Split = open_split(job.config.split_dir, job.split_name, job.config.layout)
         self._video: SplitVideo | None = None
         self._prompt_maker: PromptMaker | None = None
         self._streaming = StreamingSettings.of(job.config, job.arm)

@@ -11,6 +11,8 @@ from runners import RUNNERS
 from savbench.arguments.declared import Column, Compared, ConfigError, check, from_json, setting, to_json
 from savbench.arguments.values import SEED, Choice, Device, FilePath, ListOf, NumberOrWord, Part, Real, Switch, Text, Whole
 
+LAYOUTS = ("auto", "sav", "davis", "ytvos", "sav-json")
+"""The keys of `savbench.data.dataset.LAYOUTS`, which is not imported for --help."""
 AUTOCAST_DTYPES = ("float32", "float16", "bfloat16")
 MAX_MASKMEM = 7
 """Memories that SAM 2 and EdgeTAM were trained with."""
@@ -49,9 +51,16 @@ _APART = Compared.TELLS_APART
 class RunConfig:
     """All settings of a run. Sizes in pixels, times in seconds, temperatures in C, memory in MiB."""
 
-    split_dir: Path = setting(_FOLDER, DATA, "folder with JPEGImages_24fps, Annotations_6fps and the list of videos")
+    split_dir: Path = setting(_FOLDER, DATA, "folder of a data set: SA-V, DAVIS, MOSE, YouTube-VOS or LVOS")
     split_name: str | None = setting(
-        Text(), DATA, "stem of the list, for example sav_val", default=None, default_text="the only .txt file in the folder"
+        Text(), DATA, "name of the list of videos, for example sav_val or 2017/val", default=None, default_text="the only list"
+    )
+    layout: str = setting(
+        Choice(LAYOUTS),
+        DATA,
+        f"how the data set lies on the disk: {', '.join(LAYOUTS)}; see docs/data.md",
+        default="auto",
+        default_text="auto: the first that the folder has",
     )
     limit_videos: int | None = setting(_COUNT, DATA, "run the first N videos", default=None)
     limit_objects: int | None = setting(_COUNT, DATA, "run the first N objects of each video", default=None)

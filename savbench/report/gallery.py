@@ -12,8 +12,8 @@ import numpy as np
 
 from savbench.compare.tables import Grid
 from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split
-from savbench.data.ground_truth import read_mask
 from savbench.data.masks import saved_mask
+from savbench.data.png import read_mask
 from savbench.finish.overlay import draw_masks
 from savbench.finish.saving import MASKS_DIR
 from savbench.report.arms import numbers
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from runners.base import Frame
+    from savbench.data.annotation import Annotation
     from savbench.report.arms import Arm
     from savbench.report.runs import Run
 
@@ -173,11 +174,11 @@ class _Artist:
         try:
             clip = split.video(video).take(int(max_frames) if str(max_frames).isdecimal() else None)
             obj = clip.object(name)
-            index, truth_path = _annotation(obj, frame)
-            saved = saved_mask(masks, truth_path.stem)
+            index, truth = _annotation(obj, frame)
+            saved = saved_mask(masks, truth.frame_name)
             if self._leads_out(folder, saved):
                 return None
-            truth_hw = read_mask(truth_path)
+            truth_hw = truth.read()
             prediction_hw = read_mask(saved, (truth_hw.shape[0], truth_hw.shape[1]))
             with clip.frames.reader((truth_hw.shape[0], truth_hw.shape[1])) as frames:
                 picture = frames.read(index)
@@ -264,10 +265,10 @@ def _window(mask_hw: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(top), max(int(top + high), int(top) + 1), int(left), max(int(left + wide), int(left) + 1)
 
 
-def _annotation(obj: SplitObject, frame: int | None) -> tuple[int, Path]:
+def _annotation(obj: SplitObject, frame: int | None) -> tuple[int, Annotation]:
     """Return the annotation at a frame, or the middle one."""
     middle = obj.annotations[len(obj.annotations) // 2]
-    return next(((index, path) for index, path in obj.annotations if index == frame), middle)
+    return next((annotated for annotated in obj.annotations if annotated[0] == frame), middle)
 
 
 def _scaled(picture: Frame, width: int) -> Frame:

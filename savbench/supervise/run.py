@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from savbench.arguments.declared import ConfigError
 from savbench.board.power.base import PowerError
 from savbench.board.watch import BoardWatch
-from savbench.data.dataset import open_split
-from savbench.data.listing import FRAMES_DIR, MASKS_DIR
+from savbench.data.dataset import AUTO, open_split
 from savbench.finish.overlay import require_encoder
 from savbench.plan.shards import take_shard
 from savbench.plan.upstream import with_default_models
@@ -74,7 +73,9 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress) -> int:
 
 def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts: Interrupts) -> tuple[bool, bool]:
     """As `run`. Returns whether the user stopped the run early, and whether all rows are ok."""
-    split = open_split(config.split_dir, config.split_name)
+    split = open_split(config.split_dir, config.split_name, config.layout)
+    if config.layout == AUTO and split.layout.name != "sav":
+        progress.say(f"{split.root}: found --layout {split.layout.name}, list {split.name}, {len(split.videos)} videos")
     if not config.models:
         config, which = with_default_models(config)
         progress.say(which)
@@ -84,7 +85,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         require_encoder()
     targets = _targets(config, split)
     out_dir, is_resumed = (config.out_dir, False) if config.out_dir is not None else choose_out_dir(config)
-    _refuse_inside_data(out_dir, config.split_dir)
+    _refuse_inside_data(out_dir, split)
     config = dataclasses.replace(config, out_dir=out_dir.absolute())
     with contextlib.ExitStack() as stack:
         cluster = None
@@ -123,12 +124,12 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         return is_interrupted, _conclude(config, arms, wanted, folder, progress)
 
 
-def _refuse_inside_data(out_dir: Path, split_dir: Path) -> None:
+def _refuse_inside_data(out_dir: Path, split: Split) -> None:
     """
     Raises:
         ConfigError: results would lie among the frames or masks of a split, where a later run takes their folders for objects.
     """
-    for data in (split_dir / FRAMES_DIR, split_dir / MASKS_DIR):
+    for data in split.layout.folders:
         if Path(os.path.realpath(out_dir)).is_relative_to(os.path.realpath(data)):
             raise ConfigError(f"--out_dir {out_dir}: is inside {data}; give a folder outside the split")
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split
-from savbench.data.ground_truth import read_mask
 from savbench.data.masks import saved_mask
+from savbench.data.png import read_mask
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 from savbench.finish.saving import MASKS_DIR
 from savbench.results.run_folder import RUN
@@ -83,8 +83,8 @@ def score_masks(folder: Path, obj: SplitObject) -> ObjectScore | None:
         ClipError: a mask is missing or unreadable.
     """
     scorer = ObjectScorer()
-    for _, path in frames_to_score(obj.annotations):
-        truth_hw = read_mask(path)
+    for _, annotation in frames_to_score(obj.annotations):
+        truth_hw = annotation.read()
         height, width = truth_hw.shape
-        scorer.feed_frame(read_mask(saved_mask(folder, path.stem), (height, width)), truth_hw)
+        scorer.feed_frame(read_mask(saved_mask(folder, annotation.frame_name), (height, width)), truth_hw)
     return scorer.conclude()

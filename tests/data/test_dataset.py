@@ -122,11 +122,11 @@ def test_a_video_is_listed_as_it_is(tiny_split: TinySplit) -> None:
     video = open_split(tiny_split.root).video("alpha")
     assert [path.name for path in video.frames.files or ()] == [f"{index:05d}.jpg" for index in range(13)]
     assert video.object_names == ["000", "001"]
-    assert [(index, path.name) for index, path in video.object("001").annotations] == [
-        (0, "00000.png"),
-        (4, "00004.png"),
-        (8, "00008.png"),
-        (12, "00012.png"),
+    assert [(index, mask.frame_name) for index, mask in video.object("001").annotations] == [
+        (0, "00000"),
+        (4, "00004"),
+        (8, "00008"),
+        (12, "00012"),
     ]
     assert video.read_size() == SIZE
 
@@ -156,7 +156,7 @@ def test_masks_are_matched_by_number_where_frames_have_gaps(tiny_split: TinySpli
         if index % 2:
             tiny_split.frame("alpha", index).unlink()
     video = open_split(tiny_split.root).video("alpha")
-    assert [(index, path.stem) for index, path in video.object("000").annotations] == [
+    assert [(index, mask.frame_name) for index, mask in video.object("000").annotations] == [
         (0, "00000"),
         (2, "00004"),
         (4, "00008"),

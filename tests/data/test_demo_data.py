@@ -18,7 +18,7 @@ from savbench.data.demo.scene import DemoScene
 from savbench.data.demo.shapes import SHAPE_KINDS, make_shape
 from savbench.data.demo.split import DEMO_ROLES, generate_demo_split, make_clip
 from savbench.data.demo.textures import BACKGROUND_TEXTURES, OBJECT_TEXTURES, background_texture, noise, object_texture, oklch
-from savbench.data.ground_truth import first_prompt, read_mask
+from savbench.data.ground_truth import first_prompt
 
 SMALL: dict[str, Any] = {"frames": 24, "height": 64, "width": 96}
 
@@ -49,7 +49,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ground_truth(video: SplitVideo) -> npt.NDArray[np.bool_]:
     """(objects, annotated frames, height, width)."""
-    return np.stack([[read_mask(path, video.read_size()) for _, path in obj.annotations] for obj in video.objects])
+    return np.stack([[annotation.read(video.read_size()) for _, annotation in obj.annotations] for obj in video.objects])
 
 
 # ---- clips

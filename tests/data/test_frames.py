@@ -389,7 +389,7 @@ def test_the_next_frame_is_decoded_while_the_reader_works() -> None:
 @pytest.mark.parametrize("ahead", [0, 2])
 def test_what_is_wrong_with_a_frame_is_raised_where_it_is_due(tmp_path: Path, ahead: int) -> None:
     source = jpegs(tmp_path)
-    source.paths[3].write_bytes(source.paths[3].read_bytes()[:300])
+    source.files[3].write_bytes(source.files[3].read_bytes()[:300])
     with ReadAhead(source, range(6), ahead) as frames:
         assert [next(frames).index for _ in range(3)] == [0, 1, 2]
         for _ in range(2):

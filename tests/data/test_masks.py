@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from savbench.data import masks as masks_module
-from savbench.data.ground_truth import read_mask
-from savbench.data.masks import BoolMask, CompressedMask, PackedMask, save_object_masks
+from savbench.data.masks import CompressedMask, PackedMask, save_object_masks
+from savbench.data.png import BoolMask, read_mask
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 from savbench.results.scores import dataset_means
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from tiny_split import TinySplit, rectangle
 
+from savbench.data import annotation
 from savbench.data.dataset import ClipError, open_split
-from savbench.data.ground_truth import read_mask
 from savbench.data.masks import CompressedMask, PackedMask
-from savbench.finish import scoring
+from savbench.data.png import read_mask
 from savbench.finish.finisher import Finisher
 from savbench.finish.scoring import TruthMasks, score_object
 from savbench.plan.arms import Arm, plan_arms
@@ -62,7 +62,7 @@ def test_truth_is_decoded_once_for_all_arms(tiny_split: TinySplit, tmp_path: Pat
         read.append(path)
         return read_mask(path, size_hw)
 
-    monkeypatch.setattr(scoring, "read_mask", counted)
+    monkeypatch.setattr(annotation, "read_mask", counted)
     settings = config(tiny_split, tmp_path)
     finisher, arm = Finisher(settings, "sav_tiny"), arm_of(settings)
     first = finisher.finish(arm, Delivery.from_event(event(arm, tmp_path)))
@@ -74,11 +74,11 @@ def test_truth_is_decoded_once_for_all_arms(tiny_split: TinySplit, tmp_path: Pat
 
 def test_remembered_truth_is_bounded(tiny_split: TinySplit) -> None:
     obj = open_split(tiny_split.root).video("alpha").object("000")
-    one = CompressedMask.of(read_mask(obj.annotations[0][1])).nbytes
+    one = CompressedMask.of(obj.annotations[0][1].read()).nbytes
     truths = TruthMasks(max_bytes=int(2.5 * one))
     for _ in range(2):
-        for _, path in obj.annotations:
-            np.testing.assert_array_equal(truths.read(path, (24, 32)), read_mask(path))
+        for _, mask in obj.annotations:
+            np.testing.assert_array_equal(truths.read(mask, (24, 32)), mask.read())
     assert len(truths._masks) == 2
 
 
@@ -183,4 +183,4 @@ def test_a_process_that_cannot_start_is_told(tiny_split: TinySplit, tmp_path: Pa
 
 def test_unreadable_truth_raises_where_it_is_asked_for(tiny_split: TinySplit) -> None:
     with pytest.raises(ClipError):
-        TruthMasks().read(tiny_split.root / "nothing.png", (24, 32))
+        TruthMasks().read(annotation.MaskFile(tiny_split.root, "nothing.png"), (24, 32))

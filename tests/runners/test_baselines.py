@@ -14,7 +14,6 @@ from runners import RUNNERS
 from runners.base import BuildOptions, Clip, Frame, Masks, Prompt, RunnerError, VideoRunner
 from runners.baselines import FlowRunner, StaticRunner
 from savbench.data.dataset import open_split
-from savbench.data.ground_truth import read_mask
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 
 DAVIS = Path(__file__).parents[3] / "shared/data/davis_sav"
@@ -359,12 +358,12 @@ def test_real_clips_score_as_known(name: str, video_name: str, at_least: tuple[f
     reader = video.frames.reader()
     first = reader.read(0)
     _open(runner, first, video_name, len(video.frames))
-    predicted = {0: runner.prompt(0, first, [_mask_prompt(read_mask(annotations[0]))])[0]}
+    predicted = {0: runner.prompt(0, first, [_mask_prompt(annotations[0].read())])[0]}
     for index in range(1, len(video.frames)):
         predicted[index] = runner.track(index, reader.read(index))[0]
     scorer = ObjectScorer()
     for index in frames_to_score(sorted(annotations)):
-        scorer.feed_frame(predicted[index], read_mask(annotations[index]))
+        scorer.feed_frame(predicted[index], annotations[index].read())
     score = scorer.conclude()
 
     assert score is not None

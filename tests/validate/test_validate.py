@@ -13,10 +13,11 @@ from PIL import Image
 from tiny_split import TinySplit
 
 import jetson_benchmark
+from savbench.data.annotation import Annotation
 from savbench.data.csv_file import InputError
 from savbench.data.dataset import open_split
-from savbench.data.ground_truth import read_mask
 from savbench.data.masks import CompressedMask, save_object_masks
+from savbench.data.png import read_mask
 from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import header_line, read_rows, row_line
 from savbench.results.latency import LatencySamples
@@ -35,8 +36,8 @@ def run(tiny_split: TinySplit, tmp_path: Path) -> Path:
     obj = open_split(tiny_split.root).video("alpha").object("000")
     folder = tmp_path / "run"
     with RunFolder(folder, config, "sav_tiny") as opened:
-        copied = CompressedMask.of(read_mask(obj.annotations[0][1]))
-        save_object_masks(folder / "masks", ARM, "alpha", "000", {path.stem: copied for _, path in obj.annotations})
+        copied = CompressedMask.of(obj.annotations[0][1].read())
+        save_object_masks(folder / "masks", ARM, "alpha", "000", {mask.frame_name: copied for _, mask in obj.annotations})
         score = score_masks(folder / "masks" / ARM / "alpha" / "000", obj)
         assert score is not None
         latency_ms = LatencySamples(10.0 + frame for frame in range(12))
@@ -80,10 +81,10 @@ def parts(latency_ms: float) -> dict[str, float]:
     return {"preprocess_ms": 1.0, "model_ms": latency_ms - 2, "output_ms": 1.0}
 
 
-def _frame_scores(folder: Path, annotations: tuple[tuple[int, Path], ...]) -> dict[int, float]:
+def _frame_scores(folder: Path, annotations: tuple[tuple[int, Annotation], ...]) -> dict[int, float]:
     scores = {}
-    for frame, path in annotations[1:-1]:
-        prediction, truth = read_mask(folder / "masks" / ARM / "alpha" / "000" / path.name), read_mask(path)
+    for frame, mask in annotations[1:-1]:
+        prediction, truth = read_mask(folder / "masks" / ARM / "alpha" / "000" / f"{mask.frame_name}.png"), mask.read()
         scores[frame] = float((prediction & truth).sum() / (prediction | truth).sum())
     return scores
 
