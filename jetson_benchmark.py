@@ -1,129 +1,111 @@
 #!/usr/bin/env python3
 """Benchmark of promptable video segmentation on Jetson boards and desktop GPUs: latency, memory and J&F of SAM 2 and EdgeTAM on SA-V.
 
-python jetson_benchmark.py --split_dir /data/sav_val --models sam2_base_points,edgetam_points --autocast_dtype bfloat16
+.venv/bin/python jetson_benchmark.py --split_dir /data/sav_val --models sam2_base_points,edgetam_points --autocast_dtype bfloat16
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from runners.text import one_line
+from savbench import __version__
 from savbench.arguments.declared import ConfigError
+from savbench.arguments.errors import UserError
+from savbench.arguments.parser import Parser
 from savbench.arguments.streams import with_guarded_streams
-from savbench.plan.command_line import config_of, run_parser
+from savbench.arguments.values import did_you_mean
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 EXIT_BAD_ARGUMENTS = 2
 
-EPILOG = """\
-subcommands (each has its own --help):
-  compare             compare results object by object: files, runs, or the arms within them
-  report              turn results into one page to read, or into figures for a paper
-  validate            check that the files of a run agree with each other
-  attention           what attention costs here, call by call, and whether masks stay the same
-  demo-data           write a small SA-V-shaped split to try everything on
-  doctor              check what a run needs, and name the command that mends what is not right
-  selfcheck           prove that what is measured here means what it says
 
-exit status: 0 every row is ok, 1 some rows are not, 2 bad arguments, 130 interrupted
-"""
+class Subcommand(NamedTuple):
+    """A line of the help, and the module that does the work: it has `add_flags(parser)` and `main(args)`, which returns the exit status.
+
+    The module is imported when its subcommand is given. `args.words` has all words of the command line.
+    """
+
+    name: str
+    module: str
+    about: str
 
 
-# A subcommand's code is imported when it is asked for: --help has no time for it.
-def _compare(argv: list[str]) -> int:
-    from savbench.compare.cli import main as subcommand
+SUBCOMMANDS = (
+    Subcommand("run", "savbench.supervise.cli", "run models over a split; the word may be left out"),
+    Subcommand("compare", "savbench.compare.cli", "compare results object by object: files, runs, or the arms within them"),
+    Subcommand("report", "savbench.report.cli", "turn results into one page to read, or into figures for a paper"),
+    Subcommand("validate", "savbench.validate.run", "check that the files of a run agree with each other"),
+    Subcommand("attention", "savbench.attention_bench.cli", "what attention costs here, call by call, and whether masks stay the same"),
+    Subcommand("selfcheck", "savbench.selfcheck.cli", "prove that what is measured here means what it says"),
+    Subcommand("doctor", "savbench.doctor.command", "check what a run needs, and name the command that fixes each problem"),
+    Subcommand("demo-data", "savbench.data.demo.cli", "write a small SA-V-shaped split to try everything on"),
+)
+RUN = SUBCOMMANDS[0]
 
-    return subcommand(argv)
-
-
-def _report(argv: list[str]) -> int:
-    from savbench.report.cli import main as subcommand
-
-    return subcommand(argv)
-
-
-def _validate(argv: list[str]) -> int:
-    from savbench.validate.run import main as subcommand
-
-    return subcommand(argv)
-
-
-def _attention(argv: list[str]) -> int:
-    from savbench.attention_bench.cli import main as subcommand
-
-    return subcommand(argv)
-
-
-def _demo_data(argv: list[str]) -> int:
-    from savbench.data.demo.cli import main as subcommand
-
-    return subcommand(argv)
-
-
-def _doctor(argv: list[str]) -> int:
-    from savbench.doctor.command import main as subcommand
-
-    return subcommand(argv)
-
-
-def _selfcheck(argv: list[str]) -> int:
-    from savbench.selfcheck.cli import main as subcommand
-
-    return subcommand(argv)
-
-
-SUBCOMMANDS = {
-    "compare": _compare,
-    "report": _report,
-    "validate": _validate,
-    "attention": _attention,
-    "demo-data": _demo_data,
-    "doctor": _doctor,
-    "selfcheck": _selfcheck,
-}
+PROGRAM = "jetson_benchmark.py"
+USAGE = """\
+%(prog)s [run] --split_dir DIR [--models LIST] [FLAGS]
+       %(prog)s SUBCOMMAND [FLAGS]"""
+DESCRIPTION = """\
+Run a SA-V split through promptable video segmentation models and write latency,
+memory and J&F per object to CSV; compare, report and check the results. Each
+subcommand has its own --help."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    return with_guarded_streams(lambda: _command(arguments))
+    words = list(sys.argv[1:] if argv is None else argv)
+    return with_guarded_streams(lambda: _command(words))
 
 
-def _command(arguments: list[str]) -> int:
+def _command(words: list[str]) -> int:
     try:
-        if arguments and arguments[0] in SUBCOMMANDS:
-            return SUBCOMMANDS[arguments[0]](arguments[1:])
-        return run_command(arguments)
+        args = parse(words)
+        return int(args.main(args))
+    except UserError as error:
+        return _refuse(words, one_line(str(error)))
     except OSError as error:
-        return _refuse(_system_error(error))
+        return _refuse(words, _system_error(error))
 
 
-def run_command(argv: list[str]) -> int:
-    """The main job."""
-    try:
-        config = config_of(run_parser(EPILOG).parse_args(argv))
-    except ConfigError as error:
-        return _refuse(error)
-    # What is imported here costs more time than --help may take.
-    from savbench.board.power.base import PowerError
-    from savbench.data.dataset import DatasetError
-    from savbench.finish.overlay import OverlayError
-    from savbench.results.csv_rows import ResultsError
-    from savbench.results.run_folder import RunFolderError
-    from savbench.supervise.finisher_process import FinisherError
-    from savbench.supervise.progress import Progress
-    from savbench.supervise.ray_cluster import ExecutorError
-    from savbench.supervise.run import run
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a subcommand, with its `main`, and with `words` as they were given.
 
-    try:
-        return run(config, [sys.argv[0], *argv], Progress())
-    except (ConfigError, DatasetError, ExecutorError, FinisherError, OverlayError, PowerError, ResultsError, RunFolderError) as error:
-        return _refuse(error)
+    Raises:
+        ConfigError: there is no such subcommand, or an argument is invalid.
+    """
+    names = [one.name for one in SUBCOMMANDS]
+    first = words[0] if words else ""
+    if first in ("-h", "--help", "--version"):
+        return _parser("").parse_args(words)
+    if first.startswith("-") or not words:
+        return _parser(RUN.name, words).parse_args([RUN.name, *words])
+    if first not in names:
+        raise ConfigError(f"{first}: no such subcommand{did_you_mean(first, names)}; there are {', '.join(names)}")
+    return _parser(first, words).parse_args(words)
+
+
+def _parser(chosen: str, words: Sequence[str] = ()) -> Parser:
+    """The command line, with the flags of one subcommand only, so that no other module is imported; without one, for --help."""
+    parser = Parser(prog=PROGRAM, usage=USAGE, description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"jetson_benchmark {__version__}", help="show the version and exit")
+    subparsers = parser.add_subparsers(title="subcommands", metavar="SUBCOMMAND", prog=PROGRAM, required=True)
+    for one in SUBCOMMANDS:
+        flags = subparsers.add_parser(one.name, help=one.about)
+        if one.name == chosen:
+            module = import_module(one.module)
+            module.add_flags(flags)
+            flags.set_defaults(main=module.main, words=list(words))
+    if not chosen:
+        import_module(RUN.module).add_flags(parser)
+    return parser
 
 
 def _system_error(error: OSError) -> str:
@@ -136,8 +118,9 @@ def _system_error(error: OSError) -> str:
     return f"{where}{error.strerror or error}; mend that and give the same command again"
 
 
-def _refuse(error: Exception | str) -> int:
-    print(f"jetson_benchmark: {one_line(str(error))}", file=sys.stderr)
+def _refuse(words: list[str], message: str) -> int:
+    subcommand = f" {words[0]}" if words and words[0] in (one.name for one in SUBCOMMANDS) else ""
+    print(f"jetson_benchmark{subcommand}: {message}", file=sys.stderr)
     return EXIT_BAD_ARGUMENTS
 
 

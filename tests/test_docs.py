@@ -12,7 +12,8 @@ import pytest
 from tiny_split import TinySplit
 
 import jetson_benchmark
-from savbench.plan.command_line import config_of, run_parser
+from savbench.plan.command_line import config_of
+from savbench.supervise.cli import main as run
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -36,12 +37,11 @@ def test_the_commands_of_the_benchmark_parse(page: Path) -> None:
         if "jetson_benchmark.py" not in " ".join(words[:2]):
             continue
         assert words[0] == ".venv/bin/python", "as it runs after make setup"
-        arguments = words[2:]
-        if arguments and arguments[0] in jetson_benchmark.SUBCOMMANDS:
-            with pytest.raises(SystemExit, match="0"):
-                jetson_benchmark.main([arguments[0], "--help"])
-        elif arguments != ["--help"]:
-            config_of(run_parser().parse_args(arguments))
+        if words[2:] == ["--help"]:
+            continue
+        arguments = jetson_benchmark.parse(words[2:])
+        if arguments.main is run:
+            config_of(arguments)
 
 
 @by_page

@@ -10,26 +10,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import enum
-import re
 from dataclasses import MISSING, Field, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
+from savbench.arguments.errors import UserError
 from savbench.arguments.values import Kind, Switch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """The arguments are invalid; the message says what to give instead."""
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that raises ConfigError, so that all bad arguments are reported in the same way."""
-
-    def error(self, message: str) -> NoReturn:
-        of_flag = re.fullmatch(r"argument (?:-\w/)?(--\w+): (.*)", message, re.DOTALL)
-        raise ConfigError(f"{message}; see --help" if of_flag is None else " ".join(of_flag.groups()))
 
 
 class DataclassLike(Protocol):
@@ -47,6 +39,9 @@ class SubjectOfSettings(Protocol):
     @property
     def prompt(self) -> str: ...
 
+
+COMMON = "flags that most runs need"
+"""Title of the group of common settings in the help."""
 
 Declaring = TypeVar("Declaring", bound=DataclassLike)
 Made = TypeVar("Made")
@@ -99,6 +94,7 @@ class Setting:
     families: frozenset[str] | None
     prompts: frozenset[str] | None
     identifies_run: bool
+    common: bool
     columns: tuple[Column, ...]
 
     def concerns(self, subject: SubjectOfSettings) -> bool:
@@ -119,6 +115,7 @@ def setting(
     families: frozenset[str] | None = None,
     prompts: frozenset[str] | None = None,
     identifies_run: bool = True,
+    common: bool = False,
 ) -> Any:
     """Declare a dataclass field as a setting.
 
@@ -126,15 +123,16 @@ def setting(
         group: title of the flag's group in the help.
         help: help text of the flag; the default is appended.
         columns: columns of results that report it.
-        default: MISSING: the flag is required. None: not set.
+        default: MISSING: the setting is required. None: not set.
         flag: without dashes; empty: the field's name.
         default_text: the default in words, if its value does not explain it.
         bare: value if the flag is given without one; None: the flag needs a value.
         decides: whether measurements depend on it, so that different values make different arms.
         families, prompts: of the arms that it applies to; None: all.
         identifies_run: whether a command with a different value is another run; otherwise it resumes the same run.
+        common: whether most runs need it: the help shows it first.
     """
-    declared = Setting(kind, help, group, flag, default_text, bare, decides, families, prompts, identifies_run, columns)
+    declared = Setting(kind, help, group, flag, default_text, bare, decides, families, prompts, identifies_run, common, columns)
     return dataclasses.field(default=default, metadata={"setting": declared})
 
 
@@ -151,25 +149,44 @@ def flag_of(field: Field[Any]) -> str:
     return f"--{declared.flag or field.name}"
 
 
-def add_flags(parser: argparse.ArgumentParser, schema: type[DataclassLike]) -> None:
-    """Add a flag for every setting, in groups. Flags not given are absent from the namespace; the dataclass holds the defaults."""
-    groups: dict[str, Any] = {}
+def add_flags(parser: argparse.ArgumentParser, schema: type[DataclassLike], *, show_all: bool) -> None:
+    """Add a flag for every setting, the common ones first, the others in their groups.
+
+    Flags not given are absent from the namespace; the dataclass holds the defaults.
+
+    Args:
+        show_all: whether the help shows all flags, or only the common ones.
+    """
+    groups = {COMMON: parser.add_argument_group(COMMON)}
     for field, declared in settings_of(schema):
-        group = groups.get(declared.group) or groups.setdefault(declared.group, parser.add_argument_group(declared.group))
-        about: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": _help(field, declared).replace("%", "%%")}
+        title = COMMON if declared.common else declared.group
+        group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
+        shown = _help(field, declared).replace("%", "%%") if show_all or declared.common else argparse.SUPPRESS
+        about: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": shown}
         if isinstance(declared.kind, Switch):
             group.add_argument(flag_of(field), action="store_true", **about)
             continue
         if declared.bare is not None:
             about |= {"nargs": "?", "const": declared.bare}
-        group.add_argument(
-            flag_of(field), type=_reader(declared.kind), metavar=declared.kind.metavar, required=field.default is MISSING, **about
-        )
+        group.add_argument(flag_of(field), type=_reader(declared.kind), metavar=declared.kind.metavar, **about)
 
 
 def given_in(arguments: argparse.Namespace, schema: type[DataclassLike]) -> dict[str, Any]:
     """The settings given on a command line, by field name, as arguments of the dataclass."""
     return {field.name: getattr(arguments, field.name) for field, _ in settings_of(schema) if hasattr(arguments, field.name)}
+
+
+def require(given: Collection[str], schema: type[DataclassLike]) -> None:
+    """
+    Args:
+        given: names of the fields that have a value.
+
+    Raises:
+        ConfigError: a setting without a default is not among them.
+    """
+    for field, declared in settings_of(schema):
+        if field.default is MISSING and field.name not in given:
+            raise ConfigError(f"{flag_of(field)}: not given; it names the {declared.help}; see --help")
 
 
 def check(settings: DataclassLike) -> None:

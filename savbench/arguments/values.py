@@ -6,11 +6,15 @@ A kind can be given to `argparse` as `type=`: calling it with a text parses and 
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _EMPTY = "''"
 """Shown in messages for an empty text."""
@@ -117,7 +121,8 @@ class Choice(Kind):
 
     def check(self, value: str) -> None:
         if value not in self.words:
-            raise ValueError(f"{value or _EMPTY}: use {_either(self.words)}{self.hint and f'; {self.hint}'}")
+            hint = self.hint and f"; {self.hint}"
+            raise ValueError(f"{value or _EMPTY}: use {_either(self.words)}{hint}{did_you_mean(value, self.words)}")
 
 
 @dataclass(frozen=True)
@@ -331,6 +336,12 @@ class Part(Kind):
 
     def show(self, value: tuple[int, int]) -> str:
         return f"{value[0]}/{value[1]}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean NAME?` with the known name nearest to a mistyped one; empty if none is near."""
+    nearest = difflib.get_close_matches(word.lower(), list(known), n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
 def _either(words: tuple[str, ...]) -> str:

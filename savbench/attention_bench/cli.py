@@ -16,7 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from attention import CHOICES
 from runners import PROMPT_KINDS, RUNNERS
-from savbench.arguments.declared import ConfigError, Parser
+from savbench.arguments.declared import ConfigError
+from savbench.arguments.parser import Parser
 from savbench.arguments.values import SEED, Choice, Device, FilePath, ListOf, Real, Whole
 from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import accuracy_tables, call_tables
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from savbench.attention_bench.child import AttentionJob
 
-EXIT_OK, EXIT_FAILED, EXIT_BAD_ARGUMENTS, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 CHILD_COMMAND = (sys.executable, "-m", "savbench.attention_bench.child")
 LOG_LINES = 15
 """Number of last lines shown of a failed child's output."""
@@ -54,14 +55,9 @@ exit status: 0 all measured, 1 something could not be measured, 2 bad arguments,
 """
 
 
-def parser() -> Parser:
-    """The flags of the subcommand."""
-    flags = Parser(
-        prog="jetson_benchmark.py attention",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_flags(flags: Parser) -> None:
+    """Declare the flags of the subcommand."""
+    flags.description, flags.epilog = DESCRIPTION, EPILOG
     folder, count = FilePath(absolute=True), Whole(1, 1_000_000)
     what = flags.add_argument_group("what to measure; lists are comma-separated and multiply")
     what.add_argument(
@@ -121,27 +117,23 @@ def parser() -> Parser:
         "--limit_videos", type=count, default=1, metavar="N", help="number of videos to track, the first object of each (default 1)"
     )
     masks.add_argument("--max_frames", type=Whole(2, 1_000_000), metavar="N", help="cut clips after N frames")
-    masks.add_argument("--prompt", choices=PROMPT_KINDS, default="mask", help="(default %(default)s)")
+    prompt = Choice(PROMPT_KINDS)
+    masks.add_argument("--prompt", type=prompt, metavar=prompt.metavar, default="mask", help="(default %(default)s)")
     output = flags.add_argument_group("output")
     output.add_argument("--out", type=FilePath(), metavar="CSV", help="file to write (default results/attention_<time>.csv)")
     output.add_argument("--top", type=count, default=8, metavar="N", help="number of calls to list per frame; the CSV has all (default 8)")
-    return flags
 
 
-def main(argv: Sequence[str]) -> int:
-    """Measure, write the CSV and print the tables. Returns the exit status."""
-    # Imported here to keep --help fast.
-    from savbench.data.dataset import DatasetError
+def main(args: argparse.Namespace) -> int:
+    """Measure, write the CSV and print the tables. Returns the exit status.
 
-    try:
-        args = parser().parse_args(argv)
-        jobs = _jobs(args)
-        schema = CallRow if args.accuracy is None else AccuracyRow
-        with _CsvFile(schema, args.out) as csv_file:
-            return _measure(jobs, csv_file, args.top)
-    except (ConfigError, DatasetError) as error:
-        print(f"jetson_benchmark attention: {error}", file=sys.stderr)
-        return EXIT_BAD_ARGUMENTS
+    Raises:
+        ConfigError, DatasetError: an argument or the split of --accuracy is unusable.
+    """
+    jobs = _jobs(args)
+    schema = CallRow if args.accuracy is None else AccuracyRow
+    with _CsvFile(schema, args.out) as csv_file:
+        return _measure(jobs, csv_file, args.top)
 
 
 def _measure(jobs: Sequence[AttentionJob], csv_file: _CsvFile, top: int) -> int:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 
-from savbench.arguments.declared import ConfigError, Parser
-from savbench.arguments.values import INPUT_PATH, SEED, ListOf, Text, Whole
+from savbench.arguments.parser import Parser
+from savbench.arguments.values import INPUT_PATH, SEED, Choice, ListOf, Text, Whole
 from savbench.compare.comparison import compare
 from savbench.compare.exports import render_csv, render_json
 from savbench.compare.findings import Options
 from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES, RESAMPLES
 from savbench.compare.tables import render_latex, render_markdown, render_table
 from savbench.compare.verdicts import judge, missing_times, parse_condition
-from savbench.data.csv_file import InputError
 from savbench.results.beside import read_frame_latencies
 from savbench.results.foreign import load_results
 
-EXIT_OK, EXIT_CONDITION_HELD, EXIT_BAD_INPUT = 0, 1, 2
+EXIT_OK, EXIT_CONDITION_HELD = 0, 1
 
 FORMATS = {"table": render_table, "markdown": render_markdown, "csv": render_csv, "json": render_json, "latex": render_latex}
 
+_FORMAT, _CENTER = Choice(tuple(FORMATS)), Choice(("mean", "median"))
+
+DESCRIPTION = "Compare results object by object: files, run folders, or the arms within them."
 EPILOG = """\
 examples:
   compare results/before results/after
@@ -31,14 +33,9 @@ exit status: 0 compared, 1 a --fail_if held, 2 bad input, refused, or nothing th
 """
 
 
-def parser() -> Parser:
-    """Build the parser of the subcommand."""
-    flags = Parser(
-        prog="jetson_benchmark.py compare",
-        description="Compare results object by object: files, run folders, or the arms within them.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_flags(flags: Parser) -> None:
+    """Declare the flags of the subcommand."""
+    flags.description, flags.epilog = DESCRIPTION, EPILOG
     flags.add_argument("paths", type=INPUT_PATH, nargs="+", metavar="RUN", help="summary.csv files, run folders, or CSVs of older tools")
     flags.add_argument(
         "--by", type=ListOf(Text()), default=(), metavar="COLUMN[,COLUMN]",
@@ -54,9 +51,13 @@ def parser() -> Parser:
     flags.add_argument(
         "--force", action="store_true", help="compare what differs in other settings, and the times of rows marked invalid; says so"
     )
-    flags.add_argument("--format", choices=FORMATS, default="table", help="(default %(default)s)")
+    flags.add_argument("--format", type=_FORMAT, metavar=_FORMAT.metavar, default="table", help="(default %(default)s)")
     flags.add_argument(
-        "--center", choices=("mean", "median"), default="mean", help="of the changes of times over objects: geometric mean or median"
+        "--center",
+        type=_CENTER,
+        metavar=_CENTER.metavar,
+        default="mean",
+        help="of the changes of times over objects: geometric mean or median",
     )
     flags.add_argument(
         "--resamples", type=RESAMPLES, metavar="N",
@@ -66,27 +67,25 @@ def parser() -> Parser:
     flags.add_argument(
         "--top", type=Whole(0, 1_000_000), default=5, metavar="N", help="objects that moved most to show (default %(default)s)"
     )
-    return flags
 
 
-def main(argv: list[str]) -> int:
-    """Compare, print, and return the exit status."""
-    try:
-        args = parser().parse_args(argv)
-        conditions = [parse_condition(text) for text in args.fail_if]
-        options = Options(args.by, args.baseline, args.force, args.center, args.resamples, args.seed, args.top)
-        results = load_results(args.paths)
-        comparison = compare(results, options, read_frame_latencies(args.paths, results.labels, results.rows))
-        sys.stdout.write(FORMATS[args.format](comparison))
-        if args.format == "csv":
-            for line in (*comparison.forced, *comparison.notes):
-                print(line, file=sys.stderr)
-        if warning := missing_times(comparison, results):
-            print(f"jetson_benchmark compare: {warning}", file=sys.stderr)
-        held = judge(comparison, conditions)
-    except (InputError, ConfigError) as error:
-        print(f"jetson_benchmark compare: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+def main(args: argparse.Namespace) -> int:
+    """Compare, print, and return the exit status.
+
+    Raises:
+        InputError: a file cannot be read, or there is nothing to compare.
+    """
+    conditions = [parse_condition(text) for text in args.fail_if]
+    options = Options(args.by, args.baseline, args.force, args.center, args.resamples, args.seed, args.top)
+    results = load_results(args.paths)
+    comparison = compare(results, options, read_frame_latencies(args.paths, results.labels, results.rows))
+    sys.stdout.write(FORMATS[args.format](comparison))
+    if args.format == "csv":
+        for line in (*comparison.forced, *comparison.notes):
+            print(line, file=sys.stderr)
+    if warning := missing_times(comparison, results):
+        print(f"jetson_benchmark compare: {warning}", file=sys.stderr)
+    held = judge(comparison, conditions)
     for line in held:
         print(line, file=sys.stderr)
     return EXIT_CONDITION_HELD if held else EXIT_OK

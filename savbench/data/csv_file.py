@@ -8,6 +8,8 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from savbench.arguments.errors import UserError
+
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     # before UTF-16, whose mark is a prefix of this one
@@ -21,7 +23,7 @@ _BOMS = (
 _NA = "NaN"
 
 
-class InputError(ValueError):
+class InputError(UserError, ValueError):
     """A file or an argument cannot be used; the message names the file and the line, and says what to do."""
 
 

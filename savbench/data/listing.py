@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runners.text import one_line
+from savbench.arguments.errors import UserError
 from savbench.data.frames import ClipError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ NAME_BYTES = 255
 _BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 
 
-class DatasetError(RuntimeError):
+class DatasetError(UserError, RuntimeError):
     """The split as a whole cannot be used; the message says why and what to do."""
 
 

@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from savbench.arguments.declared import ConfigError, Parser
+from savbench.arguments.parser import Parser
 from savbench.arguments.values import FilePath
 from savbench.doctor.check import Subject
 from savbench.doctor.gpu import check_torch
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from savbench.doctor.check import Check
 
-EXIT_BAD_ARGUMENTS, EXIT_INTERRUPTED = 2, 130
+EXIT_INTERRUPTED = 130
 SCHEMA_VERSION = 1
 TORCH_TIMEOUT_S = 180.0
 """Limit for importing torch, torchvision and SAM 2 and starting CUDA, which takes a minute on a cold board with a memory card."""
@@ -38,23 +38,19 @@ NEXT_STEP = "next, `jetson_benchmark.py selfcheck` proves what this machine meas
 COLOURS = {"ok": "32", "warning": "33", "failure": "31"}
 
 
-def main(argv: Sequence[str]) -> int:
-    """Check the machine and report. Returns 0, 1 if something that a run needs is broken, 2 for bad arguments, 130 if interrupted."""
-    parser = Parser(
-        prog="jetson_benchmark.py doctor",
-        description="Check what a run needs, and name the command that fixes each problem. Exit status 1 for failures, 0 for warnings.",
-    )
+def add_flags(parser: Parser) -> None:
+    """Declare the flags of the subcommand."""
+    parser.description = "Check what a run needs, and name the command that fixes each problem. Exit status 1 for failures, 0 for warnings."
     folder = FilePath(absolute=True)
     parser.add_argument("--split_dir", type=folder, help="also check this SA-V split and count its videos, objects and frames")
     parser.add_argument("--weights_dir", type=folder, help="folder with the weights files (default: checkpoints, EdgeTAM/checkpoints)")
     parser.add_argument("--edgetam_dir", type=folder, help="EdgeTAM checkout (default: ./EdgeTAM if it exists)")
     parser.add_argument("--sam2_dir", type=folder, help="SAM 2 checkout (default: the installed package)")
     parser.add_argument("--json", action="store_true", help="write one JSON object instead of lines")
-    try:
-        args = parser.parse_args(argv)
-    except ConfigError as error:
-        print(f"jetson_benchmark doctor: {error}", file=sys.stderr)
-        return EXIT_BAD_ARGUMENTS
+
+
+def main(args: argparse.Namespace) -> int:
+    """Check the machine and report. Returns 0, 1 if something that a run needs is broken, 130 if interrupted."""
     checks = examine(_subject(args), Path("results"))
     try:
         found = list(checks) if args.json else show(checks, sys.stdout)

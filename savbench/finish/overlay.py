@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runners.base import Frame, Prompt
+from savbench.arguments.errors import UserError
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
@@ -40,7 +41,7 @@ _BoolMask = npt.NDArray[np.bool_]
 _Rgb = tuple[int, int, int]
 
 
-class OverlayError(RuntimeError):
+class OverlayError(UserError, RuntimeError):
     """This machine cannot encode videos; the message says what to install."""
 
 

@@ -13,6 +13,7 @@ from runners import PROMPT_KINDS, RUNNERS
 from runners.base import RunnerError
 from runners.sizes import check_size
 from savbench.arguments.declared import ConfigError, deciding
+from savbench.arguments.values import did_you_mean
 from savbench.plan.recorded_latencies import ArmLatencies, RecordedLatencies, RecordedLatenciesError
 from savbench.plan.settings import NOT_APPLICABLE, WITH_MEMORY, RunConfig
 
@@ -69,7 +70,7 @@ def parse_tag(tag: str) -> tuple[str, str]:
         raise ConfigError(f"--models {tag}: add the prompt, for example {tag}_{RUNNERS[tag].prompts[0]}")
     if model in RUNNERS and prompt in PROMPT_KINDS:
         raise ConfigError(f"--models {tag}: {model} takes {' or '.join(RUNNERS[model].prompts)} prompts only; ask for {model}_mask")
-    raise ConfigError(f"--models {tag}: no such model; known are {', '.join(all_tags())}")
+    raise ConfigError(f"--models {tag}: no such model{did_you_mean(tag, all_tags())}; known are {', '.join(all_tags())}")
 
 
 def all_tags() -> list[str]:

@@ -40,6 +40,10 @@ WHERE = "where it runs"
 BOARD = "power and heat"
 OUTPUT = "output"
 
+_BY_PROMPTS = "; ".join(
+    f"{', '.join(model for model, spec in RUNNERS.items() if spec.prompts == prompts)} with {', '.join(prompts)}"
+    for prompts in dict.fromkeys(spec.prompts for spec in RUNNERS.values())
+)
 _COUNT = Whole(1, 1_000_000)
 _FOLDER = FilePath(absolute=True)
 _DAY_S, _WEEK_S = 86_400, 604_800
@@ -51,7 +55,7 @@ _APART = Compared.TELLS_APART
 class RunConfig:
     """All settings of a run. Sizes in pixels, times in seconds, temperatures in C, memory in MiB."""
 
-    split_dir: Path = setting(_FOLDER, DATA, "folder of a data set: SA-V, DAVIS, MOSE, YouTube-VOS or LVOS")
+    split_dir: Path = setting(_FOLDER, DATA, "folder of a data set: SA-V, DAVIS, MOSE, YouTube-VOS or LVOS", common=True)
     split_name: str | None = setting(
         Text(), DATA, "name of the list of videos, for example sav_val or 2017/val", default=None, default_text="the only list"
     )
@@ -62,7 +66,7 @@ class RunConfig:
         default="auto",
         default_text="auto: the first that the folder has",
     )
-    limit_videos: int | None = setting(_COUNT, DATA, "run the first N videos", default=None)
+    limit_videos: int | None = setting(_COUNT, DATA, "run the first N videos", default=None, common=True)
     limit_objects: int | None = setting(_COUNT, DATA, "run the first N objects of each video", default=None)
     max_frames: int | None = setting(
         Whole(2, 1_000_000, hint="a clip needs one frame to prompt and one to track"),
@@ -107,11 +111,12 @@ class RunConfig:
     models: tuple[str, ...] = setting(
         ListOf(Text(), may_be_empty=True),
         MODELS,
-        f"MODEL_PROMPT: {', '.join(f'{model}_{prompt}' for model, spec in RUNNERS.items() for prompt in spec.prompts)}",
+        f"MODEL_PROMPT, for example sam2_base_points: {_BY_PROMPTS}",
         Column("model", "Model, without its prompt: `sam2_tiny`, `edgetam`, `static`, ...", Compared.ARM, filled="arm"),
         Column("prompt", "`points`, `bbox` or `mask`, taken from the ground truth of the prompted frame.", Compared.ARM, filled="arm"),
         default=(),
         default_text="SAM 2.1 tiny to large and EdgeTAM with points, if their weights are found",
+        common=True,
     )
     imgsz: tuple[int, ...] = setting(
         ListOf(Whole(16, 8_192, unit="pixels"), may_be_empty=True),
@@ -127,6 +132,7 @@ class RunConfig:
         ),
         default=(),
         default_text="the model's own, 1024",
+        common=True,
     )
     autocast_dtypes: tuple[str, ...] = setting(
         ListOf(Choice(AUTOCAST_DTYPES)),
@@ -141,6 +147,7 @@ class RunConfig:
         ),
         default=("bfloat16",),
         flag="autocast_dtype",
+        common=True,
     )
     attention: tuple[str, ...] = setting(
         ListOf(Choice((*CHOICES, *RELATIVE_CHOICES), hint=f"{' and '.join(RELATIVE_CHOICES)} are for SAM v1 only")),
@@ -154,6 +161,7 @@ class RunConfig:
         ),
         default=("auto",),
         default_text="auto, upstream's choice",
+        common=True,
     )
     num_maskmem: int | None = setting(
         Whole(1, MAX_MASKMEM, hint=f"the models were trained with {MAX_MASKMEM}"),
@@ -244,6 +252,7 @@ class RunConfig:
         default_text="auto: cuda if it works",
         decides=True,
         families=LEARNED,
+        common=True,
     )
     weights_dir: Path | None = setting(
         _FOLDER,
@@ -251,6 +260,7 @@ class RunConfig:
         "the only folder to search for weights files",
         default=None,
         default_text="checkpoints, EdgeTAM/checkpoints, and the weights shipped with the benchmark",
+        common=True,
     )
     random_weights: bool = setting(
         Switch(), MODELS, "untrained weights: valid time and memory, meaningless J&F", default=False, decides=True, families=LEARNED
@@ -417,6 +427,7 @@ class RunConfig:
         default=None,
         default_text="results/<time>",
         identifies_run=False,
+        common=True,
     )
     retry_failed: bool = setting(Switch(), OUTPUT, "rerun objects whose row is not ok", default=False, identifies_run=False)
     accept_changes: bool = setting(
@@ -427,7 +438,9 @@ class RunConfig:
         identifies_run=False,
     )
     save_overlays: bool = setting(Switch(), OUTPUT, "write a video of each object with its masks drawn in", default=False)
-    save_masks: bool = setting(Switch(), OUTPUT, "write predicted masks in SA-V layout, for the official evaluator", default=False)
+    save_masks: bool = setting(
+        Switch(), OUTPUT, "write predicted masks in SA-V layout, for the official evaluator", default=False, common=True
+    )
 
     def __post_init__(self) -> None:
         """

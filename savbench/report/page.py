@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from savbench.arguments.errors import UserError
 from savbench.report.charts import Figure
 from savbench.report.figures_plotly import to_plotly
 
@@ -21,7 +22,7 @@ _EXPORTS = re.compile(r"\bexport\s*\{([^{}]*)\};?")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-class ReportError(RuntimeError):
+class ReportError(UserError, RuntimeError):
     """The report cannot be written; the message says how to fix it."""
 
 

@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from runners.text import one_line
+from savbench.arguments.errors import UserError
 from savbench.results.cells import from_cell, is_missing, open_cell, to_text
 from savbench.results.schema import Row, RowSchema, Value, columns, values_of
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _REMEDY = "put back an undamaged copy, remove that line, or give another --out_dir"
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError, ValueError):
     """A results file cannot be read; the message names the file and the line."""
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from runners.text import one_line
 from savbench.arguments.declared import identifying
+from savbench.arguments.errors import UserError
 from savbench.results.csv_rows import ResultsError, header_line, read_rows, row_line
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.run_lock import LockedError, RunLock
@@ -42,7 +43,7 @@ ENVIRONMENT = "environment.json"
 Framed = TypeVar("Framed", FrameRow, StreamingRow)
 
 
-class RunFolderError(RuntimeError):
+class RunFolderError(UserError, RuntimeError):
     """The folder cannot be used or written; the message says what to do."""
 
 

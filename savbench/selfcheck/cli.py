@@ -15,14 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from savbench.arguments.declared import ConfigError, Parser
+from savbench.arguments.declared import ConfigError
+from savbench.arguments.errors import UserError
+from savbench.arguments.parser import Parser
 from savbench.arguments.values import Device, FilePath
 from savbench.selfcheck.outcome import Outcome, broken, not_applicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-EXIT_OK, EXIT_FAILED, EXIT_BAD_ARGUMENTS, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 SCHEMA_VERSION = 1
 CHILD_COMMAND = (sys.executable, "-m", "savbench.selfcheck.child")
 GROUPS = (
@@ -66,32 +68,28 @@ class Report:
         return [one.check for one in self.outcomes if one.status == "failed"]
 
 
-def parser() -> Parser:
-    """The flags of the subcommand."""
-    flags = Parser(
-        prog="jetson_benchmark.py selfcheck", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_flags(flags: Parser) -> None:
+    """Declare the flags of the subcommand."""
+    flags.description, flags.epilog = DESCRIPTION, EPILOG
     flags.add_argument("--device", type=Device(), default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda where it works)")
     flags.add_argument("--quick", action="store_true", help="under a minute: fewer frames and rounds, nothing is compiled")
     flags.add_argument("--json", type=FilePath(), metavar="FILE", help="also write every figure to this file")
-    return flags
 
 
-def main(argv: Sequence[str]) -> int:
-    """Check, report, remember. Returns the exit status."""
-    try:
-        args = parser().parse_args(argv)
-        if args.json is not None:
-            _open_early(args.json)
-    except ConfigError as error:
-        return _refuse(error)
+def main(args: argparse.Namespace) -> int:
+    """Check, report, remember. Returns the exit status.
+
+    Raises:
+        ConfigError: the file of --json cannot be written.
+        DeviceRefusedError: there is no such device.
+    """
+    if args.json is not None:
+        _open_early(args.json)
     report = Report()
     begun = time.monotonic()
     try:
         for outcome in examine(report, args.device, quick=args.quick):
             show(outcome, sys.stdout)
-    except DeviceRefusedError as error:
-        return _refuse(error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     if args.json is not None:
@@ -101,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
     return EXIT_FAILED if report.failed else EXIT_OK
 
 
-class DeviceRefusedError(Exception):
+class DeviceRefusedError(UserError):
     """There is no such device; the message says what to do."""
 
 
@@ -224,8 +222,3 @@ def _open_early(path: Path) -> None:
         path.touch()
     except OSError as error:
         raise ConfigError(f"--json {path}: cannot be written ({error.strerror}); give a file that can") from error
-
-
-def _refuse(error: Exception) -> int:
-    print(f"jetson_benchmark selfcheck: {error}", file=sys.stderr)
-    return EXIT_BAD_ARGUMENTS

@@ -13,6 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from savbench.arguments.errors import UserError
 from savbench.finish.finisher import Finished
 from savbench.supervise.child import POLL_S, start_child, write_some
 
@@ -32,7 +33,7 @@ END_S = 1.0
 """How long the idle process may take to end by itself."""
 
 
-class FinisherError(RuntimeError):
+class FinisherError(UserError, RuntimeError):
     """Rows can no longer be finished; the message says why."""
 
 

@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from savbench.arguments.errors import UserError
 from savbench.results.spool import SPOOL
 from savbench.supervise.child import POLL_S, ROOT
 from savbench.supervise.worker_process import WorkerProcess, WorkerTimeoutError
@@ -41,7 +42,7 @@ LOG_TAIL_BYTES = 1 << 16
 CONNECT_S = 10.0
 
 
-class ExecutorError(RuntimeError):
+class ExecutorError(UserError, RuntimeError):
     """The cluster is unusable; the message says what to do."""
 
 

@@ -6,9 +6,9 @@ A note names what cannot be checked because a file is missing.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from runners.base import PARTS, STAGES
-from savbench.arguments.declared import ConfigError, Parser
+from savbench.arguments.parser import Parser
 from savbench.arguments.values import INPUT_PATH
 from savbench.data.csv_file import InputError, read_csv
 from savbench.results.rows import FORECAST, STAGE_COLUMN, STATUSES, FrameRow, SummaryRow
@@ -28,7 +28,7 @@ from savbench.validate.streaming import check_streaming
 from savbench.validate.sustained import check_sustained
 from savbench.validate.telemetry import check_telemetry
 
-EXIT_OK, EXIT_PROBLEMS, EXIT_BAD_INPUT = 0, 1, 2
+EXIT_OK, EXIT_PROBLEMS = 0, 1
 
 SCORES = ("J", "F", "JandF")
 PERCENTILES = (("latency_p50_ms", 50), ("latency_p90_ms", 90), ("latency_p95_ms", 95), ("latency_p99_ms", 99))
@@ -338,22 +338,22 @@ def _check_overlays(folder: Path, rows: Table, report: Report) -> None:
     rows.flag(report, gone, lambda row: f"overlay {rows.text['overlay'][row]} is not there")
 
 
-def main(argv: list[str]) -> int:
-    """Validate and print. Returns the exit status."""
-    parser = Parser(
-        prog="jetson_benchmark.py validate",
-        description="Check that the files of a run agree with the schema, with each other and with the saved masks.",
-        epilog="exit status: 0 all checks passed, 1 problems were found, 2 the run cannot be read",
-    )
+def add_flags(parser: Parser) -> None:
+    """Declare the flags of the subcommand."""
+    parser.description = "Check that the files of a run agree with the schema, with each other and with the saved masks."
+    parser.epilog = "exit status: 0 all checks passed, 1 problems were found, 2 the run cannot be read"
     parser.add_argument("run", type=INPUT_PATH, help="folder of the run")
     parser.add_argument("--split_dir", type=INPUT_PATH, help="folder of the split now (default: the path in the run's run.json)")
     parser.add_argument("--skip_masks", action="store_true", help="do not rescore saved masks")
-    try:
-        args = parser.parse_args(argv)
-        report = validate(args.run, args.split_dir, with_masks=not args.skip_masks)
-    except (InputError, ConfigError) as error:
-        print(f"jetson_benchmark validate: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+
+
+def main(args: argparse.Namespace) -> int:
+    """Validate and print. Returns the exit status.
+
+    Raises:
+        InputError: the run cannot be read.
+    """
+    report = validate(args.run, args.split_dir, with_masks=not args.skip_masks)
     for line in report.problems:
         print(f"problem: {line}")
     for line in report.notes:

@@ -46,7 +46,7 @@ def command(*arguments):
             status = ended.code
     return status, said.getvalue()
 
-found["help"] = command("--help")[1]
+found["help"] = command("--help_all")[1]
 found["refused"] = command("--split_dir", split, "--models", "static_mask", "--gamma", "inf")
 config = RunConfig(split_dir=Path(split), models=("static_mask",), gamma=2.0)
 found["json"] = RunConfig.from_json(json.loads(json.dumps(config.to_json()))) == config

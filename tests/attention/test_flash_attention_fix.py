@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from tiny_split import TinySplit
 
+import jetson_benchmark
 from attention import CHOICES
-from savbench.attention_bench import cli
 from savbench.attention_bench.rows import AccuracyRow, CallRow
-from savbench.plan.command_line import config_of, run_parser
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
 from savbench.results.schema import values_of
@@ -54,11 +53,7 @@ def test_every_command_can_be_given_as_it_stands() -> None:
     found = commands()
     assert len(found) == 4
     for words in found:
-        arguments = words[2:]
-        if arguments[0] == "attention":
-            cli.parser().parse_args(arguments[1:])
-        else:
-            config_of(run_parser().parse_args(arguments))
+        jetson_benchmark.parse(words[2:])
 
 
 @pytest.fixture

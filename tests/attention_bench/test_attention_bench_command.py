@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import jetson_benchmark
 from savbench.attention_bench import cli
 from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import call_tables
@@ -119,19 +120,19 @@ def test_rows_reach_the_file_and_decide_the_exit_status(
     )
     scripted_child(monkeypatch, script)
     out = tmp_path / "new" / "a.csv"
-    assert cli.main(["--models", "sam2_tiny", "--out", str(out)]) == 0
+    assert jetson_benchmark.main(["attention", "--models", "sam2_tiny", "--out", str(out)]) == 0
     assert [row.status for row in read_rows(CallRow, out)] == ["ok", "unavailable"]
     said = capsys.readouterr()
     assert f"2 rows in {out}" in said.out
     assert "recording" in said.err
-    assert cli.main(["--models", "sam2_tiny", "--out", str(out)]) == 2
+    assert jetson_benchmark.main(["attention", "--models", "sam2_tiny", "--out", str(out)]) == 2
     assert "exists already" in capsys.readouterr().err
 
 
 def test_a_child_that_dies_leaves_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     scripted_child(monkeypatch, "print('the last words'); sys.stdout.flush(); os.kill(os.getpid(), signal.SIGSEGV)\n")
     out = tmp_path / "a.csv"
-    assert cli.main(["--models", "sam2_tiny,edgetam", "--out", str(out)]) == 1
+    assert jetson_benchmark.main(["attention", "--models", "sam2_tiny,edgetam", "--out", str(out)]) == 1
     assert [(row.model, row.status) for row in read_rows(CallRow, out)] == [("sam2_tiny", "killed"), ("edgetam", "killed")]
     said = capsys.readouterr()
     assert "the last words" in said.err
@@ -169,7 +170,7 @@ def test_the_parent_loads_no_torch(tmp_path: Path) -> None:
 def test_bad_arguments_end_with_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     if "--out" not in arguments:
         arguments = [*arguments, "--out", str(tmp_path / "a.csv")]
-    assert cli.main(arguments) == 2
+    assert jetson_benchmark.main(["attention", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "a.csv").exists()
 

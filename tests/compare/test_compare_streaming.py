@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from compare_files import rows, write
 
-from savbench.compare.cli import main
+import jetson_benchmark
 from savbench.compare.comparison import compare
 from savbench.compare.findings import Comparison, Options
 from savbench.compare.tables import render_table
@@ -89,7 +89,7 @@ def test_a_share_above_one_is_refused(tmp_path: Path) -> None:
 
 def test_machines_can_read_it_and_conditions_can_ask_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = sweep(tmp_path)
-    assert main([str(path), "--format", "json", "--resamples", "1000"]) == 0
+    assert jetson_benchmark.main(["compare", str(path), "--format", "json", "--resamples", "1000"]) == 0
     arms = [arm for block in json.loads(capsys.readouterr().out)["blocks"] for arm in block["arms"]]
     assert {(arm["arm"], round(arm["figures"]["streaming_JandF"], 6)) for arm in arms} >= {("edgetam", 0.6), ("sam2_large", 0.75)}
-    assert main([str(path), "--fail_if", "streaming_JandF<-0.1", "--resamples", "1000"]) == 1
+    assert jetson_benchmark.main(["compare", str(path), "--fail_if", "streaming_JandF<-0.1", "--resamples", "1000"]) == 1

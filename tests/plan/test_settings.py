@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import jetson_benchmark
 from savbench.arguments.declared import ConfigError, Setting, flag_of, settings_of
 from savbench.arguments.values import FilePath, ListOf, Number, NumberOrWord, Whole
-from savbench.plan.command_line import config_of, run_parser
+from savbench.plan.command_line import config_of
 from savbench.plan.settings import RunConfig
 
 
@@ -75,7 +76,7 @@ def test_numbers_of_memories_that_no_model_has_are_refused(memories: int) -> Non
 
 
 def given(*arguments: str) -> RunConfig:
-    return config_of(run_parser().parse_args(["--split_dir", "/split", "--models", "static_mask", *arguments]))
+    return config_of(jetson_benchmark.parse(["--split_dir", "/split", "--models", "static_mask", *arguments]))
 
 
 def test_what_the_command_line_leaves_out_has_the_default_of_the_settings() -> None:

@@ -15,7 +15,6 @@ from tiny_split import TinySplit, rectangle
 
 import jetson_benchmark
 from savbench.arguments.declared import ConfigError
-from savbench.compare.cli import main as compare
 from savbench.data.dataset import Split, Target, open_split
 from savbench.plan.settings import RunConfig
 from savbench.plan.shards import assign, take_shard, video_work
@@ -171,8 +170,8 @@ def test_shards_concatenated_are_the_whole_run(tiny_split: TinySplit, tmp_path: 
     capsys.readouterr()
     # forced, for what else the machine does meanwhile may make rows invalid
     arguments = ["--force", "--fail_if", "lost>0", str(tmp_path / "whole")]
-    assert compare([*arguments, str(tmp_path / "shards.csv")]) == 0
+    assert jetson_benchmark.main(["compare", *arguments, str(tmp_path / "shards.csv")]) == 0
     compared = capsys.readouterr().out
     assert "3 objects" in compared
     # half of it is missing, and is said to be
-    assert compare([*arguments, str(tmp_path / "first")]) == 1
+    assert jetson_benchmark.main(["compare", *arguments, str(tmp_path / "first")]) == 1

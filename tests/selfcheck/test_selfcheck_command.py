@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import jetson_benchmark
 from savbench.results import selfcheck
 from savbench.selfcheck import cli
 
@@ -25,7 +26,7 @@ def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_all_well(remembered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(cli, "GROUPS", ("passes",))
-    assert cli.main(["--json", str(tmp_path / "found.json")]) == 0
+    assert jetson_benchmark.main(["selfcheck", "--json", str(tmp_path / "found.json")]) == 0
     said = capsys.readouterr().out
     assert "ok              passes: first: as it should be" in said
     assert "1 ok, 0 failed, 0 not applicable on a processor, torch 2.8.0" in said
@@ -40,7 +41,7 @@ def test_a_failure_says_what_it_means_and_what_to_do(
     remembered: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cli, "GROUPS", ("fails", "passes"))
-    assert cli.main(["--quick"]) == 1
+    assert jetson_benchmark.main(["selfcheck", "--quick"]) == 1
     said = capsys.readouterr().out
     assert "failed          fails: first: J 0.5\n                means: it is wrong\n                do: mend it\n" in said
     [entry] = selfcheck.recall(remembered)
@@ -64,14 +65,14 @@ def test_a_child_that_ends_badly_is_a_failure_and_the_next_runs(group: str, how:
 
 def test_a_device_that_is_not_there(remembered: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(cli, "GROUPS", ("refuses", "passes"))
-    assert cli.main(["--device", "cuda:7"]) == 2
+    assert jetson_benchmark.main(["selfcheck", "--device", "cuda:7"]) == 2
     assert "this machine has 1 GPU(s)" in capsys.readouterr().err
     assert not remembered.exists()
 
 
 @pytest.mark.parametrize("argv", [["--device", "gpu"], ["--json", "/dev/null/x.json"], ["--fast"]])
 def test_bad_arguments(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(argv) == 2
+    assert jetson_benchmark.main(["selfcheck", *argv]) == 2
     assert capsys.readouterr().err.startswith("jetson_benchmark selfcheck: ")
 
 
@@ -82,7 +83,9 @@ def test_quick_on_the_cpu_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(selfcheck, "PATH", tmp_path / "selfcheck.json")
     # what others on this machine do to clocks and samplers is not this test's
     monkeypatch.setattr(cli, "GROUPS", tuple(group for group in cli.GROUPS if group != "clocks"))
-    assert cli.main(["--quick", "--device", "cpu", "--json", str(tmp_path / "found.json")]) == 0, capsys.readouterr().out
+    assert jetson_benchmark.main(["selfcheck", "--quick", "--device", "cpu", "--json", str(tmp_path / "found.json")]) == 0, (
+        capsys.readouterr().out
+    )
     checks = {one["check"]: one for one in json.loads((tmp_path / "found.json").read_text())["checks"]}
     assert checks["masks: float32 against recorded ones"]["status"] == "ok"
     assert checks["attention: math under float32"]["figures"]["kernels"].startswith("math:")

@@ -6,13 +6,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from savbench.arguments.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Scope = Literal["module", "gpu"]
 
 
-class PowerError(RuntimeError):
+class PowerError(UserError, RuntimeError):
     """A source cannot be read, or has failed; the message says what to do."""
 
 

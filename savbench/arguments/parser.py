@@ -1,0 +1,55 @@
+"""The parser of every subcommand: flags with dashes or underscores, the nearest flag for one that does not exist, errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from savbench.arguments.declared import ConfigError
+from savbench.arguments.values import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises ConfigError for bad arguments. Flags are declared with underscores and may be given with dashes."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **how})
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse's.
+
+        Raises:
+            ConfigError: an argument is invalid.
+        """
+        return super().parse_known_args(self._with_underscores(sys.argv[1:] if args is None else args), namespace)
+
+    def error(self, message: str) -> NoReturn:
+        of_flag = re.fullmatch(r"argument (?:-\w/)?(--\w+): (.*)", message, re.DOTALL)
+        raise ConfigError(f"{message}; see --help" if of_flag is None else " ".join(of_flag.groups()))
+
+    def _with_underscores(self, words: Sequence[str]) -> list[str]:
+        """Spell the parser's own flags as declared: those up to `--`, or up to the name of a subcommand if it has any."""
+        own = list(words)
+        for place, word in enumerate(words):
+            if word == "--" or (self._subparsers is not None and not word.startswith("-")):
+                break
+            if word.startswith("--"):
+                name, equals, value = word.partition("=")
+                own[place] = f"{self._declared(name)}{equals}{value}"
+        return own
+
+    def _declared(self, name: str) -> str:
+        """
+        Raises:
+            ConfigError: there is neither such a flag nor one that begins so.
+        """
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        spelled = f"--{name[2:].replace('-', '_')}"
+        if not any(flag.startswith(spelled) for flag in flags):
+            raise ConfigError(f"{name}: no such flag{did_you_mean(spelled, flags) or '; see --help'}")
+        return spelled
