@@ -30,7 +30,7 @@ Changes only the checkout and the packages SAM-2, sam2 and EdgeTAM; torch is che
   --no-pull        leave the checkout at its commit
   --cuda MODE      auto (default): build the extension if possible, else continue without it; on: fail if it cannot be built;
                      off: continue without it. Without it the benchmark labels components with OpenCV, with the same masks
-  --arch LIST      CUDA architectures to build for, for example 8.7 (Orin) or "8.6;8.9" (default: TORCH_CUDA_ARCH_LIST, else the GPU's)
+  --arch LIST      CUDA architectures to build for, 8.7 for an Orin, 11.0 for a Thor, or "8.6;8.9" (default: TORCH_CUDA_ARCH_LIST, else the GPU's)
   --python PYTHON  interpreter of the environment (default: the active virtual environment, else .venv beside this script)
   --dry-run        show what would be done, and change nothing
   -h, --help       show this

@@ -1,8 +1,10 @@
 # shellcheck shell=bash
 # Finds out whether and with what a CUDA extension of torch can be compiled. Sourced by update_sam2_optional_cuda.sh.
 
-# The device tree of a board.
+# The device tree of a board, and the table of chips.
 readonly device_tree=${DEVICE_TREE:-/proc/device-tree}
+chips=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)/savbench/board/chips.tsv
+readonly chips
 
 # Prints the toolkit of a compiler. nvcc on the PATH may be a wrapper or a link; its dry run shows the real location.
 toolkit_of() { # NVCC
@@ -68,14 +70,15 @@ find_headers() { # HEADER_DIRS
 
 # Prints the compute capability of a Jetson's chip, or of the GPUs that the driver reports.
 detect_arch() {
-    local compatible=""
+    local compatible="" chip capability
     if [[ -r $device_tree/compatible ]]; then compatible=$(tr '\0' ' ' <"$device_tree/compatible"); fi
-    case $compatible in
-        *tegra234*) echo 8.7 ;;  # Orin
-        *tegra194*) echo 7.2 ;;  # Xavier
-        *tegra264*) echo 11.0 ;; # Thor
-        *) nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u | paste -s -d ';' - || true ;;
-    esac
+    while IFS=$'\t' read -r chip _ capability _; do
+        if [[ " $compatible " == *" nvidia,$chip "* ]]; then
+            echo "$capability"
+            return
+        fi
+    done < <(grep -v '^#' "$chips")
+    nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u | paste -s -d ';' - || true
 }
 
 # Decides whether and how to build sam2._C. Sets `reason` if it cannot be built, else `cuda_home`, `nvcc_release`, `header_path` and `arch`.
@@ -89,7 +92,7 @@ plan_cuda() { # TORCH_CUDA HEADER_DIRS PYTHON_INCLUDE ARCH
     arch=$4
     if [[ -z $arch ]]; then arch=$(detect_arch); fi
     if [[ -z $arch ]]; then
-        reason="torch sees no GPU to build for; name its architecture with --arch, for example --arch 8.7 for an Orin"
+        reason="torch sees no GPU to build for; name its architecture with --arch, for example --arch 8.7 for an Orin, 11.0 for a Thor"
         return
     fi
     codes=$("$cuda_home/bin/nvcc" --list-gpu-code 2>/dev/null || true)

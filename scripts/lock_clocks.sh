@@ -128,19 +128,28 @@ number_of_mode() { # NUMBER or NAME
     die "there is no power mode $1; use one of: ${names:-unknown, see sudo nvpmodel -p --verbose}"
 }
 
+# Prints the names that clocks of a Jetson's GPU have in /sys/class/devfreq, between blanks.
+gpu_clock_names() {
+    local clocks names=" "
+    while IFS=$'\t' read -r _ _ _ clocks; do names+="${clocks//,/ } "; done < <(grep -v '^#' "$root/savbench/board/chips.tsv")
+    echo "$names"
+}
+
 # Prints the clocks whose lower limit is below the upper one, one per line; returns 1 if the kernel shows no GPU clock.
 loose_clocks() {
-    local low high folder gpu_seen=no
+    local low high folder names gpu_seen=no
+    names=" $(gpu_clock_names) "
     for folder in "$fs"/sys/devices/system/cpu/cpufreq/policy*; do
         [[ -r $folder/scaling_min_freq ]] || continue
         low=$(<"$folder/scaling_min_freq") high=$(<"$folder/scaling_max_freq")
         if [[ $low != "$high" ]]; then echo "${folder##*/} $((low / 1000)) to $((high / 1000)) MHz"; fi
     done
     for folder in "$fs"/sys/class/devfreq/*; do
-        [[ ${folder##*/} =~ gpu|ga10b|gv11b|gp10b && -r $folder/min_freq ]] || continue
+        # What follows the last dot: 17000000.gpu on an Orin, gpu-gpc-0 on a Thor.
+        [[ $names == *" ${folder##*[/.]} "* && -r $folder/min_freq ]] || continue
         gpu_seen=yes
         low=$(<"$folder/min_freq") high=$(<"$folder/max_freq")
-        if [[ $low != "$high" ]]; then echo "GPU $((low / 1000000)) to $((high / 1000000)) MHz"; fi
+        if [[ $low != "$high" ]]; then echo "${folder##*/} $((low / 1000000)) to $((high / 1000000)) MHz"; fi
     done
     [[ $gpu_seen == yes ]]
 }

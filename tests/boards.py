@@ -72,6 +72,8 @@ class JetPack:
     kernel: str
     python: str
     cuda: str
+    is_externally_managed: bool
+    """Whether the system's Python refuses pip (PEP 668), as from Ubuntu 24.04 on."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ JP62 = JetPack(
     kernel="5.15.148-tegra",
     python="3.10.12",
     cuda="12.6",
+    is_externally_managed=False,
 )
 JP70 = JetPack(
     version="7.0",
@@ -122,6 +125,7 @@ JP70 = JetPack(
     kernel="6.8.12-tegra",
     python="3.12.3",
     cuda="13.0",
+    is_externally_managed=True,
 )
 JP72 = JetPack(
     version="7.2",
@@ -131,6 +135,7 @@ JP72 = JetPack(
     kernel="6.8.12-1021-tegra",
     python="3.12.3",
     cuda="13.2",
+    is_externally_managed=True,
 )
 
 ORIN_ZONES = ("cpu-thermal", "gpu-thermal", "cv0-thermal", "soc0-thermal", "tj-thermal")

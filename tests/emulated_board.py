@@ -179,6 +179,7 @@ def write_root(root: Path, board: Board, mode: int | None = None) -> BoardFiles:
         mode: number of the power mode; default: the fastest.
     """
     jetpack = board.jetpack
+    python = jetpack.python.rpartition(".")[0]
     meminfo = {"MemTotal": board.memory_kb, "MemAvailable": board.memory_kb - 2_000_000, "SwapTotal": 0, "SwapFree": 0}
     files = {
         "etc/nv_tegra_release": f"{jetpack.release}\n# KERNEL_VARIANT: oot\n",
@@ -190,6 +191,7 @@ def write_root(root: Path, board: Board, mode: int | None = None) -> BoardFiles:
         "proc/device-tree/compatible": "".join(f"{name}\0" for name in board.compatible),
         "proc/sys/kernel/osrelease": f"{jetpack.kernel}\n",
         "proc/meminfo": "".join(f"{name}: {size} kB\n" for name, size in meminfo.items()),
+        **({f"usr/lib/python{python}/EXTERNALLY-MANAGED": "[externally-managed]\n"} if jetpack.is_externally_managed else {}),
         "usr/local/cuda/version.json": json.dumps({"cuda": {"version": jetpack.cuda}}),
     }
     for name, text in files.items():

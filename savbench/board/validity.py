@@ -18,6 +18,7 @@ a busy browser or a second run exceeds it."""
 MAX_BACKGROUND_GPU_PCT = 5.0
 """A desktop in use takes a few percent of a GPU; a second program that computes on the GPU delays every frame."""
 CLOCKS_NOT_LOCKED = "clocks not locked (sudo scripts/lock_clocks.sh)"
+CLOCKS_UNKNOWN = "whether the GPU's clock is locked cannot be read; see sudo jetson_clocks --show, and leave out --strict if it is"
 
 
 def judge(conditions: PowerSummary, background_cpus: float | None = None) -> str:

@@ -16,7 +16,7 @@ from savbench.board.power.choose import open_source
 from savbench.board.power.energy import max_gap_s, mean_w, summarise
 from savbench.board.power.recorder import Recorder
 from savbench.board.power.telemetry import Mark, TelemetryLog
-from savbench.board.validity import CLOCKS_NOT_LOCKED, judge
+from savbench.board.validity import CLOCKS_NOT_LOCKED, CLOCKS_UNKNOWN, judge
 from savbench.results.power import PowerSummary
 from savbench.results.telemetry import TELEMETRY
 
@@ -114,6 +114,8 @@ class BoardWatch:
         newest = self._recorder.newest()
         if newest is None:
             return f"{self._recorder.sampler.name}: no reading within {FIRST_READING_S:g} s; name another source with --power"
+        if newest.jetson_clocks is None and self._recorder.sampler.scope == "module":
+            return CLOCKS_UNKNOWN
         return CLOCKS_NOT_LOCKED if newest.jetson_clocks is False else ""
 
     def died(self) -> str:

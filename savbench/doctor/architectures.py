@@ -15,14 +15,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from savbench.board.jetsons import chips
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-JETSON_GPUS = frozenset({(5, 3), (6, 2), (7, 2), (8, 7), (10, 1), (11, 0)})
-"""Compute capabilities of Jetson GPUs: TX1/Nano, TX2, Xavier, Orin, and Thor under its two numbers."""
-
 SAME_GPU = {(10, 1): (11, 0)}
 """Thor's number before and after CUDA 13."""
+
+JETSON_GPUS = frozenset({*SAME_GPU, *(chip.capability for chip in chips())})
+"""Compute capabilities of Jetson GPUs, Thor under both its numbers."""
 
 CUDA_OF_UNIFICATION = (13, 2)
 """First CUDA release whose builds serve both servers and Jetson boards."""

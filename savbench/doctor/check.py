@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from savbench.board.jetsons import JetPack, jetpack_of
 from savbench.results.environment import CHECKOUT, ROOT, board
 
 State = Literal["ok", "warning", "failure"]
@@ -57,9 +58,14 @@ class Subject:
 
     @property
     def l4t(self) -> str | None:
-        """Release of Jetson Linux, for example `36.4.3`; JetPack 6 is 36, JetPack 5 is 35."""
+        """Release of Jetson Linux, for example `36.4.3`."""
         described = board(self.root)
         return None if described is None else described["l4t"]
+
+    @property
+    def jetpack(self) -> JetPack | None:
+        """The JetPack of this board; None on other machines and for unknown releases."""
+        return jetpack_of(self.l4t) if self.is_jetson else None
 
     @property
     def nvidia_gpu(self) -> str | None:

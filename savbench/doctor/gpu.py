@@ -131,7 +131,9 @@ def _no_cuda(answers: Answers, subject: Subject, reason: str) -> Check:
         if node.exists() and not os.access(node, os.R_OK | os.W_OK):
             detail = "this user may not use the GPU; join the GPU's groups and log in again"
             return Check(TOPIC, "CUDA", "failure", detail, "sudo usermod -aG video,render $USER", facts)
-        detail = f"torch {torch['version']} for CUDA {torch['cuda']} cannot use this board's GPU{suffix}; install the build for its JetPack"
+        jetpack = subject.jetpack
+        wanted = "its JetPack" if jetpack is None else f"JetPack {jetpack.version}, which has CUDA {jetpack.cuda}"
+        detail = f"torch {torch['version']} for CUDA {torch['cuda']} cannot use this board's GPU{suffix}; install the build for {wanted}"
         return Check(TOPIC, "CUDA", "failure", detail, _other_torch(subject, answers), facts)
     detail = (
         f"torch {torch['version']} for CUDA {torch['cuda']} cannot use the GPU{suffix}; check that the driver answers and is new enough"

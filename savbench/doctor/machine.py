@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from savbench.board.power.jtop import JOIN_GROUP, RESTART, SOCKET, UPDATE, socket_problem
+from savbench.board.jetsons import gpu_clocks
+from savbench.board.power.jtop import INSTALL_SERVICE, JOIN_GROUP, SOCKET, socket_problem, update
 from savbench.doctor.check import Check, Subject, made_environment, may_use, python_command, set_up_again, short_path
 from savbench.results import environment
 
@@ -46,6 +47,11 @@ def check_python(subject: Subject) -> Check:
     if made_environment(subject.checkout) is not None:
         detail = f"{version} of {prefix}, not the environment that setup made"
         return Check(TOPIC, "Python", "warning", detail, set_up_again(subject.checkout), facts)
+    jetpack = subject.jetpack
+    if jetpack is not None and sys.version_info[:2] != jetpack.python:
+        wanted = "{}.{}".format(*jetpack.python)
+        detail = f"{version}, but JetPack {jetpack.version} has {wanted}, which torch for this board is built for"
+        return Check(TOPIC, "Python", "warning", detail, f"make setup PYTHON=python{wanted}", facts)
     return Check(TOPIC, "Python", "ok", f"{version} ({python_command()})", facts=facts)
 
 
@@ -53,7 +59,8 @@ def _check_board(subject: Subject) -> Check:
     system, board = environment.system(subject.root), environment.board(subject.root)
     parts = [system["os"], system["machine"]]
     if board is not None:
-        releases = (("L4T", board["l4t"]), ("JetPack", board["jetpack"]))
+        jetpack = board["jetpack"] or (subject.jetpack and subject.jetpack.version)
+        releases = (("L4T", board["l4t"]), ("JetPack", jetpack))
         parts = [board["model"], *(f"{name} {release}" for name, release in releases if release), *parts]
     return Check(TOPIC, "system", "ok", ", ".join(parts), facts={"system": system, "board": board})
 
@@ -130,20 +137,19 @@ def check_clocks(subject: Subject) -> Check:
     """Check that clocks are locked: lower limits of the GPU's and every CPU's clock equal the upper ones, as jetson_clocks sets them."""
     if not subject.is_jetson:
         return Check(TOPIC, "clocks", "ok", "not a Jetson")
-    clocks = environment.clocks(subject.root)
+    clocks, gpu = environment.clocks(subject.root), gpu_clocks(subject.root)
     limits = {
         **clocks["cpu_khz"],
-        **{name: limit for name, limit in clocks["devices_hz"].items() if re.search(r"gpu|ga10b|gv11b|gp10b", name)},
+        **{folder.name: clocks["devices_hz"][folder.name] for folder in gpu},
     }
     loose = [name for name, limit in limits.items() if limit["min"] is None or limit["min"] != limit["max"]]
     facts = {"limits": limits, "loose": loose}
-    if not limits:
-        return Check(
-            TOPIC, "clocks", "warning", "the kernel shows no clocks; whether they are locked is unknown", "sudo jetson_clocks --show"
-        )
     if loose:
         detail = f"not locked ({', '.join(loose)}): results will vary with load and temperature"
         return Check(TOPIC, "clocks", "warning", detail, "sudo scripts/lock_clocks.sh", facts)
+    if not gpu:
+        detail = "the kernel shows no clock of the GPU; whether it is locked is unknown"
+        return Check(TOPIC, "clocks", "warning", detail, "sudo jetson_clocks --show", facts)
     return Check(TOPIC, "clocks", "ok", "locked", facts=facts)
 
 
@@ -155,9 +161,9 @@ def check_jtop(subject: Subject) -> Check:
         version = importlib.metadata.version("jetson-stats")
     except importlib.metadata.PackageNotFoundError:
         detail = "jetson-stats is not installed; power and temperature are read from the kernel instead"
-        return Check(TOPIC, "jtop", "warning", detail, f"{UPDATE} && {RESTART}")
+        return Check(TOPIC, "jtop", "warning", detail, f"{update(subject.root)} && {INSTALL_SERVICE}")
     facts = {"version": version}
-    problem = socket_problem(subject.root / SOCKET.relative_to("/"))
+    problem = socket_problem(subject.root / SOCKET.relative_to("/"), subject.root)
     if problem is not None:
         what, remedy = problem
         hint = "; log in again afterwards" if remedy == JOIN_GROUP else ""

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from boards import ORIN_NX
-from emulated_board import jtop_service
+from boards import BOARDS, ORIN_NX
+from emulated_board import jtop_service, write_root
 
 from savbench.board.power import jtop as jtop_module
 from savbench.board.power.base import PowerError, Reading
@@ -190,9 +190,19 @@ def test_a_service_that_never_answers_is_given_up(listening: Path, monkeypatch: 
         _open(listening, never)
 
 
-def test_no_socket_on_a_jetson_means_no_service(tmp_path: Path) -> None:
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/nv_tegra_release").write_text("# R36 (release), REVISION: 4.3\n")
+@pytest.mark.parametrize(
+    ("board", "install"),
+    [
+        ("agx-orin-jp6.2", "sudo pip3 install -U jetson-stats && sudo jtop --install-service"),
+        ("agx-orin-jp7.2", "sudo pip3 install -U --break-system-packages jetson-stats && sudo jtop --install-service"),
+    ],
+)
+def test_no_socket_on_a_jetson_means_no_service(tmp_path: Path, board: str, install: str) -> None:
+    write_root(tmp_path, BOARDS[board])
+    with pytest.raises(PowerError, match=f"the service is not installed .*; {install}$"):
+        _open(tmp_path / "jtop.sock")
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc/systemd/system/jtop.service").touch()
     with pytest.raises(PowerError, match=r"not running.*sudo systemctl restart jtop.service$"):
         _open(tmp_path / "jtop.sock")
 

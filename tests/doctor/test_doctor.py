@@ -158,6 +158,9 @@ def test_jtop(orin: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
         return "4.3.2"
 
     monkeypatch.setattr("importlib.metadata.version", version)
+    missing = check_jtop(orin)
+    assert (missing.state, missing.remedy) == ("warning", "sudo pip3 install -U jetson-stats && sudo jtop --install-service")
+    write(orin.root, {"etc/systemd/system/jtop.service": ""})
     stopped = check_jtop(orin)
     assert (stopped.state, stopped.remedy) == ("warning", "sudo systemctl restart jtop.service")
     assert "is not running" in stopped.detail

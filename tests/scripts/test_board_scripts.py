@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from boards import BOARDS
+from boards import Board as BoardOfTable
 from desk import ROOT, Desk, program
+from emulated_board import write_root
 
 NVPMODEL_CONF = """\
 < PARAM TYPE=FILE NAME=CPU_ONLINE >
@@ -207,7 +210,7 @@ def test_status_needs_no_root_and_changes_nothing(board: Board) -> None:
     assert before.returncode == 0
     assert before.stdout.splitlines() == [
         "lock_clocks: power mode: 15W (mode 0)",
-        "lock_clocks: clocks: not locked (policy0 729 to 1510 MHz, GPU 300 to 900 MHz)",
+        "lock_clocks: clocks: not locked (policy0 729 to 1510 MHz, 17000000.gpu 300 to 900 MHz)",
         "lock_clocks: fan: 88 of 255, control active",
         "lock_clocks: to restore: nothing",
     ]
@@ -218,6 +221,18 @@ def test_status_needs_no_root_and_changes_nothing(board: Board) -> None:
     assert "power mode: MAXN_SUPER (mode 2)" in after
     assert "clocks: locked" in after
     assert "to restore: 15W (mode 0)" in after
+
+
+@pytest.mark.parametrize("sold", BOARDS.values(), ids=BOARDS)
+def test_status_knows_the_gpu_of_every_board(board: Board, sold: BoardOfTable) -> None:
+    shutil.rmtree(board.files / "sys")
+    files = write_root(board.files, sold)
+    for clock in sold.gpu:
+        files.lock_clocks()
+        assert "clocks: locked" in board.run("--status").stdout
+        files.set_limits(clock.name, clock.low, clock.high)
+        loose = f"{clock.name} {clock.low // 1_000_000} to {clock.high // 1_000_000} MHz"
+        assert f"clocks: not locked ({loose})" in board.run("--status").stdout
 
 
 def test_a_mode_that_needs_a_reboot_is_not_switched_to(board: Board) -> None:
@@ -231,7 +246,7 @@ def test_a_mode_that_needs_a_reboot_is_not_switched_to(board: Board) -> None:
 def test_clocks_that_stay_loose_are_an_error_and_can_be_restored(board: Board) -> None:
     done = board.run(DEAF="1")
     assert done.returncode == 1
-    assert "these clocks are not locked: GPU 300 to 900 MHz" in done.stderr
+    assert "these clocks are not locked: 17000000.gpu 300 to 900 MHz" in done.stderr
     assert board.run("--restore").returncode == 0
     assert board.now() == BEFORE
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sysconfig
 from pathlib import Path
 
 import pytest
+from boards import BOARDS
+from boards import Board as BoardOfTable
+from desk import ROOT
+from emulated_board import write_root
 from update_bench import HEADERS, NOTES, REAL_SETUP_PY, Board, board, commit, extension, git, make_repository
 
 __all__ = ["board", "extension"]  # fixtures
@@ -247,6 +252,15 @@ def test_the_architecture_is_found(board: Board, tmp_path: Path, source: str, ar
         (tmp_path / "nvidia-smi").chmod(0o755)
         variables["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
     assert f"sam2._C for {arch} with nvcc" in board.update("--dry-run", *arguments, **variables).stdout
+
+
+@pytest.mark.parametrize("sold", BOARDS.values(), ids=BOARDS)
+def test_the_chip_of_every_board_is_known(tmp_path: Path, sold: BoardOfTable) -> None:
+    write_root(tmp_path, sold)
+    environment = {**os.environ, "DEVICE_TREE": str(tmp_path / "proc/device-tree")}
+    command = ["bash", "-c", "source scripts/lib_cuda.sh && detect_arch"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "{}.{}\n".format(*sold.capability)
 
 
 @pytest.mark.parametrize(

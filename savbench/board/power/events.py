@@ -1,6 +1,7 @@
 """Throttling and over-current events, as the board reports them.
 
-There are three sources: alarms of the INA3221 power monitors (current above its limits now), throttle alerts of the thermal framework (a
+There are three sources: alarms of the power monitors (INA3221: current above its limits now; INA238: input power above its limit),
+throttle alerts of the thermal framework (a
 zone above its throttling temperature now), and on Orin the SOCTHERM counters of events since boot: oc1 is under-voltage of the supply, oc2
 excessive average current, oc3 excessive peak current. Each of these lowers the clocks without notifying programs.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from savbench.board.power.files import read_number, read_text
+from savbench.board.power.rails import INPUT_MONITOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +36,8 @@ class ThrottleWatch:
                 rail = read_text(folder / f"in{channel.removeprefix('curr')}_label")
                 if rail and "NC" not in rail:
                     self._alarms[f"{rail} {kind}"] = path
+            if read_text(folder / "name") == INPUT_MONITOR and (folder / "power1_max_alarm").exists():
+                self._alarms["VIN max"] = folder / "power1_max_alarm"
             for path in sorted(folder.glob("oc*_event_cnt")):
                 self._counters[path.name.removesuffix("_event_cnt")] = path
         for folder in sorted((root / "sys/class/thermal").glob("cooling_device*")):

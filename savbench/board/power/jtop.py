@@ -1,7 +1,8 @@
 """Readings from the jtop service (jetson-stats, for Jetson). It runs as root and so reports more than users can read under /sys.
 
 jetson-stats is under the AGPL: it is imported if the user has installed it, never bundled. Names, units and behaviour of the API are from
-releases 4.3 and 7.2.
+releases 4.3 and 7.2. The total is not jtop's where that counts a rail twice, see `rails`. Of a GPU that a release does not know (4.3 on
+Thor) the kernel's clock is read.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from multiprocessing.managers import RemoteError
 from pathlib import Path
 from typing import Any
 
+from savbench.board.jetsons import gpu_clocks, loose_gpu_clock
 from savbench.board.memory import swap_io_mib, system_memory, unified_memory
 from savbench.board.power.base import PowerError, Reading, Scope, Stamp, check_interval
 from savbench.board.power.events import ThrottleWatch
-from savbench.board.power.files import read_text
-from savbench.board.power.sysfs import sum_name
+from savbench.board.power.files import read_number, read_text
+from savbench.board.power.rails import find_input_rail, split_total
 
 SOCKET = Path("/run/jtop.sock")
 START_S = 10.0
@@ -38,7 +40,9 @@ NO_STATE_YET = "Error connection"
 RESTART = "sudo systemctl restart jtop.service"
 JOIN_GROUP = "sudo usermod -aG jtop $USER"
 CONNECT_S = 2.0
-UPDATE = "sudo pip3 install -U jetson-stats"
+UNIT = "etc/systemd/system/jtop.service"
+INSTALL_SERVICE = "sudo jtop --install-service"
+"""From release 7 on pip does not install the service in every case (not with pipx, uv or in an environment)."""
 
 
 class JtopSampler:
@@ -62,6 +66,7 @@ class JtopSampler:
         self._jtop = _import() if module is None else module
         self._root = root
         self._throttle = ThrottleWatch(root)
+        self._gpu = gpu_clocks(root)
         self._readings: deque[Reading] = deque()
         self._published = -1.0
         """Uptime of the machine at which the service took the newest reading."""
@@ -70,6 +75,7 @@ class JtopSampler:
         _check_socket(socket_path, root)
         self._client = self._connect(interval_s)
         self._heard_s, self._heard_of = Stamp.now().t_s, self._published
+        self._check_total()
 
     def read(self) -> list[Reading]:
         try:
@@ -78,7 +84,7 @@ class JtopSampler:
             raise PowerError(f"jtop: lost the service ({_line(error)}); {RESTART}") from error
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             # raised by the client's thread while it parsed a state
-            raise PowerError(f"jtop: the service sent an unknown format ({error!r}); {UPDATE} && {RESTART}") from error
+            raise PowerError(f"jtop: the service sent an unknown format ({error!r}); {update(self._root)} && {RESTART}") from error
         if not alive:
             raise PowerError(f"jtop: lost the service; {RESTART}")
         now_s = Stamp.now().t_s
@@ -92,6 +98,21 @@ class JtopSampler:
     def close(self) -> None:
         # joins a thread that searches for installed libraries, which may be slow
         _within(CLOSE_S, self._client.close)
+
+    def _check_total(self) -> None:
+        """
+        Raises:
+            PowerError: the board measures its input, which this release of jetson-stats does not read; its total would be a part.
+        """
+        monitor = find_input_rail(self._root)
+        total = self._client.power.get("tot", {})
+        if monitor is not None and total.get("name") != monitor.name:
+            self.close()
+            version = getattr(self._jtop, "__version__", "")
+            raise PowerError(
+                f"jtop: jetson-stats {version} does not read the input of this board, {monitor.name}; "
+                f"{update(self._root)} && {RESTART}, or --power sysfs"
+            )
 
     def _connect(self, interval_s: float) -> Any:
         """
@@ -110,7 +131,7 @@ class JtopSampler:
             _within(CLOSE_S, client.close)
             # the client waits three intervals for a first state; a service that has just started may need longer
             if _line(error) != NO_STATE_YET or Stamp.now().t_s > deadline_s:
-                raise PowerError(_remedy(error)) from error
+                raise PowerError(_remedy(error, self._root)) from error
 
     def _start(self, client: Any, deadline_s: float) -> BaseException | None:
         """
@@ -143,7 +164,7 @@ class JtopSampler:
     def _reading(self, client: Any, published: float) -> Reading:
         power, memory = client.power, client.memory
         rails_mw = {name: float(rail["power"]) for name, rail in power.get("rail", {}).items()}
-        total = power.get("tot", {})
+        total_mw, total_of = _total(power.get("tot", {}), rails_mw)
         gpu: Mapping[str, Any] = next(iter(client.gpu.values()), {})
         fans: Mapping[str, Any] = next(iter(client.fan.values()), {})
         emc = memory.get("EMC", {})
@@ -153,11 +174,11 @@ class JtopSampler:
         return Reading(
             t_s=stamp.t_s,
             unix_s=stamp.unix_s,
-            total_mw=_number(total.get("power")),
-            total_of=(total.get("name") or sum_name(rails_mw)) if total else "",
+            total_mw=total_mw,
+            total_of=total_of,
             rails_mw=rails_mw,
             gpu_load_pct=_number(gpu.get("status", {}).get("load")),
-            gpu_clock_khz=_number(gpu.get("freq", {}).get("cur")),
+            gpu_clock_khz=self._gpu_clock_khz(gpu),
             emc_pct=_number(emc.get("val")),
             emc_khz=_number(emc.get("cur")),
             temperatures_c={name.lower(): float(zone["temp"]) for name, zone in client.temperature.items() if zone["temp"] != OFFLINE_C},
@@ -166,16 +187,36 @@ class JtopSampler:
             swap_io_mib=swap_io_mib(self._root),
             fan_pct=_number(next(iter(fans.get("speed", [])), None)),
             nvpmodel=None if client.nvpmodel is None else str(client.nvpmodel),
-            jetson_clocks=None if client.jetson_clocks is None else bool(client.jetson_clocks),
+            jetson_clocks=self._clocks_fixed(client.jetson_clocks),
             alarms=self._throttle.alarms(),
             events=self._throttle.events(),
         )
+
+    def _gpu_clock_khz(self, gpu: Mapping[str, Any]) -> float | None:
+        clock = _number(gpu.get("freq", {}).get("cur"))
+        if clock is None and self._gpu:
+            hertz = read_number(self._gpu[0] / "cur_freq")
+            return None if hertz is None else hertz / 1e3
+        return clock
+
+    def _clocks_fixed(self, told: Any) -> bool | None:
+        """What the service tells, unless the kernel shows that a clock of the GPU is not fixed: the service may not know this GPU."""
+        if loose_gpu_clock(self._gpu):
+            return False
+        return None if told is None else bool(told)
 
     def _age_s(self, published: float) -> float:
         """Age in seconds of a reading, which the service stamps with the uptime. Bounded: a container may show another uptime."""
         uptime = (read_text(self._root / "proc/uptime") or "").split()
         age = float(uptime[0]) - published if uptime else 0.0
         return min(max(age, 0.0), self.interval_s)
+
+
+def _total(told: Mapping[str, Any], rails_mw: dict[str, float]) -> tuple[float | None, str]:
+    """The total in mW and what it covers: the input rail, which jtop takes out of the rails, or the sum of the rails that count."""
+    if told.get("name"):
+        return _number(told.get("power")), str(told["name"])
+    return split_total(rails_mw) if rails_mw else (None, "")
 
 
 def _import() -> Any:
@@ -202,14 +243,16 @@ def _check_socket(path: Path, root: Path) -> None:
         raise PowerError(
             f"jtop: this is not a Jetson and {path} does not exist; use --power nvml for a GPU, or --power none (container: mount {path})"
         )
-    if (problem := socket_problem(path)) is not None:
+    if (problem := socket_problem(path, root)) is not None:
         what, remedy = problem
         raise PowerError(f"jtop: {what}; {remedy}" + (", then log in again" if remedy == JOIN_GROUP else ""))
 
 
-def socket_problem(path: Path) -> tuple[str, str] | None:
+def socket_problem(path: Path, root: Path) -> tuple[str, str] | None:
     """The problem with the service's socket and the command that fixes it; None if the service listens and accepts this user."""
     if not path.exists():
+        if not (root / UNIT).exists():
+            return f"the service is not installed (no /{UNIT}; in a container mount {SOCKET})", f"{update(root)} && {INSTALL_SERVICE}"
         return f"the service is not running (no {path})", RESTART
     if not os.access(path, os.R_OK | os.W_OK):
         return f"this user may not open {path}", JOIN_GROUP
@@ -222,10 +265,16 @@ def socket_problem(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def _remedy(error: BaseException) -> str:
+def update(root: Path) -> str:
+    """The command that updates jetson-stats for the system's Python; from Ubuntu 24.04 on pip asks to be told that it may (PEP 668)."""
+    is_managed = any((root / "usr/lib").glob("python3*/EXTERNALLY-MANAGED"))
+    return f"sudo pip3 install -U {'--break-system-packages ' if is_managed else ''}jetson-stats"
+
+
+def _remedy(error: BaseException, root: Path) -> str:
     message = _line(error)
     if "mismatch" in message.lower():
-        return f"jtop: {message}; {UPDATE} && {RESTART}, with the version of this Python: pip install -U jetson-stats"
+        return f"jtop: {message}; {update(root)} && {RESTART}, with the version of this Python: pip install -U jetson-stats"
     if isinstance(error, PermissionError) or "access" in message:
         return f"jtop: {message}; {JOIN_GROUP}, then log in again"
     return f"jtop: {message}; {RESTART}"

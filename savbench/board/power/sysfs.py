@@ -1,51 +1,28 @@
-"""Readings from /sys: INA3221 power monitors, thermal zones, clocks, fan. Needs no service and no root.
+"""Readings from /sys: power monitors, thermal zones, clocks, fan. Needs no service and no root.
 
-Names and units of the files: Linux' Documentation/hwmon/ina3221.rst, Documentation/driver-api/thermal/sysfs-api.rst and NVIDIA's Jetson
-Linux Developer Guide, "Platform Power and Performance". The memory controller's clock and load are missing for users other than root, who
-alone may read them.
+Names and units of the files: Linux' Documentation/driver-api/thermal/sysfs-api.rst and NVIDIA's Jetson Linux Developer Guide, "Platform
+Power and Performance". The memory controller's load, and on Orin its clock, are missing for users other than root, who alone may read them.
+Thor's kernel shows no load of the GPU.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from savbench.board.jetsons import gpu_clocks, loose_gpu_clock
 from savbench.board.memory import swap_io_mib, system_memory, unified_memory
 from savbench.board.power.base import PowerError, Reading, Scope, Stamp, check_interval
 from savbench.board.power.events import ThrottleWatch
 from savbench.board.power.files import read_number, read_text
+from savbench.board.power.rails import find_rails, split_total
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TOTAL_RAILS = ("VDD_IN", "POM_5V_IN")
-"""Input rails that supply all others, on Orin NX, Orin Nano, Xavier NX and Nano. Without one, as on AGX Orin, the rails are added up."""
-
 FAILURES_IN_A_ROW = 10
 """Failures in a row after which the source counts as gone; fewer are ignored, since a busy I2C bus sometimes refuses a read."""
-
-GPU_NAMES = re.compile(r"gpu|g[avp]1[01]b")
-"""Names of a Jetson's GPU among devfreq devices: `gpu` or `ga10b` on Orin, `gv11b` and `gp10b` on earlier boards."""
-
-
-@dataclass(frozen=True)
-class Rail:
-    """One channel of an INA3221."""
-
-    name: str
-    volt: Path
-    """File with the voltage in mV."""
-    current: Path
-    """File with the current in mA."""
-
-    def read_mw(self) -> float:
-        """
-        Raises:
-            OSError: the monitor does not answer. ValueError: the answer is not a number.
-        """
-        return int(self.volt.read_bytes()) * int(self.current.read_bytes()) / 1000
 
 
 class SysfsSampler:
@@ -75,7 +52,7 @@ class SysfsSampler:
         except (OSError, ValueError) as error:
             raise PowerError(f"sysfs: the power monitor cannot be read ({error}); run as root, or use --power jtop") from error
         self._zones = find_zones(root)
-        self._gpu = _find_gpu(root)
+        self._gpu = gpu_clocks(root)
         self._fan = _find_fan(root)
         self._throttle = ThrottleWatch(root)
         self._modes = _power_modes(root)
@@ -103,8 +80,8 @@ class SysfsSampler:
                 total_mw=total_mw,
                 total_of=total_of,
                 rails_mw=rails_mw,
-                gpu_load_pct=None if self._gpu is None else _scaled(self._gpu / "device/load", 0.1),
-                gpu_clock_khz=None if self._gpu is None else _scaled(self._gpu / "cur_freq", 1e-3),
+                gpu_load_pct=_scaled(self._gpu[0] / "device/load", 0.1) if self._gpu else None,
+                gpu_clock_khz=_scaled(self._gpu[0] / "cur_freq", 1e-3) if self._gpu else None,
                 emc_pct=emc_pct,
                 emc_khz=emc_khz,
                 temperatures_c=read_zones(self._zones),
@@ -126,6 +103,8 @@ class SysfsSampler:
         """Clock in kHz and load in percent of the memory controller, whose activity monitor counts kHz times percent."""
         kernel = self._root / "sys/kernel"
         khz = _scaled(kernel / "debug/bpmp/debug/clk/emc/rate", 1e-3)
+        if khz is None:  # Thor
+            khz = _scaled(self._root / "sys/class/devfreq/bwmgr/cur_freq", 1e-3)
         for name in ("debug/cactmon/mc_all", "debug/bpmp/debug/actmon/mc_all_avg_activity", "actmon_avg_activity/mc_all"):
             activity = read_number(kernel / name)
             if activity is not None:
@@ -142,44 +121,13 @@ class SysfsSampler:
         return self._modes.get(number, str(number))
 
     def _clocks_fixed(self) -> bool | None:
-        """Whether all lower clock limits equal the upper ones, as jetson_clocks sets them."""
-        limits = [] if self._gpu is None else [(self._gpu / "min_freq", self._gpu / "max_freq")]
+        """Whether all lower clock limits equal the upper ones, as jetson_clocks sets them. None: they do, but the GPU's are not shown."""
         policies = sorted((self._root / "sys/devices/system/cpu/cpufreq").glob("policy*"))
-        limits += [(policy / "scaling_min_freq", policy / "scaling_max_freq") for policy in policies]
-        values = [(read_number(low), read_number(high)) for low, high in limits]
-        known = [low == high for low, high in values if low is not None and high is not None]
-        return all(known) if known else None
-
-
-def find_rails(root: Path) -> list[Rail]:
-    """Every connected channel of every INA3221. The monitors' seventh label is the sum of their shunts, not a rail."""
-    rails = []
-    folders = {path.parent for path in (root / "sys/bus/i2c/devices").glob("*/hwmon/hwmon*/in*_label")}
-    folders |= {path.parent for path in (root / "sys/class/hwmon").glob("hwmon*/name") if read_text(path) == "ina3221"}
-    seen: set[Path] = set()
-    for folder in sorted(folders):
-        # both trees show the same device
-        if (device := folder.resolve()) in seen:
-            continue
-        seen.add(device)
-        for channel in range(1, 4):
-            label = read_text(folder / f"in{channel}_label")
-            volt, current = folder / f"in{channel}_input", folder / f"curr{channel}_input"
-            if label and "NC" not in label and volt.exists() and current.exists():
-                rails.append(Rail(label, volt, current))
-    return rails
-
-
-def split_total(rails_mw: dict[str, float]) -> tuple[float, str]:
-    """Remove the input rail from the rails, or add them up if there is none. Returns the total in mW and what it covers."""
-    for name in TOTAL_RAILS:
-        if name in rails_mw:
-            return rails_mw.pop(name), name
-    return sum(rails_mw.values()), sum_name(rails_mw)
-
-
-def sum_name(rails: Mapping[str, object]) -> str:
-    return " + ".join(sorted(rails))
+        limits = [(read_number(policy / "scaling_min_freq"), read_number(policy / "scaling_max_freq")) for policy in policies]
+        gpu_is_loose = loose_gpu_clock(self._gpu)
+        if gpu_is_loose or any(low != high for low, high in limits if low is not None and high is not None):
+            return False
+        return None if gpu_is_loose is None else True
 
 
 def find_zones(root: Path) -> dict[str, Path]:
@@ -206,18 +154,10 @@ def read_zones(zones: Mapping[str, Path]) -> dict[str, float]:
 def _no_rails(root: Path) -> str:
     if unified_memory(root):
         return (
-            "sysfs: no INA3221 power monitor under /sys/bus/i2c/devices; on this Jetson check `ls /sys/class/hwmon/*/name` "
+            "sysfs: no power monitor (INA3221, INA238) under /sys/bus/i2c/devices; on this Jetson check `cat /sys/class/hwmon/*/name` "
             "(in a container mount /sys), or use --power none"
         )
     return "sysfs: this is not a Jetson and has no INA3221 power monitor; use --power nvml for a GPU, or --power none"
-
-
-def _find_gpu(root: Path) -> Path | None:
-    for folder in sorted((root / "sys/class/devfreq").glob("*")):
-        name = read_text(folder / "device/of_node/name") or folder.name.rpartition(".")[2]
-        if GPU_NAMES.fullmatch(name.strip("\0")):
-            return folder
-    return None
 
 
 def _find_fan(root: Path) -> Path | None:
