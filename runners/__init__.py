@@ -83,6 +83,7 @@ RUNNERS: dict[str, RunnerSpec] = {
     "sam1_base": _sam1("vit_b", "sam_vit_b_01ec64.pth"),
     "sam1_large": _sam1("vit_l", "sam_vit_l_0b3195.pth"),
     "sam1_huge": _sam1("vit_h", "sam_vit_h_4b8939.pth"),
+    "empty": RunnerSpec(factory="runners.baselines.EmptyRunner", family="baseline", prompts=("mask",)),
     "static": RunnerSpec(factory="runners.baselines.StaticRunner", family="baseline", prompts=("mask",)),
     "flow": RunnerSpec(factory="runners.baselines.FlowRunner", family="baseline", prompts=("mask",)),
 }

@@ -176,6 +176,9 @@ class FrameReport:
     """If the family tracks the objects of a frame one after the other: each object's own milliseconds, in the order of prompting, without
     the image encoder and work done for all at once (upscaling to video resolution, copying). Empty if the objects form a batch, or for one
     object. On a frame that prompts an object, its own time does not include its memory encoder."""
+    object_scores: tuple[float, ...] = ()
+    """The model's estimate of each object's presence on the frame, as a logit (above 0: visible), in the order of prompting. Empty if the
+    model has none."""
     compiled: CompileReport | None = None
     """None if no compilation was requested."""
     resize: str = ""

@@ -1,6 +1,7 @@
-"""Two baselines without learning: the first mask copied, and the first mask moved along dense optical flow.
+"""Three baselines without learning: no mask at all, the first mask copied, and the first mask moved along dense optical flow.
 
-They are the floor that a learned model must beat, and give real scores on any machine. Both accept only the mask prompt, work at video
+They are the floor that a learned model must beat, and give real scores on any machine. An empty mask scores J = 1 wherever the object is
+absent: on clips whose object is rarely visible it may beat a tracker. All accept only the mask prompt, work at video
 resolution on the CPU, do not change OpenCV's number of threads, and return the same masks for any number of threads.
 
 How the flow was chosen: J/F on five DAVIS 2016 clips (480x854, every fourth frame annotated, first and last annotated frame skipped, OpenCV
@@ -155,6 +156,23 @@ class _Baseline:
 
     def _mask_of(self, state_hw: npt.NDArray[Any]) -> _BoolMask:
         return state_hw
+
+
+class EmptyRunner(_Baseline):
+    """Returns an empty mask for every object on every frame, the prompted one included.
+
+    `Applied.device` is always `cpu` and `Applied.imgsz` always None, regardless of the request: record them as they are, they are not
+    errors.
+    """
+
+    _name = "empty"
+
+    def __init__(self, options: BuildOptions) -> None:
+        """Uses only `stages` of `options`: there is nothing to compute."""
+        super().__init__(options, "an empty mask")
+
+    def _state_of(self, mask_hw: _BoolMask) -> npt.NDArray[Any]:
+        return np.zeros_like(mask_hw)
 
 
 class StaticRunner(_Baseline):

@@ -169,6 +169,7 @@ class EdgeTamHfRunner:
         self._session: Any = None
         self._next_index: int | None = None
         self._outputs: list[torch.Tensor] = []
+        self._scores_n: torch.Tensor | None = None
 
     def open(self, clip: Clip, first_frame_hwc: Frame) -> None:
         self.close()
@@ -208,6 +209,7 @@ class EdgeTamHfRunner:
             finite=all(bool(tensor.isfinite().all()) for tensor in self._outputs),
             stages_ms=self._stages.stages_ms(),
             objects_ms=self._stages.objects_ms(0 if self._session is None else self._session.get_obj_num()),
+            object_scores=() if self._scores_n is None else tuple(float(score) for score in self._scores_n),
             compiled=self._compiler.report(),
             resize=self._preprocess.resize,
         )
@@ -218,6 +220,7 @@ class EdgeTamHfRunner:
         self._session = None
         self._next_index = None
         self._outputs = []
+        self._scores_n = None
 
     def _add(self, frame_index: int, prompt: Prompt) -> None:
         session = self._session
@@ -256,8 +259,9 @@ class EdgeTamHfRunner:
             )
         if frame_index >= clip.num_frames:
             raise RunnerError(f"edgetam: frame {frame_index} lies behind the end of the clip that was opened")
-        low_n1hw = self._model(inference_session=session, frame=image_chw, frame_idx=frame_index).pred_masks
-        logits_n1hw = self._at_video_resolution(low_n1hw)
+        output = self._model(inference_session=session, frame=image_chw, frame_idx=frame_index)
+        self._scores_n = output.object_score_logits
+        logits_n1hw = self._at_video_resolution(output.pred_masks)
         self._outputs = [logits_n1hw, *self._round_memory(frame_index)]
         self._forget(frame_index)
         self._next_index = frame_index + 1

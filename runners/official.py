@@ -174,6 +174,7 @@ class OfficialPredictorRunner:
             finite=all(bool(t.isfinite().all()) for t in self._last_outputs()),
             stages_ms=self._stages.stages_ms(),
             objects_ms=self._stages.objects_ms(0 if self._state is None else len(self._state["obj_ids"])),
+            object_scores=self._object_scores(),
             compiled=self._compiler.report(),
             resize=self._preprocess.resize if self._memory == "bounded" else PILLOW,
         )
@@ -256,6 +257,13 @@ class OfficialPredictorRunner:
         if "output_dict" in state:
             yield state["output_dict"]
         yield from state["output_dict_per_obj"].values()
+
+    def _object_scores(self) -> tuple[float, ...]:
+        """Each object's score on the last frame. A model trained without them stores a constant, which says nothing."""
+        if self._state is None or not self._predictor.pred_obj_scores:
+            return ()
+        stored = [outputs[kind].get(self._index) for outputs in self._state["output_dict_per_obj"].values() for kind in OUTPUT_KINDS]
+        return tuple(float(output["object_score_logits"]) for output in stored if output is not None)
 
     def _last_outputs(self) -> Iterator[torch.Tensor]:
         """Outputs stored by the last frame. The mask logits alone do not reveal NaN: if the object score is NaN, upstream treats the

@@ -73,7 +73,10 @@ def run_clip(runner: Any, prompts: Sequence[Prompt], start: int = 0, count: int 
         masks.append(runner.prompt(index, frames[index], prompts) if index == start else runner.track(index, frames[index]))
         outputs = runner._outputs[0] if hasattr(runner, "_outputs") else runner._logits_n1hw
         logits.append(outputs[:, 0].float().cpu().numpy().copy())
-        finite.append(runner.inspect().finite)
+        report = runner.inspect()
+        if len(report.object_scores) != len(masks[-1]):
+            raise AssertionError(f"{len(report.object_scores)} object scores for {len(masks[-1])} objects")
+        finite.append(report.finite)
     runner.close()
     return masks, logits, finite
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from savbench.data.dataset import ClipError, open_split
 from savbench.data.feed import PromptMaker
 from savbench.finish.saving import save_masks, save_overlay
-from savbench.finish.scoring import TruthMasks, score_object
+from savbench.finish.scoring import FrameFacts, TruthMasks, score_object
 from savbench.plan.arms import Arm
 from savbench.plan.settings import RunConfig
 from savbench.results.delivery import Delivery
@@ -104,23 +104,22 @@ class Finisher:
 
     def _score(self, row: SummaryRow, frames: list[FrameRow], masks: Mapping[int, CompressedMask]) -> None:
         begun = time.perf_counter()
-        obj = self._opened(row.video).object(row.object)
-        score, of_frame = score_object(obj, masks, _size_of(row), self._truths)
+        scored = score_object(self._opened(row.video), row.object, masks, _size_of(row), self._truths, row.prompt_frame or 0)
         for frame in frames:
-            if not frame.repeat and frame.frame in of_frame:
-                frame.J, frame.F = of_frame[frame.frame]
-        row.frames_scored = 0
+            if not frame.repeat and frame.frame in scored.frames:
+                _put(scored.frames[frame.frame], frame)
+        row.frames_scored, row.failure, score = 0, scored.failure, scored.score
         if score is not None:
             row.J, row.F, row.JandF, row.frames_scored = score.J, score.F, score.JandF, score.frames_scored
         row.score_ms = (time.perf_counter() - begun) * 1e3
 
     def _score_streaming(self, row: SummaryRow, streaming: list[StreamingRow], known: Mapping[int, CompressedMask]) -> None:
         """Score the mask known at the moment of each annotated frame against the ground truth of that frame."""
-        obj = self._opened(row.video).object(row.object)
-        score, of_frame = score_object(obj, known, _size_of(row), self._truths)
+        scored = score_object(self._opened(row.video), row.object, known, _size_of(row), self._truths, row.prompt_frame or 0)
         for frame in streaming:
-            if frame.frame in of_frame:
-                frame.J, frame.F = of_frame[frame.frame]
+            if frame.frame in scored.frames:
+                _put(scored.frames[frame.frame], frame)
+        row.streaming_failure, score = scored.failure, scored.score
         if score is not None:
             row.streaming_J, row.streaming_F, row.streaming_JandF = score.J, score.F, score.JandF
 
@@ -141,6 +140,11 @@ class Finisher:
         if self._video is None or self._video.name != name:
             self._video = self._split.video(name).take(self._config.max_frames)
         return self._video
+
+
+def _put(facts: FrameFacts, row: FrameRow | StreamingRow) -> None:
+    row.J, row.F = facts.J, facts.F
+    row.truth_px, row.mask_px, row.on_object = facts.truth_px, facts.mask_px, facts.on_object
 
 
 def _size_of(row: SummaryRow) -> tuple[int, int]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from savbench.data.frames import ClipError
 from savbench.data.masks import CompressedMask
+from savbench.finish.identity import IdentityMatcher
 from savbench.finish.metrics import ObjectScorer, frames_to_score
+from savbench.results.failure_measures import JudgedFrame, failure_measures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from savbench.data.annotation import Annotation
     from savbench.data.png import BoolMask
-    from savbench.data.video import SplitObject
+    from savbench.data.video import SplitVideo
     from savbench.results.scores import ObjectScore
 
 TRUTH_BYTES = 256 << 20
@@ -44,26 +48,75 @@ class TruthMasks:
         return mask_hw
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What the masks of one object are worth."""
+
+    score: ObjectScore | None
+    """None if no frame counts."""
+    frames: dict[int, FrameFacts]
+    """The scored frames, by frame of the clip."""
+    failure: dict[str, float]
+    """Measures of failure, by name; see `savbench.results.failure_measures`."""
+
+
+@dataclass(frozen=True)
+class FrameFacts:
+    """Scores of one frame, 0 to 1, and what the measures of failure are computed from."""
+
+    J: float
+    F: float
+    truth_px: int
+    mask_px: int
+    on_object: str
+    """The annotated object of the clip on which the mask lies; empty if on none."""
+
+
 def score_object(
-    obj: SplitObject, masks: Mapping[int, CompressedMask], size_hw: tuple[int, int], truths: TruthMasks
-) -> tuple[ObjectScore | None, dict[int, tuple[float, float]]]:
+    video: SplitVideo, name: str, masks: Mapping[int, CompressedMask], size_hw: tuple[int, int], truths: TruthMasks, prompt_frame: int = 0
+) -> Scored:
     """Score the annotated frames as the official evaluator does; a frame without a prediction, before the prompt, counts as empty.
 
     Args:
+        video: the clip, cut to its tracked frames.
+        name: the object.
         masks: predictions by frame of the clip.
         size_hw: (height, width) of the video.
-
-    Returns:
-        The object's score, None if no frame counts; and (J, F) by frame of the clip.
+        prompt_frame: measures of failure cover the frames after it.
 
     Raises:
         ClipError: a ground-truth mask cannot be read.
     """
-    scorer = ObjectScorer()
-    of_frame = {}
+    obj = video.object(name)
+    annotated = {other.object: dict(other.annotations) for other in video.objects if other.object != name}
+    scorer, identity = ObjectScorer(), IdentityMatcher(name, list(annotated))
+    frames: dict[int, FrameFacts] = {}
     for frame, annotation in frames_to_score(obj.annotations) if obj.has_truth else ():
         prediction_hw = masks[frame].unpack() if frame in masks else np.zeros(size_hw, np.bool_)
-        score = scorer.feed_frame(prediction_hw, truths.read(annotation, size_hw))
-        if score is not None:
-            of_frame[frame] = (score.J, score.F)
-    return scorer.conclude(), of_frame
+        truth_hw = truths.read(annotation, size_hw)
+        score = scorer.feed_frame(prediction_hw, truth_hw)
+        if score is None:
+            continue
+
+        def truth_of(other: str, frame: int = frame) -> BoolMask | None:
+            there = annotated[other].get(frame)
+            try:
+                return None if there is None else truths.read(there, size_hw)
+            except ClipError:
+                return None  # the row of that object says so; this object's scores do not need it
+
+        frames[frame] = FrameFacts(
+            J=score.J,
+            F=score.F,
+            truth_px=int(np.count_nonzero(truth_hw)),
+            mask_px=int(np.count_nonzero(prediction_hw)),
+            on_object=identity.match(prediction_hw, score.J, truth_of),
+        )
+    judged = [
+        JudgedFrame(frame, facts.J, facts.truth_px, facts.mask_px, facts.on_object)
+        for frame, facts in frames.items()
+        if frame > prompt_frame
+    ]
+    image_px = size_hw[0] * size_hw[1]
+    measures = failure_measures(judged, name, prompt_frame=prompt_frame, clip_frames=len(video.frames), image_px=image_px)
+    return Scored(scorer.conclude(), frames, measures)

@@ -164,6 +164,7 @@ class Measured:
                 stage_wait_ms=frame.wait_ms,
                 parts_ms=frame.parts_ms,
                 stages_ms=frame.stages_ms,
+                object_score=frame.report.object_scores[self.track] if frame.report.object_scores else None,
             )
             for frame in self.timed
         ]

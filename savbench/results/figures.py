@@ -5,7 +5,7 @@ FPS             timed frames over timed seconds, all objects together; the mean 
 percentiles     over all timed frames; without frame latencies, the mean over objects of each object's percentile
 energy          joules over timed frames, FPS/W timed frames over joules
 memory          the largest peak of any object
-others          mean over objects: streaming figures, setup
+others          mean over objects: measures of failure, streaming figures, setup
 
 An invalid time says nothing about the masks, so an invalid row keeps its scores and loses all other figures. Means are taken over the
 objects that all compared arms have, so that no arm looks better because it lacks an object.
@@ -133,7 +133,8 @@ def arm_figures(
     for measure in MEASURES:
         if measure.column in SCORES:
             continue
-        value = _value(measure, column, valid if measure.pooling == "largest" else timed, samples)
+        counts = timed if measure.needs_valid_time else scored
+        value = _value(measure, column, valid if measure.pooling == "largest" else counts, samples)
         if not math.isnan(value):
             values[measure.column] = value
     peak = next((Peak(values[name], kind) for name, kind in PEAKS.items() if name in values), None)

@@ -36,15 +36,21 @@ class Measure:
     @property
     def needs_valid_time(self) -> bool:
         """Whether a disturbance of the board makes it worthless: true of all measures except offline scores."""
-        return self.column not in SCORES
+        return self.column not in (*SCORES, *FAILURE_SCORES)
 
 
 SCORES = ("J", "F", "JandF")
+FAILURE_SCORES = ("volumetric_J", "nt2f", "false_positive_rate", "identity_switches")
+"""Offline measures of failure that are compared."""
 
 MEASURES = (
     Measure("J", "J", "difference", True, is_score=True),
     Measure("F", "F", "difference", True, is_score=True),
     Measure("JandF", "J&F", "difference", True, is_score=True),
+    Measure("volumetric_J", "volumetric J", "difference", True, is_score=True),
+    Measure("nt2f", "time to failure", "difference", True, is_score=True),
+    Measure("false_positive_rate", "false positives", "difference", False, is_score=True),
+    Measure("identity_switches", "ID switches", "difference", False, is_score=True),
     Measure("streaming_J", "streaming J", "difference", True, is_score=True),
     Measure("streaming_F", "streaming F", "difference", True, is_score=True),
     Measure("streaming_JandF", "streaming J&F", "difference", True, is_score=True),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from runners.base import PART_MEANINGS, STAGE_MEANINGS
 from savbench.arguments.declared import Compared
+from savbench.results.failure_measures import FAILURE_MEANINGS
 from savbench.results.power import CONDITIONS, PowerSummary
 from savbench.results.schema import Cell, column, empty_figures, figures, setting_column, with_setting_columns
 
@@ -30,6 +31,8 @@ STAGES_MS = Cell(
 )
 UNTIMED_MS = Cell("untimed_ms", "Times that are not part of the latency.")
 STREAMING_DETAILS = Cell("streaming", "With --realtime: details of the streaming pass.")
+FAILURE = Cell("failure", "When and how the object was lost, and what the mask covers when it is absent; see docs/methods.md.")
+STREAMING_FAILURE = Cell("streaming_failure", "With --realtime: the same of the masks known in time.")
 ATTENTION_DETAILS = Cell("attention_details", "Number of attention calls, and calls that no native kernel served.")
 COMPILE_DETAILS = Cell("compile_details", "What `torch.compile` did. Empty without --compile.")
 MODEL_DETAILS = Cell("model_details", "Details of the model that was built.")
@@ -172,6 +175,7 @@ class _ObjectColumns:
         is_figure=True,
     )
     frames_annotated: int | None = column("Annotated frames of the object in the clip.", cell=CLIP)
+    failure: dict[str, float] = figures(FAILURE_MEANINGS, cell=FAILURE)
     camera_fps: float | None = setting_column("camera_fps")
     streaming_J: float | None = column(
         "J of the masks known in time: each annotated frame is scored with the newest mask finished when the frame arrived. The same "
@@ -207,6 +211,7 @@ class _ObjectColumns:
         cell=STREAMING_DETAILS,
         compared=Compared.TELLS_APART,
     )
+    streaming_failure: dict[str, float] = figures(FAILURE_MEANINGS, "streaming_{}", cell=STREAMING_FAILURE)
     prompt_frame: int | None = column("Frame that was prompted: the first annotated frame on which the object is visible. Counted from 0.")
     clip_frames: int | None = column("Frames of the clip, after --max_frames.", cell=CLIP)
     video_height: int | None = column("Height of the video in pixels.", cell=CLIP)
@@ -344,8 +349,17 @@ class FrameRow:
     stages_ms: dict[str, float] = figures(_with_prefix("With --stages, part of the latency", STAGE_MEANINGS), STAGE_COLUMN)
     decode_ms: float | None = column("Time to read and decode the frame; not part of the latency.")
     stage_wait_ms: float | None = column("Time that the tracker waited for the frame to be decoded; not part of the latency.")
+    object_score: float | None = column(
+        "The model's own estimate that the object is visible, a logit: above 0 means visible. Empty for models without one."
+    )
     J: float | None = column("Region similarity, if the frame is scored.")
     F: float | None = column("Boundary accuracy, if the frame is scored.")
+    truth_px: int | None = column("Pixels of the object in the ground truth, if the frame is scored; 0 if it is absent.")
+    mask_px: int | None = column("Pixels of the predicted mask, if the frame is scored.")
+    on_object: str = column(
+        "If the frame is scored: annotated object of the clip on which the mask lies, the prompted one or another. Empty: on none.",
+        default="",
+    )
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -368,6 +382,9 @@ class StreamingRow:
     mask_age_ms: float | None = column("Age of that mask: time since known_frame arrived, or since the prompt if none was finished.")
     J: float | None = column("Region similarity of the mask known when this frame arrived, if the frame is scored.")
     F: float | None = column("Boundary accuracy of the same mask, if the frame is scored.")
+    truth_px: int | None = column("Pixels of the object in the ground truth of this frame, if it is scored.")
+    mask_px: int | None = column("Pixels of the mask known when this frame arrived, if it is scored.")
+    on_object: str = column("As in frames.csv, of the mask known when this frame arrived.", default="")
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -147,6 +147,16 @@ def _kind(hint: Any) -> type:
     return one if isinstance(one, type) else type(one)
 
 
+def value_of(row: RowSchema, name: str) -> Any:
+    """A value of a row by name, also one inside a mapping. Raises KeyError for an unknown name."""
+    return _by_name(type(row))[name].of(row)
+
+
+@cache
+def _by_name(schema: type[RowSchema]) -> dict[str, Value]:
+    return {value.name: value for value in values_of(schema)}
+
+
 def columns(schema: type[RowSchema]) -> list[str]:
     """Columns of the CSV file in order; a cell takes the place of its first value."""
     return list(dict.fromkeys(value.column for value in values_of(schema)))

@@ -11,6 +11,7 @@ import numpy as np
 
 from savbench.results.figures import SameObjects, arm_figures
 from savbench.results.rows import VALID, is_valid
+from savbench.results.schema import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +77,7 @@ def _figures(
     counting = {row.key for row in valid}
     is_timed = [row.key in counting and _key(row) in timed for row in good]
     return arm_figures(
-        lambda name: np.array([math.nan if (value := getattr(row, name)) is None else value for row in good], np.float64),
+        lambda name: np.array([math.nan if (value := value_of(row, name)) is None else value for row in good], np.float64),
         scored=np.array([_key(row) in scored for row in good], np.bool_),
         valid=np.array([row.key in counting for row in good], np.bool_),
         timed=np.array(is_timed, np.bool_),

@@ -23,6 +23,7 @@ from savbench.results.rows import FORECAST, STAGE_COLUMN, STATUSES, FrameRow, Su
 from savbench.results.run_folder import FRAMES, RUN, SUMMARY
 from savbench.results.schema import number_values, values_of
 from savbench.results.systems import SYSTEM, mixed, system_of
+from savbench.validate.failures import check_failures
 from savbench.validate.findings import KEY, RELATIVE, Flags, Numbers, Positions, Report, Table, close, keys_of, positions_by_key
 from savbench.validate.streaming import check_streaming
 from savbench.validate.sustained import check_sustained
@@ -275,7 +276,8 @@ def _check_frames(folder: Path, rows: Table, ok: Flags, report: Report) -> None:
         return
     frames.flag(report, frames.repeats((*KEY, "frame", "repeat")), lambda row: f"frame {frames.text['frame'][row]} appears twice")
     for name, values in frames.numbers.items():
-        frames.flag(report, values < 0, lambda row, name=name: f"{name} is negative")  # type: ignore[misc]
+        if name != "object_score":
+            frames.flag(report, values < 0, lambda row, name=name: f"{name} is negative")  # type: ignore[misc]
     inside = positions_by_key(frames)
     keys = keys_of(rows)
     orphans = [key for key in inside if key not in set(keys)]
@@ -294,6 +296,7 @@ def _check_frames(folder: Path, rows: Table, ok: Flags, report: Report) -> None:
         )  # fmt: skip
     for name in ("J", "F"):
         _check_frame_scores(frames, inside, keys, rows, ok, name, report)
+    check_failures(frames, inside, rows, ok, report)
     report.checked.append(f"{len(frames.lines)} frames of {FRAMES}")
 
 

@@ -11,6 +11,7 @@ from savbench.data.csv_file import InputError, read_csv
 from savbench.measure.streaming import Camera, Processed, Timeline
 from savbench.results.rows import StreamingRow
 from savbench.results.run_folder import STREAMING, SUMMARY
+from savbench.validate.failures import check_failures
 from savbench.validate.findings import KEY, RELATIVE, Table, close, keys_of, positions_by_key
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def check_streaming(folder: Path, rows: Table, ok: Flags, report: Report) -> Non
             report, ok & streamed & ~close(n[name], values),
             lambda row, name=name, values=values: f"{name} {n[name][row]:g}, {STREAMING} gives {values[row]:g}",  # type: ignore[misc]
         )  # fmt: skip
+    check_failures(frames, inside, rows, ok & streamed, report, "streaming_")
     report.checked.append(f"{len(frames.lines)} frames of {STREAMING}")
 
 

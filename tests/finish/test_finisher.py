@@ -19,7 +19,7 @@ from savbench.data.dataset import ClipError, open_split
 from savbench.data.masks import CompressedMask, PackedMask
 from savbench.data.png import read_mask
 from savbench.finish.finisher import Finisher
-from savbench.finish.scoring import TruthMasks, score_object
+from savbench.finish.scoring import FrameFacts, TruthMasks, score_object
 from savbench.plan.arms import Arm, plan_arms
 from savbench.plan.settings import RunConfig
 from savbench.results.delivery import Delivery, EventWriter
@@ -55,6 +55,40 @@ def test_a_row_is_scored_by_its_masks(tiny_split: TinySplit, tmp_path: Path) -> 
     assert scored == {(0, 4): 4 / 12, (0, 8): 0}
 
 
+def test_a_row_says_how_the_object_was_lost(tiny_split: TinySplit, tmp_path: Path) -> None:
+    settings = config(tiny_split, tmp_path)
+    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings), tmp_path)))
+    # 32 and 0 common pixels, 96 and 128 in either: two frames, of which one is lost
+    assert finished.row.failure == {
+        "judged_frames": 2, "absent_frames": 0, "visible_precision": 1, "visible_recall": 1, "volumetric_J": pytest.approx(32 / 224),
+        "nt2f": 1, "failures": 0, "recoveries": 0, "identity_switches": 0, "frames_on_others": 0,
+    }  # fmt: skip
+    told = {(frame.repeat, frame.frame): (frame.truth_px, frame.mask_px, frame.on_object) for frame in finished.frames if frame.truth_px}
+    assert told == {(0, 4): (64, 64, ""), (0, 8): (64, 64, "")}
+
+
+def test_a_mask_on_another_object_of_the_clip_is_a_switch(tiny_split: TinySplit) -> None:
+    """Object 001 is at rows 15..20, columns 20..24 of frames 4 and 8; the mask of 000 jumps there and stays."""
+    alpha = open_split(tiny_split.root).video("alpha")
+    jumped = CompressedMask.of(rectangle(15, 20, 6, 5))
+    scored = score_object(alpha, "000", {4: jumped, 8: jumped}, (24, 32), TruthMasks())
+    assert (scored.failure["identity_switches"], scored.failure["frames_on_others"]) == (1, 2)
+    assert {facts.on_object for facts in scored.frames.values()} == {"001"}
+
+
+def test_an_unreadable_mask_of_another_object_costs_this_one_nothing(tiny_split: TinySplit) -> None:
+    tiny_split.mask("alpha", "001", 4).write_bytes(b"no png")
+    jumped = CompressedMask.of(rectangle(15, 20, 6, 5))
+    scored = score_object(open_split(tiny_split.root).video("alpha"), "000", {4: jumped, 8: jumped}, (24, 32), TruthMasks())
+    assert [facts.on_object for facts in scored.frames.values()] == ["", "001"]
+
+
+def test_the_prompted_frame_is_scored_but_not_judged(tiny_split: TinySplit) -> None:
+    alpha = open_split(tiny_split.root).video("alpha")
+    scored = score_object(alpha, "001", {}, (24, 32), TruthMasks(), prompt_frame=4)
+    assert (len(scored.frames), scored.failure["judged_frames"]) == (2, 1)
+
+
 def test_truth_is_decoded_once_for_all_arms(tiny_split: TinySplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
 
@@ -68,7 +102,8 @@ def test_truth_is_decoded_once_for_all_arms(tiny_split: TinySplit, tmp_path: Pat
     first = finisher.finish(arm, Delivery.from_event(event(arm, tmp_path)))
     other = replace(arm, arm_id="other")
     second = finisher.finish(other, Delivery.from_event(event(other, tmp_path)))
-    assert [path.stem for path in read] == ["00004", "00008"]
+    assert [path.stem for path in read if path.parent.name == "000"] == ["00004", "00008"]
+    assert len(set(read)) == len(read)
     assert (first.row.J, first.row.F) == (second.row.J, second.row.F)
 
 
@@ -83,11 +118,10 @@ def test_remembered_truth_is_bounded(tiny_split: TinySplit) -> None:
 
 
 def test_a_frame_without_prediction_is_an_empty_one(tiny_split: TinySplit) -> None:
-    obj = open_split(tiny_split.root).video("alpha").object("001")
-    score, of_frame = score_object(obj, {}, (24, 32), TruthMasks())
-    assert score is not None
-    assert (score.J, score.frames_scored) == (0, 2)
-    assert of_frame == {4: (0, 0), 8: (0, 0)}
+    scored = score_object(open_split(tiny_split.root).video("alpha"), "001", {}, (24, 32), TruthMasks())
+    assert scored.score is not None
+    assert (scored.score.J, scored.score.frames_scored) == (0, 2)
+    assert scored.frames == {4: FrameFacts(0, 0, 30, 0, ""), 8: FrameFacts(0, 0, 30, 0, "")}
 
 
 def test_truth_that_cannot_be_read_is_told(tiny_split: TinySplit, tmp_path: Path) -> None:

@@ -185,9 +185,9 @@ def test_the_score_falls_as_worked_out_by_hand(alpha: SplitVideo) -> None:
     def score(latency_ms: float) -> float:
         known = follow(SeeingRunner(alpha), alpha, itertools.repeat(latency_ms)).known
         masks = {frame: CompressedMask.of(mask) for frame, mask in known.items()}
-        scored, _ = score_object(alpha.object("000"), masks, SIZE, TruthMasks())
-        assert scored is not None
-        return scored.J
+        score = score_object(alpha, "000", masks, SIZE, TruthMasks()).score
+        assert score is not None
+        return score.J
 
     assert score(0.0) == 1.0
     # one frame behind is one of 8 columns, of the two frames that count

@@ -12,7 +12,7 @@ import pytest
 
 from runners import RUNNERS
 from runners.base import BuildOptions, Clip, Frame, Masks, Prompt, RunnerError, VideoRunner
-from runners.baselines import FlowRunner, StaticRunner
+from runners.baselines import EmptyRunner, FlowRunner, StaticRunner
 from savbench.data.dataset import open_split
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 
@@ -334,7 +334,19 @@ def test_a_flow_that_is_not_finite_is_reported(monkeypatch: pytest.MonkeyPatch) 
     assert not runner.inspect().finite
 
 
-@pytest.mark.parametrize("name", ["static", "flow"])
+def test_an_empty_mask_is_returned_on_every_frame_and_for_every_object() -> None:
+    frame, square = _moving_square(0)
+    runner = EmptyRunner(BuildOptions())
+    _open(runner, frame)
+
+    masks_nhw = runner.prompt(0, frame, [_mask_prompt(square, object_id=1), _mask_prompt(square, object_id=2)])
+
+    for returned_nhw in (masks_nhw, runner.track(1, frame)):
+        assert returned_nhw.shape == (2, HEIGHT, WIDTH)
+        assert not returned_nhw.any()
+
+
+@pytest.mark.parametrize("name", ["empty", "static", "flow"])
 def test_the_registry_builds_them(name: str) -> None:
     runner = RUNNERS[name].build(BuildOptions())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,18 @@ def test_parts_cover_the_call_and_finite_output_is_reported(runner: Sam2Runner, 
     assert list(report.parts_ms) == ["preprocess_ms", "model_ms", "output_ms"]
     assert all(value > 0 for value in report.parts_ms.values())
     assert report.finite
+
+
+def test_each_object_has_the_score_that_upstream_stores(runner: Sam2Runner, frames: list[Frame]) -> None:
+    runner.open(Clip("clip", FRAMES, HEIGHT, WIDTH), frames[0])
+    assert runner.inspect().object_scores == ()
+    runner.prompt(0, frames[0], [PROMPTS["points"], replace(PROMPTS["bbox"], object_id=2)])
+    masks_nhw = runner.track(1, frames[1])
+    stored = [outputs["non_cond_frame_outputs"][1] for outputs in runner._opened()["output_dict_per_obj"].values()]
+    scores = runner.inspect().object_scores
+    assert scores == tuple(float(output["object_score_logits"]) for output in stored)
+    # an object that the model says is not there has no mask
+    assert all(score > 0 or not mask_hw.any() for score, mask_hw in zip(scores, masks_nhw, strict=True))
 
 
 @pytest.mark.parametrize("where", ["sam_mask_decoder.pred_obj_score_head", "memory_attention", "obj_ptr_proj"])

@@ -20,6 +20,7 @@ from savbench.data.masks import CompressedMask, save_object_masks
 from savbench.data.png import read_mask
 from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import header_line, read_rows, row_line
+from savbench.results.failure_measures import JudgedFrame, failure_measures
 from savbench.results.latency import LatencySamples
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.results.run_folder import RunFolder
@@ -244,3 +245,29 @@ def test_exit_status(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.startswith("problem: summary.csv:2 (alpha/000): fps 60 is not")
     assert jetson_benchmark.main(["validate", str(tmp_path / "gone")]) == 2
     assert capsys.readouterr().err.startswith("jetson_benchmark validate: ")
+
+
+def test_measures_of_failure_are_checked_against_the_frames(run: Path) -> None:
+    """Frames 4 and 8 are judged, with 32 and 0 common pixels of two squares of 64."""
+    first, second = read_rows(SummaryRow, run / "summary.csv")
+    frames = read_rows(FrameRow, run / "frames.csv")
+    for frame in frames:
+        if frame.J is not None:
+            frame.truth_px = frame.mask_px = 64
+            frame.object_score = -3.5
+    judged = [JudgedFrame(frame.frame or 0, frame.J, 64, 64, "") for frame in frames if frame.J is not None]
+    first.video_height, first.video_width = 24, 32
+    first.failure = failure_measures(judged, "000", prompt_frame=0, clip_frames=13, image_px=24 * 32)
+    (run / "frames.csv").write_text(header_line(FrameRow) + "".join(map(row_line, frames)))
+
+    def problems() -> list[str]:
+        (run / "summary.csv").write_text(header_line(SummaryRow) + "".join(map(row_line, (first, second))))
+        return validate(run).problems
+
+    assert problems() == []
+    first.failure["volumetric_J"] = 0.5
+    first.failure["failure_frame"] = 4
+    said = problems()
+    assert len(said) == 2
+    assert "volumetric_J 0.5, frames.csv gives 0.142857" in said[0]
+    assert "failure_frame 4, frames.csv gives nan" in said[1]
