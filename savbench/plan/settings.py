@@ -380,6 +380,14 @@ class RunConfig:
         decides=True,
     )
 
+    plan: str | None = setting(
+        Choice(("estimate", "measure")),
+        WHERE,
+        "print arms, objects, frames, hours and disk of the run, and stop; measure: first track one object per arm, whose rows are kept",
+        default=None,
+        bare="estimate",
+        identifies_run=False,
+    )
     executor: str = setting(
         Choice(("local", "ray")),
         WHERE,
@@ -462,6 +470,8 @@ class RunConfig:
             raise ConfigError("--sustained measures only whole arms; leave out --accept_changes and give another --out_dir")
         if self.share_prompts and self.sustained_minutes is not None:
             raise ConfigError("--sustained runs one arm at a time; leave out --share_prompts")
+        if self.plan == "measure" and self.sustained_minutes is not None:
+            raise ConfigError("--plan measure: --sustained repeats an arm's objects for minutes; use --plan, or leave out --sustained")
         if self.strict and self.power == "none":
             raise ConfigError("--strict needs readings of the board; leave out --power none")
         if self.realtime_fps is not None:

@@ -44,13 +44,22 @@ def take_shard(
 def video_work(split: Split, targets: Sequence[Target], *, max_frames: int | None, frame_stride: int) -> dict[str, int]:
     """Frames to track in each video, summed over its objects among the targets, in the order in which the videos first appear.
 
+    Counts as `object_work`.
+    """
+    work: dict[str, int] = {}
+    for (video, _), frames in object_work(split, targets, max_frames=max_frames, frame_stride=frame_stride).items():
+        work[video] = work.get(video, 0) + frames
+    return work
+
+
+def object_work(split: Split, targets: Sequence[Target], *, max_frames: int | None, frame_stride: int) -> dict[tuple[str, str], int]:
+    """Frames to track of each object, by video and object, in the order of the targets.
+
     An object counts its frames from the first annotated one on, which is the prompted frame if the object is visible there. An object or a
     video that cannot be run counts as zero.
     """
-    objects: dict[str, list[str]] = {}
-    for target in targets:
-        objects.setdefault(target.video, []).append(target.object)
-    return {name: _work(split, name, objects_of, max_frames, frame_stride) for name, objects_of in objects.items()}
+    videos = {name: _open(split, name, max_frames) for name in dict.fromkeys(target.video for target in targets)}
+    return {(target.video, target.object): _frames_to_track(videos[target.video], target.object, frame_stride) for target in targets}
 
 
 def assign(work: Sequence[int], count: int) -> list[int]:
@@ -68,17 +77,16 @@ def assign(work: Sequence[int], count: int) -> list[int]:
     return shards
 
 
-def _work(split: Split, name: str, objects: Sequence[str], max_frames: int | None, frame_stride: int) -> int:
+def _open(split: Split, name: str, max_frames: int | None) -> SplitVideo | None:
     try:
-        video = split.video(name).take(max_frames)
+        return split.video(name).take(max_frames)
     except ClipError:
-        return 0
-    return sum(_frames_to_track(video, obj, frame_stride) for obj in objects)
+        return None
 
 
-def _frames_to_track(video: SplitVideo, object_name: str, frame_stride: int) -> int:
+def _frames_to_track(video: SplitVideo | None, object_name: str, frame_stride: int) -> int:
     try:
-        first, _ = video.object(object_name).annotations[0]
+        first, _ = video.object(object_name).annotations[0] if video is not None else (None, None)
     except ClipError:
         return 0
-    return len(range(first, len(video.frames), frame_stride))
+    return 0 if video is None or first is None else len(range(first, len(video.frames), frame_stride))

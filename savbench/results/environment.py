@@ -115,6 +115,13 @@ def gpu_name(name: str, root: Path = ROOT) -> str:
     return name if model is None else f"{name} ({model})"
 
 
+def device_names(root: Path = ROOT) -> list[str]:
+    """Names of the board and of NVIDIA's GPUs, as far as the kernel shows them without CUDA."""
+    gpus = sorted((root / "proc/driver/nvidia/gpus").glob("*/information"))
+    found = [_board_model(root), *(_first_match(r"^Model:\s*(.+)$", _text(path)) for path in gpus)]
+    return list(dict.fromkeys(name for name in found if name))
+
+
 def board(root: Path = ROOT) -> dict[str, Any] | None:
     """Model of the board, with the releases of L4T and JetPack on a Jetson; None if the firmware names no board."""
     model = _board_model(root)

@@ -68,6 +68,20 @@ def choose_out_dir(config: RunConfig, root: Path = Path("results")) -> tuple[Pat
     return folder, False
 
 
+def rows_in(path: Path) -> list[SummaryRow]:
+    """Rows of the run in a folder, without opening it; none if there is no run.
+
+    Raises:
+        RunFolderError: the file cannot be read or is damaged.
+    """
+    if not (path / SUMMARY).exists():
+        return []
+    try:
+        return read_rows(SummaryRow, path / SUMMARY, cut_off=True)
+    except ResultsError as error:
+        raise RunFolderError(str(error)) from error
+
+
 def fingerprint(config: RunConfig) -> dict[str, Any]:
     """Return the settings that identify a command: two commands with equal settings are the same run."""
     settings = identifying(config)

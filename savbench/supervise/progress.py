@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from savbench.results.rows import SummaryRow
+    from savbench.supervise.estimate import Estimate
 
 WAITING_LINE_S = 30.0
 """Time between two lines about waiting, where there is no bar to update."""
@@ -34,6 +35,7 @@ class Progress:
         self._count = 0
         self._object = ""
         self._waiting_shown_s = -WAITING_LINE_S
+        self._estimate: Estimate | None = None
 
     def say(self, text: str) -> None:
         """Print a line without disturbing the bar."""
@@ -41,6 +43,11 @@ class Progress:
             self._bar.write(text, file=self._out)
         else:
             print(text, file=self._out, flush=True)
+
+    def expect(self, estimate: Estimate) -> None:
+        """Show what the run is expected to take, now and after the first clip of an arm that is not known yet."""
+        self._estimate = estimate
+        self.say(estimate.summary())
 
     def begin(self, label: str, total: int, done: Sequence[SummaryRow], *, at_once: bool = False) -> None:
         """Begin an arm, or with `at_once` several arms that run at the same time.
@@ -82,6 +89,8 @@ class Progress:
         else:
             label = f"{row.model}_{row.prompt}" if self._at_once else self._label
             print(f"[{self._count}/{self._total}] {label}  {row.video}/{row.object}  {_outcome(row)}", file=self._stream, flush=True)
+        if self._estimate is not None and (line := self._estimate.learn(row)):
+            self.say(line)
 
     def wait(self, text: str) -> None:
         """Show what the run waits for: in the bar, or as a line every `WAITING_LINE_S`."""

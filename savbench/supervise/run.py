@@ -13,15 +13,16 @@ from savbench.board.power.base import PowerError
 from savbench.board.watch import BoardWatch
 from savbench.data.dataset import AUTO, open_split
 from savbench.finish.overlay import require_encoder
-from savbench.plan.shards import take_shard
+from savbench.plan.shards import object_work, take_shard
 from savbench.plan.upstream import with_default_models
 from savbench.results import selfcheck
 from savbench.results.environment import benchmark_version, cpu_name
-from savbench.results.run_folder import RunFolder, choose_out_dir
+from savbench.results.run_folder import RunFolder, choose_out_dir, rows_in
 from savbench.results.sustained import SUSTAINED, course_table, statement
 from savbench.results.systems import is_part, whole_id
 from savbench.results.table import closing_table, invalid_rows_line, shared_sessions_line
 from savbench.supervise.again import forget_rows_to_run_again
+from savbench.supervise.estimate import Estimate
 from savbench.supervise.finisher_process import FinisherProcess
 from savbench.supervise.interrupts import EXIT_INTERRUPTED, Interrupts, StopRequestedError
 from savbench.supervise.invocation import Invocation
@@ -87,6 +88,10 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
     out_dir, is_resumed = (config.out_dir, False) if config.out_dir is not None else choose_out_dir(config)
     _refuse_inside_data(out_dir, split)
     config = dataclasses.replace(config, out_dir=out_dir.absolute())
+    work = object_work(split, targets, max_frames=config.max_frames, frame_stride=config.frame_stride)
+    if config.plan == "estimate":
+        progress.say(Estimate(config, arms, work, rows_in(out_dir)).table())
+        return False, True
     with contextlib.ExitStack() as stack:
         cluster = None
         if config.executor == "ray":
@@ -105,6 +110,10 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
             progress.say(board.why)
         if config.strict and (reason := board.why_no_valid_row()):
             raise PowerError(f"--strict would refuse every row: {reason}")
+        estimate = Estimate(config, arms, work, folder.done.values())
+        progress.expect(estimate)
+        if config.plan == "measure":
+            targets = _one_clip(config, targets)
         ledger = Ledger(folder, finisher, board, progress, Invocation(folder, argv, config), interrupts)
         executor: Executor
         if cluster is None:
@@ -118,9 +127,12 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
             run_id=folder.run_id,
             benchmark_version=benchmark_version(),
             spool=folder.spool.absolute(),
-            objects=len(targets),
+            objects=len(work),
         )
         is_interrupted = _execute(executor, jobs, ledger, progress)
+        if config.plan == "measure":
+            progress.say(estimate.table())
+            return is_interrupted, True
         return is_interrupted, _conclude(config, arms, wanted, folder, progress)
 
 
@@ -142,6 +154,12 @@ def _targets(config: RunConfig, split: Split) -> list[Target]:
     if config.shard is None:
         return targets
     return take_shard(split, targets, config.shard, max_frames=config.max_frames, frame_stride=config.frame_stride)
+
+
+def _one_clip(config: RunConfig, targets: Sequence[Target]) -> list[Target]:
+    """The first object that can run; with --joint_objects all that can of its video, because they share a session."""
+    able = [target for target in targets if target.defect is None]
+    return [target for target in able if target.video == able[0].video] if config.joint_objects else able[:1]
 
 
 def _execute(executor: Executor, jobs: Sequence[Job], ledger: Ledger, progress: Progress) -> bool:
