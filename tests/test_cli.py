@@ -146,7 +146,7 @@ def test_names_that_the_locale_cannot_write_are_run_and_shown(tiny_split: TinySp
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["summary.csv", "telemetry.csv", "logs", "run.json", "environment.json", ".lock"])
+@pytest.mark.parametrize("name", ["summary.csv", "telemetry.csv", "logs", "run.json", "config.toml", "environment.json", ".lock"])
 def test_what_stands_in_the_way_is_one_line_and_bad_arguments(tiny_split: TinySplit, tmp_path: Path, name: str) -> None:
     run = tmp_path / "run"
     arguments = ("--split_dir", tiny_split.root, "--models", "static_mask", "--limit_videos", "1", "--out_dir", run)

@@ -165,6 +165,8 @@ def add_flags(parser: argparse.ArgumentParser, schema: type[DataclassLike], *, s
         about: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": shown}
         if isinstance(declared.kind, Switch):
             group.add_argument(flag_of(field), action="store_true", **about)
+            # takes back what a file of settings switches on
+            group.add_argument(f"--no_{flag_of(field)[2:]}", action="store_false", **{**about, "help": argparse.SUPPRESS})
             continue
         if declared.bare is not None:
             about |= {"nargs": "?", "const": declared.bare}

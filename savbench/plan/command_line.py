@@ -7,12 +7,17 @@ from typing import Any
 
 from savbench.arguments.declared import add_flags, given_in, require
 from savbench.arguments.parser import Parser
+from savbench.arguments.values import FilePath
+from savbench.plan.config_file import read_config
 from savbench.plan.settings import CAMERA_FPS, RunConfig
 from savbench.plan.upstream import checkout, edgetam_checkout
 
 DESCRIPTION = """\
 Run a SA-V split through promptable video segmentation models and write latency,
 memory and J&F per object to CSV."""
+CONFIG_HELP = """\
+TOML file with settings, NAME = VALUE with the names of the flags, such as config.toml in the folder of a run; the command line wins,
+--no_NAME takes a switch of the file back"""
 EPILOG = "exit status: 0 every row is ok, 1 some rows are not, 2 bad arguments, 130 interrupted"
 
 
@@ -21,6 +26,7 @@ class _HelpOnAllFlags(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         whole = Parser(prog=parser.prog, usage=f"{parser.prog} --split_dir DIR [FLAGS]", description=DESCRIPTION, epilog=EPILOG)
+        whole.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
         add_flags(whole, RunConfig, show_all=True)
         whole.print_help()
         parser.exit()
@@ -32,6 +38,7 @@ def add_run_flags(parser: Parser) -> None:
     parser.usage = parser.usage or f"{parser.prog} --split_dir DIR [--models LIST] [FLAGS]"
     parser.epilog = EPILOG
     parser.add_argument("--help_all", action=_HelpOnAllFlags, nargs=0, default=argparse.SUPPRESS, help="show all flags of a run and exit")
+    parser.add_argument("--config", type=FilePath(name="FILE"), metavar="FILE", help=CONFIG_HELP)
     add_flags(parser, RunConfig, show_all=False)
 
 
@@ -39,9 +46,9 @@ def config_of(arguments: argparse.Namespace) -> RunConfig:
     """Settings from parsed arguments.
 
     Raises:
-        ConfigError: a value is invalid or missing, or a checkout has no sam2 package.
+        ConfigError: the file of --config or a value is invalid, a value is missing, or a checkout has no sam2 package.
     """
-    given = given_in(arguments, RunConfig)
+    given = {**({} if arguments.config is None else read_config(arguments.config)), **given_in(arguments, RunConfig)}
     require(given, RunConfig)
     if "realtime_from" in given:
         given.setdefault("realtime_fps", CAMERA_FPS)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from runners.text import one_line
 from savbench.arguments.declared import identifying
 from savbench.arguments.errors import UserError
+from savbench.plan.config_file import config_text
 from savbench.results.csv_rows import ResultsError, header_line, read_rows, row_line
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.run_lock import LockedError, RunLock
@@ -36,6 +37,7 @@ SUMMARY = "summary.csv"
 FRAMES = "frames.csv"
 STREAMING = "streaming.csv"
 RUN = "run.json"
+CONFIG = "config.toml"
 LOGS = "logs"
 ENVIRONMENT = "environment.json"
 
@@ -124,6 +126,7 @@ class RunFolder:
             self._identify()
             self._restore()
             self._write_run(complete=False)
+            _replace(self.path / CONFIG, config_text(self._config))
             self._make_folder(LOGS)
             shutil.rmtree(self.spool, ignore_errors=True)
         except BaseException:
