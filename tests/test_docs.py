@@ -13,6 +13,7 @@ from tiny_split import TinySplit
 
 import jetson_benchmark
 from savbench.plan.command_line import config_of
+from savbench.plan.config_file import read_config
 from savbench.supervise.cli import main as run
 
 ROOT = Path(__file__).parents[1]
@@ -22,9 +23,10 @@ by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Shell commands in the page's code blocks, in words."""
-    blocks = re.findall(r"^ *```\n(.*?)^ *```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    return [shlex.split(line, comments=True) for line in "\n".join(blocks).replace("\\\n", " ").splitlines() if line.strip()]
+    """Shell commands in the page's code blocks of no other language, in words."""
+    blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    lines = "\n".join(text for language, text in blocks if not language).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.strip()]
 
 
 def test_the_readme_is_short() -> None:
@@ -40,8 +42,14 @@ def test_the_commands_of_the_benchmark_parse(page: Path) -> None:
         if words[2:] == ["--help"]:
             continue
         arguments = jetson_benchmark.parse(words[2:])
-        if arguments.main is run:
+        if arguments.main is run and arguments.config is None:
             config_of(arguments)
+
+
+def test_the_settings_in_a_file_are_read(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "running.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    (tmp_path / "board.toml").write_text(text)
+    assert read_config(tmp_path / "board.toml")["strict"] is True
 
 
 @by_page
