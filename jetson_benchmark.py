@@ -45,6 +45,7 @@ SUBCOMMANDS = (
     Subcommand("attention", "savbench.attention_bench.cli", "what attention costs here, call by call, and whether masks stay the same"),
     Subcommand("selfcheck", "savbench.selfcheck.cli", "prove that what is measured here means what it says"),
     Subcommand("doctor", "savbench.doctor.command", "check what a run needs, and name the command that fixes each problem"),
+    Subcommand("check-model", "savbench.integration.cli", "prove that a model fits the benchmark, and name what is missing"),
     Subcommand("demo-data", "savbench.data.demo.cli", "write a small SA-V-shaped split to try everything on"),
 )
 RUN = SUBCOMMANDS[0]

@@ -19,6 +19,7 @@ FIGURE = ROOT / "docs" / "architecture.svg"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("jetson_benchmark",),
+    ("savbench.integration",),
     ("savbench.doctor", "savbench.selfcheck", "savbench.attention_bench", "savbench.validate", "savbench.report"),
     ("savbench.supervise", "savbench.compare"),
     ("savbench.measure", "savbench.finish"),

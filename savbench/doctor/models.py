@@ -231,4 +231,4 @@ def check_weights(folders: Sequence[Path], table: Path) -> Check:
 def _published_sizes(table: Path) -> dict[str, int]:
     """Sizes in bytes by file name, from scripts/weights.tsv."""
     lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
-    return {row[1]: int(row[2]) for line in lines if not line.startswith("#") and len(row := line.split("\t")) >= 3}
+    return {row[1]: int(row[2]) for line in lines if len(row := line.split("\t")) >= 3 and row[2].isdigit()}

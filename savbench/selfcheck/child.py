@@ -1,28 +1,18 @@
-"""The process that runs one group of checks; started by `savbench.selfcheck.cli`.
-
-The parent writes what to do as one line of JSON to standard input and keeps that pipe open; outcomes come back as lines of JSON on a pipe
-of their own, before them one that says what the device is.
-"""
+"""The process that runs one group of checks; started by `savbench.selfcheck.cli`. Its first event says what the device is."""
 
 from __future__ import annotations
 
-import argparse
-import faulthandler
 import json
-import os
 import sys
-import tempfile
-import traceback
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from savbench.measure.parent import leave_with_parent
-from savbench.selfcheck.outcome import broken
+from savbench.selfcheck.children import send, serve
 from savbench.selfcheck.recorded import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from savbench.selfcheck.outcome import Outcome
 
@@ -45,22 +35,12 @@ class Order:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what comes on standard input; outcomes go to the file descriptor `--events`."""
-    parser = argparse.ArgumentParser(description="Runs one group of checks; started by `jetson_benchmark.py selfcheck`.")
-    parser.add_argument("--events", type=int, required=True)
-    args = parser.parse_args(argv)
-    faulthandler.enable()
-    with os.fdopen(args.events, "w", encoding="utf-8") as events:
-        order = Order.from_line(sys.stdin.readline())
-        leave_with_parent()
-        try:
-            with tempfile.TemporaryDirectory(prefix="selfcheck-") as folder:
-                for outcome in outcomes(order, Path(folder), events):
-                    _send(events, outcome=outcome.to_json())
-        # whatever it is belongs into the report: a group that cannot be run is a finding
-        except Exception as error:  # noqa: BLE001
-            traceback.print_exc()
-            _send(events, outcome=broken(f"{order.group}: could not be checked", error).to_json())
-    return 0
+    return serve(argv, _check)
+
+
+def _check(line: str, folder: Path, events: IO[str]) -> tuple[str, Iterator[Outcome]]:
+    order = Order.from_line(line)
+    return order.group, outcomes(order, folder, events)
 
 
 def outcomes(order: Order, folder: Path, events: IO[str]) -> Iterator[Outcome]:
@@ -75,10 +55,10 @@ def outcomes(order: Order, folder: Path, events: IO[str]) -> Iterator[Outcome]:
     try:
         device = resolve_device(order.device)
     except RunnerError as error:
-        _send(events, refused=str(error))
+        send(events, refused=str(error))
         return
     about = TorchDevice(torch, str(device))
-    _send(events, device=str(device), device_name=about.name, torch=about.torch_version)
+    send(events, device=str(device), device_name=about.name, torch=about.torch_version)
     if order.group.startswith("compiling"):
         from savbench.selfcheck.compiling import check_compiling
 
@@ -114,11 +94,6 @@ def outcomes(order: Order, folder: Path, events: IO[str]) -> Iterator[Outcome]:
         "components": check_components,
     }
     yield from checks[order.group](laboratory, order.quick)
-
-
-def _send(events: IO[str], **data: object) -> None:
-    events.write(json.dumps(data) + "\n")
-    events.flush()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import textwrap
 import time
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ from savbench.arguments.declared import ConfigError
 from savbench.arguments.errors import UserError
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import Device, FilePath
-from savbench.selfcheck.outcome import Outcome, broken, not_applicable
+from savbench.selfcheck.children import events_of
+from savbench.selfcheck.outcome import Outcome, not_applicable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -126,7 +126,10 @@ def examine(
             report.outcomes.append(not_applicable(group, "left out by --quick"))
             yield report.outcomes[-1]
             continue
-        for event in _run(group, device, quick=quick, timeout_s=timeout_s):
+        # --help has no time for this
+        from savbench.selfcheck.child import Order
+
+        for event in events_of(Order(group, device, quick), group, CHILD_COMMAND, timeout_s):
             if "refused" in event:
                 raise DeviceRefusedError(event["refused"])
             if "outcome" in event:
@@ -135,33 +138,6 @@ def examine(
                 yield outcome
             else:
                 report.device, report.device_name, report.torch = event["device"], event["device_name"], event["torch"]
-
-
-def _run(group: str, device: str, *, quick: bool, timeout_s: float) -> Iterator[dict[str, Any]]:
-    """Events of one child; one that ends badly adds a failed outcome."""
-    # --help has no time for these
-    from savbench.selfcheck.child import Order
-    from savbench.supervise.worker_process import WorkerProcess, WorkerTimeoutError
-
-    with tempfile.TemporaryDirectory(prefix="selfcheck-") as folder:
-        log = Path(folder) / "log"
-        child = WorkerProcess(Order(group, device, quick), log, CHILD_COMMAND)
-        ended = None
-        try:
-            yield from child.events(timeout_s, lambda: False)
-            ended = child.wait()
-        except WorkerTimeoutError:
-            child.kill(dump_stack=True)
-            ended = ("hang", f"no sign of progress for {timeout_s:g} s")
-        finally:
-            child.close()
-        if ended is not None:
-            print("\n".join(_last_lines(log)), file=sys.stderr)
-            yield {"outcome": broken(f"{group}: could not be checked", ended[1]).to_json()}
-
-
-def _last_lines(log: Path) -> list[str]:
-    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
 
 
 def show(outcome: Outcome, stream: TextIO) -> None:
