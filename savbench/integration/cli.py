@@ -43,7 +43,9 @@ def add_flags(flags: Parser) -> None:
     flags.add_argument("--weights_dir", type=FilePath(), help="folder with its weights (default: where a run looks)")
     flags.add_argument("--random_weights", action="store_true", help="untrained weights, also where trained ones are found")
     flags.add_argument(
-        "--imgsz", type=Whole(16, 8_192, unit="pixels"), help="side of the input (default: the model's own, and with untrained weights small)"
+        "--imgsz",
+        type=Whole(16, 8_192, unit="pixels"),
+        help="side of the input (default: the model's own, and with untrained weights small)",
     )
     flags.add_argument("--json", type=FilePath(), metavar="FILE", help="also write every figure to this file")
 

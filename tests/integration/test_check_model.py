@@ -114,9 +114,8 @@ def test_a_wrong_line_of_weights(tmp_path: Path, line: str, said: str) -> None:
 
 
 def test_sizes_for_random_weights_are_small_and_can_run() -> None:
-    assert {model: small_size(spec) for model, spec in RUNNERS.items()} == {
-        **{model: 64 for model, spec in RUNNERS.items() if spec.family in ("sam2", "sam1")}, "edgetam": 256, "static": None, "flow": None,
-    }  # fmt: skip
+    sizes = {"sam2": 64, "sam1": 64, "edgetam": 256, "baseline": None}
+    assert {model: small_size(spec) for model, spec in RUNNERS.items()} == {model: sizes[spec.family] for model, spec in RUNNERS.items()}
 
 
 @pytest.mark.parametrize(
@@ -151,8 +150,15 @@ def test_the_command_names_what_failed_and_writes_figures(
     assert found["checks"][-1]["status"] == "failed"
 
 
-@pytest.mark.parametrize("model", [pytest.param(model, marks=pytest.mark.slow if RUNNERS[model].is_learned else ()) for model in RUNNERS])
-def test_every_model_of_the_registry_passes(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_predicts_nothing_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert jetson_benchmark.main(["check-model", "empty", "--device", "cpu"]) == 1
+    failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("failed")]
+    assert [line.split(": ")[1] for line in failed] == ["mask decides the mask", "the mask of a mask prompt lies on the object"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["flow", "sam2_nano", "sam2_tiny", "edgetam", "sam1_base"])  # of each family, official classes and ours
+def test_models_of_the_registry_pass(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     for package in {"sam2": ["sam2"], "edgetam": ["transformers", "timm"]}.get(RUNNERS[model].family, []):
         pytest.importorskip(package, reason=f"needs {package}")
     random = ["--random_weights"] if RUNNERS[model].is_learned else []
