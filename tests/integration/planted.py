@@ -91,7 +91,7 @@ class WithChannel(Sound):
 
 class InBytes(Sound):
     def masks(self, frame_hwc: Frame) -> Masks:
-        return super().masks(frame_hwc).astype(np.uint8)  # type: ignore[return-value]
+        return super().masks(frame_hwc).astype(np.uint8)
 
 
 class KeepsFrames(Sound):
