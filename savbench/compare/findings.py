@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from savbench.compare.references import ReferenceLine, SpeedLine
     from savbench.results.measures import Measure
+    from savbench.results.quantiles import Percentile
     from savbench.results.scores import ObjectMeans
 
 Verdict = Literal["better", "worse", "~", "=", "?", "meaningless"]
@@ -121,6 +124,7 @@ class ArmSummary:
         peak_MiB: largest memory peak of any valid row in MiB, of the whole board if known, else of the GPU, else of the process.
         means: mean scores as the official evaluator computes them; None without scores.
         scored, timed: number of objects behind the scores and behind the other means.
+        percentiles: percentiles of all timed frames with their intervals, by column; empty without the frames' latencies.
         pools_frames: percentiles are over all timed frames, not means of the objects' percentiles.
         random: the weights are untrained, so scores mean nothing.
         streaming_device: device on which streaming latencies were measured; empty if there are none or several devices.
@@ -138,6 +142,7 @@ class ArmSummary:
     means: ObjectMeans | None
     scored: int
     timed: int
+    percentiles: Mapping[str, Percentile]
     pools_frames: bool
     random: bool
     reference: ReferenceLine | None

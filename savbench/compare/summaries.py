@@ -135,6 +135,7 @@ class RowData:
             means=figures.means,
             scored=figures.scored,
             timed=figures.timed,
+            percentiles=dict(figures.percentiles),
             pools_frames=figures.has_frames,
             random=self.is_random(ours),
             reference=self._published(ours),

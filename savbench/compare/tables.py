@@ -30,6 +30,8 @@ OF_OBJECTS = "'"
 _ARM_FIGURES = (
     "streaming_JandF", "streaming_fps", "fps", "latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "energy_j_per_frame", "fps_per_w",
 )  # fmt: skip
+TAILS = ("latency_p90_ms", "latency_p99_ms")
+"""Percentiles whose intervals are shown below the table of arms."""
 _SHOWN_NAMES = {"autocast_dtype": "dtype", "nvpmodel": "power mode", "camera_fps": "camera FPS", "streaming_clock": "clock"}
 
 
@@ -130,6 +132,9 @@ def _arms_section(block: BlockComparison) -> Section:
             row.append("" if arm.peak_MiB is None else f"{arm.peak_MiB:.0f}" + (f" {arm.peak_kind}" if len(kinds) > 1 else ""))
         rows.append(row)
     after = [f"{arm.arm}: {line}" for arm in block.arms for line in (arm.reference, *arm.speeds) if line]
+    for arm in block.arms:
+        tails = [arm.percentiles[name].described(_number) for name in TAILS if name in arm.percentiles]
+        after += [f"{arm.arm}: {'; '.join(tails)}"] if tails else []
     after += [f"{note}." for note in block.notes]
     if any(arm.random for arm in block.arms):
         after.append(f"{_UNTRAINED} untrained weights: times and memory are real, J, F and J&F are meaningless.")
@@ -143,7 +148,8 @@ def figure_label(column: str, pools_frames: bool) -> str:
 
 
 def _figure(arm: ArmSummary, name: str) -> str:
-    shown = _number(arm.figures.get(name))
+    percentile = arm.percentiles.get(name)
+    shown = _number(arm.figures.get(name)) if percentile is None else percentile.shown(_number)
     return shown + _UNTRAINED if shown and arm.random and BY_COLUMN[name].is_score else shown
 
 
@@ -208,7 +214,8 @@ def _legend(comparison: Comparison, shown: Sequence[BlockComparison]) -> list[st
         "arms: figures are over the objects that all arms of a table have.",
         "J, F, J&F: 0 to 1, mean over objects; times 100 it is the official SA-V evaluator's number.",
         "FPS: timed frames over timed seconds. J/frame, FPS/W: over all timed frames. MiB: largest of any object.",
-        "p50, p90, p99: of all timed frames."
+        f"p50, p90, p99: of all timed frames. In brackets: {LEVEL:.0%} interval from order statistics, which takes frames as independent; "
+        "early stopping: MLPerf's estimate."
         if any(arm.pools_frames for arm in arms)
         else f"p50 ms{OF_OBJECTS}: mean over objects of their own percentiles; that of all frames needs frames.csv beside every file.",
     ]

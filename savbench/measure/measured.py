@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from runners.base import PARTS, STAGES
 from savbench.results.latency import LatencySamples
+from savbench.results.quantiles import row_values
 from savbench.results.rows import FrameRow, SummaryRow
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ class Measured:
         row.latency_min_ms, row.latency_max_ms = latency.min, latency.max
         row.latency_p50_ms, row.latency_p90_ms = latency.p50, latency.p90
         row.latency_p95_ms, row.latency_p99_ms = latency.p95, latency.p99
+        row.latency_intervals = row_values(latency.samples_ms)
         row.decode_ms = _mean(frame.decode_ms for frame in self.timed)
         row.stage_wait_ms = _mean(frame.wait_ms for frame in self.timed)
         row.parts_ms = _means([frame.parts_ms for frame in self.timed], PARTS)

@@ -13,6 +13,7 @@ from savbench.compare.tables import Grid
 from savbench.report.arms import numbers
 from savbench.report.charts import Axis, Bars, Box, Boxes, Figure, Line, Lines, Missing, Part, axis, notes_of, number, style_of
 from savbench.results.beside import object_names
+from savbench.results.quantiles import TOO_SMALL, Percentile, percentile_of
 from savbench.results.rows import STAGE_COLUMN
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from savbench.report.arms import Arm
     from savbench.report.runs import Run
 
-PERCENTILES = (1, 25, 50, 75, 90, 99)
+PERCENTILES = (1, 25, 50, 75, 99)
 MOST_BINS = 60
 """Maximum number of points of a line over the frames of a clip."""
 MOST_BANDS = 4
@@ -62,14 +63,22 @@ def latency_distributions(arms: Sequence[Arm], frames: dict[int, pd.DataFrame]) 
     boxes, lines = [], []
     for arm in drawn:
         samples = frames[arm.number]["latency_ms"].to_numpy(np.float64)
-        p1, p25, p50, p75, p90, p99 = (float(value) for value in np.percentile(samples, PERCENTILES))
+        p1, p25, p50, p75, p99 = (float(value) for value in np.percentile(samples, PERCENTILES))
         mean = float(samples.mean())
         boxes.append(Box(arm.shown, style_of(arm.number), p1, p25, p50, p75, p99, mean, samples.size))
-        lines.append([arm.shown, f"{samples.size}", *(number(value) for value in (mean, p1, p25, p50, p75, p90, p99))])
+        tails = [_quoted(percentile_of(samples, percent)) for percent in (90, 99)]
+        lines.append([arm.shown, f"{samples.size}", *(number(value) for value in (mean, p1, p25, p50, p75)), *tails])
     x = axis("latency, ms", [value for box in boxes for value in (box.p1, box.p99)])
     header = ["arm", "frames", "mean ms", "p1", "p25", "p50", "p75", "p90", "p99"]
     says = "All timed frames of each arm: boxes from the 25th to the 75th percentile with the median, whiskers at the 1st and the 99th."
+    says += " In the table, brackets hold 95% intervals of the 90th and 99th percentile; where the frames are too few for one, it says so."
     return Figure(key, title, says, Boxes(x, tuple(boxes)), Grid(header, lines), notes_of(drawn))
+
+
+def _quoted(percentile: Percentile) -> str:
+    if percentile.low is None or percentile.high is None:
+        return TOO_SMALL
+    return f"{number(percentile.value)} [{number(percentile.low)}, {number(percentile.high)}]"
 
 
 def latency_over_frames(arms: Sequence[Arm], frames: dict[int, pd.DataFrame]) -> Figure | Missing:

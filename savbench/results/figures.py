@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from savbench.results.measures import MEASURES, PEAKS, SCORES
+from savbench.results.quantiles import Percentile, percentile_of
 from savbench.results.scores import ObjectMeans, ObjectScore, dataset_means
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ArmFigures:
         means: mean scores; None without scores.
         values: by column of `MEASURES`, except the scores; unknown values are left out.
         peak: None if no valid row has one.
+        percentiles: percentiles of all timed frames with their intervals, by column; empty without the frames' latencies.
         scored, timed: number of objects behind the scores and behind the other means.
         has_frames: whether the percentiles are over all timed frames.
     """
@@ -64,6 +66,7 @@ class ArmFigures:
     means: ObjectMeans | None
     values: Mapping[str, float]
     peak: Peak | None
+    percentiles: Mapping[str, Percentile]
     scored: int
     timed: int
     has_frames: bool
@@ -130,11 +133,14 @@ def arm_figures(
     scores = [ObjectScore(J=j, F=f, JandF=jf, frames_scored=0) for j, f, jf in zip(J[scored], F[scored], JandF[scored], strict=True)]
     samples = None if samples_ms is None or not len(samples_ms) else np.asarray(samples_ms, np.float64)
     values = {}
+    percentiles = {m.column: percentile_of(samples, m.percentile) for m in MEASURES if samples is not None and m.percentile is not None}
     for measure in MEASURES:
         if measure.column in SCORES:
             continue
         counts = timed if measure.needs_valid_time else scored
-        value = _value(measure, column, valid if measure.pooling == "largest" else counts, samples)
+        value = _value(measure, column, valid if measure.pooling == "largest" else counts)
+        if measure.column in percentiles:
+            value = percentiles[measure.column].value
         if not math.isnan(value):
             values[measure.column] = value
     peak = next((Peak(values[name], kind) for name, kind in PEAKS.items() if name in values), None)
@@ -142,6 +148,7 @@ def arm_figures(
         means=dataset_means(scores) if scores else None,
         values=values,
         peak=peak,
+        percentiles=percentiles,
         scored=int(scored.sum()),
         timed=int((timed & ~np.isnan(frame_ms(column))).sum()),
         has_frames=samples is not None,
@@ -174,9 +181,7 @@ def pooled_fps(frames: Floats, ms: Floats) -> float:
     return 1000 * float(frames.sum()) / total_ms if total_ms > 0 else math.nan
 
 
-def _value(measure: Measure, column: Callable[[str], Floats], counts: Flags, samples_ms: Floats | None) -> float:
-    if measure.percentile is not None and samples_ms is not None:
-        return float(np.percentile(samples_ms, measure.percentile))
+def _value(measure: Measure, column: Callable[[str], Floats], counts: Flags) -> float:
     values = frame_ms(column) if measure.column in ("fps", "latency_ms") else column(measure.column)
     there = counts & ~np.isnan(values)
     if not there.any():

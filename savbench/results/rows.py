@@ -13,6 +13,7 @@ from runners.base import PART_MEANINGS, STAGE_MEANINGS
 from savbench.arguments.declared import Compared
 from savbench.results.failure_measures import FAILURE_MEANINGS
 from savbench.results.power import CONDITIONS, PowerSummary
+from savbench.results.quantiles import ROW_MEANINGS
 from savbench.results.schema import Cell, column, empty_figures, figures, setting_column, with_setting_columns
 
 STATUSES = ("ok", "error", "oom", "killed", "timeout", "skipped")
@@ -31,6 +32,9 @@ STAGES_MS = Cell(
 )
 UNTIMED_MS = Cell("untimed_ms", "Times that are not part of the latency.")
 STREAMING_DETAILS = Cell("streaming", "With --realtime: details of the streaming pass.")
+LATENCY_INTERVALS = Cell(
+    "latency_intervals", "Intervals of the percentiles of the latency that assume no distribution, as far as the frames carry them."
+)
 FAILURE = Cell("failure", "When and how the object was lost, and what the mask covers when it is absent; see docs/methods.md.")
 STREAMING_FAILURE = Cell("streaming_failure", "With --realtime: the same of the masks known in time.")
 ATTENTION_DETAILS = Cell("attention_details", "Number of attention calls, and calls that no native kernel served.")
@@ -130,6 +134,7 @@ class _ObjectColumns:
     latency_p95_ms: float | None = column("95th percentile.")
     latency_p99_ms: float | None = column("99th percentile.")
     latency_max_ms: float | None = column("Largest latency of a timed frame.")
+    latency_intervals: dict[str, float] = figures(ROW_MEANINGS, cell=LATENCY_INTERVALS)
     passes: int | None = column(
         "Times the clip was tracked and timed, above 1 with --min_time or --min_frames. Masks and scores are from the first pass.",
         cell=CLIP,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from savbench.results.figures import SameObjects, arm_figures
+from savbench.results.quantiles import LEVEL
 from savbench.results.rows import VALID, is_valid
 from savbench.results.schema import value_of
 
@@ -51,6 +52,7 @@ def closing_table(arms: Sequence[Arm], rows: Sequence[SummaryRow], latency_ms: M
         header = (*HEADER[:-1], "streaming", HEADER[-1])
         lines = [(*line[:-1], score, line[-1]) for line, score in zip(lines, streamed, strict=True)]
     remarks = [scored.describe("J, F and J&F"), timed.describe("FPS and latencies") if timed.lacking != scored.lacking else ""]
+    remarks.append(_tails(names, figures))
     if doubtful:
         remarks.append(f"{DOUBTFUL} no row of this arm is valid; do not compare its times and memory with other arms.")
     if any(line[-1] == RANDOM for line in lines):
@@ -99,12 +101,24 @@ def _line(arm: Arm, rows: Sequence[SummaryRow], figures: ArmFigures, is_doubtful
         f"{arm.label} {mark}".rstrip(),
         _objects(rows),
         _number(figures.values.get("fps"), 2),
-        _number(figures.values.get("latency_p50_ms"), 1),
-        _number(figures.values.get("latency_p90_ms"), 1),
+        _percentile(figures, "latency_p50_ms"),
+        _percentile(figures, "latency_p90_ms"),
         "" if peak is None else f"{peak.MiB:.0f} {peak.kind}",
         *scored,
         ",".join(sorted(weights)),
     )
+
+
+def _percentile(figures: ArmFigures, column: str) -> str:
+    percentile = figures.percentiles.get(column)
+    return _number(figures.values.get(column), 1) if percentile is None else percentile.shown("{:.1f}".format)
+
+
+def _tails(names: Mapping[str, str], figures: Mapping[str, ArmFigures]) -> str:
+    """One line with the interval of every arm's p90; empty if no arm has the latencies of its frames."""
+    found = [(names[arm_id], of_arm.percentiles.get("latency_p90_ms")) for arm_id, of_arm in figures.items()]
+    told = [f"{name} {percentile.described('{:.2f}'.format)}" for name, percentile in found if percentile is not None]
+    return f"{LEVEL:.0%} intervals: {'; '.join(told)}" if told else ""
 
 
 def _streaming(figures: ArmFigures, rows: Sequence[SummaryRow]) -> str:

@@ -19,6 +19,7 @@ from runners.base import PARTS, STAGES
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import INPUT_PATH
 from savbench.data.csv_file import InputError, read_csv
+from savbench.results.quantiles import ROW_MEANINGS, row_values
 from savbench.results.rows import FORECAST, STAGE_COLUMN, STATUSES, FrameRow, SummaryRow
 from savbench.results.run_folder import FRAMES, RUN, SUMMARY
 from savbench.results.schema import number_values, values_of
@@ -308,6 +309,7 @@ def _from_frames(frames: Table, of: Positions) -> dict[str, float]:
         return found
     found |= {"latency_ms": float(np.mean(latency)), "latency_min_ms": float(latency.min()), "latency_max_ms": float(latency.max())}
     found |= {name: float(np.percentile(latency, percent)) for name, percent in PERCENTILES}
+    found |= dict.fromkeys(ROW_MEANINGS, np.nan) | row_values(latency)
     for name in (*PARTS, *STAGE_PARTS, "decode_ms", "stage_wait_ms"):
         values = frames.numbers[name][of]
         found[name] = float(np.mean(values[~np.isnan(values)])) if not np.isnan(values).all() else np.nan

@@ -26,21 +26,21 @@ def cells(table: str) -> list[list[str]]:
 def test_a_line_per_arm_with_means_over_objects_and_rates_over_frames() -> None:
     static, sam2 = arms()
     rows = [
-        row(static, "a", J=0.5, F=0.25, JandF=0.375, cpu_peak_rss_MiB=80.2, frames=3, latency_ms=10.0),
-        row(static, "b", J=0.75, F=0.75, JandF=0.75, cpu_peak_rss_MiB=99.6, frames=1, latency_ms=70.0),
+        row(static, "a", J=0.5, F=0.25, JandF=0.375, cpu_peak_rss_MiB=80.2, frames=30, latency_ms=10.0),
+        row(static, "b", J=0.75, F=0.75, JandF=0.75, cpu_peak_rss_MiB=99.6, frames=10, latency_ms=70.0),
         row(static, "c", status="oom"),
         row(sam2, "a", weights="random", gpu_peak_alloc_MiB=512.4, cpu_peak_rss_MiB=2000.0),
     ]
-    table = closing_table([static, sam2], rows, {rows[0].key: [10.0] * 3, rows[1].key: [70.0]})
-    header, _, first, second, note = cells(table)
+    table = closing_table([static, sam2], rows, {rows[0].key: [10.0] * 30, rows[1].key: [70.0] * 10})
+    header, _, first, second, intervals, note = cells(table)
     assert [cell.strip() for cell in header] == ["arm", "objects", "FPS", "p50 ms", "p90 ms", "peak MiB", "J", "F", "J&F", "weights"]
-    # 4 frames in 100 ms; the 90th percentile lies 0.7 of the way from the third sample to the fourth
+    # 40 frames in a second
     assert [cell.strip() for cell in first] == [
         "static_mask",
         "2 + 1 oom",
         "40.00",
         "10.0",
-        "52.0",
+        "70.0",
         "100 RSS",
         "0.625",
         "0.500",
@@ -48,7 +48,17 @@ def test_a_line_per_arm_with_means_over_objects_and_rates_over_frames() -> None:
         "none",
     ]
     assert [cell.strip() for cell in second] == ["sam2_tiny_points bfloat16 512px", "1", "512 GPU", "random"]
+    # of 40 samples, the 32nd and the 40th bound the 90th percentile: 31 or fewer lie under it with 1.6%, 40 with 1.5%
+    assert intervals == ["95% intervals: static_mask p90 70.00 ms [70.00, 70.00]"]
     assert note[0].startswith("random: untrained weights")
+
+
+def test_a_percentile_of_too_few_frames_is_not_told() -> None:
+    static, _ = arms()
+    rows = [row(static, "a", frames=35, latency_ms=10.0)]
+    *_, line, intervals = cells(closing_table([static], rows, {rows[0].key: [10.0] * 35}))
+    assert [cell.strip() for cell in line][3:5] == ["10.0", "n<36"]
+    assert intervals == ["95% intervals: static_mask p90 n too small (35 frames, 36 needed)"]
 
 
 def test_streaming_scores_have_a_column_where_there_are_any() -> None:

@@ -22,6 +22,7 @@ from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import header_line, read_rows, row_line
 from savbench.results.failure_measures import JudgedFrame, failure_measures
 from savbench.results.latency import LatencySamples
+from savbench.results.quantiles import row_values
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.results.run_folder import RunFolder
 from savbench.validate.masks import score_masks
@@ -46,7 +47,8 @@ def run(tiny_split: TinySplit, tmp_path: Path) -> Path:
             video="alpha", object="000", model="static", prompt="mask", autocast_dtype="none", attention="none", arm_id=ARM,
             run_id=opened.run_id, frames=12, fps=latency_ms.fps, latency_ms=latency_ms.mean, latency_min_ms=latency_ms.min,
             latency_p50_ms=latency_ms.p50, latency_p90_ms=latency_ms.p90, latency_p95_ms=latency_ms.p95, latency_p99_ms=latency_ms.p99,
-            latency_max_ms=latency_ms.max, parts_ms=parts(latency_ms.mean or 0), decode_ms=3.0,
+            latency_max_ms=latency_ms.max, latency_intervals=row_values(latency_ms.samples_ms),
+            parts_ms=parts(latency_ms.mean or 0), decode_ms=3.0,
             init_ms=4.0, first_frame_ms=5.0, setup_ms=9.0, J=score.J, F=score.F, JandF=score.JandF, frames_scored=score.frames_scored,
             frames_annotated=4, prompt_frame=0, clip_frames=13, frame_stride=1, warmup_frames=2, nonfinite_frames=0, cpu_peak_rss_MiB=60.0,
         )  # fmt: skip
