@@ -219,6 +219,17 @@ class OtherParts(Sound):
         return FrameReport({"encoder_ms": 1.0})
 
 
+class HalfOfTheParts(Sound):
+    """The call takes longer than the runner says."""
+
+    def masks(self, frame_hwc: Frame) -> Masks:
+        time.sleep(0.02)
+        return super().masks(frame_hwc)
+
+    def inspect(self) -> FrameReport:
+        return FrameReport(PARTS_MS)
+
+
 class SaysCuda(Sound):
     applied = Applied(implementation="", device="cpu", imgsz=512, weights="random")
 

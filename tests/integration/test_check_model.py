@@ -53,6 +53,7 @@ def test_a_sound_runner_passes() -> None:
         (planted.OneBuffer, "timing: masks are final when they are returned", "changed afterwards"),
         (planted.WorksInInspect, "timing: inspect only reports", "ms of CPU time"),
         (planted.OtherParts, "timing: what is inside the latency", "parts_ms has encoder_ms, not preprocess_ms"),
+        (planted.HalfOfTheParts, "timing: what is inside the latency", "parts_ms sum to 0.00 ms, the call takes 2"),
         (planted.IgnoresPrompts, "prompts: points decides the mask", "ignored"),
         (planted.RefusesLate, "prompts: an object that appears while another is tracked", "though `takes_late_objects` claims it"),
         (planted.LateFirst, "prompts: an object that appears while another is tracked", "not in the order of prompting"),
