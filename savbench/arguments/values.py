@@ -126,6 +126,63 @@ class Choice(Kind):
 
 
 @dataclass(frozen=True)
+class ChoiceOrFile(Choice):
+    """One of several words, or a file behind a prefix: `csv:FILE`, made absolute when it is parsed."""
+
+    prefix: str = ""
+
+    @property
+    def metavar(self) -> str:
+        return f"{{{','.join(self.words)},{self.prefix}:FILE}}"
+
+    def parse(self, text: str) -> str:
+        prefix, colon, path = text.partition(":")
+        return f"{prefix}:{FilePath(absolute=True).parse(path)}" if colon and prefix == self.prefix else text
+
+    def check(self, value: str) -> None:
+        if value.startswith(f"{self.prefix}:"):
+            return
+        if value not in self.words:
+            raise ValueError(f"{value or _EMPTY}: use {_either((*self.words, f'{self.prefix}:FILE'))}")
+
+
+@dataclass(frozen=True)
+class Factor(Kind):
+    """A factor and its standard error, `1.085+-0.013`; the error may be left out. A pair, the error None if it is not known."""
+
+    low: float
+    high: float
+
+    @property
+    def metavar(self) -> str:
+        return "FACTOR+-ERROR"
+
+    def parse(self, text: str) -> tuple[float, float | None]:
+        factor, sign, error = text.partition("+-")
+        try:
+            return float(factor), float(error) if sign else None
+        except ValueError:
+            raise ValueError(f"{text or _EMPTY}: give a factor and its standard error, for example 1.085+-0.013") from None
+
+    def check(self, value: tuple[float, float | None]) -> None:
+        factor, error = value
+        if not self.low <= factor <= self.high:
+            raise ValueError(f"{self.show(value)}: the factor must be from {self.low:g} to {self.high:g}")
+        if error is not None and not 0 <= error < factor:
+            raise ValueError(f"{self.show(value)}: the error must be from 0 to the factor")
+
+    def to_json(self, value: tuple[float, float | None]) -> list[float | None]:
+        return list(value)
+
+    def from_json(self, data: list[float | None]) -> tuple[Any, ...]:
+        return tuple(data)
+
+    def show(self, value: tuple[float, float | None]) -> str:
+        factor, error = value
+        return f"{factor:.12g}" if error is None else f"{factor:.12g}+-{error:.12g}"
+
+
+@dataclass(frozen=True)
 class Device(Kind):
     """A device as torch names it, or `auto`."""
 

@@ -15,6 +15,7 @@ from savbench.board.power.base import PowerError
 from savbench.board.power.choose import open_source
 from savbench.board.power.energy import max_gap_s, mean_w, summarise
 from savbench.board.power.recorder import Recorder
+from savbench.board.power.scaled import ScaledSampler
 from savbench.board.power.telemetry import Mark, TelemetryLog
 from savbench.board.validity import CLOCKS_NOT_LOCKED, CLOCKS_UNKNOWN, judge
 from savbench.results.power import PowerSummary
@@ -51,7 +52,12 @@ class BoardWatch:
         if config.strict and choice.sampler is None:
             raise PowerError(f"--strict needs readings of the board ({choice.why}); name a source with --power to see what it needs")
         self.why = choice.why
+        self._reason = choice.reason
         self._sampler = choice.sampler
+        self._scale = config.power_scale
+        if self._sampler is not None and self._scale is not None:
+            self._sampler = ScaledSampler(self._sampler, self._scale[0])
+            self.why += f"; total times {self._scale[0]:g}, --power_scale"
         self._recorder: Recorder | None = None
         self._log: TelemetryLog | None = None
         self._idle_w: dict[str, float | None] = {}
@@ -141,6 +147,7 @@ class BoardWatch:
             spans: start and end in seconds of every timed frame, on the clock of `time.perf_counter`.
         """
         recorder = self._recorder
+        row.power_reason = self._reason
         if recorder is None or not spans:
             row.validity = judge(PowerSummary(), row.background_cpus)
             return
@@ -159,6 +166,9 @@ class BoardWatch:
         )
         # a session of several objects has one row per object, over the same frames
         recorder.forget(begin)
+        summary.power_reason = self._reason
+        if self._scale is not None:
+            summary.power_scale, summary.power_scale_error = self._scale
         for column in fields(PowerSummary):
             value: Any = getattr(summary, column.name)
             setattr(row, column.name, value)

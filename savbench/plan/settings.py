@@ -9,7 +9,21 @@ from typing import Any, Literal
 from attention import CHOICES, RELATIVE_CHOICES
 from runners import RUNNERS
 from savbench.arguments.declared import Column, Compared, ConfigError, check, from_json, setting, to_json
-from savbench.arguments.values import SEED, Choice, Device, FilePath, ListOf, NumberOrWord, Part, Real, Switch, Text, Whole
+from savbench.arguments.values import (
+    SEED,
+    Choice,
+    ChoiceOrFile,
+    Device,
+    Factor,
+    FilePath,
+    ListOf,
+    NumberOrWord,
+    Part,
+    Real,
+    Switch,
+    Text,
+    Whole,
+)
 
 LAYOUTS = ("auto", "sav", "davis", "ytvos", "sav-json")
 """The keys of `savbench.data.dataset.LAYOUTS`, which is not imported for --help."""
@@ -25,6 +39,8 @@ MEMORY_MODES = ("bounded", "upstream")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 """Documented modes of torch.compile."""
 POWER_SOURCES = ("auto", "jtop", "sysfs", "nvml", "none")
+METER = "csv"
+"""Prefix of --power for the file of an external meter."""
 NOT_APPLICABLE = "none"
 """Value of autocast_dtype and attention in rows of models that use neither."""
 
@@ -405,9 +421,10 @@ class RunConfig:
     cpus_per_task: int = setting(Whole(1, 4_096), WHERE, "with ray: CPUs, and torch threads, per task", default=1)
 
     power: str = setting(
-        Choice(POWER_SOURCES),
+        ChoiceOrFile(POWER_SOURCES, prefix=METER),
         BOARD,
-        "auto, jtop (jetson-stats), sysfs (INA3221 monitors), nvml (desktop GPUs) or none",
+        "auto, jtop (jetson-stats), sysfs (the kernel's power monitors), nvml (desktop GPUs), none, or the growing file of an external "
+        "meter with columns time and watts",
         default="auto",
         default_text="auto: the first that answers",
         identifies_run=False,
@@ -419,6 +436,12 @@ class RunConfig:
         default=0.1,
         flag="power_interval",
         identifies_run=False,
+    )
+    power_scale: tuple[float, float | None] | None = setting(
+        Factor(0.2, 5),
+        BOARD,
+        "multiply the total power by FACTOR, from a calibration against a meter (docs/power.md)",
+        default=None,
     )
     strict: bool = setting(Switch(), BOARD, "accept only rows whose validity is ok: wait, try again, refuse in the end", default=False)
     cooldown_c: float = setting(
@@ -474,6 +497,8 @@ class RunConfig:
             raise ConfigError("--plan measure: --sustained repeats an arm's objects for minutes; use --plan, or leave out --sustained")
         if self.strict and self.power == "none":
             raise ConfigError("--strict needs readings of the board; leave out --power none")
+        if self.power_scale is not None and (self.power == "none" or self.power.startswith(f"{METER}:")):
+            raise ConfigError(f"--power_scale calibrates the board's own monitors, which --power {self.power} does not read; leave it out")
         if self.realtime_fps is not None:
             if self.joint_objects or self.share_prompts:
                 raise ConfigError("--realtime tracks one object at a time; leave out --joint_objects and --share_prompts")
@@ -494,6 +519,7 @@ class RunConfig:
             "strict": self.strict,
             "sustained": self.sustained_minutes is not None,
             "memory_budget": self.memory_budget is not None,
+            "power_scale": self.power_scale is not None,
             "accept_changes": self.accept_changes,
             "order interleaved": self.order != "sequential",
         }

@@ -16,12 +16,27 @@ class PowerSummary:
     """Figures from the readings during one object, by column. None if there were no or too few readings."""
 
     power_source: str = column(
-        "Source of power and the following columns: `jtop` (jetson-stats' service), `sysfs` (INA3221 monitors), `nvml` (GPU), `none`.",
+        "Source of power and the following columns: `jtop` (jetson-stats' service), `sysfs` (the kernel's power monitors), `nvml` (GPU), "
+        "`csv` (an external meter), `none`.",
         default="none",
     )
-    power_of: str = column(
-        "What the power covers: the module's input rail, the rails that were added up, or the GPU.", default="", cell=POWER_DETAILS
+    power_reason: str = column(
+        "Why this source: named with --power, or the first that answered, and why those asked before it did not.",
+        default="",
+        cell=POWER_DETAILS,
     )
+    power_of: str = column(
+        "What the power covers: the input rail (`VIN`: of the carrier board; `VDD_IN`: of the module), the rails that were added up, the "
+        "GPU, or the external meter.",
+        default="",
+        cell=POWER_DETAILS,
+    )
+    power_scale: float | None = column(
+        "--power_scale: factor that the total power was multiplied by, idle included; rails are as read. Empty: none.",
+        cell=POWER_DETAILS,
+        compared=Compared.TELLS_APART,
+    )
+    power_scale_error: float | None = column("Standard error of that factor, as given with it.", cell=POWER_DETAILS)
     power_interval_s: float | None = column(
         "Measured seconds between readings; another client of the jtop service may set it.", cell=POWER_DETAILS
     )
@@ -33,7 +48,16 @@ class PowerSummary:
     energy_j_per_frame: float | None = column("Energy of a timed frame above idle: energy_gross_j_per_frame - idle_w * time of the frame.")
     energy_gross_j_per_frame: float | None = column("Energy of a timed frame: power integrated over its time.", cell=POWER_DETAILS)
     fps_per_w: float | None = column("Frames per second and watt, fps / power_mean_w: frames per joule, idle power included.")
-    rails_mean_w: dict[str, float] = mapping("Mean power of every rail over the timed frames, by name of the rail.", cell=POWER_DETAILS)
+    all_rails_mean_w: float | None = column(
+        "Mean power if every rail is added up, as jtop does on AGX Orin: counts VDDQ_VDD2_1V8AO twice, which is part of VIN_SYS_5V0 and so "
+        "not added in power_mean_w. Empty where no rail is part of another.",
+        cell=POWER_DETAILS,
+    )
+    rails_mean_w: dict[str, float] = mapping(
+        "Mean power of every rail over the timed frames, by name of the rail; with `csv` also the total of the board's own source, for "
+        "example `sysfs total`.",
+        cell=POWER_DETAILS,
+    )
     rails_peak_w: dict[str, float] = mapping(
         "Highest reading of every rail in or next to a timed frame, by name of the rail.", cell=POWER_DETAILS
     )

@@ -27,7 +27,7 @@ class TelemetryRow:
         "frame of a pass to its last, decoding included); empty during building and prompting.",
         default="",
     )
-    source: str = column("`jtop`, `sysfs` or `nvml`.", default="")
+    source: str = column("`jtop`, `sysfs`, `nvml` or `csv`.", default="")
     total_mw: float | None = column("Power in mW of the module, with nvml of the GPU; power_of in summary.csv says of which rails.")
     rails_mw: str = column("Power of every rail in mW, `name=mW` separated by `; `.", default="")
     gpu_load_pct: float | None = column("Load of the GPU in percent.")

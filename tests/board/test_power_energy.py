@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +14,7 @@ from emulated_board import FAKE_SYS, BoardFiles, Drive, jtop_service
 from savbench.board.power.base import Reading, Sampler
 from savbench.board.power.energy import Interval, integrate, max_gap_s, mean_w, summarise
 from savbench.board.power.jtop import JtopSampler
+from savbench.board.power.rails import split_total
 from savbench.board.power.recorder import Recorder
 from savbench.board.power.sysfs import SysfsSampler
 from savbench.results.power import PowerSummary
@@ -210,6 +211,19 @@ def test_power_of_a_gpu_says_nothing_of_a_model_on_the_cpu() -> None:
     assert row.power_mean_w is row.idle_w is row.energy_j_per_frame is row.temperature_start_c is None
 
 
+def test_a_rail_that_is_part_of_another_is_not_added_and_the_sum_of_all_stays_visible() -> None:
+    rails_mw = {"VDD_GPU_SOC": 3_000.0, "VDD_CPU_CV": 500.0, "VIN_SYS_5V0": 5_000.0, "VDDQ_VDD2_1V8AO": 400.0}
+    total_mw, total_of = split_total(dict(rails_mw))
+    readings = [Reading(float(t), float(t), total_mw=total_mw, total_of=total_of, rails_mw=rails_mw) for t in range(3)]
+    row = summarise(readings, [(0.0, 2.0)], source="sysfs", scope="module", interval_s=1.0, idle_w=None)
+    assert row.power_mean_w == pytest.approx(8.5)
+    assert row.all_rails_mean_w == pytest.approx(8.9)
+    assert row.rails_mean_w["VDDQ_VDD2_1V8AO"] == 0.4
+
+    nano = [replace(reading, total_mw=9_000.0, total_of="VDD_IN") for reading in readings]
+    assert summarise(nano, [(0.0, 2.0)], source="sysfs", scope="module", interval_s=1.0, idle_w=None).all_rails_mean_w is None
+
+
 def test_every_column_has_a_meaning() -> None:
     assert all(f.metadata["meaning"] for f in fields(PowerSummary))
 
@@ -296,5 +310,7 @@ def test_energy_of_an_emulated_rail_read_through_the_real_jtop_service() -> None
 
     _check(row, _frames(start_s), lambda begin_s, end_s: rail.joules(begin_s, end_s) + 3 * (end_s - begin_s))
     assert row.power_of == "VDD_CPU_CV + VDD_GPU_SOC + VIN_SYS_5V0"
+    assert row.power_mean_w is not None
+    assert row.all_rails_mean_w == pytest.approx(row.power_mean_w + 1.0, rel=0.01)
     assert list(row.rails_mean_w.items())[:2] == [("VDDQ_VDD2_1V8AO", 1.0), ("VDD_CPU_CV", 1.0)]
     assert not FAKE_SYS.exists()

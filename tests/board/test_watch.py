@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -115,6 +116,40 @@ def test_a_source_that_dies_does_not_stop_the_run(tmp_path: Path, monkeypatch: p
         assert (row.status, row.power_source, row.power_mean_w, row.energy_j_per_frame) == ("ok", "steady", None, None)
         assert row.power_note == "steady: unplugged; plug it in"
         assert row.J is not None
+
+
+def test_a_calibration_factor_is_in_the_row_with_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "open_source", lambda *_: Choice(Steady(), "power: steady", "the first that answered; not jtop: no"))
+    (row,), said = run(tmp_path, ["slow"], power_scale=(1.1, 0.02))
+    assert row.power_mean_w == pytest.approx(7.7)
+    assert row.idle_w == pytest.approx(7.7)
+    assert row.rails_mean_w == {"GPU": 3.0}
+    assert (row.power_scale, row.power_scale_error) == (1.1, 0.02)
+    assert row.power_reason == "the first that answered; not jtop: no"
+    assert "power: steady; total times 1.1, --power_scale" in said
+
+
+def test_a_run_beside_an_external_meter(tmp_path: Path) -> None:
+    meter, done = tmp_path / "meter.csv", threading.Event()
+    meter.write_text("time,watts\n")
+
+    def log() -> None:
+        while not done.wait(0.05):
+            with meter.open("a") as file:
+                file.write(f"{time.time()},12.5\n")
+
+    logger = threading.Thread(target=log, daemon=True)
+    logger.start()
+    try:
+        time.sleep(0.3)
+        (row,), said = run(tmp_path, ["slow"], power=f"csv:{meter}")
+    finally:
+        done.set()
+        logger.join()
+    assert f"power: {meter} every" in said
+    assert (row.power_source, row.power_of, row.power_reason) == ("csv", "meter.csv", "named with --power")
+    assert row.power_mean_w == pytest.approx(12.5)
+    assert row.energy_gross_j_per_frame == pytest.approx(12.5 * (row.latency_ms or 0) / 1e3, rel=1e-6)
 
 
 def test_failed_rows_have_no_power(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,11 +95,15 @@ def numbers() -> list[tuple[str, str, Number]]:
     return found
 
 
+PAIRS = ("shard", "power_scale")
+"""Settings of two numbers, whose kinds check both."""
+
+
 def test_every_number_of_the_settings_has_a_range() -> None:
     of_numbers = {
         field.name
         for field, _ in settings_of(RunConfig)
-        if any(kind in str(field.type).replace("[", " ").replace(",", " ").split() for kind in ("int", "float")) and field.name != "shard"
+        if any(kind in str(field.type).replace("[", " ").replace(",", " ").split() for kind in ("int", "float")) and field.name not in PAIRS
     }
     assert of_numbers == {name for name, _, _ in numbers()}
     assert {"timeout_s", "seed", "imgsz", "limit_videos", "limit_objects", "power_interval_s"} <= of_numbers

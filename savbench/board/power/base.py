@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Scope = Literal["module", "gpu"]
+"""`module`: of the module, or of more around it."""
 
 
 class PowerError(UserError, RuntimeError):
@@ -66,7 +67,7 @@ class Sampler(Protocol):
     """One source of readings. One thread calls all methods after the constructor."""
 
     name: str
-    """As in `POWER_SOURCES`."""
+    """As in `POWER_SOURCES`; `csv` for a meter."""
     interval_s: float
     """Actual seconds between readings; a shared source may set them."""
     scope: Scope

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from savbench.board.power.events import count_events
+from savbench.board.power.rails import counted, sum_name
 from savbench.results.power import PowerSummary
 
 if TYPE_CHECKING:
@@ -159,7 +160,17 @@ def summarise(
         summary.fps_per_w = len(frames) / joules
     summary.power_peak_w = max((value for reading in supporting if (value := total_w(reading)) is not None), default=None)
     _put_rails(summary, readings, supporting, frames, busy_s, gap_s)
+    if busy_s > 0 and (every := integrate(readings, frames, _every_rail_w, max_gap_s=gap_s)) is not None:
+        summary.all_rails_mean_w = every / busy_s
     return summary
+
+
+def _every_rail_w(reading: Reading) -> float | None:
+    """All rails added up, if the total is the sum of only some because one is part of another."""
+    some = counted(reading.rails_mw)
+    if reading.total_of != sum_name(some) or len(some) == len(reading.rails_mw):
+        return None
+    return sum(reading.rails_mw.values()) / 1e3
 
 
 def _put_state(summary: PowerSummary, course: Sequence[Reading], after: Sequence[Reading]) -> None:
