@@ -131,9 +131,8 @@ class Finisher:
         if config.save_masks:
             save_masks(config.out_dir, arm, obj, masks, _size_of(row))
         if config.save_overlays:
-            scores = {frame.frame: frame.J for frame in frames if frame.frame is not None and frame.J is not None}
             prompts = PromptMaker(video, config.num_points, config.frame_stride)
-            row.overlay = save_overlay(config.out_dir, arm, video, obj, masks, scores, prompts, self._truths)
+            row.overlay = save_overlay(config.out_dir, arm, video, obj, masks, frames, prompts, self._truths)
 
     def _opened(self, name: str) -> SplitVideo:
         """The clip, cut to --max_frames; the last clip opened is cached."""

@@ -11,14 +11,14 @@ from savbench.data.masks import CompressedMask, save_object_masks
 from savbench.finish.overlay import OverlayWriter, overlay_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from runners.base import PromptKind
     from savbench.data.dataset import SplitObject, SplitVideo
     from savbench.finish.scoring import TruthMasks
     from savbench.plan.arms import Arm
-    from savbench.results.rows import SummaryRow
+    from savbench.results.rows import FrameRow, SummaryRow
 
 FRAMES_PER_SECOND = 24
 MASKS_DIR = "masks"
@@ -55,7 +55,7 @@ def save_overlay(
     video: SplitVideo,
     obj: SplitObject,
     masks: Mapping[int, CompressedMask],
-    scores: Mapping[int, float],
+    frames: Sequence[FrameRow],
     prompts: PromptMaker,
     truths: TruthMasks,
 ) -> str:
@@ -64,7 +64,7 @@ def save_overlay(
     Args:
         out_dir: the run's folder.
         masks: by frame of the clip.
-        scores: J by scored frame of the clip.
+        frames: the object's timed frames with their scores.
 
     Raises:
         ClipError: a frame or a ground-truth mask cannot be read.
@@ -75,16 +75,32 @@ def save_overlay(
     truth_of = dict(obj.annotations)
     prompted = prompts.track(obj, cast("PromptKind", arm.prompt))
     nothing = np.zeros(size_hw, np.bool_)
-    score = ""
+    told = _Captions(frames)
     with OverlayWriter(out_dir / path, *size_hw, FRAMES_PER_SECOND) as writer, video.frames.reader(size_hw) as reader:
         for index in range(len(video.frames)):
-            if index in scores:
-                score = f"J {scores[index]:.3f}  "
             writer.add(
                 reader.read(index),
                 masks[index].unpack() if index in masks else nothing,
                 truth_hw=truths.read(truth_of[index], size_hw) if index in truth_of else None,
                 prompt=prompted.prompt if index == prompted.prompt_frame else None,
-                caption=f"frame {index}  {score}{obj.video}/{obj.object}  {arm.label}",
+                texts=(f"frame {index}", told.of(index), f"{obj.video}/{obj.object}  {arm.label}"),
             )
     return str(path)
+
+
+class _Captions:
+    """Latency and scores of an object's frames, in the order of the clip."""
+
+    def __init__(self, frames: Sequence[FrameRow]) -> None:
+        self._frames = {frame.frame: frame for frame in frames if not frame.repeat}
+        self._scores: list[float] = []
+        self._newest = ""
+
+    def of(self, index: int) -> str:
+        """Return the text of the next frame: its latency, J&F of the newest scored frame, and its mean up to there."""
+        row = self._frames.get(index)
+        if row is not None and row.J is not None and row.F is not None:
+            self._scores.append((row.J + row.F) / 2)
+            mean = sum(self._scores) / len(self._scores)
+            self._newest = f"  J&F {self._scores[-1]:.3f}, mean so far {mean:.3f}"
+        return ("not timed" if row is None or row.latency_ms is None else f"latency {row.latency_ms:.1f} ms") + self._newest

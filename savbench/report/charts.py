@@ -1,4 +1,4 @@
-"""Figures as plain data: drawing, units and text. Two renderers draw them, for the page and for papers."""
+"""Figures as plain data: drawing, units and text."""
 
 from __future__ import annotations
 

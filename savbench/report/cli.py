@@ -9,7 +9,7 @@ from savbench.arguments.parser import Parser
 from savbench.arguments.values import INPUT_PATH, SEED, Choice, FilePath, Whole
 from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES, RESAMPLES
 from savbench.report.content import Settings, make_report
-from savbench.report.page import ReportError
+from savbench.report.packages import ReportError
 from savbench.report.writing import FORMATS, write_report
 
 EXIT_OK = 0

@@ -1,4 +1,4 @@
-"""Pictures of the best and worst objects, from saved masks and the split, else from overlays."""
+"""Pictures of the best and worst objects and of the errors there, from saved masks and the split, else from overlays."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from savbench.compare.tables import Grid
 from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split
 from savbench.data.masks import saved_mask
 from savbench.data.png import read_mask
-from savbench.finish.overlay import draw_masks
+from savbench.finish.overlay import draw_errors, overlay_path
 from savbench.finish.saving import MASKS_DIR
 from savbench.report.arms import numbers
 from savbench.results.beside import leads_out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import numpy.typing as npt
     import pandas as pd
@@ -118,6 +118,25 @@ def make_gallery(arms: Sequence[Arm], rows: pd.DataFrame, runs: Sequence[Run], s
     return Gallery(first.shown, best, worst, "" if has_pictures else f"There are no pictures. {REMEDY}", tuple(notes))
 
 
+_Window = tuple[int, int, int, int]
+"""Top, bottom, left and right."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """A frame of the clip as an arm tracked it."""
+
+    index: int
+    picture: Frame
+    prediction_hw: npt.NDArray[np.bool_]
+    truth_hw: npt.NDArray[np.bool_]
+
+    @property
+    def masks(self) -> npt.NDArray[np.bool_]:
+        """Where either mask is."""
+        return self.prediction_hw | self.truth_hw
+
+
 class _Artist:
     def __init__(self, runs: dict[str, Run], rows: pd.DataFrame, split_dir: Path | None) -> None:
         self._runs = runs
@@ -128,8 +147,17 @@ class _Artist:
 
     def show(self, video: str, name: str, score: float, arms: Sequence[Arm], ranking: Arm) -> Shown:
         frame = self._typical_frame(ranking, video, name)
-        pictures = tuple(self._picture(arm, video, name, frame) for arm in arms)
+        rows = {arm.label: row for arm in arms if (row := self._row(arm, video, name)) is not None}
+        views = {arm.label: view for arm in arms if arm.label in rows and (view := self._view(arm, video, name, frame, rows[arm.label]))}
+        # one window for all arms, so that their pictures can be compared
+        window = _window(np.logical_or.reduce([view.masks for view in views.values()])) if _are_alike(views.values()) else None
+        pictures = tuple(self._picture(arm, video, name, frame, rows.get(arm.label), views.get(arm.label), window) for arm in arms)
         return Shown(f"{video}/{name}", f"J&F {score:.3f} under {ranking.shown}", pictures)
+
+    def _row(self, arm: Arm, video: str, name: str) -> Any:
+        own = self._rows.iloc[arm.scored]
+        own = own[(own["video"] == video) & (own["object"] == name)]
+        return own.iloc[0] if len(own) else None
 
     def _typical_frame(self, arm: Arm, video: str, name: str) -> int | None:
         """Return the scored frame with the object's median J: neither its best nor its worst moment."""
@@ -143,24 +171,25 @@ class _Artist:
         ordered = mine.sort_values("J", kind="stable")
         return int(ordered["frame"].iloc[(len(ordered) - 1) // 2])
 
-    def _picture(self, arm: Arm, video: str, name: str, frame: int | None) -> Picture:
-        own = self._rows.iloc[arm.scored]
-        own = own[(own["video"] == video) & (own["object"] == name)]
-        if not len(own):
+    def _picture(self, arm: Arm, video: str, name: str, frame: int | None, row: Any, view: _View | None, window: _Window | None) -> Picture:
+        if row is None:
             return Picture(arm.shown, "", "", "", "no figures of this object")
-        row = own.iloc[0]
-        JandF = float(numbers(own, "JandF")[0])
+        JandF = float(numbers(row.to_frame().T, "JandF")[0])
         score = f"{JandF:.3f}" if np.isfinite(JandF) else ""
         said = f"J&F {score}" if score else "not scored"
-        drawn = self._from_masks(arm, video, name, frame, row) or self._from_overlay(arm, frame, row)
-        if drawn is None:
-            return Picture(arm.shown, "", "", score, f"{said}; neither masks nor an overlay are there")
-        picture, index = drawn
+        if view is not None:
+            drawn, index = cut_out(view.picture, view.prediction_hw, view.truth_hw, window), view.index
+        else:
+            shown = self._from_overlay(arm, video, name, frame, row)
+            if shown is None:
+                return Picture(arm.shown, "", "", score, f"{said}; neither masks nor an overlay are there")
+            drawn, index = shown
         where = f", frame {index}"
-        alt = f"{video}/{name} under {arm.shown}{where}: ground truth outlined in blue, prediction filled in orange; {said}"
-        return Picture(arm.shown, _jpeg(picture), alt, score, f"{said}{where}")
+        alt = f"{video}/{name} under {arm.shown}{where}: ground truth outlined, false positives orange, false negatives blue; {said}"
+        return Picture(arm.shown, _jpeg(drawn), alt, score, f"{said}{where}")
 
-    def _from_masks(self, arm: Arm, video: str, name: str, frame: int | None, row: Any) -> tuple[Frame, int] | None:
+    def _view(self, arm: Arm, video: str, name: str, frame: int | None, row: Any) -> _View | None:
+        """Read a frame of the split with its ground truth and the saved mask; None if one of them is not there."""
         folder = self._runs[arm.run].folder
         if any(Path(part).name != part for part in (arm.arm_id, video, name)):
             # names come from an untrusted file
@@ -185,7 +214,7 @@ class _Artist:
         except ClipError as error:
             self.notes.append(str(error))
             return None
-        return cut_out(picture, prediction_hw, truth_hw), index
+        return _View(index, picture, prediction_hw, truth_hw)
 
     def _leads_out(self, folder: Path, path: Path) -> bool:
         if leads_out(folder, path):
@@ -208,8 +237,11 @@ class _Artist:
                 self.notes.append(f"The split of {label} cannot be used ({error}); say where it is with --split_dir.")
         return self._splits[str(path), name]
 
-    def _from_overlay(self, arm: Arm, frame: int | None, row: Any) -> tuple[Frame, int] | None:
+    def _from_overlay(self, arm: Arm, video: str, name: str, frame: int | None, row: Any) -> tuple[Frame, int] | None:
         folder, relative = self._runs[arm.run].folder, str(row.get("overlay", ""))
+        if not relative and arm.arm_id and "/" not in video + name + arm.arm_id:
+            # --save_overlays worst:N tells no path in the row
+            relative = str(overlay_path(video, name, arm.arm_id))
         if folder is None or not relative or Path(relative).is_absolute() or ".." in Path(relative).parts:
             return None
         path = folder / relative
@@ -231,26 +263,32 @@ class _Artist:
         return None
 
 
-def cut_out(picture: Frame, prediction_hw: npt.NDArray[np.bool_], truth_hw: npt.NDArray[np.bool_]) -> Frame:
-    """Crop a frame around both masks, scale it to `WIDTH_PX`, at 4:3 if the video allows, and draw the masks.
+def _are_alike(views: Collection[_View]) -> bool:
+    """Whether there are views, all of frames of one size: runs of copies of a split may differ."""
+    return len({view.picture.shape for view in views}) == 1
+
+
+def cut_out(picture: Frame, prediction_hw: npt.NDArray[np.bool_], truth_hw: npt.NDArray[np.bool_], window: _Window | None = None) -> Frame:
+    """Crop a frame, scale it to `WIDTH_PX`, and draw the ground truth and the errors.
 
     Args:
         picture: (height, width, 3), RGB, uint8; not changed.
         prediction_hw, truth_hw: (height, width), bool.
+        window: part to show; None: around both masks, at 4:3 if the video allows.
 
     Returns:
         (height, WIDTH_PX, 3), RGB, uint8; narrower if it would be taller than `TALLEST_PX`.
     """
-    top, bottom, left, right = _window(prediction_hw | truth_hw)
-    window = np.s_[top:bottom, left:right]
-    scaled = _scaled(picture[window], WIDTH_PX)
+    top, bottom, left, right = _window(prediction_hw | truth_hw) if window is None else window
+    part = np.s_[top:bottom, left:right]
+    scaled = _scaled(picture[part], WIDTH_PX)
     size = (scaled.shape[1], scaled.shape[0])
-    masks = [cv2.resize(mask[window].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in (prediction_hw, truth_hw)]
-    draw_masks(scaled, masks[0], masks[1], 1)
+    masks = [cv2.resize(mask[part].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in (prediction_hw, truth_hw)]
+    draw_errors(scaled, masks[0], masks[1], 1)
     return scaled
 
 
-def _window(mask_hw: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def _window(mask_hw: npt.NDArray[np.bool_]) -> _Window:
     """Return top, bottom, left, right of the part to show; the whole frame if there is no mask."""
     height, width = mask_hw.shape
     if not mask_hw.any():

@@ -1,65 +1,128 @@
-"""Places the names of points so that none overlap."""
+"""Places the names of points and floors where they lie on nothing else, from the drawing as it is laid out."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from savbench.report.charts import Point, Scatter
+    from savbench.report.charts import Interval, Point, Scatter
 
-WIDTH_PX, HEIGHT_PX = 900.0, 330.0
-"""Size of the drawing on a page of usual width; a narrow page shows a legend instead of names."""
-LETTER_PX, LINE_PX = 7.2, 17.0
-MARKER_PX = 9.0
+NAME_PT, FLOOR_PT = 7.5, 7.0
+"""Sizes of letters."""
+MARKER_PT = 5.0
 """Half a marker plus a margin."""
+WHISKER_PT = 2.0
 
-_Rectangle = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]
+"""Left, bottom, right and top in pixels of the canvas."""
+
+_SIDES = (
+    ("left", "bottom", 1, 1), ("left", "top", 1, -1), ("right", "bottom", -1, 1), ("right", "top", -1, -1), ("left", "center", 1.6, 0),
+    ("right", "center", -1.6, 0), ("center", "bottom", 0, 1.4), ("center", "top", 0, -1.4),
+)  # fmt: skip
+"""Alignments of a name beside a marker, and the directions of its distance."""
+_FLOOR_PLACES = (0.01, 0.99, 0.5, 0.25, 0.75)
 
 
-def place_labels(drawing: Scatter, wanted: Iterable[Point]) -> dict[str, str]:
-    """Choose a side for the name of each point, by label, in plotly.js terms: `top right`, `bottom left`, ...
+def floor_name(label: str, level: float) -> str:
+    """Return the name of a floor in the drawing and its legend."""
+    return f"{label} {level:.3f}"
 
-    Leaves out names that would overlap a marker or another name on every side; a legend must list those.
+
+def name_all(axes: Any, drawing: Scatter) -> bool:
+    """Write the names of all points beside them and those of floors on their lines.
+
+    Returns:
+        Whether there was room for all. If not, none is left, and a legend has to tell them.
     """
-    spots = {point.label: _spot(drawing, point) for point in drawing.points}
-    taken: list[_Rectangle] = [(x - MARKER_PX, y - MARKER_PX, x + MARKER_PX, y + MARKER_PX) for x, y in spots.values()]
-    places: dict[str, str] = {}
-    for point in wanted:
-        x, y = spots[point.label]
-        for side in ("top right", "bottom right", "top left", "bottom left", "top center", "bottom center"):
-            name = _rectangle(side, x, y, len(point.label) * LETTER_PX)
-            if _is_inside(name) and not any(_overlap(name, other) for other in taken):
-                places[point.label] = side
-                taken.append(name)
-                break
-    return places
+    inside, taken = _room(axes, drawing)
+    named: list[Any] = []
+    for beside in [*(_beside(axes, point) for point in drawing.points), *(_on_line(axes, *floor) for floor in drawing.floors)]:
+        name = _first_free(beside, taken, inside)
+        if name is None:
+            for other in named:
+                other.remove()
+            return False
+        named.append(name)
+    return True
 
 
-def _spot(drawing: Scatter, point: Point) -> tuple[float, float]:
-    """Return pixels from the left and from the top."""
-    xs, ys = [other.x for other in drawing.points], [other.y for other in drawing.points]
-    x = point.x
-    if drawing.x.is_log:
-        xs, x = [math.log(value) for value in xs], math.log(x)
-    left = min(xs) if drawing.x.low is None or drawing.x.is_log else drawing.x.low
-    low = min(ys) if drawing.y.low is None else drawing.y.low
-    high = max(ys) if drawing.y.high is None else drawing.y.high
-    return WIDTH_PX * (x - left) / (max(xs) - left or 1.0), HEIGHT_PX * (1 - (point.y - low) / (high - low or 1.0))
+def name_front(axes: Any, drawing: Scatter) -> None:
+    """Write the names of the points on the Pareto front for which there is room."""
+    inside, taken = _room(axes, drawing)
+    for point in drawing.points:
+        if point.on_front:
+            _first_free(_beside(axes, point), taken, inside)
 
 
-def _rectangle(side: str, x: float, y: float, width: float) -> _Rectangle:
-    left = {"right": x + MARKER_PX / 2, "left": x - MARKER_PX / 2 - width, "center": x - width / 2}[side.split()[1]]
-    # beside the marker's corner, clear of the marker itself
-    top = y - MARKER_PX - LINE_PX if side.startswith("top") else y + MARKER_PX
-    return left, top, left + width, top + LINE_PX
+def _beside(axes: Any, point: Point) -> Iterator[Any]:
+    for align, vertical, right, up in _SIDES:
+        yield _write(axes, point.label, (point.x, point.y), "data", NAME_PT, align, vertical, right, up)
 
 
-def _is_inside(name: _Rectangle) -> bool:
-    return name[0] >= 0 and name[2] <= WIDTH_PX
+def _on_line(axes: Any, label: str, level: float) -> Iterator[Any]:
+    for place in _FLOOR_PLACES:
+        align = {0.01: "left", 0.99: "right"}.get(place, "center")
+        for vertical, up in (("bottom", 0.4), ("top", -0.4)):
+            yield _write(axes, floor_name(label, level), (place, level), ("axes fraction", "data"), FLOOR_PT, align, vertical, 0, up)
 
 
-def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
+def _room(axes: Any, drawing: Scatter) -> tuple[Box, list[Box]]:
+    """Lay out; return the inside of the axes, and what is taken there."""
+    axes.figure.canvas.draw()
+    return _box(axes.get_window_extent()), _marks(axes, drawing)
+
+
+def _first_free(candidates: Iterable[Any], taken: list[Box], inside: Box) -> Any:
+    """Keep the first text that lies on nothing and within the axes, remove the others; None if there is none."""
+    for text in candidates:
+        box = _box(text.get_window_extent())
+        if (
+            inside[0] <= box[0]
+            and box[2] <= inside[2]
+            and inside[1] <= box[1]
+            and box[3] <= inside[3]
+            and not any(_overlap(box, other) for other in taken)
+        ):
+            taken.append(box)
+            return text
+        text.remove()
+    return None
+
+
+def _write(
+    axes: Any, text: str, where: tuple[float, float], coordinates: Any, size: float, align: str, vertical: str, right: float, up: float
+) -> Any:
+    away = (right * MARKER_PT, up * MARKER_PT)
+    written = axes.annotate(
+        text, where, xycoords=coordinates, xytext=away, textcoords="offset points", ha=align, va=vertical, fontsize=size
+    )
+    written.set_in_layout(False)
+    return written
+
+
+def _marks(axes: Any, drawing: Scatter) -> list[Box]:
+    """Return what is drawn at each point: its marker and its whiskers."""
+    scale = axes.figure.dpi / 72
+    marks = []
+    for point in drawing.points:
+        marks += [_around(axes, point, None, None, MARKER_PT * scale)]
+        marks += [_around(axes, point, point.x_interval, None, WHISKER_PT * scale)] if point.x_interval else []
+        marks += [_around(axes, point, None, point.y_interval, WHISKER_PT * scale)] if point.y_interval else []
+    return marks
+
+
+def _around(axes: Any, point: Point, of_x: Interval | None, of_y: Interval | None, margin: float) -> Box:
+    xs, ys = of_x or (point.x, point.x), of_y or (point.y, point.y)
+    (left, bottom), (right, top) = axes.transData.transform([(xs[0], ys[0]), (xs[1], ys[1])])
+    return left - margin, bottom - margin, right + margin, top + margin
+
+
+def _box(extent: Any) -> Box:
+    return extent.x0, extent.y0, extent.x1, extent.y1
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -20,7 +20,8 @@ def render_markdown(report: Report, pictures: Mapping[str, str]) -> str:
     Args:
         pictures: path of each figure's file relative to the text, by figure key.
     """
-    parts = [f"# {for_markdown(report.title)}", f"Made {report.made_at}.", _bullets(report.answer)]
+    subtitle = " · ".join(f"{name}: {value}" for name, value in (*report.provenance.subtitle, ("report made", report.made_at)))
+    parts = [f"# {for_markdown(report.title)}", for_markdown(subtitle), _bullets(report.answer)]
     if report.provenance.warnings:
         parts += ["## To know before trusting this", _bullets(report.provenance.warnings)]
     parts += ["## The arms", markdown_table(report.arms), _bullets(report.arms_notes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from savbench.results import selfcheck
 from savbench.results.foreign import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 5
 MOST_LINES = 12
+_FIGURE = re.compile(r"(-?[\d.]+)(\D+)")
+"""A figure and its unit, as in a row's validity: `0.7 CPUs`, `31% of the GPU`."""
 _PER_RUN = {
     "device_name": "device", "nvpmodel": "power mode", "jetson_clocks": "clocks locked", "split": "split", "max_frames": "frames of a clip",
     "frame_stride": "frame stride", "warmup_frames": "warm-up frames", "seed": "seed", "implementation": "implementations",
@@ -37,6 +40,7 @@ _PER_RUN = {
 class Provenance:
     """
     Attributes:
+        subtitle: name and value of what a reader asks first: board, device, power mode, split, objects, dates, version, selfcheck.
         warnings: reasons not to trust or compare figures, most important first.
         notes: about the files, and what was adjusted.
         failures: one row per distinct failure; None if nothing failed.
@@ -44,6 +48,7 @@ class Provenance:
         commands: purpose and text of each command.
     """
 
+    subtitle: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     failures: Grid | None
@@ -55,6 +60,7 @@ def provenance(results: Results, arms: Sequence[Arm], runs: Sequence[Run], repor
     """Collect circumstances, failures, warnings and commands."""
     rows = results.rows
     return Provenance(
+        subtitle=tuple(_subtitle(rows, runs)),
         warnings=tuple(_warnings(rows, arms)),
         notes=(*results.notes, *(note for run in runs for note in run.notes), *_adjustments(rows)),
         failures=_failures(rows, arms),
@@ -73,6 +79,32 @@ def why_no_power(rows: pd.DataFrame) -> str:
     return "--power auto, which is the default, records it where jetson-stats, INA3221 monitors or NVML answer."
 
 
+def _subtitle(rows: pd.DataFrame, runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
+    """Yield what the figures were measured on; values that differ between runs or rows are joined, unknown ones are left out."""
+    latest = [run.invocations[-1] for run in runs if run.invocations]
+    boards = [str(_mapping(entry.get("board")).get("model") or _mapping(entry.get("system")).get("cpu") or "") for entry in latest]
+    of_run = {run.label: rows[rows["file"] == run.label] for run in runs}
+    checks = [selfcheck.statement(run.invocations[-1].get("selfchecks"), _systems(of_run[run.label])) for run in runs if run.invocations]
+    objects = rows[["video", "object"]].astype(str).drop_duplicates()
+    videos = objects["video"].nunique()
+    dates = sorted({text[:10] for text in _told(rows, "started_at")})
+    facts = {
+        "board": boards,
+        "device": [text for text in _told(rows, "device_name") if text not in boards] or _told(rows, "device"),
+        "power mode": _told(rows, "nvpmodel"),
+        "clocks locked": _told(rows, "jetson_clocks"),
+        "split": _told(rows, "split"),
+        "objects": [f"{len(objects)} of {videos} video{'' if videos == 1 else 's'}"],
+        "measured": [dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"] if dates else [],
+        "benchmark": [text[:12] + "+" * text.endswith("+") for text in _told(rows, "benchmark_version")],
+        "selfcheck": checks,
+    }
+    for name, values in facts.items():
+        distinct = [value for value in dict.fromkeys(values) if value]
+        if distinct:
+            yield name, _some(distinct)
+
+
 def _warnings(rows: pd.DataFrame, arms: Sequence[Arm]) -> list[str]:
     found = []
     untrained = [arm.label for arm in arms if arm.is_random]
@@ -82,9 +114,7 @@ def _warnings(rows: pd.DataFrame, arms: Sequence[Arm]) -> list[str]:
     if failed:
         listed = ", ".join(f"{count} {status}" for status, count in failed.most_common())
         found.append(f"Rows without figures: {sum(failed.values())} of {len(rows)} ({listed}); the reasons are under Circumstances.")
-    causes = Counter(cause.partition(" (")[0] for text in rows["invalid"] if text for cause in str(text).split("; "))
-    for cause, count in causes.most_common(MOST_LINES):
-        found.append(f"{count} rows are marked invalid: {cause}.")
+    found += _causes(text for text in rows["invalid"] if text)
     doubtful = [arm.label for arm in arms if arm.is_doubtful]
     if doubtful:
         every = "all arms" if len(doubtful) == len(arms) else _some(doubtful)
@@ -123,6 +153,30 @@ def _warnings(rows: pd.DataFrame, arms: Sequence[Arm]) -> list[str]:
     if any(text.endswith("+") for text in _distinct(rows, "benchmark_version")):
         found.append("The benchmark's code had changes that were not committed.")
     return found
+
+
+def _causes(texts_of_rows: Iterable[str]) -> list[str]:
+    """Sum up why rows are invalid, a line for each cause, with the range of its figures: `8 rows: background load 0.7 to 1.1 CPUs`.
+
+    Args:
+        texts_of_rows: `validity` of each row, such as `throttled (tj); background load (0.7 CPUs)`.
+    """
+    details: dict[tuple[str, str], list[str]] = {}
+    for text in texts_of_rows:
+        for cause in text.split("; "):
+            name, _, detail = cause.removesuffix(")").partition(" (")
+            figure = _FIGURE.fullmatch(detail)
+            details.setdefault((name, figure[2] if figure else ""), []).append(figure[1] if figure else detail)
+    lines = []
+    for (name, unit), told in sorted(details.items(), key=lambda entry: -len(entry[1]))[:MOST_LINES]:
+        rows = f"{len(told)} row{'' if len(told) == 1 else 's'} not valid"
+        if unit:
+            low, high = min(told, key=float), max(told, key=float)
+            lines.append(f"{rows}: {name} {low if low == high else f'{low} to {high}'}{unit}.")
+        else:
+            others = _some(filter(None, told))
+            lines.append(f"{rows}: {name}{f' ({others})' if others else ''}.")
+    return lines
 
 
 def _differing(arms: Sequence[Arm]) -> list[str]:

@@ -112,7 +112,7 @@ def _figure(key: str, title: str, arms: Sequence[Arm], cost: Cost) -> Figure | N
     if len(scatter.front) > 1:
         says.append("The stepped line is the Pareto front: no other arm is at least as good in both.")
     if floors:
-        says.append("Dotted lines are baselines without weights, the floor that a learned model has to beat.")
+        says.append("Broken lines are baselines without weights, the floor that a learned model has to beat.")
     if any(point.is_hollow for point in points):
         says.append("Hollow: untrained weights, their J&F is meaningless.")
     header = ["arm", "J&F", "95% interval", cost.title.split(",")[0], "on the front"]

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from savbench.report.figures_paper import save_pdf, save_png
+from savbench.report.figures import save_pdf, save_png
 from savbench.report.markdown import render_markdown
-from savbench.report.page import ReportError, render_html
+from savbench.report.packages import ReportError
+from savbench.report.page import render_html
 
 if TYPE_CHECKING:
     from collections.abc import Callable

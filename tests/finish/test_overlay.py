@@ -13,7 +13,19 @@ import pytest
 
 from runners.base import Frame, Prompt
 from savbench.finish import overlay
-from savbench.finish.overlay import PREDICTION_RGB, PROMPT_RGB, STRIP_RGB, TRUTH_RGB, OverlayError, OverlayWriter, overlay_path
+from savbench.finish.overlay import (
+    MISSED_RGB,
+    PREDICTION_RGB,
+    PROMPT_RGB,
+    STRIP_PX,
+    STRIP_RGB,
+    TRUTH_RGB,
+    OverlayError,
+    OverlayWriter,
+    overlay_path,
+)
+from savbench.finish.saving import _Captions
+from savbench.results.rows import FrameRow
 
 av = pytest.importorskip("av", reason="overlays need the package av")
 
@@ -50,20 +62,37 @@ def _is_near(pixels: npt.NDArray[np.uint8], rgb: tuple[int, int, int], tolerance
     return np.asarray((np.abs(pixels.astype(int) - np.array(rgb)) <= tolerance).all(axis=-1))
 
 
-@pytest.mark.parametrize(("height", "width"), [(240, 426), (241, 427), (97, 131), (1, 1)])
+def _tinted(colour: tuple[int, int, int], opacity: float) -> tuple[int, int, int]:
+    red, green, blue = (round(GREY + opacity * (part - GREY)) for part in colour)
+    return red, green, blue
+
+
+HEIGHT, WIDTH = 405, 720
+"""Of a clip that is shown in its own size: panels have as many pixels."""
+
+
+def _panels(picture: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """The prediction above and the errors below, of a clip of `HEIGHT` by `WIDTH`, whose last row an even panel leaves out."""
+    high = HEIGHT - 1
+    return picture[STRIP_PX : STRIP_PX + high], picture[2 * STRIP_PX + high :][:high]
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 426), (1081, 1921), (427, 241), (97, 131), (1, 1), (1, 500), (3000, 2)])
 def test_a_video_has_the_form_that_players_open(tmp_path: Path, height: int, width: int) -> None:
     path = tmp_path / "overlays/clip.mp4"
     with OverlayWriter(path, height, width, fps=24) as writer:
         for number in range(7):
-            writer.add(_frame(height, width), _square(height, width, number, number, 30), caption=f"frame {number}")
+            mask_hw = _square(height, width, number, number, 30)
+            writer.add(_frame(height, width), mask_hw, mask_hw, texts=(f"frame {number}", "", ""))
 
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
         assert stream.codec_context.pix_fmt == "yuv420p"
         assert stream.width % 2 == stream.height % 2 == 0
-        assert stream.width == width + width % 2
-        assert stream.height > height
+        # whatever the clip's size: text fits, and encoding costs about the same
+        assert stream.width >= 320
+        assert stream.width * stream.height < 1_200_000
         assert stream.average_rate == 24
         assert stream.duration * stream.time_base == Fraction(7, 24)
         assert len(list(container.decode(video=0))) == 7
@@ -72,20 +101,35 @@ def test_a_video_has_the_form_that_players_open(tmp_path: Path, height: int, wid
     assert [entry.name for entry in path.parent.iterdir()] == ["clip.mp4"]
 
 
-def test_the_picture_shows_frame_prediction_truth_and_strip_in_their_colours(tmp_path: Path) -> None:
+def test_prediction_truth_and_errors_are_shown_in_their_colours(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    with OverlayWriter(path, 320, 480) as writer:
-        writer.add(_frame(320, 480), _square(320, 480, 40, 40, 160), _square(320, 480, 100, 260, 160))
+    with OverlayWriter(path, HEIGHT, WIDTH) as writer:
+        writer.add(_frame(HEIGHT, WIDTH), _square(HEIGHT, WIDTH, 100, 100, 200), _square(HEIGHT, WIDTH, 100, 200, 200))
 
     picture = _decode(path)[0]
-    assert _is_near(picture[10:30, 10:460], (GREY, GREY, GREY), 4).all(), "the frame outside of the masks"
-    tinted = tuple(round(GREY + overlay.FILL_OPACITY * (colour - GREY)) for colour in PREDICTION_RGB)
-    assert _is_near(picture[60:180, 60:180], (tinted[0], tinted[1], tinted[2]), 6).all(), "the inside of the prediction"
-    assert _is_near(picture[125:240, 285:400], (GREY, GREY, GREY), 4).all(), "the inside of the truth is left as it is"
-    # halfway along the upper edges
-    assert _is_near(picture[36:46, 120], PREDICTION_RGB, 40).any()
-    assert _is_near(picture[96:106, 340], TRUTH_RGB, 40).any()
+    prediction, errors = _panels(picture)
+    assert _is_near(prediction[110:290, 110:290], _tinted(PREDICTION_RGB, overlay.FILL_OPACITY), 6).all(), "the inside of the prediction"
+    assert _is_near(prediction[110:290, 310:390], (GREY, GREY, GREY), 4).all(), "the truth is in the other panel"
+    assert _is_near(prediction[96:106, 200], PREDICTION_RGB, 40).any(), "halfway along the upper edge"
+    assert _is_near(errors[110:290, 110:190], _tinted(PREDICTION_RGB, overlay.ERROR_OPACITY), 8).all(), "predicted and wrong"
+    assert _is_near(errors[110:290, 310:390], _tinted(MISSED_RGB, overlay.ERROR_OPACITY), 8).all(), "missed"
+    assert _is_near(errors[110:290, 210:290], (GREY, GREY, GREY), 4).all(), "right, and left as it is"
+    assert _is_near(errors[96:106, 250], TRUTH_RGB, 60).any(), "the outline of the truth"
     assert _is_near(picture[-2, 2:20], STRIP_RGB, 6).all()
+
+
+def test_errors_stay_until_the_next_annotated_frame(tmp_path: Path) -> None:
+    """Between annotations there is no truth to compare with, and nothing flickers."""
+    path = tmp_path / "clip.mp4"
+    with OverlayWriter(path, HEIGHT, WIDTH) as writer:
+        for left, truth in ((100, 200), (150, None), (200, None), (250, 300)):
+            truth_hw = None if truth is None else _square(HEIGHT, WIDTH, 100, truth, 100)
+            writer.add(_frame(HEIGHT, WIDTH), _square(HEIGHT, WIDTH, 100, left, 100), truth_hw, texts=(f"frame {left}", "", ""))
+
+    first, second, third, last = (_panels(picture)[1].astype(int) for picture in _decode(path))
+    assert np.abs(first - second).max() < 12
+    assert np.abs(first - third).max() < 12
+    assert np.abs(first - last).max() > 60
 
 
 def test_colours_are_coded_and_labelled_as_bt_709(tmp_path: Path) -> None:
@@ -98,20 +142,9 @@ def test_colours_are_coded_and_labelled_as_bt_709(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
         assert container.streams.video[0].codec_context.colorspace == 1
-    luma = frame.to_ndarray()[: frame.height][8:56, 8:88]
+    luma = frame.to_ndarray()[: frame.height][50:300, 8:300]
     # 16 + 219 * 0.7152 * 200 / 255 = 138.8; BT.601, which weighs green by 0.587, would give 116.8
     assert np.abs(luma.astype(int) - 139).max() <= 3
-
-
-def test_truth_stays_visible_where_the_prediction_agrees(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mp4"
-    mask_hw = _square(480, 640, 100, 100, 200)
-    with OverlayWriter(path, 480, 640) as writer:
-        writer.add(_frame(480, 640), mask_hw, mask_hw)
-
-    edge = _decode(path)[0][90:110, 200]
-    assert _is_near(edge, PREDICTION_RGB, 60).any()
-    assert _is_near(edge, TRUTH_RGB, 60).any()
 
 
 @pytest.mark.parametrize(
@@ -119,45 +152,53 @@ def test_truth_stays_visible_where_the_prediction_agrees(tmp_path: Path) -> None
     [
         (Prompt(1, "points", points_n2=np.array([[60, 100], [400, 250]], np.float32)), [(97, 60), (247, 400)]),
         (Prompt(1, "bbox", box_4=np.array([60, 100, 400, 250], np.float32)), [(100, 200), (250, 200), (170, 60), (170, 400)]),
-        (Prompt(1, "mask", mask_hw=_square(320, 480, 100, 60, 151)), [(100, 120), (250, 120), (170, 60), (170, 210)]),
+        (Prompt(1, "mask", mask_hw=_square(HEIGHT, WIDTH, 100, 60, 151)), [(100, 120), (250, 120), (170, 60), (170, 210)]),
     ],
     ids=["points", "bbox", "mask"],
 )
 def test_a_prompt_is_drawn_where_it_was_given(tmp_path: Path, prompt: Prompt, where: list[tuple[int, int]]) -> None:
     path = tmp_path / "clip.mp4"
-    with OverlayWriter(path, 320, 480) as writer:
-        writer.add(_frame(320, 480), None, prompt=prompt)
-        writer.add(_frame(320, 480), None)
+    with OverlayWriter(path, HEIGHT, WIDTH) as writer:
+        writer.add(_frame(HEIGHT, WIDTH), None, prompt=prompt)
+        writer.add(_frame(HEIGHT, WIDTH), None)
 
-    with_prompt, without = _decode(path)
+    with_prompt, without = (_panels(picture)[0] for picture in _decode(path))
+    with av.open(str(path)) as container:
+        first, second = (frame.time for frame in container.decode(video=0))
+    # long enough to be seen, and still one frame
+    assert second - first == pytest.approx(overlay.PROMPT_S)
     for row, column in where:
         around = np.s_[row - 1 : row + 2, column - 1 : column + 2]
         assert _is_near(with_prompt[around], PROMPT_RGB, 60).any(), (row, column)
         assert _is_near(without[around], (GREY, GREY, GREY), 6).all(), (row, column)
 
 
-def test_the_last_column_of_an_odd_width_is_kept(tmp_path: Path) -> None:
+def test_texts_are_written_and_long_ones_are_cut(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    frame_hwc = _frame(64, 127)
-    frame_hwc[:, -1] = 250
-    with OverlayWriter(path, 64, 127) as writer:
-        writer.add(frame_hwc, None)
+    with OverlayWriter(path, HEIGHT, WIDTH) as writer:
+        for texts in (("", "", ""), ("frame 3", "latency 9.0 ms", "dog/000  flow_mask"), ("x" * 500,) * 3):
+            writer.add(_frame(HEIGHT, WIDTH), None, texts=texts)
 
-    # the column and its copy
-    assert (_decode(path)[0][10:50, 126:128] > 230).all()
+    empty, short, long = (picture.astype(int) for picture in _decode(path))
+    for strip in (np.s_[:STRIP_PX], np.s_[-2 * STRIP_PX : -STRIP_PX], np.s_[-STRIP_PX:]):
+        written_short, written_long = (np.abs(picture[strip] - empty[strip]).max(axis=(0, 2)) > 60 for picture in (short, long))
+        assert 40 < np.flatnonzero(written_short).max() < 300
+        assert WIDTH - 60 < np.flatnonzero(written_long).max() < WIDTH
+    legend = empty[-3 * STRIP_PX : -2 * STRIP_PX].astype(np.uint8)
+    assert all(_is_near(legend, colour, 30).any() for colour in (PREDICTION_RGB, MISSED_RGB, TRUTH_RGB))
+    # letters of 20 of 720 pixels are 11 high on a phone
+    rows = np.flatnonzero((np.abs(short - empty)[:STRIP_PX] > 60).any(axis=(1, 2)))
+    assert rows.max() - rows.min() >= 12
 
 
-def test_the_caption_is_written_and_a_long_one_stays_off_the_legend(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mp4"
-    with OverlayWriter(path, 320, 640) as writer:
-        for caption in ("", "dog 000  frame 3", "x" * 500):
-            writer.add(_frame(320, 640), None, caption=caption)
-
-    empty, short, long = (picture[322:].astype(int) for picture in _decode(path))
-    written_short, written_long = (np.abs(strip - empty).max(axis=(0, 2)) > 60 for strip in (short, long))
-    assert 20 < np.flatnonzero(written_short).max() < 200
-    legend = np.flatnonzero(_is_near(empty.astype(np.uint8), PREDICTION_RGB, 30).any(axis=0)).min()
-    assert legend - 40 < np.flatnonzero(written_long).max() < legend
+def test_the_caption_tells_latency_and_the_running_score() -> None:
+    frames = [FrameRow(frame=1, repeat=0, latency_ms=10.0), FrameRow(frame=2, repeat=0, latency_ms=20.0, J=0.8, F=0.6)]
+    frames += [FrameRow(frame=4, repeat=0, latency_ms=30.0, J=0.4, F=0.6), FrameRow(frame=1, repeat=1, latency_ms=99.0)]
+    told = _Captions(frames)
+    assert [told.of(index) for index in range(5)] == [
+        "not timed", "latency 10.0 ms", "latency 20.0 ms  J&F 0.700, mean so far 0.700", "not timed  J&F 0.700, mean so far 0.700",
+        "latency 30.0 ms  J&F 0.500, mean so far 0.600",
+    ]  # fmt: skip
 
 
 def test_the_callers_frame_is_not_drawn_on(tmp_path: Path) -> None:
@@ -174,7 +215,7 @@ def test_empty_masks_leave_the_frame_alone(tmp_path: Path) -> None:
     with OverlayWriter(path, 64, 96) as writer:
         writer.add(_frame(64, 96), nothing, nothing)
 
-    assert _is_near(_decode(path)[0][:60], (GREY, GREY, GREY), 4).all()
+    assert _is_near(_decode(path)[0][STRIP_PX + 2 : STRIP_PX + 300, :300], (GREY, GREY, GREY), 4).all()
 
 
 def test_an_error_leaves_neither_a_new_file_nor_a_spoilt_old_one(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,14 @@ from compare_files import LEGACY_WITH_PROXY, row, rows, write, write_legacy
 from report_files import STAGE_SHARES, ArmOfRun, write_run
 
 from savbench.compare.findings import Options
+from savbench.compare.tables import Grid
 from savbench.data.csv_file import InputError
 from savbench.report import rows_table, telemetry
 from savbench.report.arms import Arm, find_arms
 from savbench.report.changes import change_figures, compare_all
-from savbench.report.charts import Bars, Boxes, Figure, Forest, Lines, Missing, Point, Scatter, Style, axis, number, ratio_ticks, style_of
+from savbench.report.charts import Axis, Bars, Boxes, Figure, Forest, Lines, Missing, Point, Scatter, axis, number, ratio_ticks, style_of
 from savbench.report.content import Report, Settings, make_report
-from savbench.report.figures_plotly import to_plotly
-from savbench.report.labels import place_labels
+from savbench.report.figures import NARROW, RC, WIDE, Sheet, draw
 from savbench.report.memory import peak_memory
 from savbench.report.provenance import why_no_power
 from savbench.report.runs import read_runs
@@ -40,6 +41,23 @@ def report_of(folder: Path, **settings: object) -> Report:
 
 def arms_of(*paths: Path, force: bool = False) -> list[Arm]:
     return find_arms(load_results(paths), force=force)
+
+
+def drawn(figure: Figure, sheet: Sheet) -> Any:
+    """Axes of a figure as laid out."""
+    matplotlib = pytest.importorskip("matplotlib", reason="charts need matplotlib")
+    with matplotlib.rc_context(RC):
+        page = draw(figure, sheet)
+        page.canvas.draw()
+    return page.axes[0]
+
+
+def box_of(corners: list[list[float]]) -> Any:
+    return pytest.importorskip("matplotlib.transforms").Bbox(corners)
+
+
+def legend(axes: Any) -> list[str]:
+    return [text.get_text() for found in axes.figure.legends for text in found.get_texts()]
 
 
 def streamed(score: float, rate: float) -> dict[str, float]:
@@ -144,13 +162,29 @@ class TestTradeoffs:
         unscored = arms_of(write_run(tmp_path / "unscored", [ArmOfRun(row={"J": "", "F": "", "JandF": ""})]))
         assert isinstance(accuracy_against_speed(unscored), Missing)
 
-    def test_names_lie_on_nothing(self) -> None:
-        points = tuple(Point(f"an arm of number {i}", style_of(i), 10 + i % 3, 0.5 + i % 4 / 100) for i in range(12))
-        scatter = Scatter(axis("FPS", [10, 12]), axis("J&F", [0.5, 0.53]), points)
-        places = place_labels(scatter, points)
-        assert 2 <= len(places) < 12
-        alone = Point("alone", Style("#000000"), 5, 0.5)
-        assert place_labels(Scatter(scatter.x, scatter.y, (alone,)), [alone]) == {"alone": "top left"}
+    @pytest.mark.parametrize("sheet", [WIDE, NARROW], ids=["desktop", "phone"])
+    @pytest.mark.parametrize("count", [1, 3, 12])
+    def test_names_lie_on_nothing(self, sheet: Sheet, count: int) -> None:
+        points = tuple(
+            Point(f"an arm of number {i}", style_of(i), 10 + i % 3, 0.5 + i % 4 / 100, y_interval=(0.48, 0.55), on_front=i < 2)
+            for i in range(count)
+        )
+        scatter = Scatter(axis("FPS", [10, 12]), Axis("J&F", low=0.4, high=0.6), points, floors=(("flow", 0.5),))
+        axes = drawn(Figure("key", "title", "says", scatter, Grid([], [])), sheet)
+        names = {text.get_text(): text.get_window_extent() for text in axes.texts}
+        marks = [*names.values()]
+        for x, y in ((point.x, point.y) for point in points):
+            (left, bottom), (right, top) = axes.transData.transform([(x, 0.48), (x, 0.55)])
+            marks.append(box_of([[left - 1, bottom], [right + 1, top]]))
+            px, py = axes.transData.transform((x, y))
+            marks.append(box_of([[px - 4, py - 4], [px + 4, py + 4]]))
+        for name, box in names.items():
+            assert [other for other in marks if other is not box and box.overlaps(other)] == [], name
+            assert axes.get_window_extent().contains(box.x0, box.y0)
+            assert axes.get_window_extent().contains(box.x1, box.y1)
+        # every name is to be read somewhere
+        everything = {point.label for point in points} | {"flow 0.500"}
+        assert everything <= set(names) | set(legend(axes))
 
 
 class TestTiming:
@@ -372,9 +406,9 @@ class TestChanges:
         assert isinstance(ratios.drawing, Forest)
         by_label = {change.label: change.verdict for change in ratios.drawing.groups[0][1]}
         assert by_label["p50 ms"] == "no interval"
-        layout = to_plotly(ratios)
-        assert {trace["name"]: trace["marker"]["symbol"] for trace in layout["data"]}["no interval"] == "x-thin"
-        assert "no difference shown" not in {trace["name"] for trace in layout["data"] if len(trace["x"]) and "0.23" in str(trace)}
+        axes = drawn(ratios, WIDE)
+        assert {line.get_label(): line.get_marker() for line in axes.lines}["no interval"] == "x"
+        assert "no difference shown" not in legend(axes)
 
     def test_untrained_models_have_no_difference_in_accuracy(self, tmp_path: Path) -> None:
         untrained = {"weights": "random"}
@@ -541,10 +575,10 @@ class TestProvenance:
     @pytest.mark.parametrize(
         ("arms", "warning"),
         [
-            ([ArmOfRun(row={"validity": "clocks not locked"})], "16 rows are marked invalid: clocks not locked."),
+            ([ArmOfRun(row={"validity": "clocks not locked"})], "16 rows not valid: clocks not locked."),
             (
                 [ArmOfRun(row={"validity": "swap touched (1.0 MiB); background load (1.2 CPUs)"})],
-                "16 rows are marked invalid: background load.",
+                "16 rows not valid: background load 1.2 CPUs.",
             ),
             (
                 [ArmOfRun(row={"validity": "swap touched (1.0 MiB)"})],
@@ -568,6 +602,33 @@ class TestProvenance:
     def test_warnings(self, arms: list[ArmOfRun], warning: str, tmp_path: Path) -> None:
         found = report_of(write_run(tmp_path / "run", arms)).provenance.warnings
         assert any(warning in text for text in found), found
+
+    def test_a_cause_is_told_once_with_the_range_of_its_figures(self, tmp_path: Path) -> None:
+        told = [
+            "background load (0.7 CPUs)",
+            "throttled (tj); background load (1.1 CPUs)",
+            "background load (12.0 CPUs)",
+            "throttled (vdd)",
+        ]
+        told += ["background load (31% of the GPU)", "ok", "ok", "ok"]
+        listed = [dataclasses.replace(made, validity=text) for made, text in zip(rows(4), told, strict=True)]
+        (tmp_path / "run").mkdir()
+        write(tmp_path / "run" / "summary.csv", listed)
+        warnings = report_of(tmp_path / "run").provenance.warnings
+        assert [text for text in warnings if "not valid" in text] == [
+            "3 rows not valid: background load 0.7 to 12.0 CPUs.",
+            "2 rows not valid: throttled (tj, vdd).",
+            "1 row not valid: background load 31% of the GPU.",
+        ]
+
+    def test_the_subtitle_tells_what_was_measured_on_what(self, tmp_path: Path) -> None:
+        arms = [ArmOfRun(row={"started_at": "2026-11-20T08:00:00+00:00"}), ArmOfRun("edgetam", row={"nvpmodel": "15W"})]
+        subtitle = dict(report_of(write_run(tmp_path / "run", arms)).provenance.subtitle)
+        assert subtitle.pop("selfcheck").startswith("no selfcheck")
+        assert subtitle == {
+            "board": "NVIDIA Jetson Orin Nano", "device": "Orin Nano", "power mode": "MAXN, 15W", "clocks locked": "on",
+            "split": "sav_val", "objects": "16 of 8 videos", "measured": "2026-11-20", "benchmark": "0123456789ab",
+        }  # fmt: skip
 
     def test_a_score_far_from_the_published_one_is_a_warning(self, tmp_path: Path) -> None:
         videos = [f"v{i}" for i in range(155)]

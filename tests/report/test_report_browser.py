@@ -56,7 +56,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def html(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A report with everything in it: pictures, power, stages, streaming, failures, untrained weights, hostile names."""
-    for module in ("jinja2", "plotly", "itables"):
+    for module in ("jinja2", "matplotlib", "itables"):
         pytest.importorskip(module, reason=f"the page needs {module}")
     folder = tmp_path_factory.mktemp("browser")
     split = TinySplit(folder / "sav_tiny")
@@ -156,23 +156,34 @@ def test_every_chart_is_drawn_with_data(desktop: Opened) -> None:
     charts = desktop.page.evaluate(
         """() => [...document.querySelectorAll(".plot")].map((plot) => ({
             key: plot.dataset.figure,
-            traces: (plot.data || []).length,
-            marks: plot.querySelectorAll(".plot .trace path, .barlayer .point path, .boxlayer path, .scatterlayer .point, .js-line").length,
-            text: plot.querySelectorAll(".xtick text, .ytick text").length,
+            shown: [...plot.querySelectorAll("svg")].filter((svg) => svg.getBoundingClientRect().width > 0).map((svg) => svg.classList[0]),
+            marks: plot.querySelectorAll(".wide .tip").length,
+            text: plot.querySelectorAll(".wide text").length,
         }))"""
     )
     assert len(charts) >= 10
     for chart in charts:
-        assert chart["traces"] > 0, chart
+        assert chart["shown"] == ["wide"], chart
         assert chart["marks"] > 0, chart
         assert chart["text"] > 1, chart
+
+
+def test_a_point_tells_its_figures_to_the_pointer(desktop: Opened) -> None:
+    desktop.page.locator("[data-figure=accuracy-speed] .wide .tip[data-tip^='sam2_tiny_mask float32'] use").last.hover()
+    tip = desktop.page.locator("#tip")
+    tip.wait_for(state="visible")
+    said = tip.inner_text()
+    assert "sam2_tiny_mask float32" in said
+    assert "FPS" in said
+    desktop.page.locator("h1").hover()
+    tip.wait_for(state="hidden")
 
 
 def test_pictures_are_shown_and_described(desktop: Opened) -> None:
     pictures = desktop.page.locator("#objects img")
     assert pictures.count() == 5
     sizes = desktop.page.evaluate("() => [...document.querySelectorAll('#objects img')].map((img) => [img.naturalWidth, img.alt])")
-    assert all(width > 100 and "ground truth outlined in blue" in alt for width, alt in sizes)
+    assert all(width > 100 and "false positives orange" in alt for width, alt in sizes)
 
 
 def test_rows_are_sorted_by_keyboard(desktop: Opened) -> None:
@@ -247,7 +258,7 @@ def colours(page: Page) -> dict[str, str]:
         """() => ({
             paper: getComputedStyle(document.body).backgroundColor,
             ink: getComputedStyle(document.body).color,
-            tick: getComputedStyle(document.querySelector(".plot .xtick text")).fill,
+            tick: getComputedStyle(document.querySelector(".plot .wide text")).fill,
             cell: getComputedStyle(document.querySelector("#rows tbody td")).color,
         })"""
     )
@@ -264,22 +275,70 @@ def test_dark_and_printed(browser: Browser, html: str) -> None:
     assert brightness(printed["paper"]) > 240
     assert all(brightness(printed[name]) < 80 for name in ("ink", "tick", "cell"))
     assert not opened.page.locator("header nav").is_visible()
-    # as the browser does before it prints: charts as wide as the paper
-    opened.page.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
-    assert set(opened.page.evaluate("() => [...document.querySelectorAll('.plot')].map((plot) => plot._fullLayout.width)")) == {680}
+    # two charts abreast, and what paper has no use for left out
+    shown = opened.page.evaluate("() => [...document.querySelectorAll('.plot .wide')].map((svg) => svg.getBoundingClientRect().width)")
+    assert set(shown) == {0}
+    assert not opened.page.locator("#all-rows").is_visible()
     assert opened.said == []
+    context.close()
+
+
+def test_numbers_stay_in_one_piece_on_paper(browser: Browser, html: str) -> None:
+    context, opened = open_page(browser, html, viewport={"width": 700, "height": 1000})
+    opened.page.emulate_media(media="print")
+    assert opened.page.evaluate("() => document.documentElement.scrollWidth") <= 700
+    broken = opened.page.evaluate(
+        """() => {
+            const found = [];
+            const range = document.createRange();
+            const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+            while (walker.nextNode()) {
+                const node = walker.currentNode;
+                if (!node.parentElement.closest("table, h2, h3, p, li, dd") || node.parentElement.closest("script, style, svg")) continue;
+                for (const match of node.textContent.matchAll(/[+-]?\\d[\\d.]*/g)) {
+                    range.setStart(node, match.index);
+                    range.setEnd(node, match.index + match[0].length);
+                    const lines = new Set([...range.getClientRects()].map((rect) => Math.round(rect.top)));
+                    if (lines.size > 1) found.push(match[0]);
+                }
+            }
+            return found;
+        }"""
+    )
+    assert broken == []
+    context.close()
+
+
+def test_the_paper_is_short(browser: Browser, html: str) -> None:
+    """Eleven charts, four arms, pictures and circumstances."""
+    context, opened = open_page(browser, html)
+    pages = len(re.findall(rb"/Type\s*/Page\b", opened.page.pdf(prefer_css_page_size=True)))
+    assert 3 <= pages <= 7
     context.close()
 
 
 def test_a_phone_shows_all_of_it(browser: Browser, html: str) -> None:
     context, opened = open_page(browser, html, viewport=PHONE, is_mobile=True, has_touch=True)
     assert opened.page.evaluate("() => document.documentElement.scrollWidth") == PHONE["width"]
-    widths = opened.page.evaluate(
-        "() => [...document.querySelectorAll('.plot svg.main-svg')].map((svg) => svg.getBoundingClientRect().width)"
+    widths = opened.page.evaluate("() => [...document.querySelectorAll('.plot .narrow')].map((svg) => svg.getBoundingClientRect().width)")
+    assert len(widths) >= 10
+    assert all(300 < width <= PHONE["width"] for width in widths)
+    # no text of a chart lies on another one or on a marker, and none is too small to be read
+    overlaps = opened.page.evaluate(
+        """() => [...document.querySelectorAll(".plot .narrow")].flatMap((svg) => {
+            const box = (element) => ({ name: element.textContent, ...element.getBoundingClientRect().toJSON() });
+            const texts = [...svg.querySelectorAll("text")].map(box);
+            const isScatter = svg.parentNode.dataset.figure.startsWith("accuracy");
+            const marks = isScatter ? [...svg.querySelectorAll(".tip use")].map(box) : [];
+            const meet = (a, b) => a.left + 1 < b.right && b.left + 1 < a.right && a.top + 2 < b.bottom && b.top + 2 < a.bottom;
+            return texts.flatMap((text, index) => [...texts.slice(index + 1), ...marks].filter((other) => meet(text, other))
+                .map((other) => [svg.parentNode.dataset.figure, text.name, other.name]));
+        })"""
     )
-    assert all(0 < width <= PHONE["width"] for width in widths)
-    # names beside points would lie on each other here
-    assert opened.page.locator("[data-figure=accuracy-speed] .textpoint").count() == 0
-    assert opened.page.locator("[data-figure=accuracy-speed] .legendtext").count() >= 2
+    assert overlaps == []
+    heights = opened.page.evaluate(
+        "() => [...document.querySelectorAll('.plot .narrow text')].map((text) => text.getBoundingClientRect().height)"
+    )
+    assert min(heights) > 8
     assert opened.said == []
     context.close()

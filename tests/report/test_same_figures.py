@@ -174,7 +174,7 @@ class _Cells(HTMLParser):
 
 
 def test_report_page(folder: Path, by_hand: dict[str, dict[str, float]], tmp_path: Path) -> None:
-    for module in ("jinja2", "plotly", "itables"):
+    for module in ("jinja2", "matplotlib", "itables"):
         pytest.importorskip(module, reason=f"the page needs {module}")
     path = tmp_path / "report.html"
     assert jetson_benchmark.main(["report", str(folder), "-o", str(path), "--resamples", "1000"]) == 0

@@ -1,53 +1,34 @@
 const data = JSON.parse(document.getElementById("report-data").textContent);
-const PRINT_WIDTH_PX = 680; // of an A4 or letter page with usual margins, at 96 px an inch
-
-const LEGEND_LINE_PX = 24;
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const followTheme = () => document.documentElement.classList.toggle("dark", dark.matches && !window.matchMedia("print").matches);
 dark.addEventListener("change", followTheme);
 followTheme();
+window.addEventListener("beforeprint", () => document.documentElement.classList.remove("dark"));
+window.addEventListener("afterprint", followTheme);
 
-const plots = [...document.querySelectorAll(".plot")];
-const narrow = window.matchMedia("(max-width: 640px)");
-
-// a phone has no room for names beside points, and its legend has one entry a line
-function fitted({ data: traces, layout }) {
-  if (!narrow.matches) return { traces, layout };
-  const slim = traces.map((trace) => (trace.mode === "markers+text" ? { ...trace, mode: "markers" } : trace));
-  const hasLegend = layout.showlegend !== false || slim.some((trace, index) => trace !== traces[index]);
-  const entries = hasLegend ? slim.filter((trace) => trace.showlegend !== false).length : 0;
-  const height = layout.height + LEGEND_LINE_PX * (entries - Math.ceil(entries / 3));
-  const legend = { ...layout.legend, maxheight: height, font: { size: 11 } };
-  return { traces: slim, layout: { ...layout, height, legend, showlegend: hasLegend, font: { ...layout.font, size: 11 } } };
+// the titles of parts of a chart, at once and for fingers too
+function showTips() {
+  const box = document.getElementById("tip");
+  document.querySelectorAll(".plot .tip > title").forEach((title) => {
+    title.parentNode.dataset.tip = title.textContent;
+    title.remove();
+  });
+  const hide = () => (box.hidden = true);
+  const show = (event) => {
+    const part = event.target.closest(".plot .tip");
+    if (!part) return hide();
+    box.textContent = part.dataset.tip;
+    box.hidden = false;
+    const { width, height } = box.getBoundingClientRect();
+    const left = Math.min(event.clientX + 14, document.documentElement.clientWidth - width - 4);
+    const top = event.clientY - height - 14;
+    box.style.left = `${Math.max(left, 4)}px`;
+    box.style.top = `${top < 4 ? event.clientY + 18 : top}px`;
+  };
+  ["pointermove", "pointerdown"].forEach((name) => document.addEventListener(name, show));
+  window.addEventListener("scroll", hide, { passive: true });
 }
-
-async function drawPlots() {
-  for (const plot of plots) {
-    const key = plot.dataset.figure;
-    const { traces, layout } = fitted(data.figures[key]);
-    await Plotly.react(plot, traces, layout, {
-      responsive: true,
-      displaylogo: false,
-      displayModeBar: "hover",
-      modeBarButtons: [["toImage"]],
-      toImageButtonOptions: { format: "svg", filename: key },
-    });
-    // lets the browser paint between two charts
-    await new Promise((resolve) => setTimeout(resolve));
-  }
-}
-
-narrow.addEventListener("change", drawPlots);
-
-window.addEventListener("beforeprint", () => {
-  document.documentElement.classList.remove("dark");
-  plots.forEach((plot) => plot.data && Plotly.relayout(plot, { width: PRINT_WIDTH_PX }));
-});
-window.addEventListener("afterprint", () => {
-  followTheme();
-  plots.forEach((plot) => plot.data && Plotly.relayout(plot, { width: null, autosize: true }));
-});
 
 // four significant digits; sorting goes by the whole number
 function shortNumber(value) {
@@ -58,7 +39,7 @@ function shortNumber(value) {
 
 function drawRows() {
   const asText = jQuery.fn.dataTable.render.text().display;
-  const columns = data.rows.columns.map(({ name, number, shown }) => ({
+  const columns = data.columns.map(({ name, number, shown }) => ({
     visible: shown,
     type: number ? "num" : "string",
     className: number ? "dt-right" : name === "error" ? "dt-left long" : "dt-left",
@@ -70,7 +51,7 @@ function drawRows() {
     },
   }));
   jQuery("#rows").DataTable({
-    data: data.rows.cells,
+    data: data.cells,
     columns,
     order: [],
     autoWidth: false,
@@ -84,4 +65,6 @@ function drawRows() {
   Object.entries({ tabindex: "0", role: "region", "aria-label": "Every row" }).forEach(([name, value]) => scroller.setAttribute(name, value));
 }
 
-window.reportReady = Promise.all([drawPlots(), drawRows()]);
+showTips();
+drawRows();
+window.reportReady = true;
