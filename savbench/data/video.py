@@ -78,6 +78,11 @@ class SplitVideo:
         """
         return self.frames.read_size()
 
+    def frame_name(self, index: int) -> str:
+        """Name of a frame's file without its suffix; of a frame of a video file, its number in five digits."""
+        files = self.frames.files
+        return f"{index:05d}" if files is None else files[index].stem
+
     def take(self, max_frames: int | None = None) -> SplitVideo:
         """The video cut after its first `max_frames` frames, with its annotations; an object without annotations left goes to `cut_off`.
 

@@ -18,18 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 from savbench.data.dataset import ClipError, open_split
 from savbench.data.feed import PromptMaker
-from savbench.finish.saving import save_masks, save_overlay
-from savbench.finish.scoring import FrameFacts, TruthMasks, score_object
+from savbench.data.masks import in_one_picture
+from savbench.finish.saving import save_masks, save_overlay, save_pictures_of
+from savbench.finish.scoring import FrameFacts, Scored, TruthMasks, score_object
 from savbench.plan.arms import Arm
+from savbench.plan.protocols import protocol_named
 from savbench.plan.settings import RunConfig
 from savbench.results.delivery import Delivery
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.spool import read_masks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from savbench.data.dataset import SplitVideo
+    from savbench.data.layout import Layout
     from savbench.data.masks import CompressedMask
 
 LOWEST_PRIORITY = 19
@@ -70,41 +73,68 @@ def main(argv: list[str] | None = None) -> int:
         finisher = Finisher(RunConfig.from_json(run["config"]), run["split_name"])
         for line in sys.stdin:
             task = json.loads(line)
-            answers.write(json.dumps(finisher.finish(Arm(**task["arm"]), Delivery.from_event(task["delivery"])).to_json()) + "\n")
+            deliveries = [Delivery.from_event(event) for event in task["deliveries"]]
+            answers.write(json.dumps([one.to_json() for one in finisher.finish(Arm(**task["arm"]), deliveries)]) + "\n")
             answers.flush()
     return 0
 
 
 class Finisher:
-    """Finishes rows of one run, one at a time."""
+    """Finishes rows of one run, one at a time or a video at a time."""
 
     def __init__(self, config: RunConfig, split_name: str) -> None:
         self._config = config
         self._split = open_split(config.split_dir, split_name, config.layout)
+        self._protocol = protocol_named(config.protocol, self._split.layout.protocol)
         self._truths = TruthMasks()
         self._video: SplitVideo | None = None
 
-    def finish(self, arm: Arm, delivery: Delivery) -> Finished:
-        """Score a row and write the outputs that the settings ask for. A failure is reported in the answer, not raised."""
-        row, frames = delivery.row, delivery.frames
+    def finish(self, arm: Arm, deliveries: Sequence[Delivery]) -> list[Finished]:
+        """Score rows and write the outputs that the settings ask for. A failure is reported in the answer, not raised.
+
+        Args:
+            deliveries: one, or with `scores_together` those of all objects of a video in the order of their labels.
+        """
         try:
-            spooled = {} if delivery.masks_file is None else read_masks(delivery.masks_file)
-            masks = spooled.get("masks", {})
+            spooled = [{} if one.masks_file is None else read_masks(one.masks_file) for one in deliveries]
+            masks, known = ([of.get(name, {}) for of in spooled] for name in ("masks", "known"))
+            if self._protocol.in_one_picture:
+                masks, known = in_one_picture(masks), in_one_picture(known)
+        except OSError as error:
+            return [self._failed(one, error) for one in deliveries]
+        finished = [self._finish_one(arm, *one) for one in zip(deliveries, masks, known, strict=True)]
+        try:
+            self._save_pictures(
+                arm, {one.row.object: of for one, of in zip(finished, masks, strict=True) if not one.error}, deliveries[0].row
+            )
+        except (ClipError, OSError) as error:
+            return [self._failed(one, error) for one in deliveries]
+        return finished
+
+    def _finish_one(
+        self, arm: Arm, delivery: Delivery, masks: Mapping[int, CompressedMask], known: Mapping[int, CompressedMask]
+    ) -> Finished:
+        row, frames, streaming = delivery.row, delivery.frames, delivery.streaming
+        try:
             self._score(row, frames, masks)
-            if delivery.streaming:
-                self._score_streaming(row, delivery.streaming, spooled.get("known", {}))
+            if streaming:
+                self._score_streaming(row, streaming, known)
             self._save(arm, row, frames, masks)
         except (ClipError, OSError) as error:
-            traceback.print_exc()
-            if isinstance(error, OSError) and error.errno in DISK_FAULTS:
-                where = error.filename or self._config.out_dir
-                return Finished(row, frames, delivery.streaming, unwritten=str(where), errno=error.errno)
-            return Finished(row, frames, delivery.streaming, f"the masks could not be scored or written: {error}")
-        return Finished(row, frames, delivery.streaming)
+            return self._failed(delivery, error)
+        return Finished(row, frames, streaming)
+
+    def _failed(self, delivery: Delivery, error: ClipError | OSError) -> Finished:
+        """The answer about a row that could not be finished. To be called while the error is handled."""
+        traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+            where = error.filename or self._config.out_dir
+            return Finished(delivery.row, delivery.frames, delivery.streaming, unwritten=str(where), errno=error.errno)
+        return Finished(delivery.row, delivery.frames, delivery.streaming, f"the masks could not be scored or written: {error}")
 
     def _score(self, row: SummaryRow, frames: list[FrameRow], masks: Mapping[int, CompressedMask]) -> None:
         begun = time.perf_counter()
-        scored = score_object(self._opened(row.video), row.object, masks, _size_of(row), self._truths, row.prompt_frame or 0)
+        scored = self._scored(row, masks)
         for frame in frames:
             if not frame.repeat and frame.frame in scored.frames:
                 _put(scored.frames[frame.frame], frame)
@@ -115,7 +145,7 @@ class Finisher:
 
     def _score_streaming(self, row: SummaryRow, streaming: list[StreamingRow], known: Mapping[int, CompressedMask]) -> None:
         """Score the mask known at the moment of each annotated frame against the ground truth of that frame."""
-        scored = score_object(self._opened(row.video), row.object, known, _size_of(row), self._truths, row.prompt_frame or 0)
+        scored = self._scored(row, known)
         for frame in streaming:
             if frame.frame in scored.frames:
                 _put(scored.frames[frame.frame], frame)
@@ -123,12 +153,20 @@ class Finisher:
         if score is not None:
             row.streaming_J, row.streaming_F, row.streaming_JandF = score.J, score.F, score.JandF
 
+    def _scored(self, row: SummaryRow, masks: Mapping[int, CompressedMask]) -> Scored:
+        video = self._opened(row.video)
+        return score_object(video, row.object, masks, _size_of(row), self._truths, row.prompt_frame or 0, self._protocol)
+
+    def _save_pictures(self, arm: Arm, predictions: Mapping[str, Mapping[int, CompressedMask]], row: SummaryRow) -> None:
+        if self._config.save_masks and self._split.layout.in_pictures and self._config.out_dir is not None and predictions:
+            save_pictures_of(self._config.out_dir, arm, self._opened(row.video), predictions, _size_of(row))
+
     def _save(self, arm: Arm, row: SummaryRow, frames: list[FrameRow], masks: Mapping[int, CompressedMask]) -> None:
         config, video = self._config, self._opened(row.video)
         if config.out_dir is None:
             raise ValueError("set out_dir in the settings before saving")
         obj = video.object(row.object)
-        if config.save_masks:
+        if config.save_masks and not self._split.layout.in_pictures:
             save_masks(config.out_dir, arm, obj, masks, _size_of(row))
         if config.save_overlays:
             prompts = PromptMaker(video, config.num_points, config.frame_stride)
@@ -144,6 +182,11 @@ class Finisher:
 def _put(facts: FrameFacts, row: FrameRow | StreamingRow) -> None:
     row.J, row.F = facts.J, facts.F
     row.truth_px, row.mask_px, row.on_object = facts.truth_px, facts.mask_px, facts.on_object
+
+
+def scores_together(config: RunConfig, layout: Layout) -> bool:
+    """Whether the objects of a video are finished together: they are scored or saved in one picture."""
+    return layout.in_pictures or protocol_named(config.protocol, layout.protocol).in_one_picture
 
 
 def _size_of(row: SummaryRow) -> tuple[int, int]:

@@ -29,6 +29,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from savbench.finish.adaptive import score_adaptive
+from savbench.plan.protocols import SAV, Protocol
 from savbench.results.scores import ObjectScore
 
 T = TypeVar("T")
@@ -108,11 +110,13 @@ def score_frame(prediction_hw: Mask, truth_hw: Mask) -> FrameScore:
 class ObjectScorer:
     """Scores one object over the frames of a clip, fed in order.
 
-    Frames before the object first appears, in the truth or in the prediction, are not scored; every later frame is, even if the object has
-    left both. Only frames that are fed count as an appearance; `frames_to_score` lists the frames that the official evaluator feeds.
+    Under SA-V's protocol, frames before the object first appears, in the truth or in the prediction, are not scored; every later frame is,
+    even if the object has left both. Only frames that are fed count as an appearance; `frames_to_score` lists the frames that the official
+    evaluators feed. Under the others every frame that is fed is scored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: Protocol = SAV) -> None:
+        self._protocol = protocol
         self._in_truth = False
         self._in_prediction = False
         self._J: list[float] = []
@@ -131,16 +135,17 @@ class ObjectScorer:
         _require_masks(prediction_hw, truth_hw)
         self._in_truth = self._in_truth or bool(truth_hw.any())
         self._in_prediction = self._in_prediction or bool(prediction_hw.any())
-        if not (self._in_truth or self._in_prediction):
+        if self._protocol.from_appearance and not (self._in_truth or self._in_prediction):
             return None
-        score = score_frame(prediction_hw, truth_hw)
+        score = FrameScore(*score_adaptive(prediction_hw, truth_hw)) if self._protocol.is_adaptive else score_frame(prediction_hw, truth_hw)
         self._J.append(score.J)
         self._F.append(score.F)
         return score
 
     def conclude(self) -> ObjectScore | None:
-        """Means over the frames fed so far; None if the object is in no truth mask fed, because the official evaluator leaves it out."""
-        if not self._in_truth:
+        """Means over the frames fed so far. None if there are none, or under SA-V's protocol if the object is in no truth mask fed, because
+        the official evaluator leaves it out."""
+        if not self._J or (self._protocol.from_appearance and not self._in_truth):
             return None
         # numpy's mean adds pairwise, as the official evaluator does
         J, F = float(np.mean(self._J)), float(np.mean(self._F))
@@ -148,7 +153,7 @@ class ObjectScorer:
 
 
 def frames_to_score(annotated: Sequence[T]) -> Sequence[T]:
-    """The annotated frames that the official evaluator scores: all but the first, which carries the prompt, and the last.
+    """The annotated frames that every protocol scores: all but the first, which carries the prompt, and the last.
 
     Args:
         annotated: one item per frame with an annotation, in order.

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from savbench.data.feed import PromptMaker
-from savbench.data.masks import CompressedMask, save_object_masks
+from savbench.data.masks import CompressedMask, save_object_masks, save_pictures
 from savbench.finish.overlay import OverlayWriter, overlay_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from runners.base import PromptKind
-    from savbench.data.dataset import SplitObject, SplitVideo
+    from savbench.data.png import Labels
+    from savbench.data.video import SplitObject, SplitVideo
     from savbench.finish.scoring import TruthMasks
     from savbench.plan.arms import Arm
     from savbench.results.rows import FrameRow, SummaryRow
@@ -24,9 +25,10 @@ FRAMES_PER_SECOND = 24
 MASKS_DIR = "masks"
 
 
-def has_masks(out_dir: Path, row: SummaryRow) -> bool:
-    """Whether an object's predictions are saved; the folder exists only once it is complete."""
-    return (out_dir / MASKS_DIR / row.arm_id / row.video / row.object).is_dir()
+def has_masks(out_dir: Path, row: SummaryRow, *, in_pictures: bool) -> bool:
+    """Whether an object's predictions are saved, in pictures of all objects or alone; the folder exists only once it is complete."""
+    of_video = out_dir / MASKS_DIR / row.arm_id / row.video
+    return (of_video if in_pictures else of_video / row.object).is_dir()
 
 
 def has_overlay(out_dir: Path, row: SummaryRow) -> bool:
@@ -47,6 +49,29 @@ def save_masks(out_dir: Path, arm: Arm, obj: SplitObject, masks: Mapping[int, Co
     nothing = CompressedMask.of(np.zeros(size_hw, np.bool_))
     named = {annotation.frame_name: masks.get(frame, nothing) for frame, annotation in obj.annotations}
     save_object_masks(out_dir / MASKS_DIR, arm.arm_id, obj.video, obj.object, named)
+
+
+def save_pictures_of(
+    out_dir: Path, arm: Arm, video: SplitVideo, masks_of: Mapping[str, Mapping[int, CompressedMask]], size_hw: tuple[int, int]
+) -> None:
+    """Write a picture of all objects for every frame of a clip, for the data set's official tool or server.
+
+    Args:
+        masks_of: by object and frame of the clip; no two objects of a frame share a pixel, or the later one keeps it.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+
+    def pictures() -> Iterator[tuple[str, Labels]]:
+        for frame in range(len(video.frames)):
+            picture_hw = np.zeros(size_hw, np.uint8)
+            for name, masks in masks_of.items():
+                if frame in masks:
+                    picture_hw[masks[frame].unpack()] = int(name)
+            yield video.frame_name(frame), picture_hw
+
+    save_pictures(out_dir / MASKS_DIR, arm.arm_id, video.name, pictures())
 
 
 def save_overlay(
@@ -72,7 +97,7 @@ def save_overlay(
     """
     size_hw = video.read_size()
     path = overlay_path(obj.video, obj.object, arm.arm_id)
-    truth_of = dict(obj.annotations)
+    truth_of = dict(obj.annotations) if obj.has_truth else {}
     prompted = prompts.track(obj, cast("PromptKind", arm.prompt))
     nothing = np.zeros(size_hw, np.bool_)
     told = _Captions(frames)

@@ -12,6 +12,7 @@ from savbench.data.frames import ClipError
 from savbench.data.masks import CompressedMask
 from savbench.finish.identity import IdentityMatcher
 from savbench.finish.metrics import ObjectScorer, frames_to_score
+from savbench.plan.protocols import SAV, Protocol
 from savbench.results.failure_measures import JudgedFrame, failure_measures
 
 if TYPE_CHECKING:
@@ -73,14 +74,20 @@ class FrameFacts:
 
 
 def score_object(
-    video: SplitVideo, name: str, masks: Mapping[int, CompressedMask], size_hw: tuple[int, int], truths: TruthMasks, prompt_frame: int = 0
+    video: SplitVideo,
+    name: str,
+    masks: Mapping[int, CompressedMask],
+    size_hw: tuple[int, int],
+    truths: TruthMasks,
+    prompt_frame: int = 0,
+    protocol: Protocol = SAV,
 ) -> Scored:
-    """Score the annotated frames as the official evaluator does; a frame without a prediction, before the prompt, counts as empty.
+    """Score the annotated frames as the protocol's tool does; a frame without a prediction, before the prompt, counts as empty.
 
     Args:
         video: the clip, cut to its tracked frames.
         name: the object.
-        masks: predictions by frame of the clip.
+        masks: predictions by frame of the clip; with a protocol of one picture after `savbench.data.masks.in_one_picture`.
         size_hw: (height, width) of the video.
         prompt_frame: measures of failure cover the frames after it.
 
@@ -89,7 +96,7 @@ def score_object(
     """
     obj = video.object(name)
     annotated = {other.object: dict(other.annotations) for other in video.objects if other.object != name}
-    scorer, identity = ObjectScorer(), IdentityMatcher(name, list(annotated))
+    scorer, identity = ObjectScorer(protocol), IdentityMatcher(name, list(annotated))
     frames: dict[int, FrameFacts] = {}
     for frame, annotation in frames_to_score(obj.annotations) if obj.has_truth else ():
         prediction_hw = masks[frame].unpack() if frame in masks else np.zeros(size_hw, np.bool_)

@@ -154,7 +154,8 @@ class _Worker:
             MemoryBudgetError: the largest session will not fit; the rows of this session were sent.
         """
         video = self._opened(session[0].obj.video)
-        settings = _session_settings(self._job, model.facts, len({track.obj.object for track in session}))
+        objects = len({track.obj.object for track in session})
+        settings = _session_settings(self._job, model.facts, objects, in_pictures=self._split.layout.in_pictures)
         try:
             if self._meter is not None:
                 self._meter.begin(_extent(video, session, settings))
@@ -287,10 +288,11 @@ def _build_options(job: Job) -> BuildOptions:
     )
 
 
-def _session_settings(job: Job, facts: ModelFacts, objects: int) -> SessionSettings:
+def _session_settings(job: Job, facts: ModelFacts, objects: int, *, in_pictures: bool) -> SessionSettings:
     """
     Args:
         objects: number of objects in the session, which times their share of --min_time and --min_frames.
+        in_pictures: whether --save_masks writes a picture for every frame.
     """
     config, share = job.config, objects / job.objects_in_arm
     return made_from(
@@ -301,7 +303,7 @@ def _session_settings(job: Job, facts: ModelFacts, objects: int) -> SessionSetti
         prefetch=facts.prefetch,
         min_frames=math.ceil(config.min_frames * share),
         min_time_s=config.min_time_s * share,
-        keep_all_masks=config.save_overlays,
+        keep_all_masks=config.save_overlays or (config.save_masks and in_pictures),
     )
 
 

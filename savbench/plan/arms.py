@@ -14,6 +14,7 @@ from runners.base import RunnerError
 from runners.sizes import check_size
 from savbench.arguments.declared import ConfigError, deciding
 from savbench.arguments.values import did_you_mean
+from savbench.plan.protocols import SAV
 from savbench.plan.recorded_latencies import ArmLatencies, RecordedLatencies, RecordedLatenciesError
 from savbench.plan.settings import NOT_APPLICABLE, WITH_MEMORY, RunConfig
 
@@ -176,6 +177,8 @@ def _arm_id(config: RunConfig, split_name: str, arm: Arm, latencies: ArmLatencie
         settings["share_prompts"] = shared
     else:
         settings.pop("share_prompts", None)
+    if settings.get("protocol") == SAV.name:  # what all results of earlier versions were scored by
+        del settings["protocol"]
     if latencies is not None:
         settings["realtime_from"] = latencies.digest
     digest = hashlib.sha256(json.dumps({"split": split_name, **settings}, sort_keys=True).encode()).hexdigest()[:8]

@@ -24,6 +24,7 @@ from savbench.arguments.values import (
     Text,
     Whole,
 )
+from savbench.plan.protocols import AUTO, PROTOCOLS
 
 LAYOUTS = ("auto", "sav", "davis", "ytvos", "sav-json")
 """The keys of `savbench.data.dataset.LAYOUTS`, which is not imported for --help."""
@@ -81,6 +82,21 @@ class RunConfig:
         f"how the data set lies on the disk: {', '.join(LAYOUTS)}; see docs/data.md",
         default="auto",
         default_text="auto: the first that the folder has",
+    )
+    protocol: str = setting(
+        Choice((AUTO, *PROTOCOLS)),
+        DATA,
+        f"whose rules score the masks: {', '.join((AUTO, *PROTOCOLS))}; see docs/data.md",
+        Column(
+            "protocol",
+            "--protocol: whose rules J and F follow: `sav`, `davis2017`, `lvos` or `mose`, see docs/data.md. Empty: `sav`, in rows of "
+            "earlier versions.",
+            _PAIRED,
+            empty="sav",
+        ),
+        default=AUTO,
+        default_text="auto: the data set's own",
+        decides=True,
     )
     limit_videos: int | None = setting(_COUNT, DATA, "run the first N videos", default=None, common=True)
     limit_objects: int | None = setting(_COUNT, DATA, "run the first N objects of each video", default=None)
@@ -470,7 +486,7 @@ class RunConfig:
     )
     save_overlays: bool = setting(Switch(), OUTPUT, "write a video of each object with its masks drawn in", default=False)
     save_masks: bool = setting(
-        Switch(), OUTPUT, "write predicted masks in SA-V layout, for the official evaluator", default=False, common=True
+        Switch(), OUTPUT, "write predicted masks in the data set's layout, for its official evaluator or server", default=False, common=True
     )
 
     def __post_init__(self) -> None:

@@ -12,8 +12,7 @@ import numpy as np
 
 from savbench.compare.tables import Grid
 from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split
-from savbench.data.masks import saved_mask
-from savbench.data.png import read_mask
+from savbench.data.masks import read_saved, saved_mask
 from savbench.finish.overlay import draw_errors, overlay_path
 from savbench.finish.saving import MASKS_DIR
 from savbench.report.arms import numbers
@@ -194,7 +193,7 @@ class _Artist:
         if any(Path(part).name != part for part in (arm.arm_id, video, name)):
             # names come from an untrusted file
             return None
-        if folder is None or not (masks := folder / MASKS_DIR / arm.arm_id / video / name).is_dir() or self._leads_out(folder, masks):
+        if folder is None or not (masks := folder / MASKS_DIR / arm.arm_id / video).is_dir() or self._leads_out(folder, masks):
             return None
         split = self._split(arm.run)
         if split is None:
@@ -204,12 +203,14 @@ class _Artist:
             clip = split.video(video).take(int(max_frames) if str(max_frames).isdecimal() else None)
             obj = clip.object(name)
             index, truth = _annotation(obj, frame)
-            saved = saved_mask(masks, truth.frame_name)
-            if self._leads_out(folder, saved):
+            in_pictures = split.layout.in_pictures
+            saved = saved_mask(masks if in_pictures else masks / name, truth.frame_name)
+            if not saved.parent.is_dir() or self._leads_out(folder, saved):
                 return None
             truth_hw = truth.read()
-            prediction_hw = read_mask(saved, (truth_hw.shape[0], truth_hw.shape[1]))
-            with clip.frames.reader((truth_hw.shape[0], truth_hw.shape[1])) as frames:
+            size_hw = (truth_hw.shape[0], truth_hw.shape[1])
+            prediction_hw = read_saved(masks.parent, obj, truth.frame_name, size_hw, in_pictures=in_pictures)
+            with clip.frames.reader(size_hw) as frames:
                 picture = frames.read(index)
         except ClipError as error:
             self.notes.append(str(error))

@@ -176,7 +176,8 @@ class _ObjectColumns:
         cell=UNTIMED_MS,
     )
     frames_scored: int | None = column(
-        "Annotated frames that J and F are computed from: without the first and last, and without frames before the object appears.",
+        "Annotated frames that J and F are computed from: without the first and last, and under `sav` without frames before the object "
+        "appears. 0: the split publishes only the masks to prompt with.",
         is_figure=True,
     )
     frames_annotated: int | None = column("Annotated frames of the object in the clip.", cell=CLIP)
@@ -224,6 +225,7 @@ class _ObjectColumns:
     max_frames: int | None = setting_column("max_frames")
     frame_stride: int | None = setting_column("frame_stride")
     prefetch: int | None = setting_column("prefetch")
+    protocol: str = setting_column("protocol", cell=CLIP)
     frames_from: str = column(
         "Storage of the video's frames: `jpg`, or the extension of a video file, such as `mp4`.", default="", cell=CLIP
     )

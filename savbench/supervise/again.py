@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from savbench.finish.finisher import scores_together
 from savbench.finish.saving import has_masks, has_overlay
 from savbench.results.rows import VALID
 from savbench.results.systems import whole_id
@@ -11,6 +12,7 @@ from savbench.results.systems import whole_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from savbench.data.layout import Layout
     from savbench.plan.settings import RunConfig
     from savbench.results.rows import SummaryRow
     from savbench.results.run_folder import RunFolder
@@ -20,7 +22,7 @@ Key = tuple[str, str, str]
 """Arm, video and object."""
 
 
-def forget_rows_to_run_again(config: RunConfig, wanted: Collection[Key], folder: RunFolder, progress: Progress) -> None:
+def forget_rows_to_run_again(config: RunConfig, wanted: Collection[Key], folder: RunFolder, layout: Layout, progress: Progress) -> None:
     """Drop rows from a run's folder and print how many and why.
 
     Args:
@@ -35,9 +37,12 @@ def forget_rows_to_run_again(config: RunConfig, wanted: Collection[Key], folder:
     if config.strict:
         forget_ok("objects whose rows --strict rejects", lambda row: not _is_strict_enough(row))
     if config.save_masks:
-        forget_ok("objects without masks", lambda row: not has_masks(folder.path, row))
+        forget_ok("objects without masks", lambda row: not has_masks(folder.path, row, in_pictures=layout.in_pictures))
     if config.save_overlays:
         forget_ok("objects without overlays", lambda row: not has_overlay(folder.path, row))
+    if scores_together(config, layout):
+        incomplete = {(arm_id, video) for arm_id, video, name in wanted if not folder.has_row(arm_id, (video, name))}
+        forget_ok("objects that are scored together with missing ones", lambda row: (whole_id(row.arm_id), row.video) in incomplete)
 
 
 def _forget(folder: RunFolder, progress: Progress, what: str, condition: Callable[[SummaryRow], bool]) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FINISHER_COMMAND: Sequence[str] = (sys.executable, "-m", "savbench.finish.finisher")
 BACKLOG = 16
-"""Rows that may wait to be scored; beyond that the supervisor waits too, so that masks do not pile up on the disk."""
+"""Tasks that may wait to be scored; beyond that the supervisor waits too, so that masks do not pile up on the disk."""
 END_S = 1.0
 """How long the idle process may take to end by itself."""
 
@@ -59,7 +59,7 @@ class FinisherProcess:
         self._answers = -1
         self._unsent = memoryview(b"")
         self._received = bytearray()
-        self._tasks: queue.Queue[tuple[Delivery, str] | None] = queue.Queue(BACKLOG)
+        self._tasks: queue.Queue[tuple[Sequence[Delivery], str] | None] = queue.Queue(BACKLOG)
         self._finished: queue.Queue[Finished] = queue.Queue()
         self.waiting = 0
         """Number of rows submitted and not yet collected."""
@@ -83,23 +83,24 @@ class FinisherProcess:
                 continue
         self._thread.join(2 * END_S)
 
-    def submit(self, arm: Arm, delivery: Delivery, event: Mapping[str, Any], give_up: Callable[[], bool] = lambda: False) -> None:
-        """Queue a row to be finished. While `BACKLOG` rows are waiting, blocks until there is room or `give_up` returns true.
+    def submit(self, arm: Arm, rows: Sequence[tuple[Delivery, Mapping[str, Any]]], give_up: Callable[[], bool] = lambda: False) -> None:
+        """Queue rows to be finished together. While `BACKLOG` tasks are waiting, blocks until there is room or `give_up` returns true.
 
         Args:
-            delivery: parsed from `event`; its row may have more columns by now.
+            rows: each with the event that it was parsed from; the row may have more columns by now.
 
         Raises:
             FinisherError: rows can no longer be finished.
         """
-        task = delivery, json.dumps({"arm": vars(arm), "delivery": {**event, "row": vars(delivery.row), "spans": []}})
+        events = [{**event, "row": vars(delivery.row), "spans": []} for delivery, event in rows]
+        task = [delivery for delivery, _ in rows], json.dumps({"arm": vars(arm), "deliveries": events})
         while not give_up():
             self._check()
             try:
                 self._tasks.put(task, timeout=POLL_S)
             except queue.Full:
                 continue
-            self.waiting += 1
+            self.waiting += len(rows)
             return
 
     def collect(self, *, wait: bool = False, give_up: Callable[[], bool] = lambda: False) -> Iterator[Finished]:
@@ -127,7 +128,8 @@ class FinisherProcess:
     def _serve(self) -> None:
         try:
             while (task := self._tasks.get()) is not None:
-                self._finished.put(self._finish(*task))
+                for finished in self._finish(*task):
+                    self._finished.put(finished)
         except _AbandonedError:
             pass
         except BaseException as error:  # noqa: BLE001 - `_check` raises it in the main thread, which would otherwise wait forever
@@ -135,17 +137,19 @@ class FinisherProcess:
         finally:
             self._end()
 
-    def _finish(self, delivery: Delivery, line: str) -> Finished:
+    def _finish(self, deliveries: Sequence[Delivery], line: str) -> list[Finished]:
         try:
             answer, replaced = self._ask_again(line)
         except (OSError, EOFError, TimeoutError) as error:
             reason = f"the scoring process failed twice ({error}); see logs/{self._log_path.name} in the run's folder"
-            return Finished(delivery.row, delivery.frames, delivery.streaming, reason)
+            return [Finished(one.row, one.frames, one.streaming, reason) for one in deliveries]
         finally:
-            delivery.discard()
-        finished = Finished.from_json(json.loads(answer))
-        finished.row.scorer_replaced = replaced
-        return finished
+            for one in deliveries:
+                one.discard()
+        rows = [Finished.from_json(one) for one in json.loads(answer)]
+        for finished in rows:
+            finished.row.scorer_replaced = replaced
+        return rows
 
     def _ask_again(self, line: str) -> tuple[bytes, str]:
         """As `_ask`, with a second attempt in a fresh process. Also returns why it was needed; empty if it was not."""

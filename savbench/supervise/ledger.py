@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
     from savbench.results.run_folder import RunFolder
     from savbench.supervise.finisher_process import FinisherProcess
+    from savbench.supervise.gathering import Gathering
     from savbench.supervise.interrupts import Interrupts
     from savbench.supervise.invocation import Invocation
     from savbench.supervise.outcome import Key, WorkerOutcome
@@ -54,6 +55,7 @@ class Ledger:
         progress: Progress,
         invocation: Invocation,
         interrupts: Interrupts,
+        gathering: Gathering,
     ) -> None:
         self._folder = folder
         self._finisher = finisher
@@ -61,10 +63,11 @@ class Ledger:
         self._progress = progress
         self._invocation = invocation
         self._interrupts = interrupts
+        self._gathering = gathering
 
     def missing(self, job: Job, key: Key) -> list[Arm]:
-        """Arms of the job for which the object has no row."""
-        return [arm for arm in job.arms if not self._folder.has_row(arm.arm_id, key)]
+        """Arms of the job for which the object has no row, and none that waits for other objects of its video."""
+        return [arm for arm in job.arms if not (self._folder.has_row(arm.arm_id, key) or self._gathering.holds(arm.arm_id, *key))]
 
     def pending(self, job: Job, targets: Sequence[Target]) -> list[Key]:
         """Objects without a row. Objects that cannot run are not listed: they get a row with status `error` here."""
@@ -172,7 +175,7 @@ class Ledger:
         row = delivery.row
         row.node = outcome.node
         # false for a row measured again: of a shared session that was cut off after it, or of a later round with --sustained
-        is_new = row.key not in self._folder.done
+        is_new = row.key not in self._folder.done and not self._gathering.holds(*row.key)
         if row.status != "ok":
             delivery.discard()
             if is_new:
@@ -182,7 +185,8 @@ class Ledger:
         self._board.add_to(row, delivery.spans, idle_of=job.arm.arm_id)
         if accepts(delivery) and is_new:
             arm = next(arm for arm in job.arms if arm.arm_id == row.arm_id)
-            self._finisher.submit(arm, delivery, event, self._interrupts.requested)
+            self._gathering.add((arm, delivery, event))
+            self._submit_gathered(row.arm_id, row.video)
         else:
             delivery.discard()
 
@@ -201,6 +205,13 @@ class Ledger:
         """Write a finished row durably, then show it."""
         self._folder.append(row, frames, streaming)
         self._progress.end_object(row)
+        self._submit_gathered(row.arm_id, row.video)
+
+    def _submit_gathered(self, arm_id: str, video: str) -> None:
+        """Have the rows of a video scored that wait for no other object."""
+        held = self._gathering.take(arm_id, video, lambda name: self._folder.has_row(arm_id, (video, name)))
+        if held:
+            self._finisher.submit(held[0][0], [(delivery, event) for _, delivery, event in held], self._interrupts.requested)
 
 
 def _is_past(moment_s: float) -> bool:

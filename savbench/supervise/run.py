@@ -12,7 +12,9 @@ from savbench.arguments.declared import ConfigError
 from savbench.board.power.base import PowerError
 from savbench.board.watch import BoardWatch
 from savbench.data.dataset import AUTO, open_split
+from savbench.finish.finisher import scores_together
 from savbench.finish.overlay import require_encoder
+from savbench.plan.protocols import protocol_named
 from savbench.plan.shards import object_work, take_shard
 from savbench.plan.upstream import with_default_models
 from savbench.results import selfcheck
@@ -24,6 +26,7 @@ from savbench.results.table import closing_table, invalid_rows_line, shared_sess
 from savbench.supervise.again import forget_rows_to_run_again
 from savbench.supervise.estimate import Estimate
 from savbench.supervise.finisher_process import FinisherProcess
+from savbench.supervise.gathering import Gathering
 from savbench.supervise.interrupts import EXIT_INTERRUPTED, Interrupts, StopRequestedError
 from savbench.supervise.invocation import Invocation
 from savbench.supervise.jobs import make_jobs, plan
@@ -76,7 +79,9 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
     """As `run`. Returns whether the user stopped the run early, and whether all rows are ok."""
     split = open_split(config.split_dir, config.split_name, config.layout)
     if config.layout == AUTO and split.layout.name != "sav":
-        progress.say(f"{split.root}: found --layout {split.layout.name}, list {split.name}, {len(split.videos)} videos")
+        what = f"--layout {split.layout.name}, list {split.name} of {len(split.videos)} videos"
+        progress.say(f"{split.root}: found {what}; --protocol {protocol_named(config.protocol, split.layout.protocol).name}")
+    config = dataclasses.replace(config, protocol=protocol_named(config.protocol, split.layout.protocol).name)
     if not config.models:
         config, which = with_default_models(config)
         progress.say(which)
@@ -102,7 +107,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         folder = stack.enter_context(RunFolder(out_dir, config, split.name))
         finisher = stack.enter_context(FinisherProcess(config, split.name, out_dir / "logs" / "finisher.log"))
         wanted = {(arm.arm_id, target.video, target.object) for arm in arms for target in targets}
-        forget_rows_to_run_again(config, wanted, folder, progress)
+        forget_rows_to_run_again(config, wanted, folder, split.layout, progress)
         if folder.done or is_resumed:
             progress.say(f"continuing the run in {out_dir}, which has {len(folder.done)} rows")
         board.record_into(folder.path)
@@ -114,7 +119,8 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         progress.expect(estimate)
         if config.plan == "measure":
             targets = _one_clip(config, targets)
-        ledger = Ledger(folder, finisher, board, progress, Invocation(folder, argv, config), interrupts)
+        gathering = Gathering(targets, together=scores_together(config, split.layout))
+        ledger = Ledger(folder, finisher, board, progress, Invocation(folder, argv, config), interrupts, gathering)
         executor: Executor
         if cluster is None:
             executor = LocalExecutor(config, split, targets, ledger, folder, board, progress, interrupts)

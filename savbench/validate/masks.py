@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split
-from savbench.data.masks import saved_mask
-from savbench.data.png import read_mask
+from savbench.data.dataset import AUTO, ClipError, DatasetError, Split, SplitObject, open_split
+from savbench.data.masks import read_saved
 from savbench.finish.metrics import ObjectScorer, frames_to_score
 from savbench.finish.saving import MASKS_DIR
+from savbench.plan.protocols import SAV, Protocol, protocol_named
 from savbench.results.run_folder import RUN
 from savbench.results.scores import ObjectScore
 
@@ -38,7 +38,7 @@ def check_masks(
         return
     path = split_dir or Path(str(about.get("split_dir", "")))
     try:
-        split = open_split(path, about.get("split_name"))
+        split = open_split(path, about.get("split_name"), (about.get("fingerprint") or {}).get("layout", AUTO))
     except DatasetError as error:
         report.notes.append(f"scores are not recomputed: the split in {RUN} cannot be used ({error}); give its folder with --split_dir")
         return
@@ -62,7 +62,8 @@ def _check_row(masks_dir: Path, split: Split, rows: Table, row: int) -> str:
     max_frames = rows.numbers["max_frames"][row]
     try:
         obj = split.video(video).take(None if np.isnan(max_frames) else int(max_frames)).object(name)
-        score = score_masks(masks_dir / rows.text["arm_id"][row] / video / name, obj)
+        protocol = protocol_named(rows.text["protocol"][row] or SAV.name, split.layout.protocol)
+        score = score_masks(masks_dir / rows.text["arm_id"][row], obj, protocol, in_pictures=split.layout.in_pictures)
     except ClipError as error:
         return f"its masks cannot be scored: {error}"
     scored = {"J": None, "F": None, "frames_scored": 0} if score is None else vars(score)
@@ -73,8 +74,11 @@ def _check_row(masks_dir: Path, split: Split, rows: Table, row: int) -> str:
     return ""
 
 
-def score_masks(folder: Path, obj: SplitObject) -> ObjectScore | None:
-    """Score `{frame}.png` in a folder against an object's annotations, as the official evaluator does.
+def score_masks(folder: Path, obj: SplitObject, protocol: Protocol, *, in_pictures: bool) -> ObjectScore | None:
+    """Score the masks saved in an arm's folder against an object's annotations, as the protocol's tool does.
+
+    Args:
+        in_pictures: whether the masks of all objects are in one picture.
 
     Returns:
         None if the object is on no scored frame.
@@ -82,9 +86,9 @@ def score_masks(folder: Path, obj: SplitObject) -> ObjectScore | None:
     Raises:
         ClipError: a mask is missing or unreadable.
     """
-    scorer = ObjectScorer()
-    for _, annotation in frames_to_score(obj.annotations):
+    scorer = ObjectScorer(protocol)
+    for _, annotation in frames_to_score(obj.annotations) if obj.has_truth else ():
         truth_hw = annotation.read()
-        height, width = truth_hw.shape
-        scorer.feed_frame(read_mask(saved_mask(folder, annotation.frame_name), (height, width)), truth_hw)
+        size_hw = (truth_hw.shape[0], truth_hw.shape[1])
+        scorer.feed_frame(read_saved(folder, obj, annotation.frame_name, size_hw, in_pictures=in_pictures), truth_hw)
     return scorer.conclude()

@@ -47,6 +47,7 @@ def test_files_that_differ_outright_in_what_makes_an_arm_are_compared_and_it_is_
         ("prompt", "points"),
         ("weights", "b" * 64),
         ("max_frames", 60),
+        ("protocol", "davis2017"),
         ("frame_stride", 2),
         ("split", "sav_test"),
     ],

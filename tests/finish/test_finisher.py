@@ -47,7 +47,7 @@ def event(arm: Arm, spool: Path, object_name: str = "000") -> dict[str, Any]:
 
 def test_a_row_is_scored_by_its_masks(tiny_split: TinySplit, tmp_path: Path) -> None:
     settings = config(tiny_split, tmp_path)
-    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings), tmp_path)))
+    (finished,) = Finisher(settings, "sav_tiny").finish(arm_of(settings), [Delivery.from_event(event(arm_of(settings), tmp_path))])
     assert finished.error == ""
     # Of the frames 0, 4, 8, 12 the inner two count; the square has moved by 4 of its 8 columns, then it is gone from there.
     assert (finished.row.J, finished.row.frames_scored) == ((4 / 12 + 0) / 2, 2)
@@ -57,7 +57,7 @@ def test_a_row_is_scored_by_its_masks(tiny_split: TinySplit, tmp_path: Path) -> 
 
 def test_a_row_says_how_the_object_was_lost(tiny_split: TinySplit, tmp_path: Path) -> None:
     settings = config(tiny_split, tmp_path)
-    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings), tmp_path)))
+    (finished,) = Finisher(settings, "sav_tiny").finish(arm_of(settings), [Delivery.from_event(event(arm_of(settings), tmp_path))])
     # 32 and 0 common pixels, 96 and 128 in either: two frames, of which one is lost
     assert finished.row.failure == {
         "judged_frames": 2, "absent_frames": 0, "visible_precision": 1, "visible_recall": 1, "volumetric_J": pytest.approx(32 / 224),
@@ -99,9 +99,9 @@ def test_truth_is_decoded_once_for_all_arms(tiny_split: TinySplit, tmp_path: Pat
     monkeypatch.setattr(annotation, "read_mask", counted)
     settings = config(tiny_split, tmp_path)
     finisher, arm = Finisher(settings, "sav_tiny"), arm_of(settings)
-    first = finisher.finish(arm, Delivery.from_event(event(arm, tmp_path)))
+    (first,) = finisher.finish(arm, [Delivery.from_event(event(arm, tmp_path))])
     other = replace(arm, arm_id="other")
-    second = finisher.finish(other, Delivery.from_event(event(other, tmp_path)))
+    (second,) = finisher.finish(other, [Delivery.from_event(event(other, tmp_path))])
     assert [path.stem for path in read if path.parent.name == "000"] == ["00004", "00008"]
     assert len(set(read)) == len(read)
     assert (first.row.J, first.row.F) == (second.row.J, second.row.F)
@@ -127,7 +127,7 @@ def test_a_frame_without_prediction_is_an_empty_one(tiny_split: TinySplit) -> No
 def test_truth_that_cannot_be_read_is_told(tiny_split: TinySplit, tmp_path: Path) -> None:
     settings = config(tiny_split, tmp_path)
     tiny_split.mask("alpha", "000", 1 * 4).write_bytes(b"no png")
-    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings), tmp_path)))
+    (finished,) = Finisher(settings, "sav_tiny").finish(arm_of(settings), [Delivery.from_event(event(arm_of(settings), tmp_path))])
     assert "00004.png" in finished.error
     assert finished.row.J is None
 
@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_written_is_told(tiny_split: TinySplit, tmp_path
     settings = config(tiny_split, tmp_path / "out", save_masks=True)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "masks").write_text("in the way")
-    finished = Finisher(settings, "sav_tiny").finish(arm_of(settings), Delivery.from_event(event(arm_of(settings), tmp_path)))
+    (finished,) = Finisher(settings, "sav_tiny").finish(arm_of(settings), [Delivery.from_event(event(arm_of(settings), tmp_path))])
     assert "could not be scored or written" in finished.error
 
 
@@ -151,7 +151,7 @@ def submit(process: FinisherProcess, arm: Arm, spool: Path, object_name: str, **
     delivery = Delivery.from_event(data)
     for name, value in changed.items():
         setattr(delivery.row, name, value)
-    process.submit(arm, delivery, data)
+    process.submit(arm, [(delivery, data)])
 
 
 def test_rows_come_back_in_order_with_what_was_added_to_them(tiny_split: TinySplit, tmp_path: Path, process: FinisherProcess) -> None:

@@ -18,6 +18,7 @@ from savbench.data.csv_file import InputError
 from savbench.data.dataset import open_split
 from savbench.data.masks import CompressedMask, save_object_masks
 from savbench.data.png import read_mask
+from savbench.plan.protocols import SAV
 from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import header_line, read_rows, row_line
 from savbench.results.failure_measures import JudgedFrame, failure_measures
@@ -40,7 +41,7 @@ def run(tiny_split: TinySplit, tmp_path: Path) -> Path:
     with RunFolder(folder, config, "sav_tiny") as opened:
         copied = CompressedMask.of(obj.annotations[0][1].read())
         save_object_masks(folder / "masks", ARM, "alpha", "000", {mask.frame_name: copied for _, mask in obj.annotations})
-        score = score_masks(folder / "masks" / ARM / "alpha" / "000", obj)
+        score = score_masks(folder / "masks" / ARM, obj, SAV, in_pictures=False)
         assert score is not None
         latency_ms = LatencySamples(10.0 + frame for frame in range(12))
         row = SummaryRow(
