@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes the benchmark's virtual environment and installs its requirements. Run with --help for the usage.
-# On a desktop or server everything, including torch, comes from the package registry. On a Jetson the torch that matches the board's CUDA is
-# # in the system Python, and no registry has it: there the environment uses the system's packages, pip must keep the installed torch,
-# # torchvision and major version of NumPy, and torch is compared before and after. Needs no root.
+# On a desktop or server everything, including torch, comes from the package registry. On a Jetson torch has to match the board's CUDA: there
+# the environment uses the system's packages, pip must keep the installed torch, torchvision and major version of NumPy, and torch is compared
+# before and after. JetPack brings no torch: with --with-torch it is installed into the environment, never into the system, whose Python on
+# JetPack 7 refuses packages (PEP 668). Needs no root.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -10,13 +11,15 @@ readonly root
 
 usage() {
     cat <<'EOF'
-usage: scripts/setup.sh [--dev] [--ray] [--python PYTHON] [--venv DIR] [--torch {auto,system,registry}]
-                        [--offline DIR]
+usage: scripts/setup.sh [--dev] [--ray] [--with-torch] [--python PYTHON] [--venv DIR]
+                        [--torch {auto,system,registry}] [--offline DIR]
 
 Makes a virtual environment and installs the benchmark's requirements into it. Ends at once if nothing has changed.
 
   --dev            also install packages for tests, lint and benchmarks
   --ray            also install Ray, for --executor ray: 80 MB to download, 240 MB installed
+  --with-torch     on a Jetson without a torch that works: install the one for its JetPack into the environment (what it is and what it
+                   costs is said before; see savbench/board/jetpacks.tsv); a torch that works stays
   --python PYTHON  interpreter to make the environment with (default: python3 if it is 3.10 or newer, else the newest python3.X found)
   --venv DIR       folder of the environment (default: .venv in the repository)
   --torch SOURCE   system: use the system Python's torch; registry: let pip install torch; auto (default): system on a Jetson,
@@ -26,7 +29,7 @@ Makes a virtual environment and installs the benchmark's requirements into it. E
   -h, --help       show this
 
 Environment: SETUP_MIN_FREE_MIB overrides the free disk space required; pip's own variables (PIP_INDEX_URL, PIP_FIND_LINKS,
-PIP_NO_CACHE_DIR, ...) and TMPDIR are respected.
+PIP_NO_CACHE_DIR, ...) and TMPDIR are respected; SETUP_ROOT is a prefix of /etc and /proc, for tests.
 Exit status: 0 ready, 1 not ready (the last lines say why), 2 wrong usage.
 EOF
 }
@@ -48,11 +51,15 @@ die_usage() {
 
 # --- arguments ------------------------------------------------------------------------------------------------------------------
 
-dev=no ray=no python="" venv="$root/.venv" torch_from=auto offline=""
+dev=no ray=no with_torch=no python="" venv="$root/.venv" torch_from=auto offline=""
 while (($#)); do
     case $1 in
         --dev | --ray)
             printf -v "${1#--}" yes
+            shift
+            ;;
+        --with-torch)
+            with_torch=yes
             shift
             ;;
         --python | --venv | --torch | --offline)
@@ -74,13 +81,16 @@ while (($#)); do
 done
 [[ $venv == /* ]] || venv="$PWD/$venv"
 readonly venv venv_python="$venv/bin/python" stamp="$venv/.setup-stamp" log="$venv/setup.log"
+# Says that the torch in the environment was installed by --with-torch, not by some package that came with its own.
+readonly own_torch="$venv/.with-torch" fs=${SETUP_ROOT-}
 
 # --- from a folder instead of a registry ----------------------------------------------------------------------------------------
 
 # An environment made from a folder keeps using it.
 if [[ ! $offline && -f $stamp ]]; then read -r _ _ _ offline <"$stamp"; fi
 if [[ $offline ]]; then
-    [[ $dev == no && $ray == no ]] || die_usage "--offline has only the packages for running the benchmark; leave out --dev and --ray"
+    [[ $dev == no && $ray == no && $with_torch == no ]] ||
+        die_usage "--offline has only the packages for running the benchmark; leave out --dev, --ray and --with-torch"
     offline=$(cd -- "$offline" 2>/dev/null && pwd) || die "--offline $offline: no such folder" \
         "copy the folder that scripts/offline_bundle.sh made for this machine, or remove $venv to set up from a registry"
     [[ -f $offline/SHA256SUMS && -f $offline/requirements.txt ]] ||
@@ -95,7 +105,7 @@ case $torch_from in
     system | registry) ;;
     auto)
         torch_from=registry
-        if [[ -e /etc/nv_tegra_release ]] || grep -qs tegra /proc/device-tree/compatible; then torch_from=system; fi
+        if [[ -e $fs/etc/nv_tegra_release ]] || grep -qs tegra "$fs/proc/device-tree/compatible"; then torch_from=system; fi
         ;;
     *) die_usage "--torch $torch_from: use auto, system or registry" ;;
 esac
@@ -110,6 +120,34 @@ torch_release() { # PYTHON
     "$1" -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null || echo none
 }
 
+# Run from the root folder, so that a checkout in the current folder (for example sam2/) is not taken for an installed package.
+torch_facts() { # PYTHON
+    (cd / && "$1" -c 'import torch
+print(f"torch {torch.__version__}, CUDA {torch.version.cuda}, GPU usable: {torch.cuda.is_available()}, in {torch.__file__}")')
+}
+
+# Whether a Jetson's torch and torchvision need no others: they compute on the GPU, or only this user's rights are missing.
+torch_serves() { # PYTHON
+    (cd / && "$1" - 2>/dev/null) <<'EOF'
+import os
+import sys
+
+import torch
+import torchvision
+
+if torch.version.cuda is None:
+    sys.exit(1)
+if torch.cuda.is_available():
+    torch.zeros(1, device="cuda").add_(1).item()
+elif not os.path.exists("/dev/nvmap") or os.access("/dev/nvmap", os.R_OK | os.W_OK):
+    sys.exit(1)
+EOF
+}
+
+has_edgetam() {
+    [[ -f $root/EdgeTAM/sam2/build_sam.py ]]
+}
+
 # Everything that determines the environment's contents. If the system's torch was upgraded, the board is set up again.
 fingerprint() {
     {
@@ -117,6 +155,7 @@ fingerprint() {
         echo "$venv $torch_from $("$venv_python" --version)"
         if [[ $torch_from == system ]]; then torch_release "$venv_python"; fi
         if [[ $offline ]]; then cat -- "$offline/SHA256SUMS"; fi
+        if has_edgetam; then echo EdgeTAM; fi
     } | sha256sum | cut -d' ' -f1
 }
 
@@ -130,6 +169,7 @@ is_set_up() {
     local known_fingerprint known_dev known_ray
     read -r known_fingerprint known_dev known_ray _ <"$stamp"
     [[ $known_fingerprint == "$(fingerprint)" ]] || return 1
+    [[ $with_torch == no ]] || torch_serves "$venv_python" || return 1
     if [[ $known_dev == yes ]]; then dev=yes; fi
     if [[ $known_ray == yes ]]; then ray=yes; fi
     [[ "$dev $ray" == "$known_dev $known_ray" ]]
@@ -174,16 +214,10 @@ choose_python
 
 # --- the board's torch ----------------------------------------------------------------------------------------------------------
 
-# Run from the root folder, so that a checkout in the current folder (for example sam2/) is not taken for an installed package.
-torch_facts() { # PYTHON
-    (cd / && "$1" -c 'import torch
-print(f"torch {torch.__version__}, CUDA {torch.version.cuda}, GPU usable: {torch.cuda.is_available()}, in {torch.__file__}")')
-}
-
 # Packages that pip must not change. A torch built against NumPy 1 cannot exchange arrays with NumPy 2, so NumPy keeps its major version; if
-# # the system has no NumPy, every torch works with NumPy 1.
+# the system has no NumPy, every torch works with NumPy 1.
 write_constraints() { # FILE
-    "$python" - >"$1" <<'EOF'
+    "$torch_python" - >"$1" <<'EOF'
 from importlib.metadata import PackageNotFoundError, version
 
 for name in ("torch", "torchvision"):
@@ -197,20 +231,47 @@ if numpy_major == "1":
 EOF
 }
 
-constraints=()
-facts_before=""
+# The torch of this release of Jetson Linux, as savbench/board/jetpacks.tsv has it: sets `jetpack`, `torch_packages`, `torch_index`,
+# `download_mib` and `disk_mib`.
+torch_of_jetpack() {
+    local major l4t columns
+    major=$(sed -nE 's/^# R([0-9]+) \(release\).*/\1/p' "$fs/etc/nv_tegra_release" 2>/dev/null | head -n 1)
+    while IFS=$'\t' read -r l4t jetpack columns; do
+        [[ $l4t == "$major" ]] || continue
+        IFS=$'\t' read -r _ _ torch_packages torch_index download_mib disk_mib <<<"$columns"
+        return 0
+    done < <(grep -v '^#' "$root/savbench/board/jetpacks.tsv")
+    return 1
+}
+
+torch_cost() {
+    echo "about $download_mib MiB to download, $disk_mib MiB on the disk"
+}
+
+# Which Python's torch the environment uses: its own from an earlier --with-torch, the system's, or one to install now.
+torch_python=$python installs_torch=no
 if [[ $torch_from == system ]]; then
-    facts_before=$(torch_facts "$python") ||
-        die "the torch of $python cannot be imported (see above)" \
-            "install the torch and torchvision wheels made for this JetPack first (NVIDIA's or the Jetson AI Lab's), then run this again" \
-            "to install the registry's torch instead: --torch registry"
-    constraints_file=$(mktemp)
-    trap 'rm -f -- "$constraints_file"' EXIT
-    write_constraints "$constraints_file" 2>/dev/null ||
-        die "$python has torch, but torch or torchvision is not installed as a package that pip knows" \
-            "install the torchvision built for this torch, from the same source; a registry's would install another torch"
-    constraints=(--constraint "$constraints_file")
-    say "keeping $facts_before"
+    if [[ -f $own_torch ]] && venv_works && torch_serves "$venv_python"; then
+        torch_python=$venv_python
+    elif ! torch_serves "$python"; then
+        known=no
+        if torch_of_jetpack; then known=yes; fi
+        if [[ $with_torch == yes ]]; then
+            [[ $known == yes ]] || die "--with-torch: which torch this system needs is not known here (/etc/nv_tegra_release says it of a Jetson)" \
+                "install the torch and torchvision made for it from https://docs.nvidia.com/deeplearning/frameworks/install-pytorch-jetson-platform/"
+            torch_python=$venv_python installs_torch=yes
+        elif ! torch_facts "$python" >/dev/null; then
+            lines=("the torch of $python cannot be imported (see above), and JetPack brings none"
+                "install the torch and torchvision made for this JetPack, NVIDIA's or the Jetson AI Lab's, then run this again")
+            if [[ $known == yes ]]; then
+                lines[1]="to install the one for JetPack $jetpack into $venv ($(torch_cost)): scripts/setup.sh --with-torch"
+                lines+=("it runs: pip install --no-deps --index-url $torch_index $torch_packages")
+            fi
+            die "${lines[@]}" "to install the registry's torch instead: --torch registry"
+        fi
+    fi
+elif [[ $with_torch == yes ]]; then
+    say "--with-torch is for a Jetson; here pip installs torch with the other requirements"
 fi
 
 # --- disk -----------------------------------------------------------------------------------------------------------------------
@@ -235,6 +296,8 @@ check_space() {
     if [[ $torch_from == registry && $(torch_release "$venv_python") == none ]]; then
         # torch with CUDA: packed and unpacked.
         venv_mib=7000 temp_mib=3500
+    elif [[ $installs_torch == yes ]]; then
+        venv_mib=$((venv_mib + disk_mib)) temp_mib=$((temp_mib + download_mib))
     fi
     venv_folder=$(existing_parent "$venv") temp_folder=${TMPDIR:-/tmp}
     if [[ ${SETUP_MIN_FREE_MIB-} ]]; then
@@ -303,13 +366,83 @@ pip_install() { # WHAT PIP_ARGUMENT...
     "$venv_python" -m pip install --log "$log" "$@" || explain_failure "$what"
 }
 
+# Two calls, so that everything but torch comes from the registry that all other packages come from.
+install_torch() {
+    local packages
+    read -ra packages <<<"$torch_packages"
+    say "installing torch for JetPack $jetpack into $venv: $(torch_cost)"
+    "$venv_python" -m pip install --log "$log" --no-deps --index-url "$torch_index" "${packages[@]}" ||
+        die "pip did not get $torch_packages from $torch_index (log: $log)" \
+            "its wheels are for the Python of JetPack $jetpack, here it is $("$venv_python" --version): if that differs, remove $venv and give --python" \
+            "an index may also be out of reach or have dropped a release; another torch for this JetPack, installed by hand, serves as well"
+    pip_install "what torch needs" "${packages[@]}"
+    touch -- "$own_torch"
+    torch_facts "$venv_python" >/dev/null ||
+        die "the torch for JetPack $jetpack is installed and cannot be imported (see above)" \
+            "a missing libcudss.so or libcusparseLt.so is no part of JetPack 6: install it from https://developer.nvidia.com/cudss-downloads or" \
+            "https://developer.nvidia.com/cusparselt-downloads (Linux, aarch64-jetson, Ubuntu 22.04, deb), then run this again" \
+            "any other missing library: sudo apt install nvidia-jetpack"
+}
+
+work=$(mktemp -d)
+readonly work
+trap 'rm -rf -- "$work"' EXIT
+constraints=()
+facts_before=""
+if [[ $torch_from == system ]]; then
+    if [[ $installs_torch == yes ]]; then install_torch; fi
+    facts_before=$(torch_facts "$torch_python") || die "the torch of $torch_python cannot be imported (see above)"
+    write_constraints "$work/constraints.txt" 2>/dev/null ||
+        die "$torch_python has torch, but torch or torchvision is not installed as a package that pip knows" \
+            "install the torchvision built for this torch, from the same source; a registry's would install another torch" \
+            "or let scripts/setup.sh --with-torch install both for this JetPack into the environment"
+    constraints=(--constraint "$work/constraints.txt")
+    say "keeping $facts_before"
+fi
+
+# Whether an OpenCV is there that serves and is not the one of the requirements: JetPack's, or the user's own opencv-python. A second one
+# beside it would be loaded in its place or, in the same folder, overwrite it.
+other_opencv_serves() {
+    (cd / && "$venv_python" - 2>/dev/null) <<'EOF'
+import sys
+from importlib.metadata import distributions
+
+import cv2
+
+headless = any((found.metadata["Name"] or "").lower() == "opencv-python-headless" for found in distributions())
+sys.exit(headless or not hasattr(cv2, "DISOpticalFlow_create"))
+EOF
+}
+
+# transformers serves EdgeTAM without a checkout, and nothing else.
+install_transformers() {
+    if [[ $dev == no ]] && has_edgetam; then
+        say "EdgeTAM runs from its checkout in ./EdgeTAM: transformers is left out"
+        return
+    fi
+    say "installing transformers"
+    "$venv_python" -m pip install --log "$log" ${constraints[@]+"${constraints[@]}"} --requirement "$root/requirements-transformers.txt" ||
+        say "WARNING: transformers could not be installed; all else works, and edgetam needs its checkout: scripts/get_edgetam.sh"
+}
+
 install_online() {
     # Older releases of pip also work, but download whole packages to find matching versions.
     "$venv_python" -m pip install --quiet --log "$log" "pip>=23.1" || say "continuing with $("$venv_python" -m pip --version)"
     requirements=(--requirement "$root/requirements.txt")
+    if other_opencv_serves; then
+        say "keeping $(cd / && "$venv_python" -c 'import cv2; print(f"OpenCV {cv2.__version__} in {cv2.__file__}")')"
+        grep -v '^opencv-' "$root/requirements.txt" >"$work/requirements.txt"
+        requirements=(--requirement "$work/requirements.txt")
+    fi
     if [[ $dev == yes ]]; then requirements+=(--requirement "$root/requirements-dev.txt"); fi
     if [[ $ray == yes ]]; then requirements+=(--requirement "$root/requirements-ray.txt"); fi
     pip_install "requirements" ${constraints[@]+"${constraints[@]}"} "${requirements[@]}"
+
+    if [[ ${requirements[1]} == "$work/requirements.txt" ]] && ! (cd / && "$venv_python" -c 'import cv2'); then
+        # It was built for another NumPy than the one that is there now.
+        pip_install "OpenCV" ${constraints[@]+"${constraints[@]}"} "$(grep '^opencv-' "$root/requirements.txt")"
+    fi
+    install_transformers
 
     # A checkout that the user installed is called SAM-2 and provides the same package.
     if "$venv_python" -c 'from importlib.metadata import version; version("SAM-2")' 2>/dev/null; then
@@ -346,8 +479,8 @@ echo "$(fingerprint) $dev $ray $offline" >"$stamp"
 say "ready: $("$venv_python" --version), $facts_after"
 if [[ $torch_from == system && $facts_after != *"GPU usable: True"* ]]; then
     say "WARNING: this torch cannot use the board's GPU; models would run on the CPU"
-    say "    install the torch and torchvision made for this JetPack (NVIDIA's or the Jetson AI Lab's), check with the command groups"
-    say "    that this user is in the group video; then run this again"
+    say "    check with the command groups that this user is in the group video; in place of a torch that is not for this JetPack,"
+    say "    scripts/setup.sh --with-torch installs the one that is into the environment"
 fi
 
 # Weights and data may be added later, so doctor's result does not decide this script's exit status.

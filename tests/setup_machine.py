@@ -24,15 +24,19 @@ def arange(n): return Array(range(n))
 """
 
 
-def torch_module(version: str, *, takes_numpy: bool = True, gpu: bool = True) -> str:
+def torch_module(version: str, *, takes_numpy: bool = True, gpu: bool = True, cuda: str | None = "12.6") -> str:
     """Source of a module that answers what setup.sh asks torch."""
     exchange = "return array" if takes_numpy else "raise RuntimeError('Numpy is not available')"
     return f"""\
 __version__ = "{version}"
-class version: cuda = "12.6"
+class version: cuda = {cuda!r}
 class cuda:
     @staticmethod
     def is_available(): return {gpu}
+class zeros:
+    def __init__(self, n, device): pass
+    def add_(self, n): return self
+    def item(self): return 1.0
 def from_numpy(array):
     {exchange}
 """
@@ -59,6 +63,16 @@ class Machine:
     user_base: Path
 
     @property
+    def root(self) -> Path:
+        """What stands for / where the script looks for a Jetson."""
+        return self.clone.with_name("root")
+
+    def run_jetpack(self, release: str) -> None:
+        """Be a Jetson whose /etc/nv_tegra_release begins with this line."""
+        (self.root / "etc").mkdir(parents=True)
+        (self.root / "etc" / "nv_tegra_release").write_text(f"{release}\n", encoding="utf-8")
+
+    @property
     def venv(self) -> Path:
         return self.clone / ".venv"
 
@@ -81,6 +95,7 @@ class Machine:
             (site / path).write_text(text, encoding="utf-8")
 
     def require(self, *lines: str, dev: tuple[str, ...] = (), ray: tuple[str, ...] = ()) -> None:
+        (self.clone / "requirements-transformers.txt").touch()
         for name, required in (("requirements", lines), ("requirements-dev", dev), ("requirements-ray", ray)):
             (self.clone / f"{name}.txt").write_text("\n".join(required) + "\n", encoding="utf-8")
 
@@ -97,6 +112,7 @@ class Machine:
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": self.registry.as_uri(),
             "SETUP_MIN_FREE_MIB": "0",
+            "SETUP_ROOT": str(self.root),
             **environment,
         }
         return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
@@ -141,6 +157,8 @@ def machine(tmp_path: Path) -> Machine:
     (clone / "scripts").mkdir(parents=True)
     for name in ("setup.sh", "offline_bundle.sh", "lib.sh"):
         shutil.copy(ROOT / "scripts" / name, clone / "scripts")
+    (clone / "savbench" / "board").mkdir(parents=True)
+    shutil.copy(ROOT / "savbench" / "board" / "jetpacks.tsv", clone / "savbench" / "board")
     machine = Machine(clone, tmp_path / "registry", tmp_path / "user")
     machine.registry.mkdir()
     machine.user_base.mkdir()

@@ -33,6 +33,12 @@ class JetPack:
     python: tuple[int, int]
     """Version of the system's Python, which NVIDIA's wheels are for."""
     cuda: str
+    torch: str
+    """Pip's arguments that name torch and torchvision for this release."""
+    index: str
+    """Index that has them."""
+    download_mib: int
+    """About what they and their dependencies download."""
 
 
 @functools.cache
@@ -42,7 +48,10 @@ def chips() -> tuple[Chip, ...]:
 
 @functools.cache
 def jetpacks() -> tuple[JetPack, ...]:
-    return tuple(JetPack(int(l4t), version, _pair(python), cuda) for l4t, version, python, cuda in _rows("jetpacks.tsv"))
+    return tuple(
+        JetPack(int(l4t), version, _pair(python), cuda, torch, index, int(download))
+        for l4t, version, python, cuda, torch, index, download, _ in _rows("jetpacks.tsv")
+    )
 
 
 def chip_of(root: Path = Path("/")) -> Chip | None:

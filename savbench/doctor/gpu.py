@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from savbench.board.jetsons import jetpack_of
 from savbench.doctor.architectures import fit
 from savbench.doctor.check import Check, Subject, pip, set_up_again, short_path
 
@@ -185,6 +186,8 @@ def _flash(answers: Answers, subject: Subject, device: dict[str, Any]) -> Iterat
     if answers.died_in in ("flash", "flash_ran"):
         return
     built = answers.found.get("flash", {}).get("built")
+    # On a Jetson setup.sh replaces no torch that computes.
+    other = "--attention efficient" if subject.is_jetson else _other_torch(subject, answers, tuple(device["capability"]))
     error = answers.errors.get("flash_ran")
     facts = {"built": built, "capability": _dotted(device["capability"]), "error": error}
     if tuple(device["capability"]) < FLASH_CAPABILITY:
@@ -192,10 +195,10 @@ def _flash(answers: Answers, subject: Subject, device: dict[str, Any]) -> Iterat
         yield Check(TOPIC, "flash", "warning", detail, "--attention efficient", facts)
     elif built is False:
         detail = "this torch was built without flash attention; attention runs on other kernels"
-        yield Check(TOPIC, "flash", "warning", detail, _other_torch(subject, answers, tuple(device["capability"])), facts)
+        yield Check(TOPIC, "flash", "warning", detail, other, facts)
     elif error is not None or _wrong(answers, "flash_ran"):
         detail = f"flash attention does not run: {error or 'a wrong result'}; attention runs on other kernels"
-        yield Check(TOPIC, "flash", "warning", detail, _other_torch(subject, answers, tuple(device["capability"])), facts)
+        yield Check(TOPIC, "flash", "warning", detail, other, facts)
     else:
         yield Check(TOPIC, "flash", "ok", "flash attention ran in float16", facts=facts)
 
@@ -205,8 +208,8 @@ def _other_torch(subject: Subject, answers: Answers | None, capability: tuple[in
     if subject.is_jetson:
         file = "" if answers is None else str(answers.found.get("torch", {}).get("file", ""))
         if file.startswith(sys.prefix) and sys.prefix != sys.base_prefix:
-            # setup.sh lets the environment use the board's torch; a torch inside the environment came with another package.
-            return f"rm -r {short_path(Path(sys.prefix))} && scripts/setup.sh"
+            # It came with another package, or it is of an earlier JetPack. Where the board's own torch works, setup.sh installs none.
+            return f"rm -r {short_path(Path(sys.prefix))} && {torch_for_jetson(subject)}"
         return torch_for_jetson(subject)
     packages = ("--force-reinstall", "torch", "torchvision")
     if capability is not None and capability < OLDEST_GPU_OF_CUDA_13:
@@ -215,10 +218,12 @@ def _other_torch(subject: Subject, answers: Answers | None, capability: tuple[in
 
 
 def torch_for_jetson(subject: Subject) -> str:
-    """The command that installs torch for the system's Python, whose packages the benchmark's environment uses."""
-    if (subject.l4t or "").startswith("36."):
-        return "pip3 install --force-reinstall --no-deps torch torchvision --index-url https://pypi.jetson-ai-lab.io/jp6/cu126"
-    return "see https://docs.nvidia.com/deeplearning/frameworks/install-pytorch-jetson-platform/ for the wheel of this JetPack"
+    """The command that installs the torch of this JetPack into the benchmark's environment; a link where none is known."""
+    jetpack = jetpack_of(subject.l4t)
+    if jetpack is None:
+        return "see https://docs.nvidia.com/deeplearning/frameworks/install-pytorch-jetson-platform/ for the wheel of this JetPack"
+    script = short_path(subject.checkout / "scripts" / "setup.sh")
+    return f"{script} --with-torch  # {jetpack.torch} from {jetpack.index}, {jetpack.download_mib} MiB"
 
 
 def _wrong(answers: Answers, step: str) -> bool:

@@ -205,7 +205,7 @@ def test_a_board_without_torch_is_told_where_to_get_it(machine: Machine) -> None
     done = machine.set_up("--torch", "system")
     assert done.returncode == 1
     assert "libcudnn.so.9" in done.stderr
-    assert "install the torch and torchvision wheels made for this JetPack" in done.stderr
+    assert "install the torch and torchvision made for this JetPack" in done.stderr
     assert not machine.venv.exists()
 
 
