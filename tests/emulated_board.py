@@ -77,7 +77,7 @@ class BoardFiles:
         for clock in board.gpu:
             self._write_clock(clock.name, "device" if clock.of_node is None else f"platform/{clock.name}")
             if clock.of_node is not None:
-                self.write(f"class/devfreq/{clock.name}/device/of_node/name", clock.of_node)
+                self.write(f"class/devfreq/{clock.name}/device/of_node/name", clock.of_node, end="\0")
             self.write(f"class/devfreq/{clock.name}/governor", "nvhost_podgov")
             self.set_limits(clock.name, clock.low, clock.high)
             self.write(f"class/devfreq/{clock.name}/cur_freq", clock.low)
@@ -96,12 +96,12 @@ class BoardFiles:
             (self.sys / f"class/thermal/thermal_zone{number}").symlink_to(self.sys / f"devices/virtual/thermal/thermal_zone{number}")
             self.set_zone(zone, None if zone.startswith("cv") else 45_000 + 1000 * number)
 
-    def write(self, name: str, value: object) -> None:
+    def write(self, name: str, value: object, end: str = "\n") -> None:
         """Put a value in the place of the old one at once; jtop's service dies of a number that is half written."""
         path = self.sys / name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.sys / f".{threading.get_ident()}.tmp"
-        temporary.write_text(f"{value}\n")
+        temporary.write_text(f"{value}{end}")
         temporary.replace(path)
 
     @property
@@ -264,8 +264,12 @@ class Service:
 
 
 @contextlib.contextmanager
-def jtop_service(board: Board = AGX_ORIN) -> Iterator[Service]:
-    """Run the service; the test is skipped, with the reason, where that cannot be."""
+def jtop_service(board: Board = AGX_ORIN, release: Path | None = None) -> Iterator[Service]:
+    """Run the service; the test is skipped, with the reason, where that cannot be.
+
+    Args:
+        release: folder with the package `jtop` of another release of jetson-stats than the installed one.
+    """
     if os.geteuid() != 0:
         pytest.skip("the jtop service runs as root only")
     if importlib.util.find_spec("jtop") is None:
@@ -282,7 +286,12 @@ def jtop_service(board: Board = AGX_ORIN) -> Iterator[Service]:
             files = BoardFiles(FAKE_SYS, board)
             _write_rest(files)
             process = subprocess.Popen(
-                [sys.executable, __file__, board.id], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+                [sys.executable, __file__, board.id],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=with_release(release),
+                text=True,
+                start_new_session=True,
             )
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n", "the jtop service did not start"
@@ -297,6 +306,11 @@ def jtop_service(board: Board = AGX_ORIN) -> Iterator[Service]:
             _clear()
             if process is not None:
                 SOCKET.unlink(missing_ok=True)
+
+
+def with_release(release: Path | None) -> dict[str, str]:
+    """Environment of a process that imports `jtop` from a folder; None: the installed one."""
+    return dict(os.environ) if release is None else {**os.environ, "PYTHONPATH": str(release)}
 
 
 def _clear() -> None:
@@ -329,6 +343,14 @@ def _write_rest(files: BoardFiles) -> None:
         (files.sys / "bin" / name).chmod(0o755)
 
 
+def _show_thor() -> None:
+    """Releases from 7 on look for Thor's GPU at fixed paths, which JTOP_TESTING does not move."""
+    with contextlib.suppress(ImportError):
+        from jtop.core import gpu, hw_detect
+
+        hw_detect.THOR_GPC = gpu.THOR_GPC = str(FAKE_SYS / "class/devfreq/gpu-gpc-0")
+
+
 def _serve(board: Board) -> None:
     """The service's process: the package's own server, told where this board's files are."""
     os.environ["JTOP_TESTING"] = "true"
@@ -339,6 +361,7 @@ def _serve(board: Board) -> None:
     # written below the Python installation otherwise
     config.get_config_service = lambda data_folder="": str(FAKE_SYS / "jtop-config")
     jetson_clocks.PATH_JETSON_CLOCKS.insert(0, str(FAKE_SYS / "bin/jetson_clocks"))
+    _show_thor()
     # the group jtop, which the installer makes
     service.getgrnam = lambda name: SimpleNamespace(gr_gid=0)
     service.get_hardware = lambda: {"Model": board.model, "Module": "emulated", "L4T": board.jetpack.l4t, "Jetpack": board.jetpack.version}
