@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from savbench.board.jetsons import gpu_clocks
-from savbench.board.power.jtop import INSTALL_SERVICE, JOIN_GROUP, SOCKET, socket_problem, update
+from savbench.board.power.jtop import INSTALL_SERVICE, JOIN_GROUP, RESTART, SOCKET, socket_problem, update
+from savbench.board.power.rails import find_input_rail
 from savbench.doctor.check import Check, Subject, made_environment, may_use, python_command, set_up_again, short_path
 from savbench.results import environment
 
@@ -168,6 +169,10 @@ def check_jtop(subject: Subject) -> Check:
         what, remedy = problem
         hint = "; log in again afterwards" if remedy == JOIN_GROUP else ""
         return Check(TOPIC, "jtop", "warning", f"jetson-stats {version}: {what}{hint}", remedy, facts)
+    monitor = find_input_rail(subject.root)
+    if monitor is not None and version.startswith("4."):
+        detail = f"jetson-stats {version} does not read the input of this board, {monitor.name}; power is read from the kernel instead"
+        return Check(TOPIC, "jtop", "warning", detail, f"{update(subject.root)} && {RESTART}", facts)
     return Check(TOPIC, "jtop", "ok", f"jetson-stats {version}, service listening", facts=facts)
 
 

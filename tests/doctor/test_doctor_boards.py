@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from boards import AGX_THOR, BOARDS, Board
 from doctor_machines import by_name, gpu_answers, make_board
 
 from savbench.doctor.gpu import check_torch
-from savbench.doctor.machine import check_clocks, check_machine, check_power_mode, check_python
+from savbench.doctor.machine import check_clocks, check_jtop, check_machine, check_power_mode, check_python
 
 every_board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 
@@ -91,3 +92,23 @@ def test_a_torch_that_cannot_use_the_gpu_is_told_which_cuda_the_board_has(tmp_pa
     found = by_name(check_torch(gpu_answers(board, **changes), make_board(tmp_path, board)))["CUDA"]
     assert found.state == "failure"
     assert f"which has CUDA {board.jetpack.cuda}" in found.detail
+
+
+@every_board
+def test_a_service_that_does_not_read_the_input_of_the_board_is_to_be_updated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, board: Board
+) -> None:
+    subject = make_board(tmp_path, board)
+    path = subject.root / "run/jtop.sock"
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(str(path))
+        server.listen()
+        for version in ("4.3.2", "7.2.2"):
+            monkeypatch.setattr("importlib.metadata.version", lambda name, version=version: version)
+            found = check_jtop(subject)
+            if board.input_monitor is None or version != "4.3.2":
+                assert (found.state, found.detail) == ("ok", f"jetson-stats {version}, service listening")
+            else:
+                assert (found.state, "does not read the input of this board, VIN" in found.detail) == ("warning", True)
+                assert found.remedy.startswith("sudo pip3 install -U --break-system-packages jetson-stats && ")
