@@ -5,7 +5,8 @@ axis after the other and widens the filter by the scale when shrinking. It round
 of weights times bytes, rounded to a byte, and the second axis starts from those bytes.
 
 PyTorch's `embedding_bag` computes weighted sums of rows. float32 holds integers below 2^24 exactly in any order of addition, so each weight
-is split into its upper 14 bits and lower 8, and both sums are exact. The other axis uses the transposed image.
+is split into its upper 14 bits and lower 8, and both sums are exact. The other axis uses the transposed image. A GPU computes the two sums
+and adds them; on a CPU, where a sum is added up in a known order, one does (`OnHost`).
 
 Pillow chooses which axis comes first; the choice differs between releases and changes the result. So for each new frame size, noise of
 that size is resized both by Pillow and here, and a method whose result differs is not used.
@@ -43,9 +44,14 @@ HIGH_UNIT = 2.0 ** (LOW_BITS - WEIGHT_BITS)
 EXACT_BELOW = 1 << 24
 """float32 holds integers below this exactly."""
 
+LOWER = 2.0**-WEIGHT_BITS * (1 - (1 << LOW_BITS)) / 2
+"""Added to a sum of lower parts, it turns rounding to the nearest multiple of `HIGH_UNIT` into rounding down."""
+BASE = 600.0
+"""float32 numbers from 512 to 1024 are multiples of `HIGH_UNIT`; bytes resampled by cubic filters lie between -90 and 350."""
+
 ORDERS: tuple[tuple[Axis, Axis], ...] = (("x", "y"), ("y", "x"))
 
-ROWS_AT_A_TIME = 64
+ROWS_AT_A_TIME = 32
 """Output rows per step on a CPU, so that the sums stay in its cache."""
 NOISE_FRAMES = 2
 """Noise images compared with Pillow before a size is used."""
@@ -96,7 +102,9 @@ class _Weights:
         """
         self.positions_nk, whole_nk = weights(size_in, size_out, kind)
         high_nk, low_nk = whole_nk >> LOW_BITS, whole_nk & ((1 << LOW_BITS) - 1)
-        if max(int(np.abs(part).sum(axis=1).max()) for part in (high_nk, low_nk)) * 255 >= EXACT_BELOW:
+        # `OnHost` adds `BASE` to the first, and half a unit to the second.
+        high, low = (255 * int(np.abs(part).sum(axis=1).max()) for part in (high_nk, low_nk))
+        if max(high + (BASE + 1) / HIGH_UNIT, 2 * low) >= EXACT_BELOW:
             raise OverflowError(f"{size_in} pixels to {size_out}: more taps than float32 can sum exactly")
         self.high_nk = (high_nk * HIGH_UNIT).astype(np.float32)
         """Their sum with the bytes is a multiple of `HIGH_UNIT`."""
@@ -105,24 +113,37 @@ class _Weights:
 
 
 class OnHost:
-    """Resize one axis on a CPU: part of the image at a time, with OpenCV where PyTorch has no vector code."""
+    """Resize one axis on a CPU: part of the image at a time, with OpenCV where PyTorch has no fast code.
+
+    One weighted sum per pixel does it all, because the operator adds in the order of its rows. It adds the lower parts of the weights, then
+    `LOWER`, a little less than half of a unit of the upper parts, then `BASE`, where float32 has just this unit as its last bit: the sum
+    is rounded down to whole units. The upper parts follow, exactly, and `BASE` is subtracted again.
+    """
 
     def __init__(self, along: Axis, in_hw: tuple[int, int], size_out: int, kind: Filter, device: torch.device) -> None:
         """Raises as `_Weights`."""
         size_in, length = in_hw if along == "y" else in_hw[::-1]
         split = _Weights(size_in, size_out, kind)
         self._along = along
-        self._out_shape = (size_out, length, 3)
-        # The operator takes rows of bytes that end in the scale and the offset of the bytes.
-        self._table = np.zeros((size_in, length * 3 + 8), np.uint8)
+        self._out_nmc = np.empty((size_out, length, 3), np.uint8)
+        self._turned_mnc = np.empty((length, size_out, 3), np.uint8)
+        # The operator takes rows of bytes that end in the scale and the offset of the bytes. The last row is 1 everywhere, for constants.
+        self._table = np.ones((size_in + 1, length * 3 + 8), np.uint8)
         self._table[:, -8:-4] = np.ones(1, np.float32).view(np.uint8)
+        self._table[:, -4:] = 0
+        self._lines_nmc = self._table[:-1, :-8].reshape(size_in, length, 3)
+
+        def constants(*values: float) -> npt.NDArray[np.float32]:
+            return np.tile(np.array(values, np.float32), (size_out, 1))
+
+        ones_n2 = np.full((size_out, 2), size_in)
+        rows_nk = np.hstack([split.positions_nk, ones_n2, split.positions_nk, ones_n2[:, :1]]).astype(np.int32)
+        weights_nk = np.hstack([split.low_nk * HIGH_UNIT, constants(LOWER, BASE), split.high_nk, constants(-BASE)]).astype(np.float32)
         self._parts: list[tuple[slice, torch.Tensor, torch.Tensor, torch.Tensor]] = []
         for start in range(0, size_out, ROWS_AT_A_TIME):
-            rows = slice(start, min(start + ROWS_AT_A_TIME, size_out))
-            twice_nk = np.concatenate([split.positions_nk[rows]] * 2).astype(np.int32)
-            weights_nk = np.concatenate([split.high_nk[rows], split.low_nk[rows]])
-            begins_n = np.arange(0, twice_nk.size, twice_nk.shape[1], dtype=np.int32)
-            self._parts.append((rows, *(torch.from_numpy(array) for array in (twice_nk.reshape(-1), begins_n, weights_nk.reshape(-1)))))
+            part = slice(start, min(start + ROWS_AT_A_TIME, size_out))
+            begins_n = np.arange(0, rows_nk[part].size, rows_nk.shape[1], dtype=np.int32)
+            self._parts.append((part, *(torch.from_numpy(array) for array in (rows_nk[part].ravel(), begins_n, weights_nk[part].ravel()))))
 
     @staticmethod
     def is_faster() -> bool:
@@ -130,21 +151,18 @@ class OnHost:
         return "fbgemm" in torch.backends.quantized.supported_engines and hasattr(torch.ops.quantized, "embedding_bag_byte_rowwise_offsets")
 
     def __call__(self, picture_hwc: torch.Tensor) -> torch.Tensor:
-        """Resize (height, width, 3) uint8 along the axis."""
-        lines_nmc = self._table[:, :-8].reshape(len(self._table), -1, 3)
+        """Resize (height, width, 3) uint8 along the axis. The next call overwrites the result."""
         if self._along == "x":
-            cv2.transpose(picture_hwc.numpy(), dst=lines_nmc)
+            cv2.transpose(picture_hwc.numpy(), dst=self._lines_nmc)
         else:
-            lines_nmc[...] = picture_hwc.numpy()
-        out_nmc = np.empty(self._out_shape, np.uint8)
-        out_nm = out_nmc.reshape(len(out_nmc), -1)
+            self._lines_nmc[...] = picture_hwc.numpy()
+        out_nm = self._out_nmc.reshape(len(self._out_nmc), -1)
         table = torch.from_numpy(self._table)
-        for rows, positions, begins, both in self._parts:
-            sums = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(table, positions, begins, per_sample_weights=both)
-            high_nm, low_nm = sums.chunk(2)
-            # Adds, rounds and saturates in one go. Adding half a unit of the sum rounds halves up, as Pillow does.
-            cv2.addWeighted(high_nm.numpy(), 1.0, low_nm.floor_().numpy(), HIGH_UNIT, HIGH_UNIT / 2, dst=out_nm[rows], dtype=cv2.CV_8U)
-        return torch.from_numpy(cv2.transpose(out_nmc) if self._along == "x" else out_nmc)
+        for part, rows, begins, weights_n in self._parts:
+            sums = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(table, rows, begins, per_sample_weights=weights_n)
+            # Rounds to the nearest integer and saturates; half a unit more rounds halves up, as Pillow does.
+            cv2.convertScaleAbs(sums.clamp_(min=0.0).numpy(), dst=out_nm[part], beta=HIGH_UNIT / 2)
+        return torch.from_numpy(cv2.transpose(self._out_nmc, dst=self._turned_mnc) if self._along == "x" else self._out_nmc)
 
 
 class OnDevice:
@@ -221,7 +239,11 @@ class Resizer:
             self._sizes, self._exact = (in_hw, out_hw), self._equal_to_pillow(in_hw, out_hw)
 
     def __call__(self, frame_hwc: Frame, out_hw: Size) -> torch.Tensor:
-        """Resize (height, width, 3) uint8 in host memory to the given height and width, uint8 on the device."""
+        """Resize (height, width, 3) uint8 in host memory.
+
+        Returns:
+            The frame on the device, overwritten by the next call.
+        """
         self.prepare((frame_hwc.shape[0], frame_hwc.shape[1]), out_hw)
         if self._exact is None:
             return self._on_device(by_pillow(frame_hwc, out_hw, self._kind))
