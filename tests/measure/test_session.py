@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -297,3 +298,17 @@ def test_which_kernels_are_seen(several: TinySplit, compiled: CompileReport | No
     video = open_split(several.root).video("clip")
     assert observe_kernels(runner, WatchedDevice(runner.calls), video, tracks_of(several)[-1], SETTINGS) == expected
     assert runner.calls == ["open", "prompt 0 1:mask", "track 1", "track 2"]
+
+
+def test_what_is_there_after_the_first_warm_up_is_exempt_from_garbage_collection(
+    tiny_split: TinySplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen: list[list[str]] = []
+    runner = CountingRunner()
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(list(runner.calls)))
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: len(frozen))
+    video = open_split(tiny_split.root).video("alpha")
+    track = PromptMaker(video, 1, 1).track(video.object("000"), "mask")
+    for _ in range(2):
+        track_together(runner, PlainCpu(), video, [track], SETTINGS)
+    assert frozen == [["open", "prompt 0 1:mask", "track 1"]]
