@@ -80,6 +80,20 @@ BENCHMARKS = (
         "What the benchmark adds to a frame, with a runner that does nothing.",
         needs_torch=False,
     ),
+    Benchmark(
+        "Pauses",
+        "bench_pauses.py",
+        "What a frame pays for the threads that sample memory, and for Python's garbage collector.",
+        on_gpu=("--device", "cuda"),
+        on_cpu=("--device", "cpu", "--frames", "100"),
+    ),
+    Benchmark(
+        "Scoring beside the frames",
+        "bench_scoring.py",
+        "What a frame pays for the process that scores the object before it, which --strict, --min_time and --min_frames hold back.",
+        on_gpu=("--device", "cuda"),
+        on_cpu=("--device", "cpu"),
+    ),
     Benchmark("Start-up", "bench_startup.py", "From a command to its end.", needs_torch=False),
     Benchmark(
         "Writing results", "bench_append.py", "A finished object's rows, on the disk before the next object begins.", needs_torch=False
