@@ -3,9 +3,10 @@
     python -m benchmarks.gpu_acceptance --out upstream.json
     python -m benchmarks.gpu_acceptance --rehearse
 
-Upstream's loop prepares the whole clip when it opens it and keeps every output; a frame of it is one step of `propagate_in_video`, with
-the masks brought to the host. Ours prepares a frame when it is fed: `model_ms` is to be compared with a step, the latency with a step and
-its masks. Weights are random, which changes masks and not times.
+Upstream's loop prepares the whole clip when it opens it and keeps every output; a frame of it is one step of `propagate_in_video`, of
+transformers' EdgeTAM one of `propagate_in_video_iterator` with the masks at the video's size, and the masks brought to the host. Ours
+prepares a frame when it is fed: `model_ms` is to be compared with a step, the latency with a step and its masks. Weights are random, which
+changes masks and not times.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from benchmarks.common import table
 from runners import RUNNERS
 from runners.base import BuildOptions, Clip, Frame, Prompt
 from runners.official import OfficialPredictorRunner
+from runners.preprocessing import FramePreprocessor
 from runners.torch_common import resolve_device, synchronize
 from savbench.data.frames import read_frame
 from savbench.data.listing import FRAMES_DIR
@@ -34,6 +37,9 @@ from savbench.measure.devices import TorchDevice
 from savbench.selfcheck.recorded import load, write_split
 
 MODELS = ("sam2_tiny", "sam2_small", "sam2_base", "sam2_large", "edgetam")
+FULL: tuple[tuple[str, ...], int | None, str, int, int] = (MODELS, None, "bfloat16", 16, 4)
+REHEARSAL: tuple[tuple[str, ...], int | None, str, int, int] = (("sam2_tiny", "edgetam"), 256, "float32", 6, 1)
+"""Models, side of their input (None: their own), dtype, frames and rounds."""
 SCALE = 4
 """The clip's 180x320 become 720x1280."""
 SKIPPED = 3
@@ -68,27 +74,53 @@ class Pair:
         return {name: samples[SKIPPED:] for name, samples in found.items()}
 
     def upstreams(self) -> dict[str, list[float]]:
-        """Milliseconds of tracked frames in upstream's loop: `step`, and `masks` with their way to the host. Empty where it has another."""
-        if not isinstance(self.runner, OfficialPredictorRunner):
-            return {}
-        predictor: Any = next(value for value in vars(self.runner).values() if isinstance(value, torch.nn.Module))
+        """Milliseconds of tracked frames in upstream's loop: `step`, and `masks` with their way to the host."""
         found: dict[str, list[float]] = {"step": [], "masks": []}
         with torch.inference_mode(), self.device.autocast(self._dtype):
-            state = predictor.init_state(video_path=str(self._folder))
-            predictor.add_new_mask(state, 0, 1, torch.tensor(self._mask_hw))
-            steps = iter(predictor.propagate_in_video(state))
+            steps = self.loop()
             next(steps)
             for _ in self._frames[1:]:
                 synchronize(self._on)
                 begun = time.perf_counter()
-                _, _, logits_n1hw = next(steps)
+                logits_n1hw = next(steps)
                 synchronize(self._on)
                 stepped = time.perf_counter()
                 (logits_n1hw > 0.0).cpu().numpy()
                 found["step"].append((stepped - begun) * 1e3)
                 found["masks"].append((time.perf_counter() - begun) * 1e3)
-            predictor.reset_state(state)
         return {name: samples[SKIPPED:] for name, samples in found.items()}
+
+    def loop(self) -> Iterator[torch.Tensor]:
+        """Upstream's own loop over the runner's model: logits at the video's size, (1, 1, height, width), from the prompted frame on."""
+        model: Any = next(value for value in vars(self.runner).values() if isinstance(value, torch.nn.Module))
+        return self._official_loop(model) if isinstance(self.runner, OfficialPredictorRunner) else self._transformers_loop(model)
+
+    def _official_loop(self, predictor: Any) -> Iterator[torch.Tensor]:
+        state = predictor.init_state(video_path=str(self._folder))
+        predictor.add_new_mask(state, 0, 1, torch.tensor(self._mask_hw))
+        for _, _, logits_n1hw in predictor.propagate_in_video(state):
+            yield logits_n1hw
+
+    def _transformers_loop(self, model: Any) -> Iterator[torch.Tensor]:
+        from transformers import EdgeTamVideoInferenceSession
+
+        size, size_hw = model.image_size, self._mask_hw.shape
+        prepare = FramePreprocessor(size, self._on)
+        session = EdgeTamVideoInferenceSession(
+            video=torch.stack([prepare(frame_hwc).clone() for frame_hwc in self._frames]),
+            video_height=size_hw[0],
+            video_width=size_hw[1],
+            inference_device=self._on,
+            inference_state_device=self._on,
+            video_storage_device=self._on,
+            dtype=torch.float32,
+        )
+        mask_11hw = torch.tensor(self._mask_hw, dtype=torch.float32, device=self._on)[None, None]
+        resized_11hw = functional.interpolate(mask_11hw, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+        session.add_mask_inputs(session.obj_id_to_idx(1), 0, (resized_11hw >= 0.5).float())
+        session.obj_with_new_inputs.append(1)
+        for output in model.propagate_in_video_iterator(session, start_frame_idx=0):
+            yield functional.interpolate(output.pred_masks.float(), size=size_hw, mode="bilinear", align_corners=False)
 
 
 def compare(model: str, folder: Path, device: str, imgsz: int | None, dtype: str, frames: int, rounds: int) -> dict[str, Any]:
@@ -101,9 +133,8 @@ def compare(model: str, folder: Path, device: str, imgsz: int | None, dtype: str
         turns.append({name: median(samples) for half in halves for name, samples in half().items()})
     found: dict[str, Any] = {name: median(turn[name] for turn in turns) for name in turns[0]}
     found = {"model": model, "dtype": dtype, **{f"{name}_p50_ms": value for name, value in found.items()}}
-    if "step" in turns[0]:
-        found["model_to_step"] = median(turn["model"] / turn["step"] for turn in turns)
-        found["latency_to_masks"] = median(turn["latency"] / turn["masks"] for turn in turns)
+    found["model_to_step"] = median(turn["model"] / turn["step"] for turn in turns)
+    found["latency_to_masks"] = median(turn["latency"] / turn["masks"] for turn in turns)
     return {**found, "device": pair.device.name, "torch": pair.device.torch_version, "rounds": turns}
 
 
@@ -112,9 +143,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="also write the figures to this file, as JSON, after each model")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--rehearse", action="store_true", help="one small model, few frames, float32: only to see that all runs")
+    parser.add_argument("--rehearse", action="store_true", help="small sizes, few frames, float32: only to see that all runs")
     args = parser.parse_args(argv)
-    models, imgsz, dtype, frames, rounds = (("sam2_tiny",), 128, "float32", 6, 1) if args.rehearse else (MODELS, None, "bfloat16", 16, 4)
+    models, imgsz, dtype, frames, rounds = REHEARSAL if args.rehearse else FULL
     device = str(resolve_device(args.device))
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:

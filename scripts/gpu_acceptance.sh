@@ -12,12 +12,14 @@ usage() {
 usage: scripts/gpu_acceptance.sh [--rehearse] [--python PYTHON] KIT OUT
 
 Runs the tests of the GPU, the self-check, SAM 2.1 tiny to large and EdgeTAM with random weights at 1024 in bfloat16, and upstream's own
-loop beside them. Every step has its own time; one that fails does not stop the others.
+loop beside them; in what is left of ten minutes, what samplers, garbage collection and scoring cost a frame. Every step has its own time;
+one that fails does not stop the others.
 
   KIT              folder of wheels made by scripts/offline_bundle.sh; what they hold goes into a temporary folder, torch and all else that
                    they lack are those of the interpreter. `none`: the interpreter has everything
-  OUT              folder for the results: steps.tsv, log.txt, selfcheck.json, summary.csv of the run, upstream.json
-  --rehearse       on a machine without a GPU: the same steps, as small as they can be
+  OUT              folder for the results: steps.tsv, log.txt, selfcheck.json, summary.csv of the run, upstream.json; the tables of the last
+                   two steps are in log.txt
+  --rehearse       on a machine without a GPU: the same steps, as small as they can be and with ten times as long for each
   --python PYTHON  interpreter (default: python3)
   -h, --help       show this
 
@@ -25,11 +27,11 @@ Exit status: 0 every step ended well, 1 one did not (steps.tsv says which), 2 wr
 EOF
 }
 
-rehearse=no python=python3 arguments=()
+rehearse=no patience=1 python=python3 arguments=()
 while (($#)); do
     case $1 in
         --rehearse)
-            rehearse=yes
+            rehearse=yes patience=10
             shift
             ;;
         --python)
@@ -60,13 +62,13 @@ out=$(cd -- "${arguments[1]}" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 cd -- "$root"
-export TQDM_DISABLE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 HF_HUB_OFFLINE=1
+export TQDM_DISABLE=1 PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 HF_HUB_OFFLINE=1
 printf 'step\tstatus\tseconds\n' >"$out/steps.tsv"
 : >"$out/log.txt"
 failed=0
 
 step() { # NAME SECONDS COMMAND...
-    local name=$1 limit=$2 begun=$SECONDS status=0
+    local name=$1 limit=$(($2 * patience)) begun=$SECONDS status=0
     shift 2
     say "$name (at most $limit s)"
     timeout --kill-after=5 "$limit" "$@" >"$work/log" 2>&1 </dev/null || status=$?
@@ -78,6 +80,17 @@ step() { # NAME SECONDS COMMAND...
     fi
 }
 
+readonly whole=595 # seconds
+
+step_if_time() { # NAME SECONDS COMMAND...
+    if ((SECONDS + $2 * patience <= whole * patience)); then
+        step "$@"
+    else
+        say "$1: left out, the ten minutes are nearly over"
+        printf '%s\tleft out\t0\n' "$1" >>"$out/steps.tsv"
+    fi
+}
+
 if [[ $kit != none ]]; then
     # a wheel is an archive of what is to lie on the path: a machine without pip can do with that
     # shellcheck disable=SC2016 # the inner shell expands them
@@ -86,10 +99,12 @@ if [[ $kit != none ]]; then
     export PYTHONPATH="$work/packages${PYTHONPATH:+:$PYTHONPATH}"
 fi
 if [[ $rehearse == yes ]]; then
-    device=cpu selfcheck=(--quick) extra=(--rehearse)
-    models=sam2_tiny_mask settings=(--imgsz 128 --autocast_dtype float32 --max_frames 5 --warmup_frames 1)
+    # on a busy machine, threads that wait for each other take a hundred times as long as one
+    export OMP_NUM_THREADS=1
+    device=cpu selfcheck=(--quick) extra=(--rehearse) pauses=(--quick) scoring=(--quick)
+    models=sam2_tiny_mask,edgetam_mask settings=(--imgsz 256 --autocast_dtype float32 --max_frames 5 --warmup_frames 1)
 else
-    device=cuda selfcheck=() extra=()
+    device=cuda selfcheck=() extra=() pauses=(--frames 100 --rounds 3) scoring=(--videos 1 --rounds 1)
     models=sam2_tiny_mask,sam2_small_mask,sam2_base_mask,sam2_large_mask,edgetam_mask
     settings=(--autocast_dtype bfloat16 --max_frames 16 --warmup_frames 4)
 fi
@@ -107,5 +122,7 @@ sys.exit(main(["--split_dir", *sys.argv[1:]]))' "$work/split" --models "$models"
     --limit_objects 1 "${settings[@]}" --out_dir "$work/run"
 cp -- "$work/run/summary.csv" "$out/summary.csv" 2>/dev/null || true # the step has said why
 step upstream 100 "$python" -m benchmarks.gpu_acceptance --device "$device" ${extra[@]+"${extra[@]}"} --out "$out/upstream.json"
+step_if_time pauses 60 "$python" benchmarks/bench_pauses.py --device "$device" "${pauses[@]}"
+step_if_time scoring 90 "$python" benchmarks/bench_scoring.py --device "$device" "${scoring[@]}"
 say "results in $out" "$(column -t -s $'\t' "$out/steps.tsv" 2>/dev/null || cat -- "$out/steps.tsv")"
 exit "$failed"

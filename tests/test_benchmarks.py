@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import run_all
 
-NEEDS_NO_TORCH = ["append", "harness", "metrics", "startup"]
-QUICK_WITH_TORCH = ["attention", "relative_position", "resize", "sessions", "stages"]
+NEEDS_NO_TORCH = ["append", "harness", "metrics", "scoring", "startup"]
+QUICK_WITH_TORCH = ["attention", "pauses", "relative_position", "resize", "sessions", "stages"]
 
 
 def quick_run(name: str, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
@@ -35,7 +37,7 @@ def test_a_quick_run_prints_a_table(name: str, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("name", QUICK_WITH_TORCH)
 def test_a_quick_run_with_torch_prints_a_table(name: str, one_torch_thread: None, capsys: pytest.CaptureFixture[str]) -> None:
-    if name in ("sessions", "stages"):
+    if name in ("pauses", "sessions", "stages"):
         pytest.importorskip("sam2", reason="needs sam2")
     quick_run(name, capsys)
 
@@ -69,3 +71,32 @@ def test_calls_take_turns_and_their_ratio_is_taken_within_a_round() -> None:
     samples = common.take_turns({"slow": lambda: call("slow", 3.0), "fast": lambda: call("fast", 2.0)}, 3)
     assert order == ["slow", "fast", "fast", "slow", "slow", "fast"]
     assert common.ratio(samples, "slow", "fast") == 1.5
+
+
+@pytest.mark.parametrize("model", ["sam2_nano", "edgetam"])
+def test_upstream_s_own_loop_computes_what_ours_does(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_torch_thread: None
+) -> None:
+    for package in ("sam2", "timm", "transformers"):
+        pytest.importorskip(package, reason=f"needs {package}")
+    torch = pytest.importorskip("torch", reason="needs torch")
+    gpu_acceptance = importlib.import_module("benchmarks.gpu_acceptance")
+    recorded = importlib.import_module("savbench.selfcheck.recorded")
+    recorded.write_split(recorded.load(), tmp_path, {"clip": gpu_acceptance.SCALE})
+    pair = gpu_acceptance.Pair(model, tmp_path / "JPEGImages_24fps" / "clip", "cpu", 256, "float32", 6)
+    tracked: list[np.ndarray] = []
+    kind = type(pair.runner)
+    original = kind.track
+
+    def track(*arguments: object) -> object:
+        tracked.append(original(*arguments))
+        return tracked[-1]
+
+    monkeypatch.setattr(kind, "track", track)
+    assert {name: len(samples) for name, samples in pair.ours().items()} == {"latency": 2, "model": 2}
+    assert {name: len(samples) for name, samples in pair.upstreams().items()} == {"step": 2, "masks": 2}
+    with torch.inference_mode():
+        theirs = [(logits_n1hw[0, 0] > 0).numpy() for logits_n1hw in itertools.islice(pair.loop(), 6)]
+    # transformers keeps memories in float32 where ours are rounded
+    assert np.mean([ours_nhw[0] == mask_hw for ours_nhw, mask_hw in zip(tracked, theirs[1:], strict=True)]) > 0.999
+    assert any(mask_hw.any() for mask_hw in theirs)

@@ -43,7 +43,7 @@ def events_of(order: LineOfWork, name: str, command: Sequence[str], timeout_s: f
             ended = child.wait()
         except WorkerTimeoutError:
             child.kill(dump_stack=True)
-            ended = ("hang", f"no sign of progress for {timeout_s:g} s")
+            ended = ("hang", f"no sign of progress for {timeout_s:g} s, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
         finally:
             child.close()
         if ended is not None:

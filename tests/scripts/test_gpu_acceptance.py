@@ -40,6 +40,18 @@ def test_a_step_that_fails_does_not_hide_the_others(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     with (out / "steps.tsv").open(newline="") as file:
         steps = {row["step"]: row["status"] for row in csv.DictReader(file, delimiter="\t")}
-    assert steps == {"install": "3", "tests": "0", "selfcheck": "3", "run": "0", "upstream": "0"}
+    assert steps == {"install": "3", "tests": "0", "selfcheck": "3", "run": "0", "upstream": "0", "pauses": "0", "scoring": "0"}
     assert "--no-index --no-deps" in (out / "log.txt").read_text()
     assert {path.name for path in out.iterdir()} == {"steps.tsv", "log.txt"}
+
+
+def test_the_last_steps_are_left_out_where_no_time_is_left(tmp_path: Path) -> None:
+    """bash counts SECONDS on from what the environment says."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
+    command = [SCRIPT, "--python", str(python), "none", str(tmp_path / "out")]
+    subprocess.run(command, env={**os.environ, "SECONDS": "560"}, capture_output=True, timeout=60, check=True)
+    with (tmp_path / "out" / "steps.tsv").open(newline="") as file:
+        steps = {row["step"]: row["status"] for row in csv.DictReader(file, delimiter="\t")}
+    assert steps == {"tests": "0", "selfcheck": "0", "run": "0", "upstream": "0", "pauses": "left out", "scoring": "left out"}
