@@ -50,7 +50,7 @@ def test_the_last_steps_are_left_out_where_no_time_is_left(tmp_path: Path) -> No
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\n")
     python.chmod(0o755)
-    command = [SCRIPT, "--python", str(python), "none", str(tmp_path / "out")]
+    command = [str(SCRIPT), "--python", str(python), "none", str(tmp_path / "out")]
     subprocess.run(command, env={**os.environ, "SECONDS": "560"}, capture_output=True, timeout=60, check=True)
     with (tmp_path / "out" / "steps.tsv").open(newline="") as file:
         steps = {row["step"]: row["status"] for row in csv.DictReader(file, delimiter="\t")}
