@@ -10,6 +10,7 @@ from savbench.arguments.values import INPUT_PATH, SEED, Choice, ListOf, Text, Wh
 from savbench.compare.comparison import compare
 from savbench.compare.exports import render_csv, render_json
 from savbench.compare.findings import Options
+from savbench.compare.noninferiority import MARGIN, judge_noninferiority
 from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES, RESAMPLES
 from savbench.compare.tables import render_latex, render_markdown, render_table
 from savbench.compare.verdicts import judge, missing_times, parse_condition
@@ -27,9 +28,10 @@ EPILOG = """\
 examples:
   compare results/before results/after
   compare results/run --by autocast_dtype --baseline float32
+  compare results/run --by autocast_dtype --noninferior 99%
   compare nano.csv agx.csv --by device --fail_if 'JandF<-0.005' --fail_if 'latency_p90_ms>1.10'
 
-exit status: 0 compared, 1 a --fail_if held, 2 bad input, refused, or nothing that can be compared
+exit status: 0 compared, 1 a --fail_if held or a --noninferior is not shown, 2 bad input, refused, or nothing that can be compared
 """
 
 
@@ -47,6 +49,11 @@ def add_flags(flags: Parser) -> None:
         "--fail_if", action="append", default=[], metavar="CONDITION",
         help="exit 1 where a change meets it: a difference for scores, 'JandF<-0.005', a ratio for the others, 'latency_p90_ms>1.10', "
         "or a number of objects, 'lost>0'; may be given more than once",
+    )  # fmt: skip
+    flags.add_argument(
+        "--noninferior", type=MARGIN, action="append", default=[], metavar=MARGIN.metavar,
+        help="say whether every arm keeps at least 1 - MARGIN of the baseline's J&F, and exit 1 unless all do: 0.01 or 99%%, 0.001 or "
+        "99.9%% (MLPerf's targets); may be given more than once",
     )  # fmt: skip
     flags.add_argument(
         "--force", action="store_true", help="compare what differs in other settings, and the times of rows marked invalid; says so"
@@ -86,6 +93,7 @@ def main(args: argparse.Namespace) -> int:
     if warning := missing_times(comparison, results):
         print(f"jetson_benchmark compare: {warning}", file=sys.stderr)
     held = judge(comparison, conditions)
-    for line in held:
+    verdicts = [verdict for margin in args.noninferior for verdict in judge_noninferiority(comparison, margin)]
+    for line in (*held, *(verdict.line for verdict in verdicts)):
         print(line, file=sys.stderr)
-    return EXIT_CONDITION_HELD if held else EXIT_OK
+    return EXIT_CONDITION_HELD if held or any(verdict.answer != "yes" for verdict in verdicts) else EXIT_OK

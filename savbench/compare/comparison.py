@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from savbench.compare.findings import BlockComparison, Change, Comparison, Moved, Options, PairComparison, Unpaired, Verdict
+from savbench.compare.findings import BlockComparison, Change, Comparison, Kept, Moved, Options, PairComparison, Unpaired, Verdict
 from savbench.compare.pairing import MUST_AGREE, Plan, RefusedError, plan_comparison
-from savbench.compare.statistics import Estimates, Floats, estimate
+from savbench.compare.statistics import Estimates, Floats, estimate, ratio_interval
 from savbench.compare.summaries import RowData, Same
 from savbench.results.circumstances import SETTINGS
 from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
@@ -120,6 +120,7 @@ class _Computation:
             untimed=self._untimed(baseline, arm, first[~is_timed], second[~is_timed]),
             moved_measure=moved_measure,
             moved=moved,
+            kept=None if is_random else self._kept(first, before, after),
             differs=self._differs(first, second),
         )
 
@@ -177,6 +178,17 @@ class _Computation:
                 for row in rows
             )
         return None, ()
+
+    def _kept(self, first: Positions, before: Floats, after: Floats) -> Kept | None:
+        index = _index("JandF")
+        ours, theirs = before[:, index], after[:, index]
+        both = ~np.isnan(ours) & ~np.isnan(theirs)
+        if not ours[both].sum():
+            return None
+        video = self.data.video[first][both]
+        interval = ratio_interval(theirs[both], ours[both], video, resamples=self._options.resamples, seed=self._options.seed)
+        low, high = interval or (None, None)
+        return Kept(float(theirs[both].sum() / ours[both].sum()), low, high, int(both.sum()), len(set(video)))
 
     def _unpaired(self, baseline: str, arm: str, ours: Positions, theirs: Positions) -> tuple[tuple[Unpaired, ...], int]:
         """Group the objects that are not compared by reason, and count those for which the baseline has figures."""

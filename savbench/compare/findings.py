@@ -87,6 +87,22 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Share of the baseline's mean J&F that an arm keeps, over the objects that both have a score of.
+
+    Attributes:
+        share: the arm's mean over the baseline's.
+        low, high: ends of the 95% interval; None if there are too few videos.
+    """
+
+    share: float
+    low: float | None
+    high: float | None
+    objects: int
+    videos: int
+
+
+@dataclass(frozen=True)
 class PairComparison:
     """An arm against the baseline within one block.
 
@@ -97,6 +113,7 @@ class PairComparison:
         untimed: objects for which only scores are compared, since a row is invalid.
         moved_measure: measure that `moved` is about; None if no measure applies.
         moved: objects with the largest change.
+        kept: None without scores, or if the weights are untrained.
         differs: settings that differ and are not compared: values of baseline and arm by column.
     """
 
@@ -110,6 +127,7 @@ class PairComparison:
     untimed: tuple[Unpaired, ...]
     moved_measure: Measure | None
     moved: tuple[Moved, ...]
+    kept: Kept | None
     differs: dict[str, tuple[str, str]]
 
 

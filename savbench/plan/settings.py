@@ -412,6 +412,14 @@ class RunConfig:
         decides=True,
     )
 
+    stop_when_decided: float | None = setting(
+        Real(0.001, 0.5, name="MARGIN"),
+        MEASURING,
+        "run only as many videos as it takes to decide whether every arm keeps 1 - MARGIN of the first arm's J&F; needs --shuffle_videos",
+        default=None,
+        identifies_run=False,
+    )
+
     plan: str | None = setting(
         Choice(("estimate", "measure")),
         WHERE,

@@ -29,4 +29,8 @@ def main(args: argparse.Namespace) -> int:
     from savbench.supervise.progress import Progress
     from savbench.supervise.run import run
 
+    if config.stop_when_decided is not None:
+        from savbench.supervise.sequential import run_until_decided
+
+        return run_until_decided(config, [sys.argv[0], *args.words], Progress())
     return run(config, [sys.argv[0], *args.words], Progress())
