@@ -158,7 +158,7 @@ def save_pictures(masks_dir: Path, arm: str, video: str, pictures: Iterable[tupl
     """
     _check_names(arm, video)
     folder = masks_dir / arm / video
-    _write_whole(folder, ((frame, _palette_png(picture)) for frame, picture in pictures))
+    _write_whole(folder, ((frame, palette_png(picture)) for frame, picture in pictures))
     return folder
 
 
@@ -206,7 +206,8 @@ def _write_whole(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
         shutil.rmtree(replaced)
 
 
-def _palette_png(picture_hw: Labels) -> bytes:
+def palette_png(picture_hw: Labels) -> bytes:
+    """A picture of labels as a PNG in DAVIS's colours."""
     image = Image.fromarray(picture_hw)
     image.putpalette(_palette())
     data = io.BytesIO()

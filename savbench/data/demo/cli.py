@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING
 
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import INPUT_PATH, SEED, Whole
+from savbench.data.conversion import TARGETS, convert
+from savbench.data.dataset import open_split
 from savbench.data.demo.split import (
     DEMO_FRAMES,
     DEMO_HEIGHT,
@@ -27,8 +30,9 @@ _SIDE = Whole(MIN_DEMO_SIDE, 8_192, unit="pixels")
 
 def add_flags(flags: Parser) -> None:
     """Declare the flags of the subcommand."""
-    flags.description = "Write a small SA-V-shaped split, the same for a seed."
+    flags.description = "Write a small split like SA-V's, the same for a seed."
     flags.add_argument("out", type=INPUT_PATH, help="folder to write; it becomes the --split_dir of a run")
+    flags.add_argument("--layout", choices=TARGETS, default=TARGETS[0], help="layout to write, see docs/data.md (default %(default)s)")
     flags.add_argument("--seed", type=SEED, default=DEMO_SEED, help="decides everything in it (default %(default)s)")
     flags.add_argument("--videos", type=Whole(1, 10_000), default=DEMO_VIDEOS, help="number of clips (default %(default)s)")
     frames = Whole(MIN_DEMO_FRAMES, 100_000, hint="with fewer, objects have no time to leave and return")
@@ -43,6 +47,12 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         DatasetError: the folder cannot be written.
     """
-    split_dir = generate_demo_split(args.out, seed=args.seed, videos=args.videos, frames=args.frames, height=args.height, width=args.width)
+    wanted = {"seed": args.seed, "videos": args.videos, "frames": args.frames, "height": args.height, "width": args.width}
+    if args.layout == TARGETS[0]:
+        split_dir = generate_demo_split(args.out, **wanted)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            convert(open_split(generate_demo_split(folder, **wanted)), args.out, args.layout)
+        split_dir = args.out
     print(f"demo split in {split_dir}")
     return EXIT_OK
