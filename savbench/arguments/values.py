@@ -292,6 +292,37 @@ class NumberOrWord(Kind):
 
 
 @dataclass(frozen=True)
+class AllOrWorst(Kind):
+    """`all`, or `worst:N` for the N worst."""
+
+    most: int
+
+    ALL: ClassVar[str] = "all"
+    _WORST: ClassVar[str] = "worst:"
+
+    @property
+    def metavar(self) -> str:
+        return "WHICH"
+
+    def parse(self, text: str) -> str:
+        self.check(text)
+        return text
+
+    def check(self, value: str) -> None:
+        if value == self.ALL:
+            return
+        digits = value.removeprefix(self._WORST)
+        is_count = value.startswith(self._WORST) and digits.isascii() and digits.isdecimal() and len(digits) <= len(str(self.most))
+        if not is_count or not 1 <= int(digits) <= self.most:
+            raise ValueError(f"{value or _EMPTY}: use {self.ALL}, or {self._WORST}N with N from 1 to {self.most}, for example worst:10")
+
+    @classmethod
+    def count(cls, value: str | None) -> int | None:
+        """Return the N of `worst:N`; None if the value is another."""
+        return int(value.removeprefix(cls._WORST)) if value is not None and value.startswith(cls._WORST) else None
+
+
+@dataclass(frozen=True)
 class FilePath(Kind):
     """A file or folder. A `~` that the shell left is expanded to the home folder."""
 

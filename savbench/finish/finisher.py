@@ -16,20 +16,25 @@ import traceback
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from savbench.arguments.values import AllOrWorst
 from savbench.data.dataset import ClipError, open_split
 from savbench.data.feed import PromptMaker
 from savbench.data.masks import in_one_picture
 from savbench.finish.saving import save_masks, save_overlay, save_pictures_of
 from savbench.finish.scoring import FrameFacts, Scored, TruthMasks, score_object
+from savbench.finish.worst import WorstObjects
 from savbench.plan.arms import Arm
 from savbench.plan.protocols import protocol_named
 from savbench.plan.settings import RunConfig
+from savbench.results.csv_rows import ResultsError, read_rows
 from savbench.results.delivery import Delivery
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+from savbench.results.run_folder import SUMMARY
 from savbench.results.spool import read_masks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from savbench.data.dataset import SplitVideo
     from savbench.data.layout import Layout
@@ -88,6 +93,7 @@ class Finisher:
         self._protocol = protocol_named(config.protocol, self._split.layout.protocol)
         self._truths = TruthMasks()
         self._video: SplitVideo | None = None
+        self._worst: WorstObjects | None = None
 
     def finish(self, arm: Arm, deliveries: Sequence[Delivery]) -> list[Finished]:
         """Score rows and write the outputs that the settings ask for. A failure is reported in the answer, not raised.
@@ -120,11 +126,11 @@ class Finisher:
             if streaming:
                 self._score_streaming(row, streaming, known)
             self._save(arm, row, frames, masks)
-        except (ClipError, OSError) as error:
+        except (ClipError, ResultsError, OSError) as error:
             return self._failed(delivery, error)
         return Finished(row, frames, streaming)
 
-    def _failed(self, delivery: Delivery, error: ClipError | OSError) -> Finished:
+    def _failed(self, delivery: Delivery, error: ClipError | ResultsError | OSError) -> Finished:
         """The answer about a row that could not be finished. To be called while the error is handled."""
         traceback.print_exc()
         if isinstance(error, OSError) and error.errno in DISK_FAULTS:
@@ -168,9 +174,25 @@ class Finisher:
         obj = video.object(row.object)
         if config.save_masks and not self._split.layout.in_pictures:
             save_masks(config.out_dir, arm, obj, masks, _size_of(row))
-        if config.save_overlays:
-            prompts = PromptMaker(video, config.num_points, config.frame_stride)
-            row.overlay = save_overlay(config.out_dir, arm, video, obj, masks, frames, prompts, self._truths)
+        if config.save_overlays is None:
+            return
+        worst = self._worst_so_far(config.out_dir)
+        if worst is not None and not worst.takes(row):
+            return
+        prompts = PromptMaker(video, config.num_points, config.frame_stride)
+        path = save_overlay(config.out_dir, arm, video, obj, masks, frames, prompts, self._truths)
+        if worst is None:
+            row.overlay = path
+        else:
+            worst.add(row)
+
+    def _worst_so_far(self, out_dir: Path) -> WorstObjects | None:
+        """The objects with the lowest J&F of each arm; None if the settings ask for the videos of all."""
+        count = AllOrWorst.count(self._config.save_overlays)
+        if self._worst is None and count is not None:
+            summary = out_dir / SUMMARY
+            self._worst = WorstObjects(count, out_dir, read_rows(SummaryRow, summary, cut_off=True) if summary.exists() else [])
+        return self._worst
 
     def _opened(self, name: str) -> SplitVideo:
         """The clip, cut to --max_frames; the last clip opened is cached."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -12,7 +13,6 @@ from savbench.finish.overlay import OverlayWriter, overlay_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from runners.base import PromptKind
     from savbench.data.png import Labels
@@ -31,8 +31,13 @@ def has_masks(out_dir: Path, row: SummaryRow, *, in_pictures: bool) -> bool:
     return (of_video if in_pictures else of_video / row.object).is_dir()
 
 
+def overlay_of(row: SummaryRow) -> Path:
+    """Path of an object's overlay relative to the run's folder, whether or not the row tells it."""
+    return Path(row.overlay) if row.overlay else overlay_path(row.video, row.object, row.arm_id)
+
+
 def has_overlay(out_dir: Path, row: SummaryRow) -> bool:
-    """Whether an object's overlay is saved."""
+    """Whether an object's overlay is saved and told by its row."""
     return bool(row.overlay) and (out_dir / row.overlay).is_file()
 
 

@@ -11,6 +11,7 @@ from runners import RUNNERS
 from savbench.arguments.declared import Column, Compared, ConfigError, check, from_json, setting, to_json
 from savbench.arguments.values import (
     SEED,
+    AllOrWorst,
     Choice,
     ChoiceOrFile,
     Device,
@@ -492,7 +493,14 @@ class RunConfig:
         default=False,
         identifies_run=False,
     )
-    save_overlays: bool = setting(Switch(), OUTPUT, "write a video of each object with its masks drawn in", default=False)
+    save_overlays: str | None = setting(
+        AllOrWorst(10_000),
+        OUTPUT,
+        "write a video of objects with prediction, ground truth and errors: all, or worst:N for those with the lowest J&F of each arm",
+        default=None,
+        default_text="none",
+        bare=AllOrWorst.ALL,
+    )
     save_masks: bool = setting(
         Switch(), OUTPUT, "write predicted masks in the data set's layout, for its official evaluator or server", default=False, common=True
     )

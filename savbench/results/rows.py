@@ -76,7 +76,11 @@ class _ObjectColumns:
     F: float | None = column("Boundary accuracy (F-measure), mean over the scored frames, 0 to 1.")
     JandF: float | None = column("(J + F) / 2.")
     setup_ms: float | None = column("init_ms + first_frame_ms: time from a built model until this object can be tracked.")
-    overlay: str = column("With --save_overlays: path of the video with the masks drawn in, relative to the run's folder.", default="")
+    overlay: str = column(
+        "With --save_overlays: path of the object's video, relative to the run's folder. Empty with worst:N, where a later object may take "
+        "the place of this one; the videos are `overlays/VIDEO__OBJECT__ARM.mp4`.",
+        default="",
+    )
     status: str = column(
         "`ok`, or why the row has no figures: `error`, `oom` (out of memory), `killed`, `timeout` (no progress within --timeout), "
         "`skipped` (nothing to track, for example an object that first appears on the last frame; or the arm was abandoned or refused).",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from savbench.arguments.values import AllOrWorst
 from savbench.finish.finisher import scores_together
-from savbench.finish.saving import has_masks, has_overlay
+from savbench.finish.saving import has_masks, has_overlay, overlay_of
+from savbench.finish.worst import worst_rows
 from savbench.results.rows import VALID
 from savbench.results.systems import whole_id
 
@@ -38,7 +40,11 @@ def forget_rows_to_run_again(config: RunConfig, wanted: Collection[Key], folder:
         forget_ok("objects whose rows --strict rejects", lambda row: not _is_strict_enough(row))
     if config.save_masks:
         forget_ok("objects without masks", lambda row: not has_masks(folder.path, row, in_pictures=layout.in_pictures))
-    if config.save_overlays:
+    worst = AllOrWorst.count(config.save_overlays)
+    if worst is not None:
+        missing = {row.key for row in worst_rows(folder.done.values(), worst) if not (folder.path / overlay_of(row)).is_file()}
+        forget_ok(f"objects of the {worst} worst without overlays", lambda row: row.key in missing)
+    elif config.save_overlays is not None:
         forget_ok("objects without overlays", lambda row: not has_overlay(folder.path, row))
     if scores_together(config, layout):
         incomplete = {(arm_id, video) for arm_id, video, name in wanted if not folder.has_row(arm_id, (video, name))}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runners import RUNNERS
+from savbench.arguments.values import AllOrWorst
 from savbench.data.csv_file import InputError
 from savbench.results import environment
 from savbench.results.csv_rows import ResultsError, read_rows
@@ -203,8 +204,11 @@ class Estimate:
             parts["telemetry"] = int(sum(line.seconds or 0.0 for line in lines) / config.power_interval_s * _READING_BYTES)
         if config.save_masks:
             parts["masks"] = frames * config.frame_stride * _MASK_BYTES_PER_FRAME
-        if config.save_overlays:
-            parts["overlays"] = frames * config.frame_stride * _OVERLAY_BYTES_PER_FRAME
+        if config.save_overlays is not None:
+            count = AllOrWorst.count(config.save_overlays)
+            shares = [1.0 if count is None else min(1.0, count / max(1, line.objects)) for line in lines]
+            drawn = sum(line.frames * share for line, share in zip(lines, shares, strict=True))
+            parts["overlays"] = int(drawn * config.frame_stride) * _OVERLAY_BYTES_PER_FRAME
         assert config.out_dir is not None
         folder = config.out_dir.absolute()
         while not folder.exists():

@@ -87,7 +87,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         progress.say(which)
     planned = plan(config, split.name)
     arms = [one.arm for one in planned]
-    if config.save_overlays:
+    if config.save_overlays is not None:
         require_encoder()
     targets = _targets(config, split)
     out_dir, is_resumed = (config.out_dir, False) if config.out_dir is not None else choose_out_dir(config)

@@ -11,6 +11,7 @@ import jetson_benchmark
 from savbench.arguments.values import (
     INPUT_PATH,
     SEED,
+    AllOrWorst,
     Choice,
     ChoiceOrFile,
     Device,
@@ -42,6 +43,8 @@ from savbench.arguments.values import (
         (Factor(0.2, 5), "1.085", (1.085, None)),
         (Factor(0.2, 5), "1.085+-0.013", (1.085, 0.013)),
         (INPUT_PATH, "a/b", Path("a/b")),
+        (AllOrWorst(50), "all", "all"),
+        (AllOrWorst(50), "worst:50", "worst:50"),
     ],
 )
 def test_a_value_is_read_shown_and_survives_json(kind: Kind, text: str, value: Any) -> None:
@@ -74,6 +77,10 @@ def test_a_value_is_read_shown_and_survives_json(kind: Kind, text: str, value: A
         (ListOf(Choice(("a", "b"))), "a,c", "c: use a or b"),
         (Part("shards"), "2", "2: give one of the shards and their number, for example 2/4"),
         (Part("shards"), "1/0", "1/0: use 1 to 1000000 shards"),
+        (AllOrWorst(50), "worst", "worst: use all, or worst:N with N from 1 to 50, for example worst:10"),
+        (AllOrWorst(50), "worst:0", "worst:0: use all, or worst:N"),
+        (AllOrWorst(50), "worst:51", "worst:51: use all, or worst:N"),
+        (AllOrWorst(50), "10", "10: use all, or worst:N"),
         (Text(), "", "the value is empty; give one, or leave the flag out"),
         (FilePath(), "", "the path is empty; give one"),
         (FilePath(), "~nobody-of-that-name/x", "~nobody-of-that-name/x: there is no such home folder; give the full path"),

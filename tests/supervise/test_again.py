@@ -89,9 +89,32 @@ def test_masks_that_are_asked_for_later_are_made_and_once_alone(tmp_path: Path) 
 def test_overlays_that_are_asked_for_later_are_made(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="needs PyAV")
     run(tmp_path)
-    _, rows, said = run(tmp_path, save_overlays=True)
+    _, rows, said = run(tmp_path, save_overlays="all")
     assert "running 2 objects without overlays again" in said
     assert all((tmp_path / "run" / rows[video].overlay).is_file() for video in ("slow_a", "slow_b"))
+
+
+def test_overlays_of_the_worst_are_made_in_one_pass_and_where_they_are_missing_again(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="needs PyAV")
+
+    def overlays() -> list[str]:
+        return sorted(path.name.split("__")[0] for path in (tmp_path / "run" / "overlays").iterdir())
+
+    _, rows, said = run(tmp_path, save_overlays="worst:1")
+    scores = {video: rows[video].JandF for video in ("slow_a", "slow_b")}
+    worst = min(scores, key=lambda video: (scores[video], video))
+    assert overlays() == [worst]
+    assert [row.overlay for row in rows.values()] == [""] * 3
+    _, again, said = run(tmp_path, save_overlays="worst:1")
+    assert "again" not in said
+    assert again == rows
+    shutil.rmtree(tmp_path / "run" / "overlays")
+    _, again, said = run(tmp_path, save_overlays="worst:1")
+    assert "running 1 objects of the 1 worst without overlays again" in said
+    assert overlays() == [worst]
+    _, again, said = run(tmp_path, save_overlays="worst:5")
+    assert "running 1 objects of the 5 worst without overlays again" in said
+    assert overlays() == ["slow_a", "slow_b"]
 
 
 def test_objects_that_the_command_does_not_ask_for_stay_as_they_are(tmp_path: Path) -> None:

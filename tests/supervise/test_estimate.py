@@ -142,10 +142,12 @@ def test_rows_of_another_run_count_if_they_are_of_this_board_and_power_mode(tmp_
 
 
 def test_a_disk_that_is_too_small_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = settings(tmp_path, save_overlays=True, save_masks=True)
+    one = settings(tmp_path, save_overlays="all", save_masks=True)
     estimate = Estimate(one, plan_arms(one, "sav_val"), WORK, [])
     assert "overlays 8 MiB" in estimate.table()
     assert "NOT ENOUGH" not in estimate.table()
+    few = settings(tmp_path, save_overlays="worst:1")
+    assert "overlays 8 MiB" not in Estimate(few, plan_arms(few, "sav_val"), WORK, []).table()
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 2**20})())
     assert "1 MiB free: NOT ENOUGH, give --out_dir on a larger disk" in estimate.table()
 

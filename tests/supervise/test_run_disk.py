@@ -33,9 +33,9 @@ def _scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_process, "WORKER_COMMAND", WORKER_COMMAND)
 
 
-@pytest.mark.parametrize(("flag", "name"), [("save_masks", "save_masks"), ("save_overlays", "save_overlay")])
+@pytest.mark.parametrize(("flag", "value", "name"), [("save_masks", True, "save_masks"), ("save_overlays", "all", "save_overlay")])
 def test_a_full_disk_under_masks_or_overlays_ends_the_run_and_costs_no_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, value: object, name: str
 ) -> None:
     if flag == "save_overlays":
         pytest.importorskip("av", reason="needs PyAV")
@@ -45,9 +45,9 @@ def test_a_full_disk_under_masks_or_overlays_ends_the_run_and_costs_no_row(
     with monkeypatch.context() as patched:
         patched.setattr(finisher_process, "FINISHER_COMMAND", (sys.executable, str(script)))
         with pytest.raises(RunFolderError, match=r"00004\.png: No space left on device; free some space and give the same command again"):
-            run(split_dir, tmp_path / "run", **{flag: True})
+            run(split_dir, tmp_path / "run", **{flag: value})
     assert (tmp_path / "run" / "summary.csv").read_text().count("\n") == 1
-    status, rows = run(split_dir, tmp_path / "run", **{flag: True})
+    status, rows = run(split_dir, tmp_path / "run", **{flag: value})
     assert (status, [row.status for row in rows]) == (0, ["ok", "ok"])
 
 
