@@ -23,6 +23,7 @@ from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import accuracy_tables, call_tables
 from savbench.plan.settings import AUTOCAST_DTYPES, MAX_MASKMEM
 from savbench.plan.upstream import checkout, edgetam_checkout, weights_folders
+from savbench.results.grid import width_of
 from savbench.supervise.child import start_child
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def add_flags(flags: Parser) -> None:
     masks.add_argument("--prompt", type=prompt, metavar=prompt.metavar, default="mask", help="(default %(default)s)")
     output = flags.add_argument_group("output")
     output.add_argument("--out", type=FilePath(), metavar="CSV", help="file to write (default results/attention_<time>.csv)")
+    output.add_argument("--explain", action="store_true", help="also say what the columns of the tables mean")
     output.add_argument("--top", type=count, default=8, metavar="N", help="number of calls to list per frame; the CSV has all (default 8)")
 
 
@@ -133,24 +135,26 @@ def main(args: argparse.Namespace) -> int:
     jobs = _jobs(args)
     schema = CallRow if args.accuracy is None else AccuracyRow
     with _CsvFile(schema, args.out) as csv_file:
-        return _measure(jobs, csv_file, args.top)
+        rows, interrupted = _measure(jobs, csv_file)
+    how = {"explain": args.explain, "width": width_of(sys.stdout)}
+    print(call_tables(rows, args.top, **how) if args.accuracy is None else accuracy_tables(rows, **how))
+    print(f"\n{len(rows)} rows in {csv_file.path}")
+    if interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_OK if rows and all(row.status in ("ok", "unavailable") for row in rows) else EXIT_FAILED
 
 
-def _measure(jobs: Sequence[AttentionJob], csv_file: _CsvFile, top: int) -> int:
+def _measure(jobs: Sequence[AttentionJob], csv_file: _CsvFile) -> tuple[list[Any], bool]:
+    """The rows of all jobs, and whether the user stopped them early."""
     rows: list[Any] = []
-    interrupted = False
     try:
         for job in jobs:
             for row in _run(job, csv_file.schema):
                 csv_file.append(row)
                 rows.append(row)
     except KeyboardInterrupt:
-        interrupted = True
-    print(accuracy_tables(rows) if csv_file.schema is AccuracyRow else call_tables(rows, top))
-    print(f"\n{len(rows)} rows in {csv_file.path}")
-    if interrupted:
-        return EXIT_INTERRUPTED
-    return EXIT_OK if rows and all(row.status in ("ok", "unavailable") for row in rows) else EXIT_FAILED
+        return rows, True
+    return rows, False
 
 
 def _run(job: AttentionJob, schema: type[Any]) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import INPUT_PATH, SEED, Choice, ListOf, Text, Whole
@@ -11,17 +12,20 @@ from savbench.compare.comparison import compare
 from savbench.compare.exports import render_csv, render_json
 from savbench.compare.findings import Options
 from savbench.compare.noninferiority import MARGIN, judge_noninferiority
+from savbench.compare.paper import render_latex, render_paper_markdown
 from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES, RESAMPLES
-from savbench.compare.tables import render_latex, render_markdown, render_table
+from savbench.compare.tables import render_table
 from savbench.compare.verdicts import judge, missing_times, parse_condition
 from savbench.results.beside import read_frame_latencies
 from savbench.results.foreign import load_results
+from savbench.results.grid import width_of
+
+if TYPE_CHECKING:
+    from savbench.compare.findings import Comparison
 
 EXIT_OK, EXIT_CONDITION_HELD = 0, 1
 
-FORMATS = {"table": render_table, "markdown": render_markdown, "csv": render_csv, "json": render_json, "latex": render_latex}
-
-_FORMAT, _CENTER = Choice(tuple(FORMATS)), Choice(("mean", "median"))
+_FORMAT, _CENTER = Choice(("table", "markdown", "latex", "csv", "json")), Choice(("mean", "median"))
 
 DESCRIPTION = "Compare results object by object: files, run folders, or the arms within them."
 EPILOG = """\
@@ -58,7 +62,15 @@ def add_flags(flags: Parser) -> None:
     flags.add_argument(
         "--force", action="store_true", help="compare what differs in other settings, and the times of rows marked invalid; says so"
     )
-    flags.add_argument("--format", type=_FORMAT, metavar=_FORMAT.metavar, default="table", help="(default %(default)s)")
+    flags.add_argument(
+        "--format",
+        type=_FORMAT,
+        metavar=_FORMAT.metavar,
+        default="table",
+        help="markdown and latex: one line per arm as a paper prints it, and with --details all the rest (default %(default)s)",
+    )
+    flags.add_argument("--details", action="store_true", help="markdown, latex: also the paired changes with their intervals")
+    flags.add_argument("--explain", action="store_true", help="also say how to read the changes")
     flags.add_argument(
         "--center",
         type=_CENTER,
@@ -76,6 +88,24 @@ def add_flags(flags: Parser) -> None:
     )
 
 
+def rendered(comparison: Comparison, form: str, *, details: bool = False, explain: bool = False, width: int | None = None) -> str:
+    """The text of a comparison in one of the formats.
+
+    Args:
+        details: markdown, latex: also the paired changes.
+        explain: table, markdown, latex: also how to read the changes.
+        width: table: columns of the terminal; None: all columns.
+    """
+    if form == "csv":
+        return render_csv(comparison)
+    if form == "json":
+        return render_json(comparison)
+    if form == "table":
+        return render_table(comparison, explain=explain, width=width)
+    render = render_latex if form == "latex" else render_paper_markdown
+    return render(comparison, details=details or explain, explain=explain)
+
+
 def main(args: argparse.Namespace) -> int:
     """Compare, print, and return the exit status.
 
@@ -86,7 +116,7 @@ def main(args: argparse.Namespace) -> int:
     options = Options(args.by, args.baseline, args.force, args.center, args.resamples, args.seed, args.top)
     results = load_results(args.paths)
     comparison = compare(results, options, read_frame_latencies(args.paths, results.labels, results.rows))
-    sys.stdout.write(FORMATS[args.format](comparison))
+    sys.stdout.write(rendered(comparison, args.format, details=args.details, explain=args.explain, width=width_of(sys.stdout)))
     if args.format == "csv":
         for line in (*comparison.forced, *comparison.notes):
             print(line, file=sys.stderr)

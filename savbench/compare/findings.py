@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ class ArmSummary:
         percentiles: percentiles of all timed frames with their intervals, by column; empty without the frames' latencies.
         pools_frames: percentiles are over all timed frames, not means of the objects' percentiles.
         random: the weights are untrained, so scores mean nothing.
+        settings: the value of every setting that the arm's rows share.
+        power_w: mean power over the timed seconds; None if it was not read.
         streaming_device: device on which streaming latencies were measured; empty if there are none or several devices.
         speeds: reference speeds of the model on the arm's board.
     """
@@ -164,6 +166,8 @@ class ArmSummary:
     pools_frames: bool
     random: bool
     reference: ReferenceLine | None
+    settings: dict[str, str] = field(default_factory=dict)
+    power_w: float | None = None
     streaming_device: str = ""
     speeds: tuple[SpeedLine, ...] = ()
 

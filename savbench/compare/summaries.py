@@ -12,7 +12,7 @@ import pandas as pd
 from savbench.compare.findings import ArmSummary
 from savbench.compare.references import ReferenceLine, SpeedLine, reference_line, speed_lines
 from savbench.results.circumstances import SETTINGS
-from savbench.results.figures import SameObjects, arm_figures
+from savbench.results.figures import SameObjects, arm_figures, frame_ms, timed_frames
 from savbench.results.foreign import UNKNOWN
 from savbench.results.measures import MEASURES
 from savbench.results.scores import ObjectScore, dataset_means
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
     from savbench.compare.blocks import Flags, Positions
     from savbench.results.beside import FrameLatencies
-    from savbench.results.figures import Key
+    from savbench.results.figures import Floats, Key
     from savbench.results.scores import ObjectMeans
 
 RANDOM = "random"
+POWER = "power_mean_w"
 _TEXT = (*SETTINGS, "failure", "invalid", "video", "object")
 _JANDF = next(index for index, measure in enumerate(MEASURES) if measure.column == "JandF")
 _TIMES = [index for index, measure in enumerate(MEASURES) if measure.column in ("fps", "latency_ms")]
@@ -58,6 +59,7 @@ class RowData:
         self.names: list[Key] = list(zip(self.text["video"], self.text["object"], strict=True))
         self.key = pd.factorize(pd.Series(self.names, dtype=object))[0].astype(np.int64)
         self._frames = rows["frames"].to_numpy(np.float64) if "frames" in rows else np.full(len(rows), np.nan)
+        self._power_w = pd.to_numeric(rows[POWER], errors="coerce").to_numpy(np.float64) if POWER in rows else np.full(len(rows), np.nan)
         self._frame_latencies = frame_latencies
         # the official evaluator sums objects in the order of their names, which affects the last bit of its means
         self._rank = np.empty(len(rows), np.int64)
@@ -139,6 +141,8 @@ class RowData:
             pools_frames=figures.has_frames,
             random=self.is_random(ours),
             reference=self._published(ours),
+            settings=self._shared(ours if len(ours) else positions),
+            power_w=_mean_power(self._power_w[ours], frame_ms(numbers.__getitem__) * timed_frames(numbers.__getitem__), is_timed),
             streaming_device=next(iter(devices)) if len(devices) == 1 else "",
             speeds=self._reference_speeds(ours, dict(figures.values).get("fps")),
         )
@@ -150,6 +154,10 @@ class RowData:
         if fps is None or any(len(values) > 1 for values in settings.values()):
             return ()
         return tuple(speed_lines(**{name: values.pop() for name, values in settings.items()}, fps=fps))
+
+    def _shared(self, positions: Positions) -> dict[str, str]:
+        values = {name: set(self.text[name][positions]) for name in SETTINGS}
+        return {name: str(of_rows.pop()) for name, of_rows in values.items() if len(of_rows) == 1}
 
     def _published(self, ours: Positions) -> ReferenceLine | None:
         """Return the published score beside the arm's score over all its objects, since published scores cover all objects."""
@@ -165,6 +173,17 @@ class RowData:
     def _means(self, scored: Positions) -> ObjectMeans:
         J, F, JandF = (self.numbers[scored, index] for index in range(3))
         return dataset_means([ObjectScore(J=j, F=f, JandF=jf, frames_scored=0) for j, f, jf in zip(J, F, JandF, strict=True)])
+
+
+def _mean_power(power_w: Floats, timed_ms: Floats, timed: Flags) -> float | None:
+    """Mean power over the timed frames of all rows, each weighted by its time; None if no row has both.
+
+    Args:
+        power_w, timed_ms: (rows,), power and time of the timed frames, NaN if missing.
+        timed: (rows,), rows that count.
+    """
+    there = timed & ~np.isnan(power_w) & (timed_ms > 0)
+    return float(np.average(power_w[there], weights=timed_ms[there])) if there.any() else None
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,29 @@
-"""Render a comparison as text for terminals, markdown or LaTeX."""
+"""Render a comparison in full, as text for terminals or as markdown. `savbench.compare.paper` has the table of a paper."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runners.text import one_line
 from savbench.compare.camera_rates import RateTable, rate_tables
 from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOST_RESAMPLES
 from savbench.results.foreign import UNKNOWN
+from savbench.results.grid import Grid, markdown_table, shortened, text_table
 from savbench.results.measures import BY_COLUMN, Measure
+from savbench.results.numbers import difference, number, ratio
 from savbench.results.text import for_markdown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from savbench.compare.findings import ArmSummary, BlockComparison, Change, Comparison, PairComparison
 
-WIDTH = 100
-"""Target width of terminal text in columns."""
+TEXT_WIDTH = 100
+"""Columns that lines of text are wrapped to where there is no terminal, or a wider one."""
 
 _NAMES_SHOWN = 5
-_LABEL_LEAST = 16
-_LABEL_WIDTH = 28
 _SIDE_WIDTH = 18
 _UNTRAINED = "*"
 OF_OBJECTS = "'"
@@ -32,16 +33,9 @@ _ARM_FIGURES = (
 )  # fmt: skip
 TAILS = ("latency_p90_ms", "latency_p99_ms")
 """Percentiles whose intervals are shown below the table of arms."""
-_SHOWN_NAMES = {"autocast_dtype": "dtype", "nvpmodel": "power mode", "camera_fps": "camera FPS", "streaming_clock": "clock"}
-
-
-@dataclass
-class Grid:
-    """A table: the first column and the last `left` columns are text, the others numbers."""
-
-    header: list[str]
-    rows: list[list[str]]
-    left: int = 0
+_DROPPED = ("latency_p99_ms", "fps_per_w", "streaming_fps", "F", "J", "latency_p50_ms", "energy_j_per_frame")
+"""Columns of an arm that a narrow terminal does without, the first of them first."""
+SHOWN_NAMES = {"autocast_dtype": "dtype", "nvpmodel": "power mode", "camera_fps": "camera FPS", "streaming_clock": "clock"}
 
 
 @dataclass
@@ -55,34 +49,36 @@ class Section:
     after: list[str] = field(default_factory=list)
 
 
-def render_table(comparison: Comparison) -> str:
-    """Render as aligned text."""
-    return _render(comparison, _text_section)
+def render_table(comparison: Comparison, *, explain: bool = False, width: int | None = None) -> str:
+    """Render as aligned text.
+
+    Args:
+        explain: also say how to read the tables.
+        width: columns of the terminal; None: all columns of the tables.
+    """
+    text = _render(comparison, explain, lambda section: _text_section(section, width))
+    return text if explain else f"{text}\nhow to read this: --explain\n"
 
 
-def render_markdown(comparison: Comparison) -> str:
-    return _render(comparison, _markdown_section)
+def render_markdown(comparison: Comparison, *, explain: bool = False) -> str:
+    """Render as markdown."""
+    return _render(comparison, explain, _markdown_section)
 
 
-def render_latex(comparison: Comparison) -> str:
-    """Render tables for the booktabs package; other text becomes comments."""
-    return "% needs \\usepackage{booktabs}\n" + _render(comparison, _latex_section)
-
-
-def _render(comparison: Comparison, section_text: Callable[[Section], str]) -> str:
-    return "\n\n".join(section_text(_printable(section)) for section in sections(comparison)) + "\n"
+def _render(comparison: Comparison, explain: bool, section_text: Callable[[Section], str]) -> str:
+    return "\n\n".join(section_text(_printable(section)) for section in sections(comparison, explain=explain)) + "\n"
 
 
 def _printable(section: Section) -> Section:
     """Escape terminal escape sequences, since names come from files."""
-    grid = section.grid and Grid(
-        [*map(one_line, section.grid.header)], [[*map(one_line, row)] for row in section.grid.rows], section.grid.left
+    grid = section.grid and replace(
+        section.grid, header=[*map(one_line, section.grid.header)], rows=[[*map(one_line, row)] for row in section.grid.rows]
     )
     return Section(one_line(section.title), section.level, [*map(one_line, section.before)], grid, [*map(one_line, section.after)])
 
 
-def sections(comparison: Comparison) -> list[Section]:
-    """Return the sections that every format shows, in order."""
+def sections(comparison: Comparison, *, explain: bool) -> list[Section]:
+    """Return the sections, in order; with `explain` also how to read them."""
     shown = [block for block in comparison.blocks if block.comparisons]
     paired_by = list(comparison.blocks[0].setting) if comparison.blocks else []
     head = Section(f"compared: {', '.join(comparison.compared)}", level=1)
@@ -97,7 +93,8 @@ def sections(comparison: Comparison) -> list[Section]:
     if alone:
         found.append(Section("not compared, nothing of the baseline to set them against", after=[_alone(block) for block in alone]))
     found += [_rates_section(table) for table in rate_tables(shown or comparison.blocks)]
-    found.append(Section("how to read this", after=_legend(comparison, shown)))
+    if explain:
+        found.append(Section("how to read this", after=_legend(comparison, shown)))
     return found
 
 
@@ -108,7 +105,7 @@ def describe(setting: dict[str, str]) -> str:
         if value in (UNKNOWN, "none", "all") or (name, value) in (("frame_stride", "1"), ("attention", "auto"), ("compile", "off")):
             continue
         value = f"{value} px" if name == "imgsz" else value[:8] if name == "weights" else value
-        parts.append(value if name == "imgsz" else f"{_SHOWN_NAMES.get(name, name)} {value}")
+        parts.append(value if name == "imgsz" else f"{SHOWN_NAMES.get(name, name)} {value}")
     return ", ".join(parts) or "all rows"
 
 
@@ -118,12 +115,12 @@ def _arms_section(block: BlockComparison) -> Section:
     kinds = {arm.peak_kind for arm in block.arms} - {""}
     peak_header = f"{next(iter(kinds))} MiB" if len(kinds) == 1 else "peak MiB"
     pools_frames = any(arm.pools_frames for arm in block.arms)
-    labels = [figure_label(name, pools_frames) for name in figures]
-    header = ["arm", "objects", *(["J", "F", "J&F"] if has_scores else []), *labels, *([peak_header] if kinds else [])]
+    labels = {name: figure_label(name, pools_frames) for name in figures}
+    header = ["arm", "objects", *(["J", "F", "J&F"] if has_scores else []), *labels.values(), *([peak_header] if kinds else [])]
     rows = []
     for arm in block.arms:
         mark = " (baseline)" if arm.is_baseline else " (reference)" if arm.is_reference else ""
-        row = [_shorten(arm.arm, _LABEL_WIDTH) + mark, _objects(arm)]
+        row = [arm.arm + mark, _objects(arm)]
         if has_scores:
             mark = _UNTRAINED if arm.random else ""
             row += [f"{v:.4f}{mark}" for v in (arm.means.J, arm.means.F, arm.means.JandF)] if arm.means else ["", "", ""]
@@ -133,12 +130,12 @@ def _arms_section(block: BlockComparison) -> Section:
         rows.append(row)
     after = [f"{arm.arm}: {line}" for arm in block.arms for line in (arm.reference, *arm.speeds) if line]
     for arm in block.arms:
-        tails = [arm.percentiles[name].described(_number) for name in TAILS if name in arm.percentiles]
+        tails = [arm.percentiles[name].described(number) for name in TAILS if name in arm.percentiles]
         after += [f"{arm.arm}: {'; '.join(tails)}"] if tails else []
     after += [f"{note}." for note in block.notes]
     if any(arm.random for arm in block.arms):
         after.append(f"{_UNTRAINED} untrained weights: times and memory are real, J, F and J&F are meaningless.")
-    return Section(describe(block.setting), grid=Grid(header, rows), after=after)
+    return Section(describe(block.setting), grid=Grid(header, rows, drop=tuple(labels.get(name, name) for name in _DROPPED)), after=after)
 
 
 def figure_label(column: str, pools_frames: bool) -> str:
@@ -148,29 +145,30 @@ def figure_label(column: str, pools_frames: bool) -> str:
 
 
 def _figure(arm: ArmSummary, name: str) -> str:
-    percentile = arm.percentiles.get(name)
-    shown = _number(arm.figures.get(name)) if percentile is None else percentile.shown(_number)
+    percentile, value = arm.percentiles.get(name), arm.figures.get(name)
+    shown = percentile.shown(number) if percentile is not None else _score(value) if BY_COLUMN[name].is_score else number(value)
     return shown + _UNTRAINED if shown and arm.random and BY_COLUMN[name].is_score else shown
 
 
 def _rates_section(table: RateTable) -> Section:
     """Show offline and streaming J&F of every arm, and the leading arm at each camera rate."""
-    rows = [[_shorten(curve.arm, _LABEL_WIDTH), _number(curve.offline), *map(_number, curve.streaming)] for curve in table.curves]
+    rows = [[curve.arm, *map(_score, (curve.offline, *curve.streaming))] for curve in table.curves]
     rows.append(["highest", *(_some(list(names)) or "?" for names in table.highest)])
     on = f", at the pace of {table.device}" if table.device else ""
     section = Section(f"streaming J&F by camera rate{on}: {describe(table.setting)}")
-    section.grid = Grid(["arm", "offline", *(f"{rate} FPS" for rate in table.rates)], rows)
+    rates = [f"{rate} FPS" for rate in table.rates]
+    section.grid = Grid(["arm", "offline", *rates], rows, drop=tuple(rates[1:-1]))
     if any("?" in row for row in rows):
         section.after.append("?: the arms are untrained, or have not the same objects there, so that none can be said to be ahead.")
     return section
 
 
 def _pair_section(pair: PairComparison, center: str) -> Section:
-    baseline, arm = (_shorten(label, _LABEL_WIDTH) for label in (pair.baseline, pair.arm))
+    baseline, arm = pair.baseline, pair.arm
     section = Section(f"{arm} against baseline {baseline}: {_plural(pair.pairs, 'object')} of {_plural(pair.videos, 'video')}", level=3)
     if pair.differs:
         section.before.append(
-            "differ too: " + "; ".join(f"{name} {_shorten(a, 40)} -> {_shorten(b, 40)}" for name, (a, b) in pair.differs.items())
+            "differ too: " + "; ".join(f"{name} {' -> '.join(shortened(sides, 40))}" for name, sides in pair.differs.items())
         )
     section.before += [f"not compared: {_plural(len(u.objects), 'object')} {u.reason}: {_some(u.objects)}" for u in pair.unpaired]
     section.before += [f"times not compared: {_plural(len(u.objects), 'object')} {u.reason}: {_some(u.objects)}" for u in pair.untimed]
@@ -183,14 +181,14 @@ def _pair_section(pair: PairComparison, center: str) -> Section:
     per_measure = len({(change.pairs, change.videos) for change in pair.changes}) > 1
     left = f"baseline {baseline}" if len(baseline) <= _SIDE_WIDTH - 9 else "baseline"
     right = arm if len(arm) <= _SIDE_WIDTH else "this arm"
-    header = ["measure", left, right, "change", f"{LEVEL:.0%} interval", *(["pairs"] if per_measure else []), "wins", "losses", "ties"]
+    header = ["measure", left, right, "change", f"{LEVEL:.0%} interval", *(["pairs"] if per_measure else []), "won/lost/tied"]
     scores = [change for change in pair.changes if change.measure.kind == "difference"]
     others = [change for change in pair.changes if change.measure.kind == "ratio"]
     rows = [_change_cells(change, per_measure) for change in scores]
     if others:
         rows.append(["medians:" if center == "median" else "geometric means:", *[""] * len(header)])
         rows += [_change_cells(change, per_measure) for change in others]
-    section.grid = Grid([*header, "verdict"], rows, left=1)
+    section.grid = Grid([*header, "verdict"], rows, left=1, drop=("won/lost/tied", "pairs", left, right))
     if pair.moved and pair.moved_measure:
         measure = pair.moved_measure
         listed = [
@@ -205,7 +203,7 @@ def _pair_section(pair: PairComparison, center: str) -> Section:
 def _change_cells(change: Change, per_measure: bool) -> list[str]:
     cells = [change.measure.label, _value(change.measure, change.baseline), _value(change.measure, change.arm)]
     cells += [_signed(change.measure, change.change), _interval(change), *([str(change.pairs)] if per_measure else [])]
-    return [*cells, str(change.better), str(change.worse), str(change.same), change.verdict]
+    return [*cells, f"{change.better}/{change.worse}/{change.same}", change.verdict]
 
 
 def _legend(comparison: Comparison, shown: Sequence[BlockComparison]) -> list[str]:
@@ -237,7 +235,7 @@ def _legend(comparison: Comparison, shown: Sequence[BlockComparison]) -> list[st
             "alike in it, long clips or short ones, so that it may differ from the ratio of two arms' FPS.",
             f"interval: bootstrap over videos, {draws} draws, seed {comparison.options.seed}. It covers the choice of videos, "
             "not drift between two runs (load, heat, clocks): run the same twice to see that.",
-            "wins, losses, ties: objects on which the arm is better than, worse than or equal to the baseline.",
+            "won/lost/tied: objects on which the arm is better than, worse than or equal to the baseline.",
             "verdict: better or worse; ~ the interval spans no difference; = all pairs equal; ? no interval.",
         ]
         if intervals > 10:
@@ -262,19 +260,15 @@ def _interval(change: Change) -> str:
 
 
 def _signed(measure: Measure, value: float) -> str:
-    return f"{value:+.4f}" if measure.kind == "difference" else f"x{_number(value) if value >= 10 else f'{value:.3f}'}"
+    return difference(value) if measure.kind == "difference" else ratio(value)
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _value(measure: Measure, value: float) -> str:
-    return f"{value:.4f}" if measure.kind == "difference" else _number(value)
-
-
-def _number(value: float | None) -> str:
-    """Format to about four significant digits, without an exponent."""
-    if value is None:
-        return ""
-    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3 if abs(value) >= 1 else 4
-    return f"{value:.{digits}f}"
+    return f"{value:.4f}" if measure.kind == "difference" else number(value)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -286,42 +280,20 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _shorten(label: str, width: int) -> str:
-    """Shorten in the middle, since labels differ at their ends."""
-    if len(label) <= width:
-        return label
-    head = (width - 3) // 2
-    return f"{label[:head]}...{label[len(label) - (width - 3 - head) :]}"
-
-
-def _text_section(section: Section) -> str:
-    lines = [section.title, {1: "=", 2: "=", 3: "-"}[section.level] * len(section.title)] if section.level > 1 else [section.title]
-    lines += [part for line in section.before for part in _wrapped(line)]
+def _text_section(section: Section, width: int | None) -> str:
+    wrapped = min(width or TEXT_WIDTH, TEXT_WIDTH)
+    lines = _wrapped(section.title, wrapped)
+    if section.level > 1:
+        lines.append("=-"[section.level - 2] * max(map(len, lines)))
+    lines += [part for line in section.before for part in _wrapped(line, wrapped)]
     if section.grid:
-        lines += _aligned(section.grid)
-    return "\n".join([*lines, *(part for line in section.after for part in _wrapped(line))])
+        lines.append(text_table(section.grid, width))
+    return "\n".join([*lines, *(part for line in section.after for part in _wrapped(line, wrapped))])
 
 
-def _wrapped(line: str) -> list[str]:
+def _wrapped(line: str, width: int) -> list[str]:
     indent = len(line) - len(line.lstrip())
-    return textwrap.wrap(line, WIDTH, subsequent_indent=" " * (indent + 2), break_long_words=False, break_on_hyphens=False)
-
-
-def _aligned(grid: Grid) -> list[str]:
-    table = [grid.header, *grid.rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(grid.header))]
-    room = WIDTH - sum(widths[1:]) - 2 * len(widths[1:])
-    shortened = [[_shorten(row[0], max(room, _LABEL_LEAST)), *row[1:]] for row in table]
-    if widths[0] > room and len({row[0] for row in shortened}) == len(table):
-        table, widths[0] = shortened, max(len(row[0]) for row in shortened)
-    is_left = [i == 0 or i >= len(widths) - grid.left for i in range(len(widths))]
-
-    def line(cells: Sequence[str]) -> str:
-        aligned = (cell.ljust(w) if left else cell.rjust(w) for cell, w, left in zip(cells, widths, is_left, strict=True))
-        return "  ".join(aligned).rstrip()
-
-    header, *rows = map(line, table)
-    return [header, "  ".join("-" * width for width in widths), *rows]
+    return textwrap.wrap(line, width, subsequent_indent=" " * (indent + 2), break_long_words=False, break_on_hyphens=False)
 
 
 def _markdown_section(section: Section) -> str:
@@ -330,27 +302,3 @@ def _markdown_section(section: Section) -> str:
         parts.append(markdown_table(section.grid))
     parts.append("\n".join(f"{line[: len(line) - len(line.lstrip())]}- {for_markdown(line)}" for line in section.after))
     return "\n\n".join(part for part in parts if part)
-
-
-def markdown_table(grid: Grid) -> str:
-    """Format a grid as a markdown table; empty if there are no rows."""
-    if not grid.rows:
-        return ""
-    last = len(grid.header) - grid.left
-    rule = ["---" if index == 0 or index >= last else "---:" for index in range(len(grid.header))]
-    lines = [[*map(for_markdown, grid.header)], rule, *([*map(for_markdown, row)] for row in grid.rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-_LATEX_ESCAPES = str.maketrans({**{sign: f"\\{sign}" for sign in "&%_#${}"}, "~": r"$\sim$", "^": r"\^{}", "\\": r"\textbackslash{}"})
-
-
-def _latex_section(section: Section) -> str:
-    lines = [f"% {line}" for line in (section.title, *section.before, *section.after)]
-    if section.grid is None:
-        return "\n".join(lines)
-    last = len(section.grid.header) - section.grid.left
-    columns = "".join("l" if i == 0 or i >= last else "r" for i in range(len(section.grid.header)))
-    table = [" & ".join(cell.translate(_LATEX_ESCAPES) for cell in row) + r" \\" for row in (section.grid.header, *section.grid.rows)]
-    lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", table[0], r"\midrule", *table[1:], r"\bottomrule", r"\end{tabular}"]
-    return "\n".join(lines)

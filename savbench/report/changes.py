@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from savbench.compare.comparison import compare
 from savbench.compare.findings import Options
-from savbench.compare.tables import Grid, describe
+from savbench.compare.tables import describe
 from savbench.data.csv_file import InputError
 from savbench.report.arms import FILE
 from savbench.report.charts import Axis, Change, Conclusion, Figure, Forest, Missing
 from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
+from savbench.results.grid import Grid
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from savbench.compare.tables import Grid
     from savbench.report.arms import Arm
+    from savbench.results.grid import Grid
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8733F0", "#F0004A")
 """Four of Okabe and Ito's colours and two more, with 3:1 contrast on the light and dark page, and distinguishable under the

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from savbench.compare.findings import Options
-from savbench.compare.tables import OF_OBJECTS, Grid, figure_label
+from savbench.compare.tables import OF_OBJECTS, figure_label
 from savbench.report.arms import UNTRAINED, find_arms
 from savbench.report.changes import change_figures, compare_all, losses
 from savbench.report.charts import Chapter, Figure, notes_of, number
@@ -23,6 +23,7 @@ from savbench.report.timing import frames_of, latency_distributions, latency_ove
 from savbench.report.tradeoffs import accuracy_against_energy, accuracy_against_speed
 from savbench.results.beside import FrameLatencies
 from savbench.results.foreign import load_results
+from savbench.results.grid import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

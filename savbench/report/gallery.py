@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from savbench.compare.tables import Grid
 from savbench.data.dataset import ClipError, DatasetError, Split, SplitObject, open_split
 from savbench.data.masks import read_saved, saved_mask
 from savbench.finish.overlay import draw_errors, overlay_path
 from savbench.finish.saving import MASKS_DIR
 from savbench.report.arms import numbers
 from savbench.results.beside import leads_out
+from savbench.results.grid import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from savbench.compare.tables import markdown_table
 from savbench.report.charts import Figure
+from savbench.results.grid import markdown_table
 from savbench.results.text import for_markdown
 
 if TYPE_CHECKING:

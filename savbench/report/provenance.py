@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from savbench.compare.tables import Grid
 from savbench.report.arms import numbers, texts
 from savbench.results import selfcheck
 from savbench.results.foreign import UNKNOWN
+from savbench.results.grid import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from savbench.compare.tables import Grid
 from savbench.report.arms import numbers
 from savbench.report.charts import Axis, Bars, Figure, Line, Lines, Missing, Part, notes_of, number, style_of
+from savbench.results.grid import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

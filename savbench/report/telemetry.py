@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from savbench.compare.tables import Grid
 from savbench.report.charts import NEUTRAL_STYLE, Axis, Figure, Line, Lines, Missing, number, style_of
+from savbench.results.grid import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

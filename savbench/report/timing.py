@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from runners.base import STAGES
-from savbench.compare.tables import Grid
 from savbench.report.arms import numbers
 from savbench.report.charts import Axis, Bars, Box, Boxes, Figure, Line, Lines, Missing, Part, axis, notes_of, number, style_of
 from savbench.results.beside import object_names
+from savbench.results.grid import Grid
 from savbench.results.quantiles import TOO_SMALL, Percentile, percentile_of
 from savbench.results.rows import STAGE_COLUMN
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from savbench.compare.tables import Grid
 from savbench.report.charts import Axis, Figure, Missing, Point, Scatter, axis, notes_of, number, style_of
+from savbench.results.grid import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from savbench.results.grid import Grid, text_table
 from savbench.results.schema import column
-from savbench.results.table import aligned_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -220,8 +220,12 @@ def statement(label: str, rows: Sequence[SustainedRow]) -> str:
     return f"{label}: not steady after {found.until_min:.1f} min: {why}; {listed}{broken}"
 
 
-def course_table(rows: Sequence[SustainedRow]) -> str:
-    """Table of FPS, power, temperature and clock over the course, in at most `TIMES_SHOWN` lines."""
+def course_table(rows: Sequence[SustainedRow], width: int | None = None) -> str:
+    """Table of FPS, power, temperature and clock over the course, in at most `TIMES_SHOWN` lines.
+
+    Args:
+        width: columns of the terminal; None: all columns of the table.
+    """
     runs = _runs(rows)
     begins = _begins_min(runs)
     first_fps = {_key(run): run.fps or 1.0 for run in reversed(runs)}
@@ -229,7 +233,7 @@ def course_table(rows: Sequence[SustainedRow]) -> str:
     for part in np.array_split(np.arange(len(runs)), min(TIMES_SHOWN, len(runs))) if runs else []:
         some = [runs[index] for index in part]
         lines.append(
-            (
+            [
                 f"{begins[part[0]]:.1f} - {some[-1].minutes:.1f}",
                 f"{_fps(some):.2f}",
                 f"{np.mean([(run.fps or 0) / first_fps[_key(run)] for run in some]):.0%}",
@@ -238,9 +242,10 @@ def course_table(rows: Sequence[SustainedRow]) -> str:
                 _cell(max((run.temperature_peak_c for run in some if run.temperature_peak_c is not None), default=None), ".1f"),
                 _cell(min((run.gpu_clock_min_mhz for run in some if run.gpu_clock_min_mhz is not None), default=None), ".0f"),
                 _cell(_sum(run.throttle_events for run in some), ".0f"),
-            )
+            ]
         )
-    return aligned_table(("minutes", "FPS", "of round 1", "p50 ms", "W", "max C", "min MHz", "throttled"), lines)
+    header = ["minutes", "FPS", "of round 1", "p50 ms", "W", "max C", "min MHz", "throttled"]
+    return text_table(Grid(header, lines, drop=("p50 ms", "min MHz")), width)
 
 
 def _key(row: SustainedRow) -> tuple[str, str, str]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from savbench.results.figures import SameObjects, arm_figures
+from savbench.results.grid import Grid, text_table
+from savbench.results.numbers import number
 from savbench.results.quantiles import LEVEL
 from savbench.results.rows import VALID, is_valid
 from savbench.results.schema import value_of
@@ -24,18 +26,25 @@ if TYPE_CHECKING:
     Key = tuple[str, str, str]
 
 HEADER = ("arm", "objects", "FPS", "p50 ms", "p90 ms", "peak MiB", "J", "F", "J&F", "weights")
+DROPPED = ("weights", "F", "J", "p50 ms")
+"""Columns that a narrow terminal does without, the first of them first."""
 RANDOM = "random"
+UNTRAINED = "*"
+"""Mark after scores of untrained weights."""
 DOUBTFUL = "!"
 """Mark after the name of an arm whose rows are all invalid."""
 
 
-def closing_table(arms: Sequence[Arm], rows: Sequence[SummaryRow], latency_ms: Mapping[Key, Sequence[float]]) -> str:
+def closing_table(
+    arms: Sequence[Arm], rows: Sequence[SummaryRow], latency_ms: Mapping[Key, Sequence[float]], width: int | None = None
+) -> str:
     """Text with one line per arm, in the order of the arms, with the figures defined in `savbench.results.figures`.
 
     Times are from valid rows; an arm without valid rows shows the times of all its rows, marked.
 
     Args:
         latency_ms: latencies of timed frames, by (arm id, video, object).
+        width: columns of the terminal; None: all columns of the table.
     """
     of_arm = {arm.arm_id: sorted((row for row in rows if row.arm_id == arm.arm_id), key=lambda row: row.key) for arm in arms}
     names = {arm.arm_id: arm.label for arm in arms}
@@ -46,18 +55,18 @@ def closing_table(arms: Sequence[Arm], rows: Sequence[SummaryRow], latency_ms: M
     figures = {arm_id: _figures(good[arm_id], valid[arm_id], scored, timed, latency_ms) for arm_id in good}
     doubtful = {arm_id for arm_id, listed in valid.items() if listed and not is_valid(listed[0].validity)}
     lines = [_line(arm, of_arm[arm.arm_id], figures[arm.arm_id], arm.arm_id in doubtful) for arm in arms]
-    header: tuple[str, ...] = HEADER
+    header = list(HEADER)
     if any(row.streaming_JandF is not None for row in rows):
         streamed = [_streaming(figures[arm.arm_id], of_arm[arm.arm_id]) for arm in arms]
-        header = (*HEADER[:-1], "streaming", HEADER[-1])
-        lines = [(*line[:-1], score, line[-1]) for line, score in zip(lines, streamed, strict=True)]
+        header.insert(-1, "streaming")
+        lines = [[*line[:-1], score, line[-1]] for line, score in zip(lines, streamed, strict=True)]
     remarks = [scored.describe("J, F and J&F"), timed.describe("FPS and latencies") if timed.lacking != scored.lacking else ""]
     remarks.append(_tails(names, figures))
     if doubtful:
         remarks.append(f"{DOUBTFUL} no row of this arm is valid; do not compare its times and memory with other arms.")
     if any(line[-1] == RANDOM for line in lines):
-        remarks.append("random: untrained weights. Time and memory are valid; J and F say nothing about the model.")
-    return "\n".join([aligned_table(header, lines), *filter(None, remarks)])
+        remarks.append(f"{UNTRAINED} untrained weights: times and memory are real, J, F and J&F are meaningless.")
+    return "\n".join([text_table(Grid(header, lines, left=1, drop=DROPPED), width), *filter(None, remarks)])
 
 
 def _key(row: SummaryRow) -> tuple[str, str]:
@@ -87,37 +96,32 @@ def _figures(
     )
 
 
-def aligned_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Header, rule and lines, in columns of fitting width."""
-    widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
-    return "\n".join([_aligned(header, widths), "  ".join("-" * width for width in widths), *(_aligned(line, widths) for line in lines)])
-
-
-def _line(arm: Arm, rows: Sequence[SummaryRow], figures: ArmFigures, is_doubtful: bool) -> tuple[str, ...]:
+def _line(arm: Arm, rows: Sequence[SummaryRow], figures: ArmFigures, is_doubtful: bool) -> list[str]:
     means, peak, mark = figures.means, figures.peak, DOUBTFUL if is_doubtful else ""
-    scored = ("", "", "") if means is None else tuple(_number(value, 3) for value in (means.J, means.F, means.JandF))
+    untrained = UNTRAINED if any(row.weights == RANDOM for row in rows if row.status == "ok") else ""
+    scored = ("", "", "") if means is None else tuple(f"{value:.3f}{untrained}" for value in (means.J, means.F, means.JandF))
     weights = {row.weights if row.weights in (RANDOM, "none") else row.weights[:8] for row in rows if row.status == "ok"}
-    return (
+    return [
         f"{arm.label} {mark}".rstrip(),
         _objects(rows),
-        _number(figures.values.get("fps"), 2),
+        number(figures.values.get("fps")),
         _percentile(figures, "latency_p50_ms"),
         _percentile(figures, "latency_p90_ms"),
         "" if peak is None else f"{peak.MiB:.0f} {peak.kind}",
         *scored,
         ",".join(sorted(weights)),
-    )
+    ]
 
 
 def _percentile(figures: ArmFigures, column: str) -> str:
     percentile = figures.percentiles.get(column)
-    return _number(figures.values.get(column), 1) if percentile is None else percentile.shown("{:.1f}".format)
+    return number(figures.values.get(column), 3) if percentile is None else percentile.shown(lambda value: number(value, 3))
 
 
 def _tails(names: Mapping[str, str], figures: Mapping[str, ArmFigures]) -> str:
     """One line with the interval of every arm's p90; empty if no arm has the latencies of its frames."""
     found = [(names[arm_id], of_arm.percentiles.get("latency_p90_ms")) for arm_id, of_arm in figures.items()]
-    told = [f"{name} {percentile.described('{:.2f}'.format)}" for name, percentile in found if percentile is not None]
+    told = [f"{name} {percentile.described(number)}" for name, percentile in found if percentile is not None]
     return f"{LEVEL:.0%} intervals: {'; '.join(told)}" if told else ""
 
 
@@ -133,16 +137,6 @@ def _objects(rows: Sequence[SummaryRow]) -> str:
     counts = Counter(row.status for row in rows)
     good = counts.pop("ok", 0)
     return " + ".join([str(good), *(f"{count} {status}" for status, count in counts.most_common())])
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """The first and last column left-aligned, numbers right-aligned."""
-    last = len(cells) - 1
-    return "  ".join(c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))).rstrip()
 
 
 def invalid_rows_line(rows: Sequence[SummaryRow]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from tqdm import tqdm
 
 from runners.text import one_line
+from savbench.results.grid import width_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,11 @@ class Progress:
             self._bar.write(text, file=self._out)
         else:
             print(text, file=self._out, flush=True)
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that `say` writes to; None for a file or a pipe."""
+        return width_of(self._out)
 
     def expect(self, estimate: Estimate) -> None:
         """Show what the run is expected to take, now and after the first clip of an arm that is not known yet."""

@@ -188,7 +188,7 @@ def _conclude(
     # the folder may hold other shards too
     rows = [row for row in folder.done.values() if (whole_id(row.arm_id), row.video, row.object) in wanted]
     folder.mark(complete=len(rows) >= len(wanted))
-    progress.say(closing_table(_with_parts(arms, rows), rows, folder.latencies()))
+    progress.say(closing_table(_with_parts(arms, rows), rows, folder.latencies(), progress.width))
     systems = [(row.device_name, row.torch_version) for row in rows if row.status == "ok" and not row.node]
     checked = selfcheck.statement(selfcheck.of_machine(cpu_name()), systems)
     for remark in filter(None, (shared_sessions_line(rows), invalid_rows_line(rows), checked)):
@@ -211,6 +211,6 @@ def _show_courses(arms: Sequence[Arm], folder: RunFolder, progress: Progress) ->
     for arm in arms:
         course = folder.courses.get(arm.arm_id, [])
         if course:
-            progress.say(f"\n{arm.label}\n{course_table(course)}")
+            progress.say(f"\n{arm.label}\n{course_table(course, progress.width)}")
         progress.say(statement(arm.label, course))
     progress.say(f"every run in {folder.path / SUSTAINED}")

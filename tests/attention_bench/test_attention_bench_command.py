@@ -59,7 +59,7 @@ def test_the_tables_say_what_a_choice_costs() -> None:
         call_row("cudnn", status="unavailable", error="the CPU has no cudnn kernel", frame_ms=None, **part),
     ]
     text = call_tables(rows, top=1)
-    assert line_of(text, "auto", "flash_cpu", "1.00x") == "sam2_tiny 1024 7 float32 auto flash_cpu 6 410.0 1000 41.0% 1.00x 12.5 4e-07"
+    assert line_of(text, "auto", "flash_cpu", "1.00x") == "sam2_tiny 1024 7 float32 auto flash_cpu 6 410 1000 41.0% 1.00x 12.5 4e-07"
     assert line_of(text, "manual", "1.50x") == "sam2_tiny 1024 7 float32 manual manual 6 810.0 1500 54.0% 1.50x 900.0 4e-07"
     assert line_of(text, "cudnn", "unavailable for") == "sam2_tiny 1024 7 float32 cudnn unavailable for 6 of 6 calls"
     assert "cudnn: the CPU has no cudnn kernel" in text

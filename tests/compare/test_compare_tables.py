@@ -7,11 +7,12 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from compare_files import QUICK, row, rows, write
 
-from savbench.compare.cli import FORMATS
+from savbench.compare.cli import rendered
 from savbench.compare.comparison import compare
 from savbench.compare.exports import render_csv, render_json
 from savbench.compare.findings import Comparison
@@ -19,7 +20,15 @@ from savbench.compare.tables import render_table
 from savbench.results.foreign import load_results
 
 GOLDEN = Path(__file__).parent / "golden"
-SUFFIXES = {"table": "txt", "markdown": "md", "latex": "tex"}
+OUTPUTS: dict[str, dict[str, Any]] = {
+    "compare.txt": {"form": "table", "explain": True},
+    "compare_80.txt": {"form": "table", "width": 80},
+    "paper.md": {"form": "markdown"},
+    "details.md": {"form": "markdown", "details": True},
+    "paper.tex": {"form": "latex"},
+    "details.tex": {"form": "latex", "details": True},
+}
+"""Files in golden/, and how each is rendered."""
 
 
 def example(folder: Path) -> Comparison:
@@ -35,30 +44,41 @@ def example(folder: Path) -> Comparison:
     return compare(load_results([write(folder / "before.csv", before), write(folder / "after.csv", after)]), QUICK)
 
 
-@pytest.mark.parametrize("name", SUFFIXES)
+@pytest.mark.parametrize("name", OUTPUTS)
 def test_output_is_as_it_was_looked_at(tmp_path: Path, name: str) -> None:
-    golden = (GOLDEN / f"compare.{SUFFIXES[name]}").read_text(encoding="utf-8")
-    assert FORMATS[name](example(tmp_path)) == golden
+    assert rendered(example(tmp_path), **OUTPUTS[name]) == (GOLDEN / name).read_text(encoding="utf-8")
 
 
-def test_tables_fit_a_terminal_of_100_columns(tmp_path: Path) -> None:
-    lines = render_table(example(tmp_path)).splitlines()
-    assert max(map(len, lines)) <= 100
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_tables_fit_the_terminal_and_name_the_columns_left_out(tmp_path: Path, width: int) -> None:
+    text = render_table(example(tmp_path), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert ("not shown in 80 columns: p99 ms'" in text) == (width == 80)
+    assert "J&F" in text
+    assert "verdict" in text
 
 
-def test_a_long_label_gives_way_in_the_middle(tmp_path: Path) -> None:
+def test_a_long_label_gives_way_in_the_middle_and_never_to_the_same_text(tmp_path: Path) -> None:
     name = "orin_nano_super_15W_jetpack_6_2_first_of_three_"
     comparison = compare(load_results([write(tmp_path / f"{name}{end}.csv", rows(2)) for end in "ab"]), QUICK)
-    table = render_table(comparison)
-    assert "orin_nano_su...st_of_three_a" in table
-    assert "orin_nano_su...st_of_three_b" in table
-    assert max(map(len, table.splitlines())) <= 100
+    table = render_table(comparison, width=80)
+    assert max(map(len, table.splitlines())) <= 80
+    labels = [line.split("  ")[0] for line in table.splitlines() if line.startswith("orin") and "..." in line]
+    assert len(labels) == len(set(labels)) == 2
+    assert f"{name}a (baseline)" in render_table(comparison)
+
+
+def test_how_to_read_comes_when_it_is_asked_for(tmp_path: Path) -> None:
+    comparison = example(tmp_path)
+    assert render_table(comparison).endswith("\n\nhow to read this: --explain\n")
+    assert "bootstrap over videos" not in render_table(comparison)
+    assert "bootstrap over videos" in render_table(comparison, explain=True)
 
 
 def test_many_intervals_come_with_a_warning(tmp_path: Path) -> None:
     def table(*models: str) -> str:
         listed = [r for model in models for r in rows(6, 1, model=model)]
-        return render_table(compare(load_results([write(tmp_path / f"{name}.csv", listed) for name in "AB"]), QUICK))
+        return render_table(compare(load_results([write(tmp_path / f"{name}.csv", listed) for name in "AB"]), QUICK), explain=True)
 
     assert "intervals are shown" not in table("m")
     assert "18 intervals are shown: about 1 of them miss the truth by chance alone." in table("m", "n")
@@ -95,6 +115,6 @@ if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         found = example(Path(temporary))
-    for format_name, suffix in SUFFIXES.items():
-        (GOLDEN / f"compare.{suffix}").write_text(FORMATS[format_name](found), encoding="utf-8")
+    for name, how in OUTPUTS.items():
+        (GOLDEN / name).write_text(rendered(found, **how), encoding="utf-8")
     sys.exit(0)

@@ -15,7 +15,6 @@ from compare_files import LEGACY_WITH_PROXY, row, rows, write, write_legacy
 from report_files import STAGE_SHARES, ArmOfRun, write_run
 
 from savbench.compare.findings import Options
-from savbench.compare.tables import Grid
 from savbench.data.csv_file import InputError
 from savbench.report import rows_table, telemetry
 from savbench.report.arms import Arm, find_arms
@@ -30,6 +29,7 @@ from savbench.report.streaming import streaming, winners
 from savbench.report.timing import frames_of, latency_distributions, latency_over_frames, stage_shares, sustained_speed
 from savbench.report.tradeoffs import JOULES, SPEED, accuracy_against_energy, accuracy_against_speed, pareto_front
 from savbench.results.foreign import load_results
+from savbench.results.grid import Grid
 
 FRAMES_HEADER = "arm_id,video,object,frame,latency_ms,J\n"
 TELEMETRY_HEADER = "time,arm_id,phase,total_mw,temperatures_c,alarms\n"

@@ -119,8 +119,8 @@ def test_closing_table(folder: Path, by_hand: dict[str, dict[str, float]], capsy
 
 @pytest.mark.parametrize("kind", ["table", "markdown", "csv", "json", "latex"])
 def test_compare(kind: str, folder: Path, by_hand: dict[str, dict[str, float]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert jetson_benchmark.main(["compare", str(folder), "--by", "model", "--format", kind, "--resamples", "1000"]) == 0
-    out = capsys.readouterr().out
+    assert jetson_benchmark.main(["compare", str(folder), "--by", "model", "--format", kind, "--details", "--resamples", "1000"]) == 0
+    out = re.sub(r"\$\\mathcal\{(J|F)\}(\\&\\mathcal\{F\})?\$", lambda m: "J&F" if m[2] else m[1], capsys.readouterr().out)
     if kind == "json":
         arms = json.loads(out)["blocks"][0]["arms"]
         names = {"FPS": "fps", "p50 ms": "latency_p50_ms", "p90 ms": "latency_p90_ms"}

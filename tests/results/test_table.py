@@ -50,7 +50,7 @@ def test_a_line_per_arm_with_means_over_objects_and_rates_over_frames() -> None:
     assert [cell.strip() for cell in second] == ["sam2_tiny_points bfloat16 512px", "1", "512 GPU", "random"]
     # of 40 samples, the 32nd and the 40th bound the 90th percentile: 31 or fewer lie under it with 1.6%, 40 with 1.5%
     assert intervals == ["95% intervals: static_mask p90 70.00 ms [70.00, 70.00]"]
-    assert note[0].startswith("random: untrained weights")
+    assert note[0].startswith("* untrained weights")
 
 
 def test_a_percentile_of_too_few_frames_is_not_told() -> None:
@@ -84,7 +84,7 @@ def test_means_are_over_the_objects_that_all_arms_have_and_the_others_are_named(
         row(sam2, "b", status="oom"),
     ]
     _, _, first, second, note = cells(closing_table([static, sam2], rows, {}))
-    assert [cell.strip() for cell in first][:3] == ["static_mask", "2", "100.00"]
+    assert [cell.strip() for cell in first][:3] == ["static_mask", "2", "100.0"]
     assert [cell.strip() for cell in first][-2:] == ["0.500", "none"]
     assert [cell.strip() for cell in second][-2:] == ["0.600", "none"]
     assert note == ["J, F and J&F: over the 1 object that all arms have; left out: b/000 not in sam2_tiny_points bfloat16 512px"]
@@ -108,7 +108,7 @@ def test_rows_that_are_not_valid_lose_their_times_and_keep_their_scores() -> Non
     ]
     _, _, first, second, _, note = cells(closing_table([static, sam2], rows, {}))
     # of the first arm object b has no valid time: the times of both are over object a, the scores over both
-    assert [cell.strip() for cell in first] == ["static_mask", "2", "100.00", "50 RSS", "0.500", "0.700", "0.600", "none"]
+    assert [cell.strip() for cell in first] == ["static_mask", "2", "100.0", "50 RSS", "0.500", "0.700", "0.600", "none"]
     assert [cell.strip() for cell in second][:3] == ["sam2_tiny_points bfloat16 512px !", "2", "50.00"]
     assert note[0].startswith("! no row of this arm is valid")
 
