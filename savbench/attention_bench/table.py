@@ -108,7 +108,7 @@ def _per_frame(rows: Sequence[CallRow], width: int | None) -> str:
         first = [model, _whole(imgsz), _whole(memories), dtype, choice]
         failed = [row for row in calls if row.status != "ok"]
         if failed:
-            lines.append([*first, failed[0].status, f"{_calls(failed)} of {_calls(calls)}", *[""] * 6])
+            lines.append([*first, "", f"{_calls(failed)} of {_calls(calls)}", failed[0].status, *[""] * 5])
             continue
         per_frame = sum(row.per_frame_ms or 0 for row in calls)
         frame_ms = calls[0].frame_ms

@@ -10,7 +10,7 @@ from typing import Any
 
 from savbench.doctor.probe import Steps, probe_parser
 
-OTHERS = ("PIL", "pandas", "tqdm")
+OTHERS = ("PIL", "pandas", "tqdm", "tabulate")
 """Modules that a run imports and that share one line of the report."""
 
 

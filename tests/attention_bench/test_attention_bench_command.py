@@ -60,13 +60,24 @@ def test_the_tables_say_what_a_choice_costs() -> None:
     ]
     text = call_tables(rows, top=1)
     assert line_of(text, "auto", "flash_cpu", "1.00x") == "sam2_tiny 1024 7 float32 auto flash_cpu 6 410 1000 41.0% 1.00x 12.5 4e-07"
-    assert line_of(text, "manual", "1.50x") == "sam2_tiny 1024 7 float32 manual manual 6 810.0 1500 54.0% 1.50x 900.0 4e-07"
-    assert line_of(text, "cudnn", "unavailable for") == "sam2_tiny 1024 7 float32 cudnn unavailable for 6 of 6 calls"
+    assert line_of(text, "manual", "1.50x") == "sam2_tiny 1024 7 float32 manual manual 6 810 1500 54.0% 1.50x 900.0 4e-07"
+    assert line_of(text, "cudnn", "6 of 6") == "sam2_tiny 1024 7 float32 cudnn 6 of 6 unavailable"
     assert "cudnn: the CPU has no cudnn kernel" in text
     memory = line_of(text, "cross", "482.0")
-    assert memory == "cross sam2_tiny 1024 7 float32 4096x28736 256 4 482.0 400.0 800.0 unavailable"
+    assert memory == "cross sam2_tiny 1024 7 float32 4096x28736 256 4 482.0 400 800 unavailable"
     assert line_of(text, "1 more distinct calls").startswith("1 more distinct calls take 1.0% of the frame under auto")
     assert "spread widely" not in text
+    assert "half a unit in the last place" in call_tables(rows, top=1, explain=True)
+    assert "half a unit in the last place" not in text
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_tables_fit_the_terminal(width: int) -> None:
+    rows = [call_row("auto"), call_row("flash", status="unavailable", error="needs a GPU", frame_ms=None)]
+    text = call_tables(rows, top=3, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert ("not shown in 80 columns: " in text) == (width == 80)
+    assert line_of(text, "sam2_tiny", "float32", "flash", "unavailable")
 
 
 def test_a_result_that_is_not_finite_is_seen() -> None:
