@@ -6,7 +6,8 @@
 Upstream's loop prepares the whole clip when it opens it and keeps every output; a frame of it is one step of `propagate_in_video`, of
 transformers' EdgeTAM one of `propagate_in_video_iterator` with the masks at the video's size, and the masks brought to the host. Ours
 prepares a frame when it is fed: `model_ms` is to be compared with a step, the latency with a step and its masks. Weights are random, which
-changes masks and not times.
+changes masks and not times. Beyond `MODEL_LIMIT` or `LATENCY_LIMIT` of upstream's the comparison has failed, on a GPU; a rehearsal judges
+no times.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ MODELS = ("sam2_tiny", "sam2_small", "sam2_base", "sam2_large", "edgetam")
 FULL: tuple[tuple[str, ...], int | None, str, int, int] = (MODELS, None, "bfloat16", 16, 4)
 REHEARSAL: tuple[tuple[str, ...], int | None, str, int, int] = (("sam2_tiny", "edgetam"), 256, "float32", 6, 1)
 """Models, side of their input (None: their own), dtype, frames and rounds."""
+MODEL_LIMIT, LATENCY_LIMIT = 1.03, 1.10
+"""What our `model_ms` may take of upstream's step, and our latency of its step with masks, before the acceptance fails."""
 SCALE = 4
 """The clip's 180x320 become 720x1280."""
 SKIPPED = 3
@@ -56,16 +59,16 @@ class Pair:
         self._on = torch.device(self.runner.applied.device)
         self._dtype = dtype
         self._folder = folder
-        self._frames: list[Frame] = [read_frame(path) for path in sorted(folder.iterdir())[:frames]]
-        self._mask_hw = load().prompts_nhw[0].repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+        self.frames: list[Frame] = [read_frame(path) for path in sorted(folder.iterdir())[:frames]]
+        self.mask_hw = load().prompts_nhw[0].repeat(SCALE, axis=0).repeat(SCALE, axis=1)
 
     def ours(self) -> dict[str, list[float]]:
         """Milliseconds of tracked frames: `latency` of the call, `model` as the runner tells it."""
         runner, found = self.runner, {"latency": [], "model": []}  # type: tuple[Any, dict[str, list[float]]]
         with self.device.autocast(self._dtype):
-            runner.open(Clip("acceptance", len(self._frames), *self._frames[0].shape[:2]), self._frames[0])
-            runner.prompt(0, self._frames[0], [Prompt(1, "mask", mask_hw=self._mask_hw)])
-            for index, frame_hwc in enumerate(self._frames[1:], 1):
+            runner.open(Clip("acceptance", len(self.frames), *self.frames[0].shape[:2]), self.frames[0])
+            runner.prompt(0, self.frames[0], [Prompt(1, "mask", mask_hw=self.mask_hw)])
+            for index, frame_hwc in enumerate(self.frames[1:], 1):
                 begun = time.perf_counter()
                 runner.track(index, frame_hwc)
                 found["latency"].append((time.perf_counter() - begun) * 1e3)
@@ -79,7 +82,7 @@ class Pair:
         with torch.inference_mode(), self.device.autocast(self._dtype):
             steps = self.loop()
             next(steps)
-            for _ in self._frames[1:]:
+            for _ in self.frames[1:]:
                 synchronize(self._on)
                 begun = time.perf_counter()
                 logits_n1hw = next(steps)
@@ -97,17 +100,17 @@ class Pair:
 
     def _official_loop(self, predictor: Any) -> Iterator[torch.Tensor]:
         state = predictor.init_state(video_path=str(self._folder))
-        predictor.add_new_mask(state, 0, 1, torch.tensor(self._mask_hw))
+        predictor.add_new_mask(state, 0, 1, torch.tensor(self.mask_hw))
         for _, _, logits_n1hw in predictor.propagate_in_video(state):
             yield logits_n1hw
 
     def _transformers_loop(self, model: Any) -> Iterator[torch.Tensor]:
         from transformers import EdgeTamVideoInferenceSession
 
-        size, size_hw = model.image_size, self._mask_hw.shape
+        size, size_hw = model.image_size, self.mask_hw.shape
         prepare = FramePreprocessor(size, self._on)
         session = EdgeTamVideoInferenceSession(
-            video=torch.stack([prepare(frame_hwc).clone() for frame_hwc in self._frames]),
+            video=torch.stack([prepare(frame_hwc).clone() for frame_hwc in self.frames]),
             video_height=size_hw[0],
             video_width=size_hw[1],
             inference_device=self._on,
@@ -115,7 +118,7 @@ class Pair:
             video_storage_device=self._on,
             dtype=torch.float32,
         )
-        mask_11hw = torch.tensor(self._mask_hw, dtype=torch.float32, device=self._on)[None, None]
+        mask_11hw = torch.tensor(self.mask_hw, dtype=torch.float32, device=self._on)[None, None]
         resized_11hw = functional.interpolate(mask_11hw, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
         session.add_mask_inputs(session.obj_id_to_idx(1), 0, (resized_11hw >= 0.5).float())
         session.obj_with_new_inputs.append(1)
@@ -162,7 +165,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     names = ("latency_p50_ms", "model_p50_ms", "step_p50_ms", "masks_p50_ms", "model_to_step", "latency_to_masks")
     print(table(("model", *names), [[one["model"], *(f"{one[name]:.3f}" if name in one else "" for name in names)] for one in found]))
-    return 1 if any("error" in one for one in found) else 0
+    beyond = [] if args.rehearse else list(beyond_limits(found))
+    for line in beyond:
+        print(line)
+    return 1 if beyond or any("error" in one for one in found) else 0
+
+
+def beyond_limits(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A line for every figure that is beyond its limit."""
+    for one in found:
+        for name, limit in (("model_to_step", MODEL_LIMIT), ("latency_to_masks", LATENCY_LIMIT)):
+            if one.get(name, 0.0) > limit:
+                yield f"{one['model']}: {name} is {one[name]:.3f}, above {limit:.2f}"
 
 
 if __name__ == "__main__":

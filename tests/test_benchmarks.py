@@ -100,3 +100,17 @@ def test_upstream_s_own_loop_computes_what_ours_does(
     # transformers keeps memories in float32 where ours are rounded
     assert np.mean([ours_nhw[0] == mask_hw for ours_nhw, mask_hw in zip(tracked, theirs[1:], strict=True)]) > 0.999
     assert any(mask_hw.any() for mask_hw in theirs)
+
+
+def test_the_acceptance_names_what_takes_longer_than_upstream() -> None:
+    pytest.importorskip("torch", reason="needs torch")
+    gpu_acceptance = importlib.import_module("benchmarks.gpu_acceptance")
+    found = [
+        {"model": "sam2_tiny", "model_to_step": 1.02, "latency_to_masks": 1.2},
+        {"model": "edgetam", "model_to_step": 1.04, "latency_to_masks": 1.05},
+        {"model": "sam2_large", "error": "OutOfMemoryError"},
+    ]
+    assert list(gpu_acceptance.beyond_limits(found)) == [
+        "sam2_tiny: latency_to_masks is 1.200, above 1.10",
+        "edgetam: model_to_step is 1.040, above 1.03",
+    ]

@@ -5,11 +5,13 @@ The same faults are tested with stand-ins beside the modules they were in; here 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ if not torch.cuda.is_available():
     pytest.skip("needs a GPU that this torch can use", allow_module_level=True)
 
 from attention.kernels import observe  # noqa: E402
+from benchmarks.gpu_acceptance import SCALE, Pair  # noqa: E402
 from runners import RUNNERS, SHIPPED_WEIGHTS  # noqa: E402
 from runners.base import BuildOptions, Clip, Masks, Prompt, VideoRunner  # noqa: E402
 from runners.components import connected_components, fill_holes, provide_components  # noqa: E402
@@ -28,8 +31,10 @@ from runners.preprocessing import FramePreprocessor, tables_of_sam1  # noqa: E40
 from runners.resize import Resizer, Size, by_pillow  # noqa: E402
 from runners.torch_common import MaskDownload, resolve_device, synchronize  # noqa: E402
 from savbench.data.demo.split import make_clip  # noqa: E402
+from savbench.data.listing import FRAMES_DIR  # noqa: E402
 from savbench.measure.devices import TorchDevice  # noqa: E402
 from savbench.measure.failures import status_of  # noqa: E402
+from savbench.selfcheck.recorded import load, write_split  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 GPU = resolve_device("cuda")
@@ -122,6 +127,27 @@ def test_frames_that_follow_each_other_do_not_mix() -> None:
         np.testing.assert_array_equal(resized.cpu().numpy(), by_pillow(frame_hwc, (512, 512), "bicubic"))
 
 
+@contextlib.contextmanager
+def waits_told(mode: str) -> Iterator[None]:
+    """Within, PyTorch tells where the host waits for the GPU: `warn` or `error`. `torch.cuda.synchronize` is not told."""
+    torch.cuda.set_sync_debug_mode(mode)
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_between_the_frame_and_the_copy_of_its_masks_nothing_waits() -> None:
+    frame_hwc = np.random.default_rng(4).integers(0, 256, (720, 1280, 3), np.uint8)
+    prepare, download = FramePreprocessor(1024, GPU), MaskDownload(GPU)
+    logits_n1hw = torch.randn(1, 1, 720, 1280, device=GPU)
+    for number in range(3):
+        with waits_told("error") if number else contextlib.nullcontext():  # the first one pins memory
+            prepare(frame_hwc)
+            download.begin(logits_n1hw)
+        download.wait()
+
+
 def test_masks_come_home() -> None:
     download = MaskDownload(GPU)
     logits = torch.randn(2, 1, 1080, 1920, device=GPU)
@@ -172,7 +198,45 @@ def test_a_warm_frame_shows_the_same_kernels_every_time(nano: VideoRunner, devic
     assert seen[1] == seen[2]
 
 
+def waits(call: Callable[[], object]) -> int:
+    """How often the host waits for the GPU, as PyTorch tells it, besides `torch.cuda.synchronize`."""
+    with warnings.catch_warnings(record=True) as told, waits_told("warn"):
+        warnings.simplefilter("always")
+        call()
+    return sum("synchronizing" in str(warning.message) for warning in told)
+
+
+def test_a_frame_waits_no_more_often_than_upstream_s_own_loop(tmp_path: Path) -> None:
+    pytest.importorskip("sam2", reason="needs the sam2 package")
+    write_split(load(), tmp_path, {"clip": SCALE})
+    pair = Pair("sam2_nano", tmp_path / FRAMES_DIR / "clip", str(GPU), None, "float32", FRAMES)
+    with torch.inference_mode(), pair.device.autocast("float32"):
+        pair.runner.open(Clip("clip", FRAMES, *pair.frames[0].shape[:2]), pair.frames[0])
+        pair.runner.prompt(0, pair.frames[0], [Prompt(1, "mask", mask_hw=pair.mask_hw)])
+        ours = [waits(functools.partial(pair.runner.track, index, pair.frames[index])) for index in range(1, FRAMES)]
+        pair.runner.close()
+        steps = pair.loop()
+        theirs = [waits(functools.partial(next, steps)) for _ in range(FRAMES)][1:]
+    assert max(ours[-3:]) <= max(theirs[-3:])
+
+
 # ---- memory
+
+
+def test_in_the_steady_state_no_memory_is_taken_from_cuda(nano: VideoRunner, device: TorchDevice, clip: GeneratedClip) -> None:
+    there_and_back = [*clip.frames, *clip.frames[-2:0:-1]] * 2
+    full = 24
+    """By this frame the memory of frames and pointers is full."""
+    taken: list[tuple[int, int]] = []
+    with device.autocast("bfloat16"):
+        nano.open(Clip("long", len(there_and_back), *clip.frames[0].shape[:2]), clip.frames[0])
+        nano.prompt(0, clip.frames[0], [clip.prompt])
+        for index, frame_hwc in enumerate(there_and_back[1:], 1):
+            nano.track(index, frame_hwc)
+            stats = torch.cuda.memory_stats(GPU)
+            taken.append((stats["segment.all.allocated"], stats["num_alloc_retries"]))
+        nano.close()
+    assert len(set(taken[full:])) == 1
 
 
 def reserved_mib(device: TorchDevice, runner: VideoRunner, clip: GeneratedClip) -> float:
