@@ -12,13 +12,15 @@ usage() {
     cat <<'EOF'
 usage: sudo scripts/lock_clocks.sh [--mode MODE] [--fan]
        sudo scripts/lock_clocks.sh --restore
-       scripts/lock_clocks.sh --status
+       scripts/lock_clocks.sh --status | --list
 
 Locks the CPU, GPU and memory clocks of a Jetson board at the maximum of its power mode (jetson_clocks).
 
-  --mode MODE   first switch to this power mode (nvpmodel), by number or name; refused if the switch needs a reboot
+  --mode MODE   first switch to this power mode (nvpmodel): its number, its name as --list shows it (MAXN_SUPER, MODE_15W or 15W), or max for
+                the board's fastest; refused if the switch needs a reboot
   --fan         run the fan at full speed
   --restore     restore the power mode, clocks and fan from before the first locking
+  --list        show the board's power modes, the one it is in, and those that it probably has to reboot for; needs no root
   --status      show the power mode, clocks, fan and whether there is a state to restore; needs no root
   -h, --help    show this
 
@@ -58,7 +60,7 @@ while (($#)); do
             fan=yes
             shift
             ;;
-        --restore | --status)
+        --restore | --status | --list)
             action=${1#--}
             shift
             ;;
@@ -111,10 +113,29 @@ name_of_mode() { # NUMBER
     echo "mode $1"
 }
 
-number_of_mode() { # NUMBER or NAME
-    local number name names=""
+# The board's fastest mode: MAXN_SUPER, else MAXN, else that of the most watts.
+fastest_mode() {
+    local number name watts best="" most=-1
     while read -r number name; do
-        if [[ $1 == "$number" || ${1^^} == "${name^^}" ]]; then
+        watts=$(grep -oE '[0-9]+' <<<"$name" | head -n 1) || watts=0
+        case ${name^^} in
+            MAXN_SUPER) watts=1000000 ;;
+            MAXN*) watts=100000 ;;
+        esac
+        if ((watts > most)); then best=$number most=$watts; fi
+    done < <(known_modes)
+    [[ $best ]] || die "--mode max: $fs/etc/nvpmodel.conf names no power mode; give a number, see sudo nvpmodel -p --verbose"
+    echo "$best"
+}
+
+number_of_mode() { # NUMBER, NAME or max
+    local number name names=""
+    if [[ ${1^^} == MAX ]]; then
+        fastest_mode
+        return
+    fi
+    while read -r number name; do
+        if [[ $1 == "$number" || ${1^^} == "${name^^}" || MODE_${1^^} == "${name^^}" ]]; then
             echo "$number"
             return
         fi
@@ -125,7 +146,18 @@ number_of_mode() { # NUMBER or NAME
         echo "$1"
         return
     fi
-    die "there is no power mode $1; use one of: ${names:-unknown, see sudo nvpmodel -p --verbose}"
+    die "there is no power mode $1; use one of: ${names:-unknown, see sudo nvpmodel -p --verbose}${names:+, or max}"
+}
+
+# What nvpmodel cannot change while the board runs: the cores that are on, and the parts of the GPU that have power.
+fixed_parts() { # NUMBER
+    awk -v id="$1" '
+        /< *POWER_MODEL / { inside = ($0 ~ "ID=" id "[ >]") }
+        inside && /^(CPU_ONLINE|[A-Z]*_POWER_GATING) / { print $1, $2, $3 }' "$fs/etc/nvpmodel.conf" 2>/dev/null | sort
+}
+
+probably_reboots() { # NUMBER
+    [[ $(fixed_parts "$1") != "$(fixed_parts "$(power_mode)")" ]]
 }
 
 # Prints the names that clocks of a Jetson's GPU have in /sys/class/devfreq, between blanks.
@@ -221,6 +253,10 @@ lock() {
     local mode="" loose
     needs_root
     if [[ $wanted_mode ]]; then mode=$(number_of_mode "$wanted_mode"); fi
+    if [[ $mode && $mode != "$(power_mode)" ]] && probably_reboots "$mode"; then
+        say "$(name_of_mode "$mode") has other cores or other parts of the GPU on than $(name_of_mode "$(power_mode)"): the board will probably want a" \
+            "reboot, and nothing changes then"
+    fi
     remember
     if [[ $mode && $mode != "$(power_mode)" ]]; then
         # Locked lower limits could be above the limits of the new mode.
@@ -271,6 +307,20 @@ restore() {
     rm -f -- "$stored_facts" "$stored_clocks"
 }
 
+list() {
+    local now number name note
+    now=$(power_mode)
+    while read -r number name; do
+        note=""
+        if [[ $number == "$now" ]]; then
+            note=" (now)"
+        elif probably_reboots "$number"; then
+            note=" (probably needs a reboot)"
+        fi
+        say "$number $name$note"
+    done < <(known_modes)
+}
+
 status() {
     local loose file
     say "power mode: $(name_of_mode "$(power_mode)")"
@@ -293,4 +343,5 @@ case $action in
     lock) lock ;;
     restore) restore ;;
     status) status ;;
+    list) list ;;
 esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs models once for each autocast dtype, or at several camera rates, and compares them. Run with --help for the usage.
+# Runs models once for each autocast dtype, at several camera rates, or in each power mode, and compares them. Run with --help for the usage.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -9,23 +9,28 @@ usage() {
     cat <<'EOT'
 usage: scripts/sweep.sh dtypes SPLIT_DIR [MODELS] [BENCHMARK_ARGUMENT...]
        scripts/sweep.sh fps SPLIT_DIR [MODELS] [--rates LIST] [--from FILE | --live] [BENCHMARK_ARGUMENT...]
+       sudo scripts/sweep.sh power SPLIT_DIR [MODELS] [--modes LIST] [BENCHMARK_ARGUMENT...]
        scripts/sweep.sh dtypes /data/sav_val sam2_base_points,edgetam_points --limit_videos 20
        scripts/sweep.sh fps /data/sav_val sam2_tiny_mask,edgetam_mask --from orin/frames.csv
 
 dtypes  runs the models under autocast to float32 (none), float16 and bfloat16 into one folder, and compares the dtypes
+power   on a Jetson: runs the models once in each power mode with locked clocks, compares the modes and writes report.html, with joules per
+        frame against speed and against J&F; restores mode and clocks at the end. As root, for the modes; models run as the user of sudo
 fps     measures the models once, simulates cameras of several rates with these latencies, compares the models at each rate, and
         plots streaming J&F over the rate
 
   SPLIT_DIR     folder of an SA-V split
-  MODELS        comma-separated MODEL_PROMPT (default: sam2_tiny_points,edgetam_points for dtypes, sam2_tiny_mask,edgetam_mask,static_mask
+  MODELS        comma-separated MODEL_PROMPT (default: sam2_tiny_points,edgetam_points for dtypes and power, sam2_tiny_mask,edgetam_mask,static_mask
                 for fps)
   --rates LIST  frames per second, comma-separated (default: 3,6,12,24,48)
   --from FILE   use the latencies in an earlier run's frames.csv, perhaps from another board, and measure nothing
+  --modes LIST  power modes, comma-separated, as scripts/lock_clocks.sh takes them (default: all that need no reboot)
   --live        run in real time at each rate instead of simulating it
   -h, --help    show this
 
-The folder is --out_dir, or results/dtypes_TIME and results/fps_TIME; fps writes measured/ (the run whose latencies are used), sweep/ (a row
-per object, model and rate) and streaming.svg into it. The same --out_dir resumes an interrupted sweep.
+The folder is --out_dir, or results/dtypes_TIME, results/fps_TIME and results/power_TIME; fps writes measured/ (the run whose latencies are
+used), sweep/ (a row per object, model and rate) and streaming.svg into it, power a run per mode. The same --out_dir resumes an interrupted
+sweep.
 Environment: PYTHON names the interpreter (default .venv/bin/python of the repository).
 Exit status: that of the benchmark (0 all rows ok, 1 some are not, 2 wrong arguments, 130 interrupted), or if it is 0 that of the comparison.
 EOT
@@ -46,9 +51,9 @@ for argument in "$@"; do
     fi
 done
 case ${1-} in
-    dtypes) models=sam2_tiny_points,edgetam_points ;;
+    dtypes | power) models=sam2_tiny_points,edgetam_points ;;
     fps) models=sam2_tiny_mask,edgetam_mask,static_mask ;;
-    *) die_usage "name the sweep first: dtypes or fps" ;;
+    *) die_usage "name the sweep first: dtypes, fps or power" ;;
 esac
 readonly sweep=$1
 shift
@@ -59,17 +64,17 @@ if [[ ${1-} && $1 != -* ]]; then
     models=$1
     shift
 fi
-rates=3,6,12,24,48 from="" live="" out_dir=""
+rates=3,6,12,24,48 from="" live="" out_dir="" modes=""
 arguments=()
 while (($#)); do
     case $sweep:$1 in
         "$sweep:"--split_dir* | "$sweep:"--models* | dtypes:--autocast_dtype* | fps:--realtime*) die_usage "${1%%=*} is set by this script; leave it out" ;;
         fps:--live) live=1 ;;
-        fps:--rates=* | fps:--from=* | "$sweep:"--out_dir=*)
+        fps:--rates=* | fps:--from=* | power:--modes=* | "$sweep:"--out_dir=*)
             name=${1%%=*}
             printf -v "${name#--}" '%s' "${1#*=}"
             ;;
-        fps:--rates | fps:--from | "$sweep:"--out_dir)
+        fps:--rates | fps:--from | power:--modes | "$sweep:"--out_dir)
             (($# > 1)) || die_usage "$1 needs a value"
             printf -v "${1#--}" '%s' "$2"
             shift
@@ -92,13 +97,24 @@ command -v -- "$python" >/dev/null || {
     exit 1
 }
 
+say() {
+    printf 'sweep: %s\n' "$*"
+}
+
 # --- run ------------------------------------------------------------------------------------------------------------------------
 
 status=0
+# As root only power modes and clocks are changed; what the benchmark writes belongs to the user.
+as_user=()
+if [[ $(id -u) == 0 && ${SUDO_USER-} ]]; then as_user=(sudo --user "$SUDO_USER" --set-home --); fi
+run_python() {
+    ${as_user[@]+"${as_user[@]}"} "$python" "$@"
+}
+
 # Failed rows, for example NaN under float16, are a result; other failures end the sweep.
 benchmark() {
     local of_run=0
-    "$python" "$root/jetson_benchmark.py" --split_dir "$split_dir" --models "$models" ${arguments[@]+"${arguments[@]}"} "$@" || of_run=$?
+    run_python "$root/jetson_benchmark.py" --split_dir "$split_dir" --models "$models" ${arguments[@]+"${arguments[@]}"} "$@" || of_run=$?
     ((of_run <= 1)) || exit "$of_run"
     ((status >= of_run)) || status=$of_run
 }
@@ -106,7 +122,7 @@ benchmark() {
 compared=0
 compare() { # RUN ARGUMENT...
     [[ -s $1/summary.csv ]] || exit "$((status ? status : 1))"
-    "$python" "$root/jetson_benchmark.py" compare "$@" || compared=$?
+    run_python "$root/jetson_benchmark.py" compare "$@" || compared=$?
 }
 
 sweep_dtypes() {
@@ -128,10 +144,45 @@ sweep_fps() {
     done
     # With simulated latencies, load on this machine does not matter: rows marked invalid are included.
     compare "$out_dir/sweep" ${simulated[@]+--force}
-    "$python" "$root/scripts/plot_streaming.py" "$out_dir/sweep" --out "$out_dir/streaming.svg" || compared=$((compared ? compared : 1))
+    run_python "$root/scripts/plot_streaming.py" "$out_dir/sweep" --out "$out_dir/streaming.svg" || compared=$((compared ? compared : 1))
+}
+
+# Lines of `NUMBER NAME` or `NUMBER NAME (remark)`.
+power_modes() {
+    "$root/scripts/lock_clocks.sh" --list | sed 's/^lock_clocks: //'
+}
+
+sweep_power() {
+    local known mode runs=() skipped=()
+    known=$(power_modes) || exit 1
+    [[ $(id -u) == 0 ]] || {
+        echo "sweep: only root may change power modes: run this with sudo" >&2
+        exit 1
+    }
+    if [[ ! $modes ]]; then
+        modes=$(grep -v reboot <<<"$known" | awk '{ print $2 }' | paste -sd,)
+        while read -r _ mode _; do skipped+=("$mode"); done < <(grep reboot <<<"$known")
+    fi
+    [[ -z ${skipped[*]-} ]] || say "left out, because the board probably has to reboot for them: ${skipped[*]}"
+    trap '"$root/scripts/lock_clocks.sh" --restore' EXIT
+    IFS=, read -ra mode_list <<<"$modes"
+    for mode in "${mode_list[@]}"; do
+        say "power mode $mode"
+        if ! "$root/scripts/lock_clocks.sh" --mode "$mode"; then
+            say "power mode $mode is left out; the line above says why"
+            status=1
+            continue
+        fi
+        benchmark --out_dir "$out_dir/$mode"
+        runs+=("$out_dir/$mode")
+    done
+    ((${#runs[@]})) || exit 1
+    compare "${runs[@]}" --by nvpmodel
+    run_python "$root/jetson_benchmark.py" report "${runs[@]}" -o "$out_dir/report.html" || compared=$((compared ? compared : 1))
 }
 
 case $sweep in
+    power) sweep_power ;;
     dtypes) sweep_dtypes ;;
     fps) sweep_fps ;;
 esac

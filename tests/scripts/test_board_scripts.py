@@ -243,6 +243,43 @@ def test_a_mode_that_needs_a_reboot_is_not_switched_to(board: Board) -> None:
     assert board.now() == BEFORE
 
 
+@pytest.mark.parametrize("sold", BOARDS.values(), ids=BOARDS)
+def test_modes_go_by_the_names_that_the_board_has(board: Board, sold: BoardOfTable) -> None:
+    modes = "".join(f"< POWER_MODEL ID={number} NAME={name} >\n" for number, name in sold.modes.items())
+    (board.files / "etc/nvpmodel.conf").write_text(modes, encoding="utf-8")
+    listed = board.run("--list", TEST_UID="1000")
+    assert listed.stdout.splitlines() == [
+        f"lock_clocks: {number} {name}{' (now)' if number == 0 else ''}" for number, name in sold.modes.items()
+    ]
+    assert board.now() == BEFORE
+    assert board.run("--mode", "max").returncode == 0
+    assert board.now()[0] == str(sold.fastest_mode)
+    for number, name in sold.modes.items():
+        for said in (name, name.lower().removeprefix("mode_")):
+            assert board.run("--mode", said).returncode == 0
+            assert board.now()[0] == str(number)
+
+
+def test_a_mode_with_other_cores_or_gpu_parts_is_said_to_need_a_reboot_before(board: Board) -> None:
+    (board.files / "etc/nvpmodel.conf").write_text(
+        "< POWER_MODEL ID=0 NAME=15W >\nCPU_ONLINE CORE_5 1\nTPC_POWER_GATING TPC_PG_MASK 0\nGPU MAX_FREQ 1\n"
+        "< POWER_MODEL ID=1 NAME=7W >\nCPU_ONLINE CORE_5 0\nTPC_POWER_GATING TPC_PG_MASK 0\nGPU MAX_FREQ 2\n"
+        "< POWER_MODEL ID=2 NAME=MAXN_SUPER >\nCPU_ONLINE CORE_5 1\nTPC_POWER_GATING TPC_PG_MASK 0\nGPU MAX_FREQ -1\n"
+        "< POWER_MODEL ID=10 NAME=10W >\nCPU_ONLINE CORE_5 1\nTPC_POWER_GATING TPC_PG_MASK 240\n"
+        "< PM_CONFIG DEFAULT=0 >\n",
+        encoding="utf-8",
+    )
+    reboot = " (probably needs a reboot)"
+    assert board.run("--list").stdout.splitlines() == [
+        "lock_clocks: 0 15W (now)", f"lock_clocks: 1 7W{reboot}", "lock_clocks: 2 MAXN_SUPER", f"lock_clocks: 10 10W{reboot}",
+    ]  # fmt: skip
+    done = board.run("--mode", "7W", NEEDS_REBOOT="1")
+    assert done.returncode == 1
+    assert "will probably want a reboot" in done.stdout
+    assert "has to reboot to go to 7W (mode 1)" in done.stderr
+    assert "reboot" not in board.run("--mode", "max").stdout
+
+
 def test_clocks_that_stay_loose_are_an_error_and_can_be_restored(board: Board) -> None:
     done = board.run(DEAF="1")
     assert done.returncode == 1
@@ -254,7 +291,8 @@ def test_clocks_that_stay_loose_are_an_error_and_can_be_restored(board: Board) -
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--mode", "9"], 1, "there is no power mode 9; use one of: 0 15W, 1 7W, 2 MAXN_SUPER"),
+        (["--mode", "9"], 1, "there is no power mode 9; use one of: 0 15W, 1 7W, 2 MAXN_SUPER, or max"),
+        (["--list", "--fan"], 2, "--list takes neither --mode nor --fan"),
         (["--mode", "MAXN"], 1, "there is no power mode MAXN"),
         (["--mode"], 2, "--mode needs a value"),
         (["--restore", "--fan"], 2, "--restore takes neither --mode nor --fan"),

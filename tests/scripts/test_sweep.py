@@ -68,6 +68,78 @@ def test_models_rates_and_a_folder_by_default(desk: Desk) -> None:
     assert re.search(r"<--out_dir><results/fps_2[^/]*/measured>", calls[0])
 
 
+NANO = """\
+< POWER_MODEL ID=0 NAME=15W >
+CPU_ONLINE CORE_5 1
+< POWER_MODEL ID=1 NAME=25W >
+CPU_ONLINE CORE_5 1
+< POWER_MODEL ID=2 NAME=MAXN_SUPER >
+CPU_ONLINE CORE_5 1
+< POWER_MODEL ID=3 NAME=7W >
+CPU_ONLINE CORE_5 0
+< PM_CONFIG DEFAULT=0 >
+"""
+
+
+@pytest.fixture
+def board(desk: Desk) -> dict[str, str]:
+    """Variables for scripts that shall find a Jetson; its programs write down how they were called."""
+    files = desk.folder / "board"
+    for path, text in {"etc/nv_tegra_release": "# R36 (release), REVISION: 4.3\n", "etc/nvpmodel.conf": NANO, "mode": "1\n"}.items():
+        (files / path).parent.mkdir(parents=True, exist_ok=True)
+        (files / path).write_text(text, encoding="utf-8")
+    gpu = files / "sys/class/devfreq/17000000.gpu"
+    gpu.mkdir(parents=True)
+    for name in ("min_freq", "max_freq"):
+        (gpu / name).write_text("900000000\n", encoding="utf-8")
+    mode = (
+        'case $1 in\n-q) echo "NV Power Mode: x"; cat "$BOARD/mode" ;;\n'
+        '-m) [[ $2 == "${REFUSED-}" ]] || echo "$2" >"$BOARD/mode"; echo "mode $2" >>"$LOG" ;;\nesac\n'
+    )
+    program(desk.folder / "bin/nvpmodel", mode)
+    program(desk.folder / "bin/jetson_clocks", '[[ ${1-} != --store ]] || echo clocks >"$2"\n')
+    program(desk.folder / "bin/systemctl", "echo inactive\n")
+    program(desk.folder / "bin/id", "echo ${TEST_UID-0}\n")
+    program(desk.folder / "bin/sudo", 'echo "as $2" >>"$LOG"; shift 4; exec "$@"\n')
+    return {"BOARD": str(files), "LOCK_CLOCKS_ROOT": str(files), "LOCK_CLOCKS_STATE": str(desk.folder / "state")}
+
+
+def test_runs_once_in_every_power_mode_and_restores_the_first(desk: Desk, board: dict[str, str]) -> None:
+    done = desk.run("sweep.sh", "power", "/my split", "flow_mask", "--limit_videos", "2", "--out_dir", "a run", **board)
+    assert (done.returncode, done.stderr) == (0, "")
+    models = "<--models><flow_mask><--limit_videos><2>"
+    assert desk.calls() == [
+        "mode 0", benchmark(models, "--out_dir", "a run/15W"),
+        "mode 1", benchmark(models, "--out_dir", "a run/25W"),
+        "mode 2", benchmark(models, "--out_dir", "a run/MAXN_SUPER"),
+        "jetson_benchmark.py <compare><a run/15W><a run/25W><a run/MAXN_SUPER><--by><nvpmodel>",
+        "jetson_benchmark.py <report><a run/15W><a run/25W><a run/MAXN_SUPER><-o><a run/report.html>",
+        "mode 1",
+    ]  # fmt: skip
+    assert "left out, because the board probably has to reboot for them: 7W" in done.stdout
+    assert (desk.folder / "board/mode").read_text() == "1\n"
+
+
+def test_the_models_run_as_the_user_who_gave_the_command(desk: Desk, board: dict[str, str]) -> None:
+    assert desk.run("sweep.sh", "power", "/s", "flow_mask", "--modes=max", "--out_dir", "o", SUDO_USER="me", **board).returncode == 0
+    calls = desk.calls()
+    assert calls[0] == "mode 2"
+    assert [calls[number - 1] for number, call in enumerate(calls) if call.startswith("jetson_benchmark.py")] == ["as me"] * 3
+
+
+def test_a_mode_that_the_board_refuses_is_left_out_and_said(desk: Desk, board: dict[str, str]) -> None:
+    done = desk.run("sweep.sh", "power", "/s", "flow_mask", "--modes", "15W,25W,9W", "--out_dir", "o", REFUSED="0", **board)
+    assert (done.returncode, "power mode 15W is left out" in done.stdout, "there is no power mode 9W" in done.stderr) == (1, True, True)
+    assert "jetson_benchmark.py <compare><o/25W><--by><nvpmodel>" in desk.calls()
+
+
+def test_power_modes_need_a_jetson_and_root(desk: Desk, board: dict[str, str]) -> None:
+    as_user = desk.run("sweep.sh", "power", "/s", **board, TEST_UID="1000")
+    assert (as_user.returncode, "run this with sudo" in as_user.stderr) == (1, True)
+    elsewhere = desk.run("sweep.sh", "power", "/s", LOCK_CLOCKS_ROOT=str(desk.work))
+    assert (elsewhere.returncode, "this is not a Jetson" in elsewhere.stderr, desk.calls()) == (1, True, [])
+
+
 @pytest.mark.parametrize(("sweep", "all_calls"), [(("dtypes", "/s"), 2), (("fps", "/s", "--rates", "24"), 4)])
 @pytest.mark.parametrize("status", [1, 2, 130])
 def test_failed_rows_are_a_result_and_a_run_that_did_not_happen_is_none(
@@ -95,6 +167,7 @@ def test_failed_rows_are_a_result_and_a_run_that_did_not_happen_is_none(
         (["fps", "/s", "--rates"], "--rates needs a value"),
         (["dtypes", "/s", "--out_dir"], "--out_dir needs a value"),
         (["fps", "/s", "--live", "--from", "f"], "give one of them"),
+        (["power", "/s", "--modes"], "--modes needs a value"),
     ],
 )
 def test_wrong_usage_ends_with_2(desk: Desk, arguments: list[str], words: str) -> None:
