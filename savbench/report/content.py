@@ -14,6 +14,7 @@ from savbench.report.charts import Chapter, Figure, notes_of, number
 from savbench.report.gallery import Gallery, make_gallery
 from savbench.report.headline import answer
 from savbench.report.memory import peak_memory
+from savbench.report.power_modes import power_modes
 from savbench.report.provenance import Provenance, provenance, why_no_power
 from savbench.report.rows_table import RowsTable, make_rows_table
 from savbench.report.runs import read_runs
@@ -94,7 +95,11 @@ def make_report(paths: Sequence[Path], settings: Settings, command: Sequence[str
     why = why_no_power(rows)
     left_out = [f"{found.title}: {line}" for found in compared for line in losses(found)]
     chapters = (
-        Chapter("accuracy", "Accuracy, speed and energy", (accuracy_against_speed(arms), accuracy_against_energy(arms, why))),
+        Chapter(
+            "accuracy",
+            "Accuracy, speed and energy",
+            (accuracy_against_speed(arms), accuracy_against_energy(arms, why), *power_modes(arms)),
+        ),
         Chapter("streaming", "At the camera's pace", tuple(streaming(arms, rows))),
         Chapter(
             "time",
