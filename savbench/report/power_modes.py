@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from savbench.compare.tables import Grid
 from savbench.report.charts import Axis, Figure, Point, Scatter, axis, notes_of, number, style_of
 from savbench.report.tradeoffs import contenders
 from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN
+from savbench.results.grid import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
