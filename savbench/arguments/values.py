@@ -426,6 +426,38 @@ class Part(Kind):
         return f"{value[0]}/{value[1]}"
 
 
+@dataclass(frozen=True)
+class Pixel(Kind):
+    """A pixel of a frame, x then y: `412,300`."""
+
+    @property
+    def metavar(self) -> str:
+        return "X,Y"
+
+    def parse(self, text: str) -> tuple[int, int]:
+        x, comma, y = text.partition(",")
+        try:
+            if comma:
+                return int(x), int(y)
+        except ValueError:
+            pass
+        raise ValueError(f"{text or _EMPTY}: give a pixel as X,Y, for example 412,300")
+
+    def check(self, value: tuple[int, int]) -> None:
+        if min(value) < 0:
+            raise ValueError(f"{self.show(value)}: pixels are counted from 0")
+
+    def to_json(self, value: tuple[int, int]) -> list[int]:
+        return list(value)
+
+    def from_json(self, data: list[int]) -> tuple[int, int]:
+        x, y = data
+        return x, y
+
+    def show(self, value: tuple[int, int]) -> str:
+        return f"{value[0]},{value[1]}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean NAME?` with the known name nearest to a mistyped one; empty if none is near."""
     nearest = difflib.get_close_matches(word.lower(), list(known), n=1)

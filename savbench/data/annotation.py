@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runners.base import Prompt
 from savbench.data.frames import ClipError
 from savbench.data.png import read_mask, read_picture
 from savbench.data.rle import Rle, RleError
 
 if TYPE_CHECKING:
+    from runners.base import PromptKind
     from savbench.data.png import BoolMask
 
 
@@ -82,6 +84,44 @@ class LabelInPicture(Annotation):
 
     def __str__(self) -> str:
         return f"{self.path}, label {self.label}"
+
+
+@dataclass(frozen=True)
+class GivenPrompt(Annotation):
+    """Points or a box that a user gave in place of a mask."""
+
+    where: str
+    name: str
+    points: tuple[tuple[float, float], ...] = ()
+    """x then y, in pixels of the video."""
+    box: tuple[float, ...] = ()
+    """(x_min, y_min, x_max, y_max)."""
+
+    @property
+    def frame_name(self) -> str:
+        return self.name
+
+    @property
+    def kind(self) -> PromptKind:
+        return "points" if self.points else "bbox"
+
+    def read(self, size_hw: tuple[int, int] | None = None) -> BoolMask:
+        raise ClipError(f"{self}: {self.kind} are no mask; give a mask for what needs one")
+
+    def to_prompt(self, kind: PromptKind, object_id: int, size_hw: tuple[int, int]) -> Prompt:
+        """
+        Raises:
+            ClipError: another kind is asked for, or a coordinate lies outside of the video.
+        """
+        if kind != self.kind:
+            raise ClipError(f"{self}: has {self.kind} only; run MODEL_{self.kind}, or give a mask, from which {kind} is taken")
+        pairs = np.array(self.points or self.box, np.float32).reshape(-1, 2)
+        if (pairs < 0).any() or (pairs > np.array(size_hw[::-1]) - 1).any():
+            raise ClipError(f"{self}: lies outside of the video, which is {size_hw[1]}x{size_hw[0]}; x comes first, the first pixel is 0")
+        return Prompt(object_id, kind, points_n2=pairs) if self.points else Prompt(object_id, kind, box_4=pairs.reshape(-1))
+
+    def __str__(self) -> str:
+        return self.where
 
 
 @dataclass(frozen=True)

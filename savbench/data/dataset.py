@@ -1,6 +1,7 @@
 """Opening a data set on disk, in any layout, lazily.
 
-Layouts are `savbench.data.sav` (SA-V's val and test), `pictures` (DAVIS, MOSE, YouTube-VOS, LVOS) and `masklets` (SA-V's training set).
+Layouts are `savbench.data.sav` (SA-V's val and test), `pictures` (DAVIS, MOSE, YouTube-VOS, LVOS), `masklets` (SA-V's training set) and
+`clips` (videos without ground truth).
 Opening a split reads only the list of ids. A video's folders are listed when the video is requested, and images are decoded one at a time,
 frames by `savbench.data.frames` and masks by `savbench.data.annotation`. Listing a video decodes nothing, but for `davis`, whose objects
 are in the first picture of each.
@@ -19,6 +20,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from savbench.data.clips import ClipsLayout, Given
 from savbench.data.frames import ClipError as ClipError
 from savbench.data.listing import DatasetError as DatasetError
 from savbench.data.listing import folders_in, visible_name
@@ -33,7 +35,8 @@ from savbench.data.video import Target as Target
 if TYPE_CHECKING:
     from savbench.data.layout import Layout
 
-LAYOUTS: dict[str, type[Layout]] = {layout.name: layout for layout in (SavLayout, DavisLayout, YoutubeVosLayout, MaskletsLayout)}
+_LAYOUTS: tuple[type[Layout], ...] = (SavLayout, DavisLayout, YoutubeVosLayout, MaskletsLayout, ClipsLayout)
+LAYOUTS = {layout.name: layout for layout in _LAYOUTS}
 """By the value of --layout, in the order in which they are tried."""
 AUTO = "auto"
 
@@ -95,13 +98,19 @@ class Split:
         return [target for name in videos[:limit_videos] for target in self.targets(name)[:limit_objects]]
 
 
-def open_split(split_dir: str | os.PathLike[str], split_name: str | None = None, layout: str = AUTO) -> Split:
+def open_split(
+    split_dir: str | os.PathLike[str],
+    split_name: str | None = None,
+    layout: str = AUTO,
+    given: Given = Given(),  # noqa: B008 - immutable
+) -> Split:
     """Check the folders of a split and read its list of videos.
 
     Args:
         split_dir: folder of the data set.
         split_name: stem of the list, for example `sav_val`; None: the only one.
         layout: one of `LAYOUTS`; `auto`: the first that the folder has.
+        given: prompts for clips without ground truth.
 
     Raises:
         DatasetError: a folder or the list is missing, or the list is ambiguous, empty, has an id twice or an id that is not a folder name.
@@ -113,6 +122,10 @@ def open_split(split_dir: str | os.PathLike[str], split_name: str | None = None,
         chosen = _recognised(root) if layout == AUTO else LAYOUTS[layout]
         if chosen is None:
             raise DatasetError(f"{root}: {_what_is_there(root)}")
+        if chosen is ClipsLayout:
+            return Split(root, ClipsLayout(root, split_name, given))
+        if given:
+            raise DatasetError(f"{root}: has ground truth to prompt with (--layout {chosen.name}); leave out --prompts and --click")
         return Split(root, chosen(root, split_name))
     except ClipError as error:
         raise DatasetError(str(error)) from error

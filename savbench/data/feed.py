@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runners.base import Clip, RunnerError
+from savbench.data.annotation import GivenPrompt
 from savbench.data.frames import ReadAhead
 from savbench.data.ground_truth import check_values, first_prompt
 from savbench.data.prompts import make_prompt
@@ -52,16 +53,24 @@ class PromptMaker:
             ClipError: the clip or the object's masks cannot be used.
             NothingToTrackError: no frame is fed after the prompted one.
         """
+        frame, prompt = self._prompt(obj, kind)
+        if frame + self._stride >= len(self._video.frames):
+            raise NothingToTrackError(
+                f"{obj.where}: first visible on frame {frame} of {len(self._video.frames)}; no frame is left to track"
+            )
+        return Track(obj, prompt, frame)
+
+    def _prompt(self, obj: SplitObject, kind: PromptKind) -> tuple[int, Prompt]:
+        """The frame to prompt, and its prompt. Raises ClipError."""
+        frame, given = obj.annotations[0]
+        if isinstance(given, GivenPrompt):
+            return frame, given.to_prompt(kind, 1, self._video.read_size())
         if obj.object not in self._first:
             size_hw = self._video.read_size()
             check_values(obj, size_hw, self._checked)
             self._first[obj.object] = first_prompt(obj, size_hw)
         frame, mask_hw = self._first[obj.object]
-        if frame + self._stride >= len(self._video.frames):
-            raise NothingToTrackError(
-                f"{obj.where}: first visible on frame {frame} of {len(self._video.frames)}; no frame is left to track"
-            )
-        return Track(obj, make_prompt(kind, mask_hw, object_id=1, num_points=self._num_points), frame)
+        return frame, make_prompt(kind, mask_hw, object_id=1, num_points=self._num_points)
 
 
 def sessions_of(tracks: Iterable[Track], stride: int, *, takes_late_objects: bool) -> list[list[Track]]:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from savbench.arguments.values import AllOrWorst
+from savbench.data.clips import Given
 from savbench.data.dataset import ClipError, open_split
 from savbench.data.feed import PromptMaker
 from savbench.data.masks import in_one_picture
@@ -89,7 +90,7 @@ class Finisher:
 
     def __init__(self, config: RunConfig, split_name: str) -> None:
         self._config = config
-        self._split = open_split(config.split_dir, split_name, config.layout)
+        self._split = open_split(config.split_dir, split_name, config.layout, Given(config.prompts, config.click))
         self._protocol = protocol_named(config.protocol, self._split.layout.protocol)
         self._truths = TruthMasks()
         self._video: SplitVideo | None = None

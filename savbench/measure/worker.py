@@ -22,6 +22,7 @@ from attention import RELATIVE_CHOICES
 from runners import RUNNERS
 from runners.base import BuildOptions, PromptKind, RunnerError
 from savbench.arguments.declared import made_from
+from savbench.data.clips import Given
 from savbench.data.dataset import ClipError, NothingToTrackError, open_split
 from savbench.data.feed import PromptMaker, sessions_of
 from savbench.measure.devices import Device, PlainCpu, TorchDevice, check_attention
@@ -91,7 +92,9 @@ class _Worker:
         self._job = job
         self._events = events
         self._permits = permits
-        self._split: Split = open_split(job.config.split_dir, job.split_name, job.config.layout)
+        self._split: Split = open_split(
+            job.config.split_dir, job.split_name, job.config.layout, Given(job.config.prompts, job.config.click)
+        )
         self._video: SplitVideo | None = None
         self._prompt_maker: PromptMaker | None = None
         self._streaming = StreamingSettings.of(job.config, job.arm)

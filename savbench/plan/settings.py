@@ -20,6 +20,7 @@ from savbench.arguments.values import (
     ListOf,
     NumberOrWord,
     Part,
+    Pixel,
     Real,
     Switch,
     Text,
@@ -27,7 +28,7 @@ from savbench.arguments.values import (
 )
 from savbench.plan.protocols import AUTO, PROTOCOLS
 
-LAYOUTS = ("auto", "sav", "davis", "ytvos", "sav-json")
+LAYOUTS = ("auto", "sav", "davis", "ytvos", "sav-json", "clips")
 """The keys of `savbench.data.dataset.LAYOUTS`, which is not imported for --help."""
 AUTOCAST_DTYPES = ("float32", "float16", "bfloat16")
 MAX_MASKMEM = 7
@@ -83,6 +84,20 @@ class RunConfig:
         f"how the data set lies on the disk: {', '.join(LAYOUTS)}; see docs/data.md",
         default="auto",
         default_text="auto: the first that the folder has",
+    )
+    prompts: Path | None = setting(
+        FilePath(absolute=True, name="FILE"),
+        DATA,
+        "clips without ground truth: JSON file of points, boxes and masks by video, see docs/data.md",
+        default=None,
+        decides=True,
+    )
+    click: tuple[int, int] | None = setting(
+        Pixel(),
+        DATA,
+        "clips without ground truth: a click on the first frame of videos without other prompts",
+        default=None,
+        decides=True,
     )
     protocol: str = setting(
         Choice((AUTO, *PROTOCOLS)),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from savbench.arguments.declared import ConfigError
 from savbench.board.power.base import PowerError
 from savbench.board.watch import BoardWatch
+from savbench.data.clips import Given
 from savbench.data.dataset import AUTO, open_split
 from savbench.finish.finisher import scores_together
 from savbench.finish.overlay import require_encoder
@@ -77,7 +78,7 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress) -> int:
 
 def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts: Interrupts) -> tuple[bool, bool]:
     """As `run`. Returns whether the user stopped the run early, and whether all rows are ok."""
-    split = open_split(config.split_dir, config.split_name, config.layout)
+    split = open_split(config.split_dir, config.split_name, config.layout, Given(config.prompts, config.click))
     if config.layout == AUTO and split.layout.name != "sav":
         what = f"--layout {split.layout.name}, list {split.name} of {len(split.videos)} videos"
         progress.say(f"{split.root}: found {what}; --protocol {protocol_named(config.protocol, split.layout.protocol).name}")

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from savbench.arguments.declared import ConfigError
+from savbench.data.clips import Given
 from savbench.data.dataset import open_split
 from savbench.plan.arms import plan_arms
 from savbench.results.decision import ALPHA, Decision, decide, fewest_videos, video_differences
@@ -36,7 +37,7 @@ def run_until_decided(
     """
     margin = config.stop_when_decided
     assert margin is not None
-    split = open_split(config.split_dir, config.split_name, config.layout)
+    split = open_split(config.split_dir, config.split_name, config.layout, Given(config.prompts, config.click))
     arms = plan_arms(config, split.name)
     if len(arms) < 2:
         raise ConfigError(f"--stop_when_decided compares arms with the first one, and there is only {arms[0].label}; give two or more")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from savbench.data.clips import Given
 from savbench.data.dataset import AUTO, ClipError, DatasetError, Split, SplitObject, open_split
 from savbench.data.masks import read_saved
 from savbench.finish.metrics import ObjectScorer, frames_to_score
@@ -37,8 +38,12 @@ def check_masks(
         report.notes.append(f"no {MASKS_DIR}/: scores are not recomputed; run with --save_masks to check them")
         return
     path = split_dir or Path(str(about.get("split_dir", "")))
+    settings = about.get("fingerprint") or {}
+    given = Given(
+        Path(settings["prompts"]) if settings.get("prompts") else None, tuple(settings["click"]) if settings.get("click") else None
+    )
     try:
-        split = open_split(path, about.get("split_name"), (about.get("fingerprint") or {}).get("layout", AUTO))
+        split = open_split(path, about.get("split_name"), settings.get("layout", AUTO), given)
     except DatasetError as error:
         report.notes.append(f"scores are not recomputed: the split in {RUN} cannot be used ({error}); give its folder with --split_dir")
         return

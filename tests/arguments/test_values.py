@@ -21,6 +21,7 @@ from savbench.arguments.values import (
     ListOf,
     NumberOrWord,
     Part,
+    Pixel,
     Real,
     Text,
     Whole,
@@ -163,3 +164,10 @@ def test_bad_arguments_of_subcommands_end_with_2_and_one_line(arguments: tuple[s
     said = capsys.readouterr().err
     assert said.startswith(f"jetson_benchmark {arguments[0]}: ")
     assert said.count("\n") == 1
+
+
+def test_a_pixel_is_two_numbers_that_may_be_equal() -> None:
+    assert Pixel()("5,5") == (5, 5)
+    for text in ("5", "5,", "a,b", "", "-1,2"):
+        with pytest.raises((ValueError, argparse.ArgumentTypeError), match=r"give a pixel as X,Y|counted from 0"):
+            Pixel()(text)

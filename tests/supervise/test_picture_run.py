@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_split import labels, two_squares, write_davis, write_frames, write_meta
+from picture_split import labels, save_picture, two_squares, write_davis, write_frames, write_meta
 from PIL import Image
 from scripted_run import run_rows
 from tiny_split import TinySplit, rectangle
@@ -116,3 +116,20 @@ def test_a_defect_of_one_object_leaves_the_others_scored(tmp_path: Path) -> None
     assert {row.status for row in rows} == {"error"}
     assert all("00003.png: unreadable mask (the file is empty)" in row.error for row in rows)
     assert [row.object for row in read_rows(SummaryRow, tmp_path / "run" / "summary.csv")] == ["1", "2", "3"]
+
+
+def test_clips_without_truth_have_times_and_masks_and_no_scores(tmp_path: Path) -> None:
+    folder, out = tmp_path / "videos", tmp_path / "run"
+    write_frames(folder / "walk", range(FRAMES))
+    write_frames(folder / "run", range(FRAMES))
+    save_picture(folder / "walk.png", two_squares(0))
+    status, rows = run_rows(folder, out, **STATIC, layout="clips", click=(5, 5), save_masks=True)
+    assert status == 1
+    clicked, one, two = rows
+    assert (clicked.video, clicked.object, clicked.status) == ("run", "1", "error")
+    assert "--click on run: has points only; run MODEL_points" in clicked.error
+    for row in (one, two):
+        assert (row.video, row.status, row.frames, row.J, row.frames_scored) == ("walk", "ok", FRAMES - 1, None, 0)
+        assert row.latency_ms is not None
+    assert len(list((out / "masks" / one.arm_id / "walk").iterdir())) == FRAMES
+    assert validate(out).problems == []
