@@ -1,7 +1,6 @@
 """Power monitors of a board, and which of their rails make up the total.
 
-Names and units of the files: Linux' Documentation/hwmon/ina3221.rst and ina238.rst. Which rail feeds which: NVIDIA's Jetson Linux Developer
-Guide, "Platform Power and Performance", tables of the power monitors' channels. docs/power.md has the reasons.
+Names and units of the files: Linux' Documentation/hwmon/ina3221.rst and ina238.rst. Which rail feeds which: docs/power.md.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ INPUT_RAILS = ("VIN", "VDD_IN", "POM_5V_IN")
 """Rails that supply all others: the carrier board's input on Thor; the module's on Orin NX, Orin Nano and Xavier NX, and on Nano."""
 
 FED_BY = {"VDDQ_VDD2_1V8AO": "VIN_SYS_5V0"}
-"""Rails that are part of another rail. On AGX Orin "VDDQ_VDD2_1V8AO power is also included in VIN_SYS_5V0 power" (Developer Guide, as
-quoted by programs that read it), and both monitors read the same 5 V."""
+"""Rails that are part of another rail. On AGX Orin both monitors read the same 5 V, and the description of the channels that programs quote
+says that VDDQ_VDD2_1V8AO power is also included in VIN_SYS_5V0 power; docs/power.md has both."""
 
 INPUT_MONITOR = "ina238"
 """Driver of the monitor at the carrier board's input on Thor. It has one channel, named VIN."""
