@@ -270,7 +270,9 @@ lock() {
     fi
     # jetson_clocks may fail and still exit with 0.
     loose=$(loose_clocks) || die "the kernel shows no GPU clock, so whether it is locked is unknown; see: sudo jetson_clocks --show"
-    [[ -z $loose ]] || die "jetson_clocks ran, but these clocks are not locked: ${loose//$'\n'/, }"
+    # Seen of gpu-gpc-0 on a Thor.
+    [[ -z $loose ]] || die "jetson_clocks ran, but these clocks are not locked: ${loose//$'\n'/, }" \
+        "raise their lower limits as root, for a GPU: cat /sys/class/devfreq/NAME/max_freq >/sys/class/devfreq/NAME/min_freq; a reboot undoes it"
     say "locked at the maximum of $(name_of_mode "$(power_mode)")$([[ $fan == no ]] || echo ", fan at full speed")"
     say "to restore: sudo scripts/lock_clocks.sh --restore"
 }

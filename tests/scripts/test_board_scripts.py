@@ -284,6 +284,7 @@ def test_clocks_that_stay_loose_are_an_error_and_can_be_restored(board: Board) -
     done = board.run(DEAF="1")
     assert done.returncode == 1
     assert "these clocks are not locked: 17000000.gpu 300 to 900 MHz" in done.stderr
+    assert "cat /sys/class/devfreq/NAME/max_freq >/sys/class/devfreq/NAME/min_freq" in done.stderr
     assert board.run("--restore").returncode == 0
     assert board.now() == BEFORE
 
