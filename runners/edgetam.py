@@ -31,7 +31,8 @@ def build(options: BuildOptions) -> VideoRunner:
         from runners.edgetam_hf import EdgeTamHfRunner
     except (ImportError, RuntimeError) as error:  # RuntimeError: how transformers and timm report a mismatched torchvision
         raise RunnerError(
-            f"edgetam: transformers' EdgeTamVideoModel cannot be imported ({str(error).strip().splitlines()[0]}); run scripts/setup.sh, or "
-            "clone https://github.com/facebookresearch/EdgeTAM and name it with --edgetam_dir"
+            f"edgetam: transformers' EdgeTamVideoModel cannot be imported ({str(error).strip().splitlines()[0]}); run scripts/setup.sh "
+            "without --minimal (requirements-edgetam.txt, requirements-transformers.txt), or clone "
+            "https://github.com/facebookresearch/EdgeTAM and name it with --edgetam_dir"
         ) from error
     return EdgeTamHfRunner(options)

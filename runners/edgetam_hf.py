@@ -341,5 +341,5 @@ def _check_hooks() -> None:
         if not hasattr(EdgeTamVideoModel, name):
             raise RunnerError(
                 f"edgetam: transformers {transformers.__version__} has changed inside (no EdgeTamVideoModel.{name}); install the version "
-                "that requirements.txt names"
+                "that requirements-transformers.txt names"
             )

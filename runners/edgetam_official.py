@@ -41,7 +41,11 @@ class EdgeTamRunner(OfficialPredictorRunner):
             raise RunnerError(f"{options.source_dir}: holds SAM 2, not EdgeTAM; clone https://github.com/facebookresearch/EdgeTAM")
 
         from sam2.build_sam import build_sam2_video_predictor
-        from sam2.modeling.backbones import timm as backbone
+
+        try:
+            from sam2.modeling.backbones import timm as backbone
+        except ModuleNotFoundError as error:
+            raise RunnerError(f"edgetam: {error}; run scripts/setup.sh without --minimal (requirements-edgetam.txt)") from error
         from sam2.modeling.sam import transformer
 
         # Upstream allows only flash attention, which has no float32 kernel, and sets this flag for the rest of the process after the first

@@ -9,7 +9,7 @@ usage() {
     cat <<'EOT'
 usage: scripts/demo.sh [SETUP_ARGUMENT...]
 
-Sets up, generates a small split, benchmarks a nano SAM 2 and two baselines on it, and prints the table. `make demo` calls it.
+Sets up what it needs (setup.sh --minimal), generates a small split, benchmarks a nano SAM 2 and two baselines on it, and prints the table. `make demo` calls it.
 
   SETUP_ARGUMENT  passed to scripts/setup.sh, for example --venv DIR or --python PYTHON
   -h, --help      show this
@@ -33,7 +33,7 @@ while (($#)); do
 done
 [[ $venv == /* ]] || venv="$PWD/$venv"
 
-"$root/scripts/setup.sh" ${arguments[@]+"${arguments[@]}"}
+"$root/scripts/setup.sh" --minimal ${arguments[@]+"${arguments[@]}"}
 
 cd -- "$root"
 rm -rf -- demo_split results/demo

@@ -11,11 +11,13 @@ readonly root
 
 usage() {
     cat <<'EOF'
-usage: scripts/setup.sh [--dev] [--ray] [--with-torch] [--python PYTHON] [--venv DIR]
+usage: scripts/setup.sh [--minimal] [--dev] [--ray] [--with-torch] [--python PYTHON] [--venv DIR]
                         [--torch {auto,system,registry}] [--offline DIR]
 
 Makes a virtual environment and installs the benchmark's requirements into it. Ends at once if nothing has changed.
 
+  --minimal        only what SAM 2, the baselines, compare and validate need, without report's packages (requirements-report.txt), EdgeTAM's
+                   (requirements-edgetam.txt) and transformers; what is installed already stays
   --dev            also install packages for tests, lint and benchmarks
   --ray            also install Ray, for --executor ray: 80 MB to download, 240 MB installed
   --with-torch     on a Jetson without a torch that works: install the one for its JetPack into the environment (what it is and what it
@@ -51,10 +53,10 @@ die_usage() {
 
 # --- arguments ------------------------------------------------------------------------------------------------------------------
 
-dev=no ray=no with_torch=no python="" venv="$root/.venv" torch_from=auto offline=""
+dev=no ray=no minimal=no with_torch=no python="" venv="$root/.venv" torch_from=auto offline=""
 while (($#)); do
     case $1 in
-        --dev | --ray)
+        --dev | --ray | --minimal)
             printf -v "${1#--}" yes
             shift
             ;;
@@ -87,7 +89,7 @@ readonly own_torch="$venv/.with-torch" fs=${SETUP_ROOT-}
 # --- from a folder instead of a registry ----------------------------------------------------------------------------------------
 
 # An environment made from a folder keeps using it.
-if [[ ! $offline && -f $stamp ]]; then read -r _ _ _ offline <"$stamp"; fi
+if [[ ! $offline && -f $stamp ]]; then read -r _ _ _ _ offline <"$stamp"; fi
 if [[ $offline ]]; then
     [[ $dev == no && $ray == no && $with_torch == no ]] ||
         die_usage "--offline has only the packages for running the benchmark; leave out --dev, --ray and --with-torch"
@@ -100,6 +102,8 @@ if [[ $offline ]]; then
     if [[ $torch_from == auto ]] && ! compgen -G "$offline/torch-*.whl" >/dev/null; then torch_from=system; fi
 fi
 readonly offline
+# The tests need everything, and a folder for a machine without a network is installed as it is.
+if [[ $dev == yes || $offline ]]; then minimal=no; fi
 
 case $torch_from in
     system | registry) ;;
@@ -166,13 +170,14 @@ venv_works() {
 # Installed extras stay wanted, so that asking for one extra and then another does not remove the first.
 is_set_up() {
     [[ -f $stamp ]] && venv_works || return 1
-    local known_fingerprint known_dev known_ray
-    read -r known_fingerprint known_dev known_ray _ <"$stamp"
+    local known_fingerprint known_dev known_ray known_minimal
+    read -r known_fingerprint known_dev known_ray known_minimal _ <"$stamp"
     [[ $known_fingerprint == "$(fingerprint)" ]] || return 1
     [[ $with_torch == no ]] || torch_serves "$venv_python" || return 1
     if [[ $known_dev == yes ]]; then dev=yes; fi
     if [[ $known_ray == yes ]]; then ray=yes; fi
-    [[ "$dev $ray" == "$known_dev $known_ray" ]]
+    if [[ $known_minimal == no ]]; then minimal=no; fi
+    [[ "$dev $ray $minimal" == "$known_dev $known_ray $known_minimal" ]]
 }
 
 if is_set_up; then
@@ -434,6 +439,9 @@ install_online() {
         grep -v '^opencv-' "$root/requirements.txt" >"$work/requirements.txt"
         requirements=(--requirement "$work/requirements.txt")
     fi
+    if [[ $minimal == no ]]; then
+        requirements+=(--requirement "$root/requirements-report.txt" --requirement "$root/requirements-edgetam.txt")
+    fi
     if [[ $dev == yes ]]; then requirements+=(--requirement "$root/requirements-dev.txt"); fi
     if [[ $ray == yes ]]; then requirements+=(--requirement "$root/requirements-ray.txt"); fi
     pip_install "requirements" ${constraints[@]+"${constraints[@]}"} "${requirements[@]}"
@@ -442,7 +450,7 @@ install_online() {
         # It was built for another NumPy than the one that is there now.
         pip_install "OpenCV" ${constraints[@]+"${constraints[@]}"} "$(grep '^opencv-' "$root/requirements.txt")"
     fi
-    install_transformers
+    if [[ $minimal == no ]]; then install_transformers; fi
 
     # A checkout that the user installed is called SAM-2 and provides the same package.
     if "$venv_python" -c 'from importlib.metadata import version; version("SAM-2")' 2>/dev/null; then
@@ -475,7 +483,7 @@ assert torch.from_numpy(numpy.arange(3)).numpy().tolist() == [0, 1, 2]') ||
 (cd / && "$venv_python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("sam2") is None)') ||
     die "sam2 was installed but cannot be found by $venv_python"
 
-echo "$(fingerprint) $dev $ray $offline" >"$stamp"
+echo "$(fingerprint) $dev $ray $minimal $offline" >"$stamp"
 say "ready: $("$venv_python" --version), $facts_after"
 if [[ $torch_from == system && $facts_after != *"GPU usable: True"* ]]; then
     say "WARNING: this torch cannot use the board's GPU; models would run on the CPU"

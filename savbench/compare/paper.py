@@ -11,6 +11,7 @@ import pandas as pd
 from runners.text import one_line
 from savbench.compare.arms import FILE
 from savbench.compare.tables import SHOWN_NAMES, render_markdown, sections
+from savbench.data.csv_file import InputError
 from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN
 from savbench.results.grid import Grid, markdown_table
 from savbench.results.numbers import number
@@ -219,7 +220,10 @@ def _latex_section(section: Section) -> str:
 
 def _latex_table(grid: Grid, marks: Sequence[Sequence[Mark]] | None = None, caption: str = "") -> str:
     frame = pd.DataFrame([[_latex(cell) for cell in row] for row in grid.rows])
-    styler = frame.style.hide(axis="index")
+    try:
+        styler = frame.style.hide(axis="index")
+    except (ImportError, AttributeError) as error:  # pandas needs jinja2 for it
+        raise InputError("--format latex needs the Python package jinja2: run scripts/setup.sh (requirements-report.txt)") from error
     if marks is not None:
         props = pd.DataFrame([[_LATEX_MARKS[mark] for mark in row] for row in marks])
         styler = styler.apply(lambda _: props, axis=None)

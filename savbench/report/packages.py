@@ -24,4 +24,7 @@ def require(module: str, package: str, what: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ReportError(f"{what} needs the Python package {package.split('>')[0]}: pip install '{package}' ({error})") from error
+        raise ReportError(
+            f"{what} needs the Python package {package.split('>')[0]}: run scripts/setup.sh, or pip install '{package}' "
+            f"(requirements-report.txt; {error})"
+        ) from error

@@ -244,7 +244,10 @@ class TestRefusals:
     ) -> None:
         monkeypatch.setitem(sys.modules, module, None)
         assert report(run, "-o", tmp_path / f"report.{kind}") == 2
-        assert f"--format {kind} needs the Python package {module}: pip install '{command}'" in capsys.readouterr().err
+        assert (
+            f"--format {kind} needs the Python package {module}: run scripts/setup.sh, or pip install '{command}'"
+            in capsys.readouterr().err
+        )
         assert list(tmp_path.iterdir()) == []
 
 

@@ -39,6 +39,22 @@ def test_makes_an_environment_once_and_again_only_when_something_changed(machine
     assert "up to date" in machine.set_up("--dev", "--ray").stdout
 
 
+def test_minimal_leaves_the_extras_out_until_they_are_asked_for(machine: Machine) -> None:
+    for name in ("reporter", "encoder", "devtool"):
+        machine.offer(name, "1.0")
+    machine.require("torch", "torchvision", "numpy", dev=("devtool",))
+    for extra, package in (("report", "reporter"), ("edgetam", "encoder")):
+        (machine.clone / f"requirements-{extra}.txt").write_text(f"{package}\n", encoding="utf-8")
+    assert machine.set_up("--minimal").returncode == 0
+    assert [machine.installed(name) for name in ("reporter", "encoder", "numpy")] == [None, None, "2.4.0"]
+    assert "up to date" in machine.set_up("--minimal").stdout
+
+    assert machine.set_up().returncode == 0
+    assert [machine.installed(name) for name in ("reporter", "encoder")] == ["1.0", "1.0"]
+    assert "up to date" in machine.set_up("--minimal").stdout  # what is installed stays wanted
+    assert "up to date" in machine.set_up().stdout
+
+
 def test_an_environment_that_no_longer_runs_is_made_anew(desktop: Machine) -> None:
     for python in (desktop.venv / "bin").glob("python*"):
         python.unlink()
