@@ -150,3 +150,12 @@ assert jetson_benchmark.main(["compare", *sys.argv[1:]]) == 0
 assert "torch" not in sys.modules, "compare"
 """
     subprocess.run([sys.executable, "-c", code, *map(str, runs)], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_latex_without_its_package_names_the_file_that_has_it(runs: tuple[Path, Path]) -> None:
+    code = "import sys; sys.modules['jinja2'] = None; import jetson_benchmark; sys.exit(jetson_benchmark.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "compare", *map(str, runs), "--format", "latex"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--format latex needs the Python package jinja2: run scripts/setup.sh (requirements-report.txt)" in done.stderr
+    assert "Traceback" not in done.stderr
