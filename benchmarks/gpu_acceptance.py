@@ -1,7 +1,7 @@
 """SAM 2.1 and EdgeTAM at 1024 as this benchmark drives them, beside upstream's own loop over the same predictor, in turns.
 
-    python -m benchmarks.gpu_acceptance --out upstream.json
-    python -m benchmarks.gpu_acceptance --rehearse
+    .venv/bin/python -m benchmarks.gpu_acceptance --out upstream.json
+    .venv/bin/python -m benchmarks.gpu_acceptance --rehearse
 
 Upstream's loop prepares the whole clip when it opens it and keeps every output; a frame of it is one step of `propagate_in_video`, of
 transformers' EdgeTAM one of `propagate_in_video_iterator` with the masks at the video's size, and the masks brought to the host. Ours

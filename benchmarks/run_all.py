@@ -1,6 +1,6 @@
 """Runs all benchmarks of the benchmark's own parts, one after the other, and writes what they print into one markdown file.
 
-    python -m benchmarks.run_all -o benchmarks/RESULTS.md
+    .venv/bin/python -m benchmarks.run_all -o benchmarks/RESULTS.md
 
 Each runs in a process of its own and prints its table with the machine and the settings above it. On a CPU the models run at smaller sizes,
 so that all of it takes minutes and not hours; ratios hold there too, times do not carry over to a GPU.
@@ -122,8 +122,8 @@ def run(benchmark: Benchmark, kind: str | None, quick: bool) -> tuple[str, bool]
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
         print(done.stderr, file=sys.stderr)
-        return f"`python {' '.join(command)}` failed with exit status {done.returncode}: {last}", False
-    return f"`python {' '.join(command)}`\n\n{done.stdout.strip()}", True
+        return f"`.venv/bin/python {' '.join(command)}` failed with exit status {done.returncode}: {last}", False
+    return f"`.venv/bin/python {' '.join(command)}`\n\n{done.stdout.strip()}", True
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -145,7 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         well &= went_well
     today = datetime.datetime.now(datetime.timezone.utc).date()
     head = (
-        f"# What the benchmark's own parts cost\n\nWritten by `python -m benchmarks.run_all` on {today}, version {benchmark_version()}.\n"
+        "# What the benchmark's own parts cost\n\n"
+        f"Written by `.venv/bin/python -m benchmarks.run_all` on {today}, version {benchmark_version()}.\n"
     )
     notes = f"\n{machine()}.\n" + ("\n**A quick run: the numbers mean nothing.**\n" if arguments.quick else "")
     arguments.out.write_text("\n".join([head + notes, *sections]), encoding="utf-8")

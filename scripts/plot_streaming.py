@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draw streaming J&F over the camera's rate, with each model's offline J&F beside it, as an SVG.
 
-python scripts/plot_streaming.py results/fps_TIME/sweep --out streaming.svg
+.venv/bin/python scripts/plot_streaming.py results/fps_TIME/sweep --out streaming.svg
 
 Reads nothing but summary.csv and needs nothing but Python. Means are over the objects that are ok at every rate of every model. With a live
 clock, rows whose validity is not ok are left out: their latencies are not the board's. A simulated clock has its latencies from elsewhere.

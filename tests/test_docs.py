@@ -52,6 +52,14 @@ def test_the_settings_in_a_file_are_read(tmp_path: Path) -> None:
     assert read_config(tmp_path / "board.toml")["strict"] is True
 
 
+def test_python_is_written_as_it_runs() -> None:
+    """The environment's, as scripts/setup.sh makes it, in every document of the repository."""
+    own = ("benchmarks", "docs", "runners", "savbench", "training")
+    for page in [*ROOT.glob("*.md"), ROOT / "results" / "README.md", *(page for folder in own for page in (ROOT / folder).rglob("*.md"))]:
+        text = page.read_text(encoding="utf-8")
+        assert re.findall(r"(?<![\w./])python3? (?:-m |\w+/|jetson_benchmark)", text) == [], page
+
+
 @by_page
 def test_the_flags_of_a_script_are_in_its_usage(page: Path) -> None:
     for words in commands(page):

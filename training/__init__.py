@@ -1,1 +1,1 @@
-"""Training of `sam2_nano`: data, model, losses, loop. `python -m training` is its command line, README.md tells how."""
+"""Training of `sam2_nano`: data, model, losses, loop. `.venv/bin/python -m training` is its command line, README.md tells how."""

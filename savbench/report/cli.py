@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
         kind = args.format or (suffix if suffix in FORMATS else "html")
         output = args.output or Path(f"report.{kind}")
         settings = Settings(args.title, args.split_dir, args.objects, args.force, args.center, args.resamples, args.seed)
-        report = make_report(args.paths, settings, ["python", "jetson_benchmark.py", *args.words])
+        report = make_report(args.paths, settings, [".venv/bin/python", "jetson_benchmark.py", *args.words])
         written = write_report(report, kind, output)
     except OSError as error:
         raise ReportError(f"{error.filename or args.output or 'the current folder'}: {error.strerror}; give another -o") from error

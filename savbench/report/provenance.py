@@ -258,7 +258,9 @@ def _commands(runs: Sequence[Run], report_command: Sequence[str]) -> list[tuple[
     commands = []
     for run in runs:
         seen = dict.fromkeys(
-            shlex.join(["python", *map(str, argv)]) for entry in run.invocations if isinstance(argv := entry.get("argv"), list) and argv
+            shlex.join([".venv/bin/python", *map(str, argv)])
+            for entry in run.invocations
+            if isinstance(argv := entry.get("argv"), list) and argv
         )
         for number, command in enumerate(seen):
             commands.append((f"run {run.label}" + (f", invocation {number + 1}" if len(seen) > 1 else ""), command))

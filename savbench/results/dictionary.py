@@ -1,4 +1,4 @@
-"""The dictionary of columns in results/README.md. `python -m savbench.results.dictionary` updates it."""
+"""The dictionary of columns in results/README.md. `.venv/bin/python -m savbench.results.dictionary` updates it."""
 
 from __future__ import annotations
 

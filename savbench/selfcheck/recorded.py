@@ -1,7 +1,7 @@
 """The clip of the self-check and the masks that `sam2_nano` gives on it in float32, recorded on a CPU.
 
 Both lie in `recorded.npz`, the frames as JPEGs, so that they are the same wherever the check runs. When the weights of `sam2_nano` have
-been trained anew, `python -m savbench.selfcheck.recording` records the masks again.
+been trained anew, `.venv/bin/python -m savbench.selfcheck.recording` records the masks again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from savbench.data.dataset import Split, open_split
 from savbench.data.listing import FRAMES_DIR, MASKS_DIR
 
 PATH = Path(__file__).with_name("recorded.npz")
-COMMAND = "python -m savbench.selfcheck.recording"
+COMMAND = ".venv/bin/python -m savbench.selfcheck.recording"
 OBJECTS = ("000", "001")
 PROMPTS = ("points", "mask")
 """Of each object."""

@@ -1,4 +1,4 @@
-"""Records the clip of the self-check and its masks: `python -m savbench.selfcheck.recording`, for when `sam2_nano` was trained anew.
+"""Records the clip of the self-check and its masks: `.venv/bin/python -m savbench.selfcheck.recording`, for a `sam2_nano` trained anew.
 
 Run it on a CPU and a torch that are trusted; the file goes into the repository.
 """

@@ -38,7 +38,7 @@ def commands() -> list[list[str]]:
 def command(start: str) -> list[str]:
     """Arguments of the one command with this among them."""
     (words,) = [words for words in commands() if start in " ".join(words)]
-    assert words[:2] == ["python", "jetson_benchmark.py"]
+    assert words[:2] == [".venv/bin/python", "jetson_benchmark.py"]
     return words[2:]
 
 

@@ -36,7 +36,7 @@ TELEMETRY_HEADER = "time,arm_id,phase,total_mw,temperatures_c,alarms\n"
 
 
 def report_of(folder: Path, **settings: object) -> Report:
-    return make_report([folder], Settings(resamples=1000, **settings), ["python", "jetson_benchmark.py", "report", str(folder)])  # type: ignore[arg-type]
+    return make_report([folder], Settings(resamples=1000, **settings), [".venv/bin/python", "jetson_benchmark.py", "report", str(folder)])  # type: ignore[arg-type]
 
 
 def arms_of(*paths: Path, force: bool = False) -> list[Arm]:
@@ -569,8 +569,11 @@ class TestProvenance:
         assert told["board"] == "NVIDIA Jetson Orin Nano, l4t 36.4.3, jetpack 6.2"
         assert told["power mode"] == "MAXN"
         assert told["packages"] == "torch 2.5.0a0, numpy 1.26.4"
-        assert ("run run", "python jetson_benchmark.py --split_dir '/data/sav val' --models sam2_tiny_mask") in provenance.commands
-        assert provenance.commands[-1][1].startswith("python jetson_benchmark.py report ")
+        assert (
+            "run run",
+            ".venv/bin/python jetson_benchmark.py --split_dir '/data/sav val' --models sam2_tiny_mask",
+        ) in provenance.commands
+        assert provenance.commands[-1][1].startswith(".venv/bin/python jetson_benchmark.py report ")
 
     @pytest.mark.parametrize(
         ("arms", "warning"),

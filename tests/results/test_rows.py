@@ -168,7 +168,7 @@ def test_readme_holds_the_dictionary_of_every_column() -> None:
         "telemetry.csv": dictionary(TelemetryRow),
     }
     for title, table in tables.items():
-        assert f"## {title}\n\n{table}\n" in text, "bring it into step with: python -m savbench.results.dictionary"
+        assert f"## {title}\n\n{table}\n" in text, "bring it into step with: .venv/bin/python -m savbench.results.dictionary"
 
 
 def test_a_readme_out_of_step_is_brought_into_step() -> None:

@@ -1,6 +1,6 @@
 """The factor for --power_scale, from a run beside an external meter.
 
-    python -m savbench.board.power.calibrate results/RUN --meter_error 1
+    .venv/bin/python -m savbench.board.power.calibrate results/RUN --meter_error 1
 
 The run was made with --power csv:FILE: its telemetry.csv has the meter's power M and the board's own B at the same moments, idle and under
 load. The factor is the rise that the meter saw over the rise that the board saw,
