@@ -21,6 +21,7 @@ from savbench.data.clips import Given
 from savbench.data.dataset import ClipError, open_split
 from savbench.data.feed import PromptMaker
 from savbench.data.masks import in_one_picture
+from savbench.finish.agreement import add_agreement, keep_reference
 from savbench.finish.saving import save_masks, save_overlay, save_pictures_of
 from savbench.finish.scoring import FrameFacts, Scored, TruthMasks, score_object
 from savbench.finish.worst import WorstObjects
@@ -32,6 +33,7 @@ from savbench.results.delivery import Delivery
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.run_folder import SUMMARY
 from savbench.results.spool import read_masks
+from savbench.results.systems import whole_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,10 +128,21 @@ class Finisher:
             self._score(row, frames, masks)
             if streaming:
                 self._score_streaming(row, streaming, known)
+            self._compare_with_reference(row, delivery.masks_file)
             self._save(arm, row, frames, masks)
         except (ClipError, ResultsError, OSError) as error:
             return self._failed(delivery, error)
         return Finished(row, frames, streaming)
+
+    def _compare_with_reference(self, row: SummaryRow, masks_file: Path | None) -> None:
+        """With --agreement, keep the masks of the reference arm, and compare those of another with them. Raises OSError."""
+        out_dir, reference = self._config.out_dir, self._config.agreement
+        if out_dir is None or reference is None or masks_file is None:
+            return
+        if whole_id(row.arm_id) == reference:
+            keep_reference(out_dir, row, masks_file)
+        else:
+            add_agreement(out_dir, reference, row, read_masks(masks_file).get("masks", {}))
 
     def _failed(self, delivery: Delivery, error: ClipError | ResultsError | OSError) -> Finished:
         """The answer about a row that could not be finished. To be called while the error is handled."""

@@ -306,7 +306,7 @@ def _session_settings(job: Job, facts: ModelFacts, objects: int, *, in_pictures:
         prefetch=facts.prefetch,
         min_frames=math.ceil(config.min_frames * share),
         min_time_s=config.min_time_s * share,
-        keep_all_masks=config.save_overlays is not None or (config.save_masks and in_pictures),
+        keep_all_masks=config.save_overlays is not None or config.agreement is not None or (config.save_masks and in_pictures),
     )
 
 

@@ -392,6 +392,14 @@ class RunConfig:
         "refuse an arm if its forecast, made from its first clip, exceeds MIB; auto: the memory available",
         default=None,
     )
+    agreement: str | None = setting(
+        Text("ARM"),
+        MEASURING,
+        "compare the masks of every arm with those of this one, which runs first: MODEL_PROMPT or more of the beginning of its id, "
+        "sam2_large_points-float32; no accuracy, see docs/data.md",
+        default=None,
+        identifies_run=False,
+    )
     seed: int = setting(
         SEED, MEASURING, "seed for random weights and --shuffle_videos", Column("seed", "--seed.", _APART), default=0, decides=True
     )
@@ -532,6 +540,10 @@ class RunConfig:
             raise ConfigError("--warmup_frames 0: compilation would be timed; --compile needs at least 1")
         if self.compile_mode is not None and self.compile == "off":
             raise ConfigError(f"--compile_mode {self.compile_mode}: nothing is compiled; add --compile encoder or full")
+        if self.agreement is not None and (self.order == "interleaved" or self.share_prompts or self.executor != "local"):
+            raise ConfigError(
+                "--agreement needs its arm to run before the others; leave out --order interleaved, --share_prompts and --executor ray"
+            )
         if self.order == "interleaved" and self.sustained_minutes is not None:
             raise ConfigError("--sustained heats the board with one arm at a time; leave out --order interleaved")
         if self.strict and self.sustained_minutes is not None:

@@ -31,6 +31,7 @@ STAGES_MS = Cell(
     "stages sum to the latency; a stage that the model does not have is missing.",
 )
 UNTIMED_MS = Cell("untimed_ms", "Times that are not part of the latency.")
+AGREEMENT = Cell("agreement", "With --agreement: how far the masks agree with those of another arm, which is no ground truth.")
 STREAMING_DETAILS = Cell("streaming", "With --realtime: details of the streaming pass.")
 LATENCY_INTERVALS = Cell(
     "latency_intervals", "Intervals of the percentiles of the latency that assume no distribution, as far as the frames carry them."
@@ -186,6 +187,15 @@ class _ObjectColumns:
     )
     frames_annotated: int | None = column("Annotated frames of the object in the clip.", cell=CLIP)
     failure: dict[str, float] = figures(FAILURE_MEANINGS, cell=FAILURE)
+    agreement_with: str = column("Id of the arm whose masks these are compared with.", default="", cell=AGREEMENT)
+    agreement_J: float | None = column(
+        "Intersection over union with the masks of that arm, mean over the tracked frames after the prompted one, 0 to 1. No accuracy.",
+        cell=AGREEMENT,
+    )
+    agreement_F: float | None = column("Agreement of boundaries, computed as F between prediction and truth.", cell=AGREEMENT)
+    agreement_JandF: float | None = column("(agreement_J + agreement_F) / 2.", cell=AGREEMENT)
+    agreement_frames: int | None = column("Frames compared.", cell=AGREEMENT, is_figure=True)
+    identical_frames: int | None = column("Frames on which the two masks are the same in every pixel.", cell=AGREEMENT, is_figure=True)
     camera_fps: float | None = setting_column("camera_fps")
     streaming_J: float | None = column(
         "J of the masks known in time: each annotated frame is scored with the newest mask finished when the frame arrived. The same "

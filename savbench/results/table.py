@@ -159,3 +159,19 @@ def shared_sessions_line(rows: Sequence[SummaryRow]) -> str:
         f"{len(shared)} of {len(rows)} rows come from shared sessions: FPS and latencies above are per object; a call for all of a "
         f"session's tracks takes {call_ms:.1f} ms on average (column session_latency_ms)"
     )
+
+
+def agreement_lines(arms: Sequence[Arm], rows: Sequence[SummaryRow]) -> list[str]:
+    """With --agreement, a line per arm about how far its masks agree with the reference arm's."""
+    lines = []
+    for arm in arms:
+        own = [row for row in rows if row.arm_id == arm.arm_id and row.status == "ok" and row.agreement_JandF is not None]
+        if own:
+            J, F, both = (float(np.mean([getattr(row, f"agreement_{name}") for row in own])) for name in ("J", "F", "JandF"))
+            same, frames = (sum(getattr(row, name) or 0 for row in own) for name in ("identical_frames", "agreement_frames"))
+            label = next((other.label for other in arms if other.arm_id == own[0].agreement_with), own[0].agreement_with)
+            lines.append(
+                f"agreement of {arm.label} with {label}, no accuracy: J {J:.4f}, F {F:.4f}, both {both:.4f} over {len(own)} objects; "
+                f"{same} of {frames} masks are the same in every pixel"
+            )
+    return lines

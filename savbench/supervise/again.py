@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from savbench.arguments.values import AllOrWorst
+from savbench.finish.agreement import reference_file
 from savbench.finish.finisher import scores_together
 from savbench.finish.saving import has_masks, has_overlay, overlay_of
 from savbench.finish.worst import worst_rows
@@ -46,9 +47,29 @@ def forget_rows_to_run_again(config: RunConfig, wanted: Collection[Key], folder:
         forget_ok(f"objects of the {worst} worst without overlays", lambda row: row.key in missing)
     elif config.save_overlays is not None:
         forget_ok("objects without overlays", lambda row: not has_overlay(folder.path, row))
+    if config.agreement is not None:
+        _forget_uncompared(config.agreement, folder, forget_ok)
     if scores_together(config, layout):
         incomplete = {(arm_id, video) for arm_id, video, name in wanted if not folder.has_row(arm_id, (video, name))}
         forget_ok("objects that are scored together with missing ones", lambda row: (whole_id(row.arm_id), row.video) in incomplete)
+
+
+def _forget_uncompared(reference: str, folder: RunFolder, forget_ok: Callable[[str, Callable[[SummaryRow], bool]], None]) -> None:
+    """With --agreement: drop rows of the reference arm whose masks were not kept, and rows that are not compared with it."""
+
+    def is_kept(row: SummaryRow) -> bool:
+        return reference_file(folder.path, row.video, row.object).is_file()
+
+    def is_reference(row: SummaryRow) -> bool:
+        return whole_id(row.arm_id) == reference
+
+    unkept = {(row.video, row.object) for row in folder.done.values() if is_reference(row) and row.status == "ok" and not is_kept(row)}
+    forget_ok("objects with which others are compared", lambda row: is_reference(row) and not is_kept(row))
+
+    def is_uncompared(row: SummaryRow) -> bool:
+        return (row.agreement_with != reference and is_kept(row)) or (row.video, row.object) in unkept
+
+    forget_ok("objects that are not compared with --agreement", lambda row: not is_reference(row) and is_uncompared(row))
 
 
 def _forget(folder: RunFolder, progress: Progress, what: str, condition: Callable[[SummaryRow], bool]) -> None:

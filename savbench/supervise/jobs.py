@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
 from runners import RUNNERS
+from savbench.arguments.declared import ConfigError
 from savbench.plan.arms import plan_arms
 from savbench.plan.job import Job
 from savbench.plan.upstream import weights_folders
@@ -51,6 +52,22 @@ def plan(config: RunConfig, split_name: str) -> list[PlannedArm]:
         ConfigError: an arm cannot run, or its weights are missing.
     """
     return [_with_files(config, arm) for arm in plan_arms(config, split_name)]
+
+
+def with_reference_first(planned: Sequence[PlannedArm], beginning: str) -> list[PlannedArm]:
+    """The arms in running order, that of --agreement first.
+
+    Args:
+        beginning: of its id.
+
+    Raises:
+        ConfigError: no arm's id begins so, or several do.
+    """
+    found = [one for one in planned if one.arm.arm_id.startswith(beginning)]
+    ids = ", ".join(one.arm.arm_id for one in found or planned)
+    if len(found) != 1:
+        raise ConfigError(f"--agreement {beginning}: {'several arms begin' if found else 'no arm begins'} so; give more of one of {ids}")
+    return [*found, *(one for one in planned if one is not found[0])]
 
 
 def _with_files(config: RunConfig, arm: Arm) -> PlannedArm:

@@ -23,14 +23,14 @@ from savbench.results.environment import benchmark_version, cpu_name
 from savbench.results.run_folder import RunFolder, choose_out_dir, rows_in
 from savbench.results.sustained import SUSTAINED, course_table, statement
 from savbench.results.systems import is_part, whole_id
-from savbench.results.table import closing_table, invalid_rows_line, shared_sessions_line
+from savbench.results.table import agreement_lines, closing_table, invalid_rows_line, shared_sessions_line
 from savbench.supervise.again import forget_rows_to_run_again
 from savbench.supervise.estimate import Estimate
 from savbench.supervise.finisher_process import FinisherProcess
 from savbench.supervise.gathering import Gathering
 from savbench.supervise.interrupts import EXIT_INTERRUPTED, Interrupts, StopRequestedError
 from savbench.supervise.invocation import Invocation
-from savbench.supervise.jobs import make_jobs, plan
+from savbench.supervise.jobs import make_jobs, plan, with_reference_first
 from savbench.supervise.ledger import Ledger
 from savbench.supervise.local_executor import LocalExecutor
 from savbench.supervise.ray_cluster import Cluster
@@ -87,6 +87,9 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         config, which = with_default_models(config)
         progress.say(which)
     planned = plan(config, split.name)
+    if config.agreement is not None:
+        planned = with_reference_first(planned, config.agreement)
+        config = dataclasses.replace(config, agreement=planned[0].arm.arm_id)
     arms = [one.arm for one in planned]
     if config.save_overlays is not None:
         require_encoder()
@@ -192,7 +195,8 @@ def _conclude(
     progress.say(closing_table(_with_parts(arms, rows), rows, folder.latencies(), progress.width))
     systems = [(row.device_name, row.torch_version) for row in rows if row.status == "ok" and not row.node]
     checked = selfcheck.statement(selfcheck.of_machine(cpu_name()), systems)
-    for remark in filter(None, (shared_sessions_line(rows), invalid_rows_line(rows), checked)):
+    remarks = (shared_sessions_line(rows), invalid_rows_line(rows), *agreement_lines(_with_parts(arms, rows), rows), checked)
+    for remark in filter(None, remarks):
         progress.say(remark)
     progress.say(f"{len(rows)} of {len(wanted)} rows in {folder.path / 'summary.csv'}")
     if config.sustained_minutes is not None:
