@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -64,7 +64,7 @@ def configurations() -> dict[str, dict[str, Any]]:
     for model in ("sam2_tiny", "sam2_small", "sam2_base", "sam2_large", "sam2_nano"):
         name = RUNNERS[model].config or ""
         path = OWN_CONFIGS / name if model == "sam2_nano" else folder / name
-        found[model] = _of_sam2({**defaults, **OmegaConf.to_container(OmegaConf.load(path))["model"]})
+        found[model] = _of_sam2({**defaults, **cast("Any", OmegaConf.load(path)).model})
     return {**found, "edgetam": _of_edgetam()}
 
 
@@ -262,6 +262,13 @@ class Arm:
     change: Callable[[Any], None] = lambda predictor: None
 
 
+def _no_pointers(predictor: Any) -> None:
+    predictor.use_obj_ptrs_in_encoder = False
+    forward = predictor.memory_attention.forward
+    # memories are stored as bfloat16; the pointers, which are float32, are what makes the keys float32
+    predictor.memory_attention.forward = lambda **given: forward(**{**given, "memory": given["memory"].float()})
+
+
 def _first_layer(predictor: Any) -> None:
     predictor.memory_attention.layers = predictor.memory_attention.layers[:1]
 
@@ -284,8 +291,8 @@ ARMS = (
     Arm("4 memories (`--num_maskmem 4`)", 4),
     Arm("2 memories: the prompted frame and the last", 2),
     Arm("1 memory: the prompted frame", 1),
-    Arm("no object pointers", change=lambda predictor: setattr(predictor, "use_obj_ptrs_in_encoder", False)),
-    Arm("1 memory, no object pointers", 1, lambda predictor: setattr(predictor, "use_obj_ptrs_in_encoder", False)),
+    Arm("no object pointers", change=_no_pointers),
+    Arm("1 memory, no object pointers", 1, _no_pointers),
     Arm("no temporal encodings", change=lambda predictor: predictor.maskmem_tpos_enc.data.zero_()),
     Arm("the first layer of two", change=_first_layer),
     Arm("no self-attention", change=_without("self_attn")),
