@@ -76,7 +76,7 @@ def _of_sam2(model: Mapping[str, Any]) -> dict[str, Any]:
     per_pointer = attention["d_model"] // channels
     return {
         "image_size": model["image_size"],
-        "trunk": f"Hiera, {neck['backbone_channel_list'][-1]} to {neck['backbone_channel_list'][0]} channels",
+        "trunk": f"Hiera from {neck['backbone_channel_list'][-1]} channels",
         "layers": attention["num_layers"],
         "width": attention["d_model"],
         "heads": f"{own['num_heads']}, {cross['num_heads']}",
@@ -162,8 +162,14 @@ def configuration_table(found: Mapping[str, Mapping[str, Any]]) -> str:
     def shown(value: Any) -> str:
         return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value:,}" if isinstance(value, int) else str(value)
 
-    rows = [[meaning, *(shown(found[model].get(name, "-")) for model in found)] for name, meaning in MEANINGS.items()]
-    return table(["", *(f"`{model}`" for model in found)], rows, left=1 + len(found))
+    groups: dict[str, list[str]] = {}
+    for model, settings in found.items():  # models that differ in nothing but their image encoder share a column
+        groups.setdefault(json.dumps({**settings, "trunk": ""}), []).append(model)
+    rows = [
+        [meaning, *(", ".join(dict.fromkeys(shown(found[model].get(name, "-")) for model in group)) for group in groups.values())]
+        for name, meaning in MEANINGS.items()
+    ]
+    return table(["", *(" ".join(f"`{model}`" for model in group) for group in groups.values())], rows, left=1 + len(groups))
 
 
 # --- costs ----------------------------------------------------------------------------------------------------------------------

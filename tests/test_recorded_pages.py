@@ -54,13 +54,15 @@ def test_what_parts_are_worth_is_of_the_weights_here(record: Any) -> None:
 
 def test_every_change_leaves_a_model_that_tracks() -> None:
     pytest.importorskip("sam2", reason="needs sam2")
-    clip = make_clip((1, 1), 6, 96, 128, roles=("stay",), distractors=0)
+    clip = make_clip(
+        (101, 0), 6, 240, 428, roles=("stay",), distractors=0
+    )  # the object must be seen: of one judged absent, logits are constant
     prompts = {0: [make_prompt("mask", clip.masks_nthw[0, 0], 1)]}
     spec = RUNNERS["sam2_nano"]
 
     def logits(arm: memory_attention.Arm) -> list[Any]:
         weights = SHIPPED_WEIGHTS / str(spec.checkpoint)
-        runner: Any = spec.build(BuildOptions(imgsz=64, weights=weights, config=spec.config, num_maskmem=arm.num_maskmem))
+        runner: Any = spec.build(BuildOptions(imgsz=spec.imgsz, weights=weights, config=spec.config, num_maskmem=arm.num_maskmem))
         arm.change(runner._predictor)
         seen: list[Any] = []
         memory_attention._play(runner, clip, prompts, lambda _, __: seen.append(runner._logits_n1hw.clone()))
