@@ -11,9 +11,11 @@ import argparse
 import csv
 import itertools
 import os
+import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -163,6 +165,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="choosing-") as folder:
             parts |= record(Path(folder))
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), parts), encoding="utf-8")
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"CPU time {time.process_time() + spent.ru_utime + spent.ru_stime:.0f} s", file=sys.stderr)
     return 0
 
 
