@@ -106,7 +106,7 @@ if [[ $rehearse == yes ]]; then
 else
     device=cuda selfcheck=() extra=() pauses=(--frames 100 --rounds 3) scoring=(--videos 1 --rounds 1)
     models=sam2_tiny_mask,sam2_small_mask,sam2_base_mask,sam2_large_mask,edgetam_mask
-    settings=(--autocast_dtype bfloat16 --max_frames 16 --warmup_frames 4)
+    settings=(--autocast_dtype bfloat16 --max_frames 16 --min_frames 100 --warmup_frames 4)
 fi
 # conftest.py is for the other tests, and needs more than pytest. 5: nothing was collected, which is as it should be where there is no GPU to test
 # shellcheck disable=SC2016 # the inner shell expands them
