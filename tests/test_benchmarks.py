@@ -54,8 +54,8 @@ def test_what_is_run_is_written_with_its_command_and_a_failure_shows(tmp_path: P
     assert run_all.main(["--quick", "--only", "append,missing", "-o", str(out)]) == 1
     written = out.read_text(encoding="utf-8")
     assert "A quick run: the numbers mean nothing." in written
-    assert "`python benchmarks/bench_append.py --quick`\n\n" in written
-    assert "`python benchmarks/bench_missing.py --quick` failed with exit status 2: " in written
+    assert "`.venv/bin/python benchmarks/bench_append.py --quick`\n\n" in written
+    assert "`.venv/bin/python benchmarks/bench_missing.py --quick` failed with exit status 2: " in written
     assert written.index("## Writing results") < written.index("## No such")
 
 
