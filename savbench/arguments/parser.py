@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from savbench.arguments.declared import ConfigError
@@ -14,11 +16,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps the paragraphs of a description to the terminal, and leaves indented lines, such as examples, as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts: list[str] = []
+        for is_raw, group in itertools.groupby(text.splitlines(), key=lambda line: not line or line.startswith(" ")):
+            lines = list(group)
+            parts += lines if is_raw else textwrap.wrap(" ".join(lines), width, break_on_hyphens=False)
+        return "\n".join(indent + part for part in parts)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises ConfigError for bad arguments. Flags are declared with underscores and may be given with dashes."""
 
     def __init__(self, **how: Any) -> None:
-        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **how})
+        super().__init__(**{"formatter_class": _Formatter, **how})
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """As argparse's.
