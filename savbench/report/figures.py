@@ -171,8 +171,8 @@ def _height_in(drawing: Drawing, sheet: Sheet) -> float:
         per_row = 1.5 if drawing.is_stacked else max(1.5, 0.7 * len(drawing.parts))
         return height + ROW_IN * per_row * len(drawing.categories)
     if isinstance(drawing, Forest):
-        rows = sum(max(1, len(textwrap.wrap(change.label, sheet.label_letters)) / 2) for _, changes in drawing.groups for change in changes)
-        return height + ROW_IN * (rows + sum(0.6 + 0.8 * len(_heading(heading, sheet)) for heading, _ in drawing.groups if heading))
+        rows = sum(_rows_of(textwrap.wrap(change.label, sheet.label_letters)) for _, changes in drawing.groups for change in changes)
+        return height + ROW_IN * (1 + rows + sum(0.5 + 0.6 * len(_heading(heading, sheet)) for heading, _ in drawing.groups if heading))
     return height + min(3.4, 0.62 * sheet.width_in)
 
 
@@ -195,6 +195,11 @@ def _columns(labels: list[str], sheet: Sheet) -> int:
 
 def _legend_in(labels: list[str], sheet: Sheet) -> float:
     return 0.15 * math.ceil(len(labels) / _columns(labels, sheet)) if labels else 0.0
+
+
+def _rows_of(label: list[str]) -> float:
+    """Height of a row with a label of these lines, in units of `ROW_IN`."""
+    return max(1.0, 0.2 + 0.55 * len(label))
 
 
 def _heading(text: str, sheet: Sheet) -> list[str]:
@@ -232,9 +237,10 @@ class _Artist:
             axes.axhline(level, color=NEUTRAL, linestyle=dash, linewidth=1.2, label=text, gid=self._tips.add(text), zorder=1.5)
         for point in drawing.points:
             colour, tip = point.style.colour, self._tips.add(point.label, *point.hover)
+            marker = MARKERS[point.style.symbol]
             self._whiskers(point.x, point.y, point.x_interval, point.y_interval, colour, 0.9, tip)
             axes.plot(
-                [point.x], [point.y], color=colour, marker=MARKERS[point.style.symbol], markersize=7,
+                [point.x], [point.y], color=colour, marker=marker, markersize=10 if marker == "*" else 7,
                 markerfacecolor=PAPER if point.is_hollow else colour, linestyle="none", label=point.label, gid=tip,
             )  # fmt: skip
         self._apply(drawing.x, "x")
@@ -338,20 +344,21 @@ class _Artist:
             written.set_in_layout(False)
             for change in changes:
                 label = textwrap.wrap(change.label, self._sheet.label_letters)
-                place += max(1.0, 0.55 * len(label))
-                ticks.append((place, "\n".join(label)))
+                height = _rows_of(label)
+                ticks.append((place + height / 2, "\n".join(label)))
                 colour, marker, is_filled = CONCLUSIONS[change.verdict]
                 tip = self._tips.add(*([heading] if heading else []), *_said(change, drawing.x.is_log))
-                self._whiskers(change.value, place, change.interval, None, colour, 1.1, tip)
+                self._whiskers(change.value, place + height / 2, change.interval, None, colour, 1.1, tip)
                 axes.plot(
-                    [change.value], [place], color=colour, marker=marker, markersize=6,
+                    [change.value], [place + height / 2], color=colour, marker=marker, markersize=6,
                     markerfacecolor=colour if is_filled else PAPER, linestyle="none", gid=tip,
                     label="_nolegend_" if change.verdict in named else change.verdict,
                 )  # fmt: skip
                 named.add(change.verdict)
+                place += height
         axes.axvline(drawing.no_change, color=NEUTRAL, linewidth=1, zorder=1)
         axes.set_yticks([position for position, _ in ticks], [label for _, label in ticks])
-        axes.set_ylim(place + 0.6, 0)
+        axes.set_ylim(place + 0.2, 0)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         low, high = bounds(drawing)

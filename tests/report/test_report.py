@@ -18,8 +18,23 @@ from savbench.compare.findings import Options
 from savbench.data.csv_file import InputError
 from savbench.report import rows_table, telemetry
 from savbench.report.arms import Arm, find_arms
-from savbench.report.changes import change_figures, compare_all
-from savbench.report.charts import Axis, Bars, Boxes, Figure, Forest, Lines, Missing, Point, Scatter, axis, number, ratio_ticks, style_of
+from savbench.report.changes import change_figures, compare_all, losses
+from savbench.report.charts import (
+    Axis,
+    Bars,
+    Boxes,
+    Change,
+    Figure,
+    Forest,
+    Lines,
+    Missing,
+    Point,
+    Scatter,
+    axis,
+    number,
+    ratio_ticks,
+    style_of,
+)
 from savbench.report.content import Report, Settings, make_report
 from savbench.report.figures import NARROW, RC, WIDE, Sheet, draw
 from savbench.report.memory import peak_memory
@@ -409,6 +424,32 @@ class TestChanges:
         axes = drawn(ratios, WIDE)
         assert {line.get_label(): line.get_marker() for line in axes.lines}["no interval"] == "x"
         assert "no difference shown" not in legend(axes)
+
+    def test_labels_of_rows_do_not_lie_on_each_other(self) -> None:
+        changes = tuple(
+            Change(f"bfloat16 against float32 (prompt {prompt})", 0.1, None, "no interval") for prompt in ("mask", "bbox", "points")
+        )
+        forest = Forest(axis("difference in J&F", [0.1]), (("", changes), ("Between models of one size and one prompt", changes)), 0.0)
+        for sheet in (WIDE, NARROW):
+            axes = drawn(Figure("key", "title", "says", forest, Grid([], [])), sheet)
+            texts = [text for text in (*axes.get_yticklabels(), *axes.texts) if text.get_text()]
+            boxes = [text.get_window_extent() for text in texts]
+            assert len(boxes) >= 7
+            assert not any(one.overlaps(other) for index, one in enumerate(boxes) for other in boxes[index + 1 :])
+
+    def test_what_is_not_compared_has_one_line_per_cause(self, tmp_path: Path) -> None:
+        def loaded(dtype: str, model: str, cpus: str) -> ArmOfRun:
+            return ArmOfRun(model, dtype=dtype, row={"validity": f"background load ({cpus} CPUs)"})
+
+        arms = [loaded("float32", "sam2_tiny", "0.7"), loaded("bfloat16", "sam2_tiny", "1.1"), loaded("float32", "edgetam", "0.9")]
+        arms.append(loaded("bfloat16", "edgetam", "0.9"))
+        failing = ArmOfRun("sam2_base", dtype="float32"), ArmOfRun("sam2_base", failing={"v1/000": ("oom", "CUDA out of memory")})
+        run = write_run(tmp_path / "run", [*arms, *failing], videos=["v0", "v1"], objects=1)
+        dtypes = compare_all(load_results([run]), Options(resamples=1000))[0]
+        assert losses(dtypes) == [
+            "bfloat16 against float32: 1 not compared, oom in bfloat16: v1/000",
+            "bfloat16 against float32: times of 4 not compared, invalid (background load (0.7 to 1.1 CPUs)) in both: v0/000, v1/000",
+        ]
 
     def test_untrained_models_have_no_difference_in_accuracy(self, tmp_path: Path) -> None:
         untrained = {"weights": "random"}

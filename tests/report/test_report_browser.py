@@ -169,7 +169,12 @@ def test_every_chart_is_drawn_with_data(desktop: Opened) -> None:
 
 
 def test_a_point_tells_its_figures_to_the_pointer(desktop: Opened) -> None:
-    desktop.page.locator("[data-figure=accuracy-speed] .wide .tip[data-tip^='sam2_tiny_mask float32'] use").last.hover()
+    point = desktop.page.locator("[data-figure=accuracy-speed] .wide .tip[data-tip^='sam2_tiny_mask float32'] use").last
+    # scrolling, which may be smooth, hides the text: let it end
+    desktop.page.emulate_media(reduced_motion="reduce")
+    point.scroll_into_view_if_needed()
+    desktop.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    point.hover()
     tip = desktop.page.locator("#tip")
     tip.wait_for(state="visible")
     said = tip.inner_text()
