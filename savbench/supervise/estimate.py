@@ -103,23 +103,28 @@ class Estimate:
         return f"after the first clip of {row.model}_{row.prompt}: {self.summary()}"
 
     def summary(self) -> str:
-        """What is left, in one line: `about 7.3 h for 586 objects, 120000 frames`."""
+        """What is left, in one line: `about 7.3 h; 586 objects, 120000 frames left in 2 arms`."""
+        return "; ".join(self._said())
+
+    def _said(self) -> list[str]:
+        """The time, and what is left."""
         lines = self.lines
         unknown = [line for line in lines if line.seconds is None]
         objects, frames = sum(line.objects for line in lines), sum(line.frames for line in lines)
         if not objects:
-            return f"nothing is left to run in {_plural(len(lines), 'arm')}"
+            return [f"nothing is left to run in {_plural(len(lines), 'arm')}"]
         left = f"{_plural(objects, 'object')}, {_plural(frames, 'frame')} left in {_plural(len(lines), 'arm')}"
-        known = sum(line.seconds or 0.0 for line in lines)
-        said = f"{self._qualifier} {_duration(known)}"
-        if unknown and len(unknown) == len(lines):
-            said = "time unknown until the first clip"
-        elif unknown:
-            said = f"{said} and more: {_plural(len(unknown), 'arm')} unknown until the first clip"
-        return f"{said}; {left}"
+        if len(unknown) == len(lines):
+            return ["time unknown until the first clip", left]
+        said = f"{'about' if self._config.sustained_minutes is None else 'at most'} {_duration(sum(line.seconds or 0.0 for line in lines))}"
+        if self._config.executor == "ray":
+            said += " of one worker, shared by the cluster"
+        if unknown:
+            said += f" and more: {_plural(len(unknown), 'arm')} unknown until the first clip"
+        return [said, left]
 
     def table(self) -> str:
-        """The plan as text of at most 80 columns, but for long names of arms."""
+        """The plan as text, a line per arm."""
         lines = self.lines
         width = max([len(line.arm.label) for line in lines] + [3])
         shown = [f"{'arm':<{width}}  objects  frames     time  from"]
@@ -128,16 +133,10 @@ class Estimate:
             source = "until its first clip" if line.cost is None else line.cost.source
             shown.append(f"{line.arm.label:<{width}}  {line.objects:>7}  {line.frames:>6}  {time:>7}  {source}".rstrip())
         done = sum(line.done for line in lines)
-        shown.append(f"plan: {self.summary()}" + (f" ({done} done)" if done else ""))
+        shown.append("\n      ".join([f"plan: {self._said()[0]}", *self._said()[1:]]) + (f" ({done} done)" if done else ""))
         if any(line.seconds is None for line in lines) and self._config.sustained_minutes is None:
-            shown.append("to know before the run begins: the same command with --plan measure, which tracks one object per arm")
+            shown.append("to know it beforehand: --plan measure, which tracks one object per arm")
         return "\n".join([*shown, self._disk(lines)])
-
-    @property
-    def _qualifier(self) -> str:
-        if self._config.executor == "ray":
-            return "work of one worker, shared by the cluster's:"
-        return "at most" if self._config.sustained_minutes is not None else "about"
 
     def _line(self, arm: Arm) -> Line:
         left = {key: frames for key, frames in self._work.items() if (arm.arm_id, *key) not in self._done}

@@ -153,3 +153,9 @@ def test_both_agree_at_larger_sizes(official: Path, official_logits: dict[str, A
     larger = build(BuildOptions(imgsz=imgsz, weights=official / "edgetam.pt"))
     logits = np.stack(run_clip(larger, [make_prompt("points")], count=2)[1])
     assert np.abs(logits - official_logits[f"at_{imgsz}"]).max() < 1e-5
+
+
+def test_a_checkout_needs_no_transformers() -> None:
+    code = "import sys; sys.modules['transformers'] = None; import runners.edgetam_official; from runners.edgetam import build"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr

@@ -141,6 +141,12 @@ def test_rows_of_another_run_count_if_they_are_of_this_board_and_power_mode(tmp_
     assert Estimate(one, arms, WORK, []).lines[0].cost is not None, "a file that cannot be read is passed over"
 
 
+def test_a_cluster_s_time_is_told_as_one_worker_s(tmp_path: Path) -> None:
+    one = settings(tmp_path, executor="ray", power="none")
+    arms = plan_arms(one, "sav_val")
+    assert Estimate(one, arms, WORK, [row(arms[0])]).summary().startswith("about 68 s of one worker, shared by the cluster; 2 objects")
+
+
 def test_a_disk_that_is_too_small_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = settings(tmp_path, save_overlays="all", save_masks=True)
     estimate = Estimate(one, plan_arms(one, "sav_val"), WORK, [])
