@@ -37,6 +37,7 @@ class Benchmark:
 
 
 BENCHMARKS = (
+    Benchmark("Planning", "bench_planning.py", "Listing a data set of thousands of videos before anything runs.", needs_torch=False),
     Benchmark("Scoring", "bench_metrics.py", "J and F of a pair of masks, against the usual way with two dilations.", needs_torch=False),
     Benchmark(
         "Memory of long clips",

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import run_all
 
-NEEDS_NO_TORCH = ["append", "harness", "metrics", "scoring", "startup"]
+NEEDS_NO_TORCH = ["append", "harness", "metrics", "planning", "scoring", "startup"]
 QUICK_WITH_TORCH = ["attention", "pauses", "relative_position", "resize", "sessions", "stages"]
 
 

@@ -67,7 +67,9 @@ class Split:
             listed = self.video(video)
         except ClipError as error:
             return [Target(video, "", str(error))]
-        return [Target(video, name, listed.defects.get(name)) for name in listed.object_names]
+        first = {obj.object: obj.annotations[0][0] for obj in listed.objects}
+        usable = {name: Target(video, name, None, frame, len(listed.frames)) for name, frame in first.items()}
+        return [usable.get(name) or Target(video, name, listed.defects.get(name)) for name in listed.object_names]
 
     def select(
         self,

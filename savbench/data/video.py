@@ -115,6 +115,10 @@ class Target:
     """Name of the object; empty if the whole video is unusable."""
     defect: str | None = None
     """Why it cannot be run; None if no reason is known."""
+    first_frame: int = field(default=0, compare=False)
+    """Frame of the object's first annotation."""
+    clip_frames: int = field(default=0, compare=False)
+    """Frames of the video; 0 if the object cannot be run."""
 
 
 def in_order(name: str) -> tuple[int, int, str]:

@@ -10,17 +10,13 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from savbench.data.frames import ClipError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savbench.data.dataset import Split, SplitVideo, Target
+    from savbench.data.dataset import Target
 
 
-def take_shard(
-    split: Split, targets: Sequence[Target], shard: tuple[int, int], *, max_frames: int | None, frame_stride: int
-) -> list[Target]:
+def take_shard(targets: Sequence[Target], shard: tuple[int, int], *, max_frames: int | None, frame_stride: int) -> list[Target]:
     """The targets of one shard, in the order given.
 
     The shards of the same targets have no video in common and together hold all of them. With more shards than videos, some are empty.
@@ -36,30 +32,34 @@ def take_shard(
     number, count = shard
     if not 1 <= number <= count:
         raise ValueError(f"shards are numbered from 1 to {count}; there is no shard {number}")
-    work = video_work(split, targets, max_frames=max_frames, frame_stride=frame_stride)
+    work = video_work(targets, max_frames=max_frames, frame_stride=frame_stride)
     shard_of = dict(zip(work, assign(list(work.values()), count), strict=True))
     return [target for target in targets if shard_of[target.video] == number]
 
 
-def video_work(split: Split, targets: Sequence[Target], *, max_frames: int | None, frame_stride: int) -> dict[str, int]:
+def video_work(targets: Sequence[Target], *, max_frames: int | None, frame_stride: int) -> dict[str, int]:
     """Frames to track in each video, summed over its objects among the targets, in the order in which the videos first appear.
 
     Counts as `object_work`.
     """
     work: dict[str, int] = {}
-    for (video, _), frames in object_work(split, targets, max_frames=max_frames, frame_stride=frame_stride).items():
+    for (video, _), frames in object_work(targets, max_frames=max_frames, frame_stride=frame_stride).items():
         work[video] = work.get(video, 0) + frames
     return work
 
 
-def object_work(split: Split, targets: Sequence[Target], *, max_frames: int | None, frame_stride: int) -> dict[tuple[str, str], int]:
+def object_work(targets: Sequence[Target], *, max_frames: int | None, frame_stride: int) -> dict[tuple[str, str], int]:
     """Frames to track of each object, by video and object, in the order of the targets.
 
     An object counts its frames from the first annotated one on, which is the prompted frame if the object is visible there. An object or a
     video that cannot be run counts as zero.
     """
-    videos = {name: _open(split, name, max_frames) for name in dict.fromkeys(target.video for target in targets)}
-    return {(target.video, target.object): _frames_to_track(videos[target.video], target.object, frame_stride) for target in targets}
+
+    def work(target: Target) -> int:
+        end = target.clip_frames if max_frames is None else min(target.clip_frames, max_frames)
+        return len(range(target.first_frame, end, frame_stride))
+
+    return {(target.video, target.object): work(target) for target in targets}
 
 
 def assign(work: Sequence[int], count: int) -> list[int]:
@@ -75,18 +75,3 @@ def assign(work: Sequence[int], count: int) -> list[int]:
         shards[index] = number
         heapq.heappush(loads, (load + work[index], number))
     return shards
-
-
-def _open(split: Split, name: str, max_frames: int | None) -> SplitVideo | None:
-    try:
-        return split.video(name).take(max_frames)
-    except ClipError:
-        return None
-
-
-def _frames_to_track(video: SplitVideo | None, object_name: str, frame_stride: int) -> int:
-    try:
-        first, _ = video.object(object_name).annotations[0] if video is not None else (None, None)
-    except ClipError:
-        return 0
-    return 0 if video is None or first is None else len(range(first, len(video.frames), frame_stride))

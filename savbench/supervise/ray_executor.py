@@ -20,7 +20,7 @@ from savbench.supervise.ray_cluster import ExecutorError, Need
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from savbench.data.dataset import Split, Target
+    from savbench.data.dataset import Target
     from savbench.plan.job import Job
     from savbench.plan.settings import RunConfig
     from savbench.results.run_folder import RunFolder
@@ -53,7 +53,6 @@ class RayExecutor:
         self,
         cluster: Cluster,
         config: RunConfig,
-        split: Split,
         targets: Sequence[Target],
         ledger: Ledger,
         folder: RunFolder,
@@ -66,7 +65,6 @@ class RayExecutor:
         """
         self._cluster = cluster
         self._config = config
-        self._split = split
         self._targets = targets
         self._ledger = ledger
         self._folder = folder
@@ -102,7 +100,7 @@ class RayExecutor:
         done = [row for row in self._folder.done.values() if row.arm_id in arms]
         label = next(iter(arms.values())).label if len(arms) == 1 else f"{len(arms)} arms"
         self._progress.begin(f"{label} on Ray", len(self._targets) * len(arms), done, at_once=True)
-        work = video_work(self._split, self._targets, max_frames=self._config.max_frames, frame_stride=self._config.frame_stride)
+        work = video_work(self._targets, max_frames=self._config.max_frames, frame_stride=self._config.frame_stride)
         waiting = deque(piece for job in jobs for piece in self._pieces(job, work))
         live: dict[Task, _Piece] = {}
         while waiting or live:

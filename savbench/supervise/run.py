@@ -97,7 +97,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
     out_dir, is_resumed = (config.out_dir, False) if config.out_dir is not None else choose_out_dir(config)
     _refuse_inside_data(out_dir, split)
     config = dataclasses.replace(config, out_dir=out_dir.absolute())
-    work = object_work(split, targets, max_frames=config.max_frames, frame_stride=config.frame_stride)
+    work = object_work(targets, max_frames=config.max_frames, frame_stride=config.frame_stride)
     if config.plan == "estimate":
         progress.say(Estimate(config, arms, work, rows_in(out_dir)).table())
         return False, True
@@ -129,7 +129,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         if cluster is None:
             executor = LocalExecutor(config, split, targets, ledger, folder, board, progress, interrupts)
         else:
-            executor = RayExecutor(cluster, config, split, targets, ledger, folder, progress, interrupts)
+            executor = RayExecutor(cluster, config, targets, ledger, folder, progress, interrupts)
         jobs = make_jobs(
             planned,
             config,
@@ -163,7 +163,7 @@ def _targets(config: RunConfig, split: Split) -> list[Target]:
     )
     if config.shard is None:
         return targets
-    return take_shard(split, targets, config.shard, max_frames=config.max_frames, frame_stride=config.frame_stride)
+    return take_shard(targets, config.shard, max_frames=config.max_frames, frame_stride=config.frame_stride)
 
 
 def _one_clip(config: RunConfig, targets: Sequence[Target]) -> list[Target]:

@@ -95,7 +95,7 @@ def numbers() -> list[tuple[str, str, Number]]:
     return found
 
 
-PAIRS = ("shard", "power_scale")
+PAIRS = ("click", "shard", "power_scale")
 """Settings of two numbers, whose kinds check both."""
 
 
@@ -157,7 +157,7 @@ def test_the_home_folder_is_found_in_every_path(name: str, flag: str, tmp_path: 
 
 
 def test_no_path_is_forgotten() -> None:
-    assert {name for name, _ in paths()} == {"split_dir", "weights_dir", "sam2_dir", "edgetam_dir", "realtime_from", "out_dir"}
+    assert {name for name, _ in paths()} == {"split_dir", "weights_dir", "sam2_dir", "edgetam_dir", "realtime_from", "out_dir", "prompts"}
 
 
 def test_every_field_is_a_setting_and_every_setting_survives_json_with_another_value() -> None:
@@ -171,7 +171,15 @@ def test_every_field_is_a_setting_and_every_setting_survives_json_with_another_v
 def another(field: dataclasses.Field[object], declared: Setting) -> object:
     """A value of a setting that is not its default."""
     kind = declared.kind
-    texts = {"shard": "2/4", "models": "flow_mask", "attention": "manual", "autocast_dtypes": "float32,float16", "imgsz": "512,1024"}
+    texts = {
+        "shard": "2/4",
+        "click": "412,300",
+        "models": "flow_mask",
+        "attention": "manual",
+        "autocast_dtypes": "float32,float16",
+        "imgsz": "512,1024",
+        "save_overlays": "worst:10",
+    }
     if not kind.metavar:
         return True
     if isinstance(kind, Number):

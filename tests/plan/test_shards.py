@@ -68,12 +68,12 @@ def test_work_is_the_frames_to_track_of_all_objects(tiny_split: TinySplit) -> No
     split = open_split(tiny_split.root)
     targets = split.select()
     # alpha: two objects annotated from frame 0 of 13 on; beta: one on 5 frames
-    assert video_work(split, targets, max_frames=None, frame_stride=1) == {"alpha": 26, "beta": 5}
-    assert video_work(split, targets, max_frames=4, frame_stride=1) == {"alpha": 8, "beta": 4}
+    assert video_work(targets, max_frames=None, frame_stride=1) == {"alpha": 26, "beta": 5}
+    assert video_work(targets, max_frames=4, frame_stride=1) == {"alpha": 8, "beta": 4}
     # frames 0, 4, 8, 12 of alpha, 0 and 4 of beta
-    assert video_work(split, targets, max_frames=None, frame_stride=4) == {"alpha": 8, "beta": 2}
+    assert video_work(targets, max_frames=None, frame_stride=4) == {"alpha": 8, "beta": 2}
     first_alone = split.select(limit_objects=1)
-    assert video_work(split, first_alone, max_frames=None, frame_stride=1) == {"alpha": 13, "beta": 5}
+    assert video_work(first_alone, max_frames=None, frame_stride=1) == {"alpha": 13, "beta": 5}
 
 
 def test_work_begins_with_the_first_annotation_and_what_cannot_run_is_none(tiny_split: TinySplit) -> None:
@@ -84,9 +84,9 @@ def test_work_begins_with_the_first_annotation_and_what_cannot_run_is_none(tiny_
     split = open_split(tiny_split.root)
     targets = split.select()
     assert Target("nowhere", "", next(t.defect for t in targets if t.video == "nowhere")) in targets
-    assert video_work(split, targets, max_frames=None, frame_stride=1) == {"alpha": 13 + 5, "beta": 0, "nowhere": 0}
+    assert video_work(targets, max_frames=None, frame_stride=1) == {"alpha": 13 + 5, "beta": 0, "nowhere": 0}
     # the later object is cut off and is no work
-    assert video_work(split, targets, max_frames=8, frame_stride=1) == {"alpha": 8, "beta": 0, "nowhere": 0}
+    assert video_work(targets, max_frames=8, frame_stride=1) == {"alpha": 8, "beta": 0, "nowhere": 0}
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def many(tmp_path: Path) -> Split:
 @pytest.mark.parametrize("count", [1, 2, 4, 9])
 def test_shards_are_disjoint_complete_and_in_order(many: Split, count: int) -> None:
     targets = many.select()
-    shards = [take_shard(many, targets, (number, count), max_frames=None, frame_stride=1) for number in range(1, count + 1)]
+    shards = [take_shard(targets, (number, count), max_frames=None, frame_stride=1) for number in range(1, count + 1)]
     videos = [{target.video for target in shard} for shard in shards]
     assert all(one.isdisjoint(other) for one, other in itertools.combinations(videos, 2))
     assert sorted(target for shard in shards for target in map(str, shard)) == sorted(map(str, targets))
@@ -115,7 +115,7 @@ def test_a_shard_is_the_same_wherever_the_split_lies_and_changes_with_the_order_
     moved.parent.mkdir()
     many.root.rename(moved)
     elsewhere = open_split(moved)
-    shard = take_shard(elsewhere, elsewhere.select(), (1, 2), max_frames=None, frame_stride=1)
+    shard = take_shard(elsewhere.select(), (1, 2), max_frames=None, frame_stride=1)
     # works: v0 3, v1 18, v2 15, v3 3, v4 26, v5 21 -> 26+15, 21+18, then 3 and 3 to the second: 39, 42 and 41
     assert list(dict.fromkeys(target.video for target in shard)) == ["v2", "v3", "v4"]
 
@@ -123,7 +123,7 @@ def test_a_shard_is_the_same_wherever_the_split_lies_and_changes_with_the_order_
 def test_there_is_no_shard_0_and_none_beyond_the_last(many: Split) -> None:
     for number in (0, 3):
         with pytest.raises(ValueError, match="numbered from 1 to 2"):
-            take_shard(many, many.select(), (number, 2), max_frames=None, frame_stride=1)
+            take_shard(many.select(), (number, 2), max_frames=None, frame_stride=1)
 
 
 @pytest.mark.parametrize(
