@@ -134,6 +134,8 @@ class Applied:
     """Number of parameters."""
     hole_filling: Literal["cuda", "opencv", "off"] = "off"
     """What labels the small holes in masks to fill: upstream's CUDA extension or OpenCV. `off`: none are filled."""
+    memory_frames: int = 0
+    """Earlier frames that the tracker reads at most: until then, a frame's work grows with every frame. 0 without such a memory."""
     takes_late_objects: bool = True
     """Whether an object can be prompted while others are being tracked."""
     notes: tuple[str, ...] = ()

@@ -142,6 +142,7 @@ class EdgeTamHfRunner:
             weights="random" if checkpoint is None else checkpoint.sha256,
             parameters=count_parameters(self._model),
             hole_filling="opencv" if postprocesses else "off",
+            memory_frames=int(self._model.config.max_object_pointers_in_encoder),
             notes=(
                 "memory features rounded to bfloat16, as the official predictor keeps them",
                 "object pointer and memory of a mask prompt computed as officially",

@@ -78,6 +78,7 @@ class OfficialPredictorRunner:
             weights="random" if checkpoint is None else checkpoint.sha256,
             parameters=count_parameters(self._predictor),
             hole_filling=self._hole_filling,
+            memory_frames=int(self._predictor.max_obj_ptrs_in_encoder),
             notes=(*self._notes(), *(() if checkpoint is None else checkpoint.notes)),
         )
         self._stages = Stages(self, self._device, self._stage_hooks(), self._object_hook(), timed=options.stages)

@@ -17,6 +17,7 @@ from savbench.board.power.energy import max_gap_s, mean_w, summarise
 from savbench.board.power.recorder import Recorder
 from savbench.board.power.scaled import ScaledSampler
 from savbench.board.power.telemetry import Mark, TelemetryLog
+from savbench.board.spikes import add_causes
 from savbench.board.validity import CLOCKS_NOT_LOCKED, CLOCKS_UNKNOWN, judge
 from savbench.results.power import PowerSummary
 from savbench.results.telemetry import TELEMETRY
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from savbench.plan.settings import RunConfig
-    from savbench.results.rows import SummaryRow
+    from savbench.results.rows import FrameRow, SummaryRow
     from savbench.results.telemetry import Phase
 
 SETTLE_S = 1.5
@@ -139,11 +140,12 @@ class BoardWatch:
         if self._log is not None:
             self._log.mark(Mark(t_s, phase, arm_id, video, object_name))
 
-    def add_to(self, row: SummaryRow, spans: Sequence[tuple[float, float]], idle_of: str = "") -> None:
-        """Set the columns of power, conditions and validity in an object's row.
+    def add_to(self, row: SummaryRow, spans: Sequence[tuple[float, float]], frames: Sequence[FrameRow] = (), idle_of: str = "") -> None:
+        """Set the columns of power, conditions and validity in an object's row, and add to the causes of spikes in its frames.
 
         Args:
             idle_of: id of the arm before which idle power was measured, if it is not the row's own.
+            frames: the timed frames' rows; none if their causes are not wanted.
             spans: start and end in seconds of every timed frame, on the clock of `time.perf_counter`.
         """
         recorder = self._recorder
@@ -164,6 +166,8 @@ class BoardWatch:
             device=row.device,
             died=recorder.died,
         )
+        if frames:
+            add_causes(frames, spans, recorder.around(begin, end), row.device)
         # a session of several objects has one row per object, over the same frames
         recorder.forget(begin)
         summary.power_reason = self._reason

@@ -69,6 +69,9 @@ class Device(Protocol):
     def gpu_memory_mib(self) -> GpuMemory | None:
         """GPU memory in use now; None without a GPU."""
 
+    def allocations(self) -> int | None:
+        """How often torch has asked the GPU's driver for memory in this process; None without a GPU."""
+
 
 class _NoAttention:
     fell_back: int | None = None
@@ -114,6 +117,9 @@ class PlainCpu:
         return None, None
 
     def gpu_memory_mib(self) -> GpuMemory | None:
+        return None
+
+    def allocations(self) -> int | None:
         return None
 
 
@@ -243,3 +249,10 @@ class TorchDevice:
 
     def gpu_memory_mib(self) -> GpuMemory | None:
         return gpu_memory(self._torch, self._device)
+
+    def allocations(self) -> int | None:
+        if self._device.type != "cuda":
+            return None
+        # older releases of torch do not count the requests, but what they led to
+        stats = self._torch.cuda.memory_stats(self._device)
+        return int(stats.get("num_device_alloc", stats.get("segment.all.allocated", 0)))

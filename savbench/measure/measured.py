@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runners.base import PARTS, STAGES
+from savbench.measure.spikes import spike_causes
+from savbench.measure.witness import Witnessed
 from savbench.results.latency import LatencySamples
 from savbench.results.quantiles import row_values
 from savbench.results.rows import FrameRow, SummaryRow
@@ -32,6 +34,7 @@ class TimedFrame:
     decode_ms: float
     wait_ms: float
     report: FrameReport
+    witnessed: Witnessed = field(default_factory=Witnessed)
 
     @property
     def call_ms(self) -> float:
@@ -154,6 +157,7 @@ class Measured:
         Args:
             key: of the object's row.
         """
+        causes = spike_causes([frame.latency_ms(self.track) for frame in self.timed], [frame.witnessed for frame in self.timed])
         return [
             FrameRow(
                 *key,
@@ -165,9 +169,10 @@ class Measured:
                 stage_wait_ms=frame.wait_ms,
                 parts_ms=frame.parts_ms,
                 stages_ms=frame.stages_ms,
+                spike_cause=cause,
                 object_score=frame.report.object_scores[self.track] if frame.report.object_scores else None,
             )
-            for frame in self.timed
+            for frame, cause in zip(self.timed, causes, strict=True)
         ]
 
     def _put_figures(self, row: SummaryRow) -> None:

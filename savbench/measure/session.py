@@ -26,11 +26,12 @@ from savbench.data.masks import PackedMask
 from savbench.measure.measured import Measured, Peaks, SessionFacts, TimedFrame
 from savbench.measure.memory import RssSampler, SystemMemorySampler, process_peak_rss_mib
 from savbench.measure.warning_log import WarningLog
+from savbench.measure.witness import Witness, is_first_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runners.base import CompileReport, Frame, Masks, VideoRunner
+    from runners.base import CompileReport, Frame, FrameReport, Masks, VideoRunner
     from savbench.data.dataset import SplitVideo
     from savbench.data.feed import Track
     from savbench.measure.devices import Device
@@ -118,8 +119,9 @@ def track_together(
                 background = stack.enter_context(BackgroundLoad())
                 attention = stack.enter_context(device.attention(settings.attention))
                 stack.enter_context(device.autocast(settings.autocast_dtype))
+                witness = stack.enter_context(Witness(device))
                 while not passes.are_enough(settings):
-                    _track_timed(runner, plan, passes, count, settings.prefetch, on_phase)
+                    _track_timed(runner, plan, passes, count, settings.prefetch, on_phase, witness)
             gpu_peaks = device.peaks_mib()
         finally:
             runner.close()
@@ -288,8 +290,9 @@ def _warm_round(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCoun
     for position in range(feed.start, feed.start + frames):
         frame_hwc = feed.read(position)
         begun = time.perf_counter()
-        plan.run_frame(runner, position, frame_hwc)
+        masks_nhw = plan.run_frame(runner, position, frame_hwc)
         spent += time.perf_counter() - begun
+        is_first_use(runner, position - feed.start, len(masks_nhw), runner.applied.memory_frames)
         count.add(position)
     compiled = runner.inspect().compiled
     runner.close()
@@ -297,7 +300,13 @@ def _warm_round(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCoun
 
 
 def _track_timed(
-    runner: VideoRunner, plan: _Plan, passes: _Passes, count: _FrameCount, prefetch: int, on_phase: Callable[[PhaseName, float], None]
+    runner: VideoRunner,
+    plan: _Plan,
+    passes: _Passes,
+    count: _FrameCount,
+    prefetch: int,
+    on_phase: Callable[[PhaseName, float], None],
+    witness: Witness,
 ) -> None:
     """Make one pass over the clip; the first pass provides the masks and the prompt's times."""
     feed, repeat, timed_before = plan.feed, passes.count, len(passes.frames)
@@ -308,6 +317,7 @@ def _track_timed(
     masks_nhw = plan.run_frame(runner, feed.start, prompted)
     done = time.perf_counter()
     begun_report = runner.inspect()
+    graphs = _graphs(begun_report)
     passes.nonfinite += not begun_report.finite
     if repeat == 0:
         passes.init_ms, passes.first_frame_ms = (opened - begun) * 1e3, (done - opened) * 1e3
@@ -318,14 +328,20 @@ def _track_timed(
             if len(passes.frames) == timed_before and plan.is_timed(position):
                 # report it before the frame, not after the pass: power readings are written within a second
                 on_phase("timed", time.perf_counter())
+            witness.begin()
             begun = time.perf_counter()
             masks_nhw = plan.run_frame(runner, position, frame.frame_hwc)
             done = time.perf_counter()
             report = runner.inspect()
+            compilations, graphs = _graphs(report) - graphs, _graphs(report)
+            is_first = is_first_use(runner, position - feed.start, len(masks_nhw), runner.applied.memory_frames)
+            witnessed = witness.end(compilations=compilations, is_first_of_size=is_first)
             passes.nonfinite += not report.finite
             if plan.is_timed(position):
                 in_clip = feed.frame_at(position)
-                passes.frames.append(TimedFrame(position, in_clip, repeat, (begun, done), frame.decode_ms, frame.wait_ms, report))
+                passes.frames.append(
+                    TimedFrame(position, in_clip, repeat, (begun, done), frame.decode_ms, frame.wait_ms, report, witnessed)
+                )
             if repeat == 0:
                 plan.keep_masks(passes.masks, position, masks_nhw)
             count.add(position)
@@ -335,6 +351,10 @@ def _track_timed(
         passes.compilations += report.compiled.graphs - begun_report.compiled.graphs
     passes.count += 1
     runner.close()
+
+
+def _graphs(report: FrameReport) -> int:
+    return 0 if report.compiled is None else report.compiled.graphs
 
 
 def _freeze_garbage() -> None:

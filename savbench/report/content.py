@@ -18,6 +18,7 @@ from savbench.report.power_modes import power_modes
 from savbench.report.provenance import Provenance, provenance, why_no_power
 from savbench.report.rows_table import RowsTable, make_rows_table
 from savbench.report.runs import read_runs
+from savbench.report.spikes import spikes
 from savbench.report.streaming import streaming
 from savbench.report.telemetry import power_and_temperature
 from savbench.report.timing import frames_of, latency_distributions, latency_over_frames, stage_shares, sustained_speed
@@ -108,6 +109,7 @@ def make_report(paths: Sequence[Path], settings: Settings, command: Sequence[str
                 latency_distributions(arms, frames),
                 latency_over_frames(arms, frames),
                 stage_shares(arms, rows),
+                *spikes(arms, frames),
                 *sustained_speed(arms, runs),
             ),
         ),

@@ -14,7 +14,7 @@ from savbench.arguments.declared import Compared
 from savbench.results.failure_measures import FAILURE_MEANINGS
 from savbench.results.power import CONDITIONS, PowerSummary
 from savbench.results.quantiles import ROW_MEANINGS
-from savbench.results.schema import Cell, column, empty_figures, figures, setting_column, with_setting_columns
+from savbench.results.schema import Cell, column, empty_figures, figures, mapping, setting_column, with_setting_columns
 
 STATUSES = ("ok", "error", "oom", "killed", "timeout", "skipped")
 VALID = "ok"
@@ -308,6 +308,9 @@ class _ObjectColumns:
     )
     notes: str = column("Adjustments made to upstream at run time, separated by ` | `.", default="", cell=MODEL_DETAILS)
     parameters: int | None = column("Number of the model's parameters.", cell=MODEL_DETAILS)
+    spike_causes: dict[str, float] = mapping(
+        "Number of frames beyond the 99th percentile by cause, as in spike_cause of frames.csv.", cell=DIAGNOSTICS
+    )
     weights: str = column(
         "sha256 of the weights file; `random` with --random_weights, `none` for a model without weights.",
         default="",
@@ -370,6 +373,11 @@ class FrameRow:
     stages_ms: dict[str, float] = figures(_with_prefix("With --stages, part of the latency", STAGE_MEANINGS), STAGE_COLUMN)
     decode_ms: float | None = column("Time to read and decode the frame; not part of the latency.")
     stage_wait_ms: float | None = column("Time that the tracker waited for the frame to be decoded; not part of the latency.")
+    spike_cause: str = column(
+        "If the frame is beyond the 99th percentile of its object's frames: why, as far as it can be known, separated by `; `; `unknown` "
+        "if nothing that is watched tells. docs/methods.md lists the causes. Empty: no such frame.",
+        default="",
+    )
     object_score: float | None = column(
         "The model's own estimate that the object is visible, a logit: above 0 means visible. Empty for models without one."
     )

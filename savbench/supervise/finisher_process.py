@@ -87,12 +87,15 @@ class FinisherProcess:
         """Queue rows to be finished together. While `BACKLOG` tasks are waiting, blocks until there is room or `give_up` returns true.
 
         Args:
-            rows: each with the event that it was parsed from; the row may have more columns by now.
+            rows: each with the event that it was parsed from; the row and its frames may have more columns by now.
 
         Raises:
             FinisherError: rows can no longer be finished.
         """
-        events = [{**event, "row": vars(delivery.row), "spans": []} for delivery, event in rows]
+        events = [
+            {**event, "row": vars(delivery.row), "frames": [vars(frame) for frame in delivery.frames], "spans": []}
+            for delivery, event in rows
+        ]
         task = [delivery for delivery, _ in rows], json.dumps({"arm": vars(arm), "deliveries": events})
         while not give_up():
             self._check()

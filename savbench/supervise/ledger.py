@@ -21,6 +21,7 @@ from savbench.results.delivery import Delivery, ModelFacts, blank_row
 from savbench.results.environment import power_mode
 from savbench.results.rows import without_figures
 from savbench.results.run_folder import RunFolderError, write_failed
+from savbench.results.spikes import count_causes
 from savbench.results.systems import changes, system_of
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ class Ledger:
                 self.settle()  # keep rows in the order in which the objects ran
                 self._keep(row, delivery.frames)
             return
-        self._board.add_to(row, delivery.spans, idle_of=job.arm.arm_id)
+        self._board.add_to(row, delivery.spans, delivery.frames, idle_of=job.arm.arm_id)
+        row.spike_causes = count_causes(delivery.frames)
         if accepts(delivery) and is_new:
             arm = next(arm for arm in job.arms if arm.arm_id == row.arm_id)
             self._gathering.add((arm, delivery, event))

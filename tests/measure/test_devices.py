@@ -45,6 +45,7 @@ def test_a_cpu_has_no_peaks_of_gpu_memory() -> None:
     device = TorchDevice(torch, "cpu")
     device.reset_peaks()
     assert device.peaks_mib() == PlainCpu().peaks_mib() == (None, None)
+    assert device.allocations() is PlainCpu().allocations() is None
     assert device.name == PlainCpu().name != ""
 
 
@@ -67,6 +68,7 @@ class CudaOfFakes:
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.stats: dict[str, int] = {}
         self.cuda = self
 
     def device(self, name: str) -> Any:
@@ -84,6 +86,9 @@ class CudaOfFakes:
     def reset_peak_memory_stats(self, device: Any) -> None:
         self.said.append(f"reset {device}")
 
+    def memory_stats(self, device: Any) -> dict[str, int]:
+        return self.stats
+
 
 def test_what_an_allocator_keeps_is_given_back() -> None:
     fake = CudaOfFakes()
@@ -94,6 +99,15 @@ def test_what_an_allocator_keeps_is_given_back() -> None:
     assert device.notes("float32") == ("float32 without TF32",)
     assert device.notes("bfloat16") == ()
     TorchDevice(torch, "cpu").release_memory()
+
+
+@pytest.mark.parametrize(
+    ("stats", "count"), [({"num_device_alloc": 3, "segment.all.allocated": 9}, 3), ({"segment.all.allocated": 9}, 9), ({}, 0)]
+)
+def test_requests_to_the_driver_are_counted_in_every_torch(stats: dict[str, int], count: int) -> None:
+    fake = CudaOfFakes()
+    fake.stats = stats
+    assert TorchDevice(fake, "cuda:0").allocations() == count
 
 
 def test_a_model_without_torch_knows_no_autocast() -> None:

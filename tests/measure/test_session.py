@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -312,3 +313,44 @@ def test_what_is_there_after_the_first_warm_up_is_exempt_from_garbage_collection
     for _ in range(2):
         track_together(runner, PlainCpu(), video, [track], SETTINGS)
     assert frozen == [["open", "prompt 0 1:mask", "track 1"]]
+
+
+class SlowOnce(CountingRunner):
+    """Takes 300 ms for one frame, in which it may compile a graph."""
+
+    def __init__(self, slow: int, *, compiles: bool = False, memory_frames: int = 0) -> None:
+        super().__init__()
+        self.applied = replace(self.applied, memory_frames=memory_frames)
+        self._slow, self._compiles, self._graphs = slow, compiles, 1
+
+    def track(self, frame_index: int, frame_hwc: Frame) -> Masks:
+        if frame_index == self._slow:
+            time.sleep(0.3)
+            self._graphs += self._compiles
+        return super().track(frame_index, frame_hwc)
+
+    def inspect(self) -> FrameReport:
+        # the warm-up of a compiled model is longer, and uses every size
+        return FrameReport(compiled=CompileReport("default", graphs=self._graphs) if self._compiles else None)
+
+
+def spike_causes_of(runner: SlowOnce, split: TinySplit) -> dict[int | None, str]:
+    video = open_split(split.root).video("alpha")
+    track = PromptMaker(video, 1, 1).track(video.object("000"), "mask")
+    (tracked,) = track_together(runner, PlainCpu(), video, [track], SETTINGS)
+    return {frame.frame: frame.spike_cause for frame in tracked.frame_rows(("arm", "alpha", "000")) if frame.spike_cause}
+
+
+def test_a_frame_that_compiles_is_a_spike_with_that_cause(tiny_split: TinySplit) -> None:
+    (spike,) = spike_causes_of(SlowOnce(5, compiles=True), tiny_split).items()
+    assert spike[0] == 5
+    assert "recompilation" in spike[1]
+
+
+def test_a_memory_size_is_a_cause_only_the_first_time(tiny_split: TinySplit) -> None:
+    runner = SlowOnce(5, memory_frames=6)
+    first, again = spike_causes_of(runner, tiny_split), spike_causes_of(runner, tiny_split)
+    assert "first use of a memory size" in first[5]
+    assert "first use of a memory size" not in again[5]
+    # the warm-up used sizes 0 and 1, and from 6 on nothing grows
+    assert "first use of a memory size" not in spike_causes_of(SlowOnce(9, memory_frames=6), tiny_split)[9]
