@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from savbench.compare.tables import Grid
 from savbench.report.charts import Axis, Bars, Figure, Part, notes_of, number
+from savbench.results.grid import Grid
 from savbench.results.spikes import CAUSES, UNKNOWN
 
 if TYPE_CHECKING:
