@@ -171,8 +171,10 @@ class BoardWatch:
         # a session of several objects has one row per object, over the same frames
         recorder.forget(begin)
         summary.power_reason = self._reason
-        if self._scale is not None:
-            summary.power_scale, summary.power_scale_error = self._scale
+        if not summary.power_of and (newest := recorder.newest()) is not None:
+            # a row without readings is of the same source as the others of its arm
+            summary.power_of = newest.total_of
+        summary.power_scale, summary.power_scale_error = self._scale or (1.0, None)
         for column in fields(PowerSummary):
             value: Any = getattr(summary, column.name)
             setattr(row, column.name, value)

@@ -30,9 +30,10 @@ class PowerSummary:
         "GPU, or the external meter.",
         default="",
         cell=POWER_DETAILS,
+        compared=Compared.TELLS_APART,
     )
     power_scale: float | None = column(
-        "--power_scale: factor that the total power was multiplied by, idle included; rails are as read. Empty: none.",
+        "--power_scale: factor that the total power was multiplied by, idle included; rails are as read. 1: none.",
         cell=POWER_DETAILS,
         compared=Compared.TELLS_APART,
     )

@@ -73,6 +73,8 @@ def test_a_row_that_is_not_complete_yet_is_waited_for(meter: Meter) -> None:
     [
         ("2027-01-15T08:00:01Z,9", BEGUN.unix_s + 1),
         ("2027-01-15T09:00:01.500+01:00,9", BEGUN.unix_s + 1.5),
+        ("2027-01-15 08:00:01.5Z,9", BEGUN.unix_s + 1.5),
+        ("2027-01-15T08:00:01.2500000Z,9", BEGUN.unix_s + 1.25),
         ("  1800000001.25 , 9\r", BEGUN.unix_s + 1.25),
     ],
 )

@@ -95,6 +95,7 @@ def test_a_steady_board_gives_the_energy_of_its_frames(tmp_path: Path, monkeypat
     assert row.energy_j_per_frame == pytest.approx(0.0, abs=1e-9)
     assert row.fps_per_w == pytest.approx((row.fps or 0) / 7.0, rel=1e-6)
     assert row.rails_mean_w == {"GPU": 3.0}
+    assert (row.power_scale, row.power_scale_error) == (1.0, None)
     assert row.validity == "ok"
     assert (row.temperature_start_c, row.gpu_clock_min_mhz, row.throttle_events, row.swap_io_mib) == (51.5, 918.0, 0, 0.0)
     assert source.closed
@@ -115,6 +116,7 @@ def test_a_source_that_dies_does_not_stop_the_run(tmp_path: Path, monkeypatch: p
     for row in rows:
         assert (row.status, row.power_source, row.power_mean_w, row.energy_j_per_frame) == ("ok", "steady", None, None)
         assert row.power_note == "steady: unplugged; plug it in"
+        assert row.power_of == "VDD_IN"
         assert row.J is not None
 
 

@@ -159,3 +159,14 @@ def test_latex_without_its_package_names_the_file_that_has_it(runs: tuple[Path, 
     assert done.returncode == 2
     assert "--format latex needs the Python package jinja2: run scripts/setup.sh (requirements-report.txt)" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_totals_of_other_rails_and_calibration_factors_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Energies of jtop's sum on AGX Orin, of a meter, or of a calibrated monitor are not those of the plain total."""
+    total = "VDD_CPU_CV + VDD_GPU_SOC + VIN_SYS_5V0"
+    before = write(tmp_path / "a.csv", rows(2, power_of=f"VDDQ_VDD2_1V8AO + {total}", power_scale=1.0, power_mean_w=10.0))
+    after = write(tmp_path / "b.csv", rows(2, power_of=total, power_scale=1.1, power_mean_w=10.0))
+    assert compare(before, after) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "differ too: power_of VDDQ_VDD2_1V8AO + " in told
+    assert f"-> {total}; power_scale 1 -> 1.1" in told

@@ -10,6 +10,7 @@ import csv
 import datetime
 import itertools
 import math
+import re
 import statistics
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -196,8 +197,8 @@ class MeterSampler:
             if math.isfinite(seconds):
                 return seconds
         try:
-            # a final Z is understood from Python 3.11 on
-            moment = datetime.datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+            # Python 3.10 understands neither a final Z nor fractions of other than 3 or 6 digits
+            moment = datetime.datetime.fromisoformat(re.sub(r"\.(\d+)", lambda digits: f".{digits[1]:0<6.6}", re.sub("Z$", "+00:00", text)))
         except ValueError:
             what = f"time is {text!r}; it must be seconds since 1970, or ISO 8601 with a zone: 2026-01-31T12:00:00.500+00:00"
             raise self._wrong(what) from None
