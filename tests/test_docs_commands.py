@@ -13,8 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from test_docs import PAGES, commands
+from video_files import write_video
 
 from savbench.data.demo.split import generate_demo_split
 from savbench.results.csv_rows import read_rows
@@ -41,6 +44,8 @@ NOT_HERE = {
     r"scripts/gpu_acceptance\.sh.*": "needs a GPU; tests/scripts/test_gpu_acceptance.py runs its steps with a stand-in",
     r"scripts/sweep\.sh.*": "many runs; tests/scripts/test_sweep.py runs it on a few frames",
     r".*jetson_benchmark\.py.* --executor ray.*": "a cluster; tests/supervise/test_ray_cluster.py starts one where Ray is installed",
+    r".* --power csv:.*": "a meter that writes meanwhile; tests/board/test_power_meter.py stands for one",
+    r".* -m savbench\.board\.power\.calibrate .*": "a run beside a meter; tests/board/test_power_calibrate.py has its readings",
     r".*jetson_benchmark\.py selfcheck.*": "minutes; tests/selfcheck runs it end to end",
     r".*jetson_benchmark\.py check-model template": "a model that the page adds; tests/integration/test_add_a_model.py executes the page",
     r".* --models template_mask.*": "as above",
@@ -71,6 +76,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     benchmark(folder, "--split_dir", "sav_val", "--models", "static_mask", *TINY, "--out_dir", "results/before")
     for name in ("results/after", "results/demo", "shard1", "shard2", "shard3", "shard4"):
         shutil.copytree(folder / "results" / "before", folder / name)
+    (folder / "videos").mkdir()
+    write_video(folder / "videos" / "walk.mp4", 12)
+    mask_hw = np.zeros((48, 64), np.uint8)
+    mask_hw[8:24, :8] = 255
+    Image.fromarray(mask_hw).save(folder / "walk_1.png")
+    (folder / "prompts.json").write_text('{"walk.mp4": {"1": {"mask": "walk_1.png"}}}')
     (folder / "board.toml").write_text('split_dir = "sav_val"\nautocast_dtype = "float32"\n')
     return folder
 
@@ -102,13 +113,14 @@ def test_a_command_that_is_not_run_has_a_reason_and_every_reason_a_command() -> 
 )
 def test_a_command_of_the_documents_runs(desk: Path, page: str, line: str, tmp_path: Path) -> None:
     pytest.importorskip("sam2", reason="needs sam2")
-    line = line.replace("/data/sav_val", "sav_val").replace("--split_dir demo_split", "--split_dir sav_val")
+    line = line.replace("/data/", "").replace("~/", "").replace("--split_dir demo_split", "--split_dir sav_val")
+    line = re.sub(rf"\b({'|'.join(STANDS_FOR)})\b", lambda named: STANDS_FOR[named[0]], line)
     line = line.replace("results/choice", "results/sweep") if " compare " in line else line
     if not line.startswith(" ".join(BENCHMARK)):
         subprocess.run(["bash", "-euc", line], check=True, cwd=desk, timeout=60)
         assert (desk / line.split(" > ")[1]).stat().st_size
         return
-    arguments = [",".join(STANDS_FOR.get(tag, tag) for tag in word.split(",")) for word in line.split()[len(BENCHMARK) :]]
+    arguments = line.split()[len(BENCHMARK) :]
     is_run = arguments[0] == "run" or arguments[0].startswith("-")
     if arguments == ["--help"] or not is_run:
         # the doctor's status is 1 on a machine without the weights of all models
