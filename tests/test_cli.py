@@ -55,7 +55,7 @@ def test_the_supervisor_never_loads_torch(tiny_split: TinySplit, tmp_path: Path)
     ("arguments", "message"),
     [
         (["--models", "static_mask", "--split_dir", "/nowhere"], "/nowhere: no such folder"),
-        (["--models", "sam9_mask"], "no such model; known are"),
+        (["--models", "sam9_mask"], "?; known are sam2_nano_points"),
         (["--models", "static_mask", "--autocast_dtype", "float8"], "--autocast_dtype float8: use float32, float16 or bfloat16"),
         (["--models", "static_mask", "--imgsz", "big"], "big: give a whole number of pixels, for example 16"),
         (["--models", "static_mask", "--split_name", "other"], "--split_name can be sav_tiny"),

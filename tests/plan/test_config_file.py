@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -11,17 +12,15 @@ from tiny_split import TinySplit
 
 import jetson_benchmark
 from savbench.arguments.declared import settings_of
-from savbench.arguments.values import Number
+from savbench.arguments.values import Kind, Number
 from savbench.plan.command_line import config_of
 from savbench.plan.config_file import config_text, read_config
 from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
 
-ANOTHER = {
-    "shard": "2/4", "models": "flow_mask,static_mask", "attention": "manual", "autocast_dtypes": "float32,float16", "imgsz": "512",
-    "memory_budget": "auto",
-}  # fmt: skip
+TEXTS = ('3 "quoted" \\ \x7f ü', "2/4", "auto", "float32,float16", "3,4", "1.5", "worst:3")
+"""Values of settings that are not numbers, the first one that a setting can read."""
 
 
 def config(*words: str) -> RunConfig:
@@ -83,16 +82,19 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert message in capsys.readouterr().err
 
 
+def another(kind: Kind) -> object:
+    if not kind.metavar:
+        return True
+    for text in (kind.show(kind.high),) if isinstance(kind, Number) else TEXTS:
+        with contextlib.suppress(ValueError):
+            return kind.parse(text)
+    raise AssertionError(f"TEXTS has no value for {kind}")
+
+
 def test_every_setting_survives_the_file(tmp_path: Path) -> None:
     """Each alone, because many exclude each other; the file is read before they are checked against each other."""
     for field, declared in settings_of(RunConfig):
-        kind = declared.kind
-        if not kind.metavar:
-            value: object = True
-        elif isinstance(kind, Number):
-            value = kind.parse(kind.show(kind.high))
-        else:
-            value = kind.parse(ANOTHER.get(field.name, '3 "quoted" \\ \x7f ü'))
+        value = another(declared.kind)
         settings = RunConfig(split_dir=Path("/split"))
         object.__setattr__(settings, field.name, value)
         read = read_config(Path(write(tmp_path, config_text(settings))))
