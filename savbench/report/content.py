@@ -152,7 +152,7 @@ def _arms_table(arms: Sequence[Arm]) -> Grid:
         if has_scores:
             means, mark = summary.means, UNTRAINED if arm.is_random else ""
             line += ["", "", ""] if means is None else [f"{value:.3f}{mark}" for value in (means.J, means.F, means.JandF)]
-        line += [number(arm.figure(name)) for name in figures]
+        line += [_figure(arm, name) for name in figures]
         if kinds:
             peak = "" if summary.peak_MiB is None else f"{summary.peak_MiB:.0f}"
             line.append(f"{peak} {summary.peak_kind}".rstrip() if len(kinds) > 1 else peak)
@@ -160,11 +160,18 @@ def _arms_table(arms: Sequence[Arm]) -> Grid:
     return Grid(header, lines)
 
 
+def _figure(arm: Arm, name: str) -> str:
+    percentile = arm.summary.percentiles.get(name)
+    return number(arm.figure(name)) if percentile is None else percentile.shown(number)
+
+
 def _about_objects(arms: Sequence[Arm]) -> list[str]:
     """Say which objects the figures cover, and how percentiles are computed."""
     notes = [f"{note}." for note in arms[0].same.notes()]
     if any("invalid" in arm.summary.counts for arm in arms):
         notes.append("invalid: of these objects only J, F and J&F count, not times, power and memory.")
+    few = {f"n<{one.needed}" for arm in arms for one in arm.summary.percentiles.values() if not one.can_be_quoted}
+    notes += [f"{mark}: too few timed frames for this percentile, it needs {mark[2:]}." for mark in sorted(few)]
     if not any(arm.summary.pools_frames for arm in arms):
         notes.append(
             f"p50 ms{OF_OBJECTS}: mean over objects of their own percentiles; that of all frames needs frames.csv beside every file."

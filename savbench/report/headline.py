@@ -125,8 +125,8 @@ def _speed(pool: Sequence[Arm], of_what: str) -> list[str]:
     if not timed:
         return []
     fastest = max(timed, key=lambda arm: arm.figure("fps") or 0.0)
-    p90 = fastest.figure("latency_p90_ms")
-    tail = f" (90% of its frames within {number(p90)} ms)" if p90 is not None and fastest.summary.pools_frames else ""
+    p90 = fastest.summary.percentiles.get("latency_p90_ms")
+    tail = f" (90% of its frames within {number(p90.value)} ms)" if p90 is not None and p90.can_be_quoted else ""
     score = "" if fastest.JandF is None or fastest.is_random else f", J&F {fastest.JandF:.3f}"
     first = f"Fastest of those {of_what}" if of_what else "Fastest"
     return [f"{first}: {fastest.shown}, {number(fastest.figure('fps'))} FPS{tail}{score}."]

@@ -718,3 +718,17 @@ def test_numbers_and_ticks() -> None:
         assert len(ticks) <= 9
         assert np.all(np.diff(ticks) > 0)
     assert len({(style.colour, style.symbol, style.dash) for style in map(style_of, range(84))}) == 84
+
+
+def test_a_percentile_that_the_frames_cannot_carry_is_not_told(tmp_path: Path) -> None:
+    def told(name: str, frames: int) -> tuple[str, Report]:
+        report = report_of(write_run(tmp_path / name, [ArmOfRun()], frames=frames))
+        return report.arms.rows[0][report.arms.header.index("p99 ms")], report
+
+    # 16 objects
+    shown, report = told("few", 22)
+    assert shown == "n<368"
+    assert "n<368: too few timed frames for this percentile, it needs 368." in report.arms_notes
+    shown, report = told("enough", 23)
+    assert float(shown) > 0
+    assert not any("too few" in note for note in report.arms_notes)
