@@ -25,7 +25,7 @@ READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select
 """Operators whose result the host needs before it can go on, so that it waits for a GPU."""
 PREPARES = ("embedding_bag", "clamp_", "lift_fresh")
 """Operators of the resize on a CPU."""
-VIEWS = ("to.d", "detach", "alias", "select", "resolve_")
+VIEWS = ("to.d", "detach", "alias", "select", "slice", "resolve_")
 """Operators that compute nothing."""
 
 
