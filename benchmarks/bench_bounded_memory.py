@@ -34,7 +34,8 @@ from savbench.data.frames import JpegFrames, ReadAhead
 from savbench.data.png import read_mask
 from savbench.data.prompts import make_prompt
 from savbench.measure.memory import RssSampler
-from savbench.plan.settings import GPU_PREFETCH, MEMORY_MODES
+from savbench.plan.settings_data import GPU_PREFETCH
+from savbench.plan.settings_models import MEMORY_MODES
 
 HEIGHT, WIDTH = 480, 848
 SHORT = 8

@@ -33,7 +33,7 @@ from savbench.data.demo.split import MIN_DEMO_FRAMES, generate_demo_split
 from savbench.data.feed import PromptMaker
 from savbench.measure.devices import PlainCpu
 from savbench.measure.session import SessionSettings, track_together
-from savbench.plan.settings import NOT_APPLICABLE
+from savbench.plan.settings_models import NOT_APPLICABLE
 
 SIZES = {"480x848": (480, 848), "1080x1920": (1080, 1920)}
 PUBLISHED_FPS = 91.2

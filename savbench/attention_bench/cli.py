@@ -21,7 +21,7 @@ from savbench.arguments.parser import Parser
 from savbench.arguments.values import SEED, Choice, Device, FilePath, ListOf, Real, Whole
 from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import accuracy_tables, call_tables
-from savbench.plan.settings import AUTOCAST_DTYPES, MAX_MASKMEM
+from savbench.plan.settings_models import AUTOCAST_DTYPES, MAX_MASKMEM
 from savbench.plan.upstream import checkout, edgetam_checkout, weights_folders
 from savbench.results.grid import width_of
 from savbench.supervise.child import start_child

@@ -8,7 +8,7 @@ import numpy as np
 
 from runners.base import RunnerError
 from savbench.integration.bench import FRAMES
-from savbench.plan.settings import AUTOCAST_DTYPES
+from savbench.plan.settings_models import AUTOCAST_DTYPES
 from savbench.selfcheck.outcome import judged, not_applicable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from attention import AttentionError
 from runners.base import RunnerError
 from savbench.board.memory import unified_memory
 from savbench.measure.memory import gpu_memory, reset_torch_peaks, torch_peaks
-from savbench.plan.settings import NOT_APPLICABLE
+from savbench.plan.settings_models import NOT_APPLICABLE
 from savbench.results.environment import cpu_name, gpu_name
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from savbench.measure.session import SessionSettings, observe_kernels, track_tog
 from savbench.measure.streaming_session import StreamingSettings, stream_object
 from savbench.plan.extent import Extent
 from savbench.plan.job import Job
-from savbench.plan.settings import GPU_PREFETCH
+from savbench.plan.settings_data import GPU_PREFETCH
 from savbench.results.delivery import EventWriter, ModelFacts, blank_row
 from savbench.results.environment import collect_torch
 from savbench.results.spool import SpoolError

@@ -16,7 +16,8 @@ from savbench.arguments.declared import ConfigError, deciding
 from savbench.arguments.values import did_you_mean
 from savbench.plan.protocols import SAV
 from savbench.plan.recorded_latencies import ArmLatencies, RecordedLatencies, RecordedLatenciesError
-from savbench.plan.settings import NOT_APPLICABLE, WITH_MEMORY, RunConfig
+from savbench.plan.settings import RunConfig
+from savbench.plan.settings_models import NOT_APPLICABLE, WITH_MEMORY
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from savbench.arguments.declared import add_flags, given_in, require
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import FilePath
 from savbench.plan.config_file import read_config
-from savbench.plan.settings import CAMERA_FPS, RunConfig
+from savbench.plan.settings import RunConfig
+from savbench.plan.settings_measuring import CAMERA_FPS
 from savbench.plan.upstream import checkout, edgetam_checkout
 
 DESCRIPTION = """\

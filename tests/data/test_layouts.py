@@ -18,7 +18,7 @@ from savbench.data.dataset import LAYOUTS, DatasetError, Split, Target, open_spl
 from savbench.data.frames import ClipError
 from savbench.data.ground_truth import first_prompt
 from savbench.data.rle import Rle
-from savbench.plan.settings import LAYOUTS as CHOICES
+from savbench.plan.settings_data import LAYOUTS as CHOICES
 
 
 def frames_of(annotations: tuple[tuple[int, Annotation], ...]) -> list[int]:

@@ -7,7 +7,8 @@ import pytest
 from runners import RUNNERS
 from savbench.arguments.declared import ConfigError
 from savbench.plan.arms import parse_tag, plan_arms
-from savbench.plan.settings import NOT_APPLICABLE, RunConfig
+from savbench.plan.settings import RunConfig
+from savbench.plan.settings_models import NOT_APPLICABLE
 
 
 def config(**settings: object) -> RunConfig:
