@@ -16,7 +16,7 @@ from tiny_split import TinySplit, rectangle
 ROOT = Path(__file__).parents[2]
 FIELD = """\
     gamma: float = setting(
-        Real(0.1, 9), MODELS, "brighten every frame", Column("gamma", "--gamma: exponent.", Compared.MUST_AGREE), default=1.0, decides=True
+        Real(0.1, 9), MEASURING, "brighten every frame", Column("gamma", "--gamma: exponent.", Compared.MUST_AGREE), default=1.0, decides=True
     )
 """
 SCRIPT = """\
@@ -69,7 +69,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     shutil.copy(ROOT / "jetson_benchmark.py", copy)
     for package in ("runners", "attention"):
         (copy / package).symlink_to(ROOT / package)
-    settings = copy / "savbench" / "plan" / "settings_models.py"
+    settings = copy / "savbench" / "plan" / "settings_measuring.py"
     source = settings.read_text(encoding="utf-8")
     settings.write_text(source + FIELD, encoding="utf-8")
     split = TinySplit(tmp_path_factory.mktemp("split"))
