@@ -16,7 +16,7 @@ from tiny_split import TinySplit, rectangle
 ROOT = Path(__file__).parents[2]
 FIELD = """\
     gamma: float = setting(
-        Real(0.1, 9), MEASURING, "brighten every frame", Column("gamma", "--gamma: exponent.", Compared.MUST_AGREE), default=1.0, decides=True
+        Real(0.1, 9), MEASURING, "brighten frames", Column("gamma", "--gamma: exponent.", Compared.MUST_AGREE), default=1.0, decides=True
     )
 """
 SCRIPT = """\
@@ -83,7 +83,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_it_is_a_flag_with_its_help_and_range(found: dict[str, Any]) -> None:
-    assert "brighten every frame (default 1)" in " ".join(found["help"].split())
+    assert "brighten frames (default 1)" in " ".join(found["help"].split())
     assert found["refused"] == [2, "jetson_benchmark: --gamma inf: use 0.1 to 9\n"]
 
 
