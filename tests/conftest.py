@@ -24,6 +24,9 @@ settings.load_profile("untimed")
 
 pytest_plugins = ("setup_machine",)
 
+# tables are as wide as the terminal of who runs the tests otherwise
+os.environ.pop("COLUMNS", None)
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 

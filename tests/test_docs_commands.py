@@ -74,8 +74,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arms = ("--models", "sam2_nano_mask", "--autocast_dtype", "float32,bfloat16")
     benchmark(folder, "--split_dir", "sav_val", *arms, *TINY, "--out_dir", "results/sweep")
     benchmark(folder, "--split_dir", "sav_val", "--models", "static_mask", *TINY, "--out_dir", "results/before")
-    for name in ("results/after", "results/demo", "shard1", "shard2", "shard3", "shard4"):
+    for name in ("results/after", "results/demo", "results/nano", "results/agx", "shard1", "shard2", "shard3", "shard4"):
         shutil.copytree(folder / "results" / "before", folder / name)
+    shutil.copytree(folder / "results" / "sweep", folder / "results" / "run")
     (folder / "videos").mkdir()
     write_video(folder / "videos" / "walk.mp4", 12)
     mask_hw = np.zeros((48, 64), np.uint8)

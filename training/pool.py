@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -107,8 +108,8 @@ def open_pool(folder: Path, config: PoolConfig, workers: int) -> ClipPool:
         np.lib.format.open_memmap(folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(*shape, 3)).flush()
         np.lib.format.open_memmap(folder / "labels.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
         # forked children would inherit threads of torch and OpenCV
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            for done, _ in enumerate(pool.imap_unordered(_fill, [(folder, config, n) for n in range(config.clips)], chunksize=4), 1):
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            for done, _ in enumerate(pool.map(_fill, [(folder, config, n) for n in range(config.clips)], chunksize=4), 1):
                 if done % 100 == 0 or done == config.clips:
                     print(f"pool {config.stream}: {done} of {config.clips} clips", flush=True)
         marker.write_text(json.dumps(wanted), encoding="utf-8")

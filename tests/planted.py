@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 import time
 from collections.abc import Sequence
@@ -96,7 +97,10 @@ class InBytes(Sound):
 
 class KeepsFrames(Sound):
     def masks(self, frame_hwc: Frame) -> Masks:
-        self.__dict__.setdefault("kept", []).append(frame_hwc.astype(np.float32))
+        # pages of its own: what is freed in a process of many tests would be used again, and no growth be seen
+        block = mmap.mmap(-1, frame_hwc.nbytes * 4)
+        block.write(frame_hwc.astype(np.float32).tobytes())
+        self.__dict__.setdefault("kept", []).append(block)
         return super().masks(frame_hwc)
 
 
