@@ -68,6 +68,7 @@ def reason_not_to_run(line: str) -> str | None:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a split, and with the runs that commands read."""
+    pytest.importorskip("sam2", reason="needs sam2")
     folder = tmp_path_factory.mktemp("desk")
     generate_demo_split(folder / "sav_val", videos=1, frames=24, height=96, width=128)
     (folder / "sav_val" / "sav_demo.txt").rename(folder / "sav_val" / "sav_val.txt")
@@ -113,7 +114,6 @@ def test_a_command_that_is_not_run_has_a_reason_and_every_reason_a_command() -> 
     ids=lambda value: str(value)[-60:],
 )
 def test_a_command_of_the_documents_runs(desk: Path, page: str, line: str, tmp_path: Path) -> None:
-    pytest.importorskip("sam2", reason="needs sam2")
     line = line.replace("/data/", "").replace("~/", "").replace("--split_dir demo_split", "--split_dir sav_val")
     line = re.sub(rf"\b({'|'.join(STANDS_FOR)})\b", lambda named: STANDS_FOR[named[0]], line)
     line = line.replace("results/choice", "results/sweep") if " compare " in line else line
