@@ -12,7 +12,7 @@ from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOS
 from savbench.results.foreign import UNKNOWN
 from savbench.results.grid import Grid, markdown_table, shortened, text_table
 from savbench.results.measures import BY_COLUMN, Measure
-from savbench.results.numbers import difference, number, ratio
+from savbench.results.numbers import counted, difference, number, ratio
 from savbench.results.text import for_markdown
 
 if TYPE_CHECKING:
@@ -165,13 +165,13 @@ def _rates_section(table: RateTable) -> Section:
 
 def _pair_section(pair: PairComparison, center: str) -> Section:
     baseline, arm = pair.baseline, pair.arm
-    section = Section(f"{arm} against baseline {baseline}: {_plural(pair.pairs, 'object')} of {_plural(pair.videos, 'video')}", level=3)
+    section = Section(f"{arm} against baseline {baseline}: {counted(pair.pairs, 'object')} of {counted(pair.videos, 'video')}", level=3)
     if pair.differs:
         section.before.append(
             "differ too: " + "; ".join(f"{name} {' -> '.join(shortened(sides, 40))}" for name, sides in pair.differs.items())
         )
-    section.before += [f"not compared: {_plural(len(u.objects), 'object')} {u.reason}: {_some(u.objects)}" for u in pair.unpaired]
-    section.before += [f"times not compared: {_plural(len(u.objects), 'object')} {u.reason}: {_some(u.objects)}" for u in pair.untimed]
+    section.before += [f"not compared: {counted(len(u.objects), 'object')} {u.reason}: {_some(u.objects)}" for u in pair.unpaired]
+    section.before += [f"times not compared: {counted(len(u.objects), 'object')} {u.reason}: {_some(u.objects)}" for u in pair.untimed]
     too_few = sorted({change.videos for change in pair.changes if change.low is None})
     if too_few:
         section.before.append(f"no interval: need at least {MIN_VIDEOS} videos, have {' and '.join(map(str, too_few))}")
@@ -274,10 +274,6 @@ def _value(measure: Measure, value: float) -> str:
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMES_SHOWN} more (all of them with --format json)" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _text_section(section: Section, width: int | None) -> str:

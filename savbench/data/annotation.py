@@ -42,8 +42,8 @@ class Annotation(ABC):
 
 
 @dataclass(frozen=True)
-class MaskFile(Annotation):
-    """A PNG of this object alone, as in SA-V."""
+class _InFile(Annotation):
+    """Stored in a PNG that is named after its frame."""
 
     folder: Path
     name: str
@@ -55,6 +55,11 @@ class MaskFile(Annotation):
     @property
     def frame_name(self) -> str:
         return self.name.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class MaskFile(_InFile):
+    """A PNG of this object alone, as in SA-V."""
 
     def read(self, size_hw: tuple[int, int] | None = None) -> BoolMask:
         return read_mask(self.path, size_hw)
@@ -64,20 +69,10 @@ class MaskFile(Annotation):
 
 
 @dataclass(frozen=True)
-class LabelInPicture(Annotation):
+class LabelInPicture(_InFile):
     """A label in a PNG of all objects, as in DAVIS."""
 
-    folder: Path
-    name: str
     label: int
-
-    @property
-    def path(self) -> Path:
-        return self.folder / self.name
-
-    @property
-    def frame_name(self) -> str:
-        return self.name.rpartition(".")[0]
 
     def read(self, size_hw: tuple[int, int] | None = None) -> BoolMask:
         return np.asarray(read_picture(self.path, size_hw) == self.label)

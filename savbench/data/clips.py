@@ -23,7 +23,7 @@ import numpy as np
 
 from savbench.data.annotation import Annotation, GivenPrompt, LabelInPicture, MaskFile
 from savbench.data.frames import ClipError
-from savbench.data.layout import FRAME_SUFFIXES, Layout, list_frames
+from savbench.data.layout import FRAME_SUFFIXES, Layout, has_suffix, list_frames
 from savbench.data.listing import DatasetError, Entries, folders_in, names_in
 from savbench.data.png import BACKGROUND, VOID, read_labels
 from savbench.data.video import SplitObject, SplitVideo, in_order
@@ -55,7 +55,7 @@ class ClipsLayout(Layout):
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
-        return any(name.rpartition(".")[2].lower() in VIDEO_SUFFIXES for name in names_in(root))
+        return any(has_suffix(name, VIDEO_SUFFIXES) for name in names_in(root))
 
     def __init__(self, root: Path, split_name: str | None, given: Given = Given()) -> None:
         self.folders = ()
@@ -63,7 +63,7 @@ class ClipsLayout(Layout):
         if split_name not in (None, self.split_name):
             raise DatasetError(f"{root}: a folder of videos has no lists, so --split_name {split_name} names nothing; leave it out")
         self._entries = Entries(root)
-        stems = {name.rpartition(".")[0] for name in names_in(root) if name.rpartition(".")[2].lower() in VIDEO_SUFFIXES}
+        stems = {name.rpartition(".")[0] for name in names_in(root) if has_suffix(name, VIDEO_SUFFIXES)}
         stems |= {name for name in folders_in(root) if _has_frames(root / name)}
         self.videos = sorted(stems)
         if not self.videos:
@@ -130,7 +130,7 @@ class ClipsLayout(Layout):
 
 
 def _has_frames(folder: Path) -> bool:
-    return any(name.rpartition(".")[2].lower() in FRAME_SUFFIXES for name in names_in(folder))
+    return any(has_suffix(name, FRAME_SUFFIXES) for name in names_in(folder))
 
 
 def _read_prompts(path: Path, videos: list[str]) -> dict[str, dict[str, Any]]:

@@ -77,7 +77,7 @@ def list_frames(entries: Entries, video: str, remedy: str) -> tuple[FrameSource,
         ClipError: there are none, or several copies.
     """
     frames_dir, beside = entries.named(video), entries.with_stem(video)
-    files = [entries.folder / name for name in beside if _has_suffix(name, VIDEO_SUFFIXES) and (entries.folder / name).is_file()]
+    files = [entries.folder / name for name in beside if has_suffix(name, VIDEO_SUFFIXES) and (entries.folder / name).is_file()]
     files.sort(key=lambda path: VIDEO_SUFFIXES.index(path.suffix[1:].lower()))
     if files and frames_dir.is_dir():
         files.insert(0, frames_dir)
@@ -89,7 +89,7 @@ def list_frames(entries: Entries, video: str, remedy: str) -> tuple[FrameSource,
     if files:
         opened = open_video(files[0])
         return opened, range(len(opened))
-    other = next((entries.folder / name for name in beside if _has_suffix(name, OTHER_VIDEO_SUFFIXES)), None)
+    other = next((entries.folder / name for name in beside if has_suffix(name, OTHER_VIDEO_SUFFIXES)), None)
     if other is not None and not frames_dir.exists():
         raise ClipError(f"{other}: .{other.suffix[1:].lower()} is not read, {', '.join(VIDEO_SUFFIXES)} are; {ffmpeg_to_frames(other)}")
     entries.refuse_blanks(video)
@@ -99,7 +99,8 @@ def list_frames(entries: Entries, video: str, remedy: str) -> tuple[FrameSource,
     return JpegFrames(tuple(f"{frames_dir}/{name}" for name in numbered.values())), tuple(numbered)
 
 
-def _has_suffix(name: str, suffixes: Collection[str]) -> bool:
+def has_suffix(name: str, suffixes: Collection[str]) -> bool:
+    """Whether a file's name ends in one of the suffixes, in capitals or not."""
     return name.rpartition(".")[2].lower() in suffixes
 
 

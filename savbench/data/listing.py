@@ -121,6 +121,14 @@ class Entries:
                 )
 
 
+class Listed(dict[Path, Entries]):
+    """Entries by folder, each folder listed once, when it is first asked for. Raises ClipError as `Entries` does."""
+
+    def __missing__(self, folder: Path) -> Entries:
+        self[folder] = entries = Entries(folder)
+        return entries
+
+
 def composed(name: str) -> str:
     """The name in composed form (NFC), for comparisons."""
     return unicodedata.normalize("NFC", name)

@@ -19,7 +19,7 @@ from typing import Any
 from savbench.data.annotation import Masklet
 from savbench.data.frames import ClipError
 from savbench.data.layout import Layout, list_frames
-from savbench.data.listing import DatasetError, Entries, find_list, folders_in, is_hidden, names_in, read_list
+from savbench.data.listing import DatasetError, Listed, find_list, folders_in, is_hidden, names_in, read_list
 from savbench.data.rle import Rle
 from savbench.data.video import SplitObject, SplitVideo
 from savbench.data.video_file import VIDEO_SUFFIXES
@@ -49,7 +49,7 @@ class MaskletsLayout(Layout):
             end = next(end for end in KINDS if path.name.endswith(end))
             self._files.setdefault(path.name.removesuffix(end), []).append(path)
         self.folders = tuple(dict.fromkeys(path.parent for path in files if path.parent != root))
-        self._entries_of: dict[Path, Entries] = {}
+        self._listed = Listed()
         if split_name not in (None, root.resolve().name) or any(root.glob("*.txt")):
             path = find_list(root, split_name)
             self.split_name = path.stem
@@ -63,9 +63,7 @@ class MaskletsLayout(Layout):
         if files is None:
             raise ClipError(f"{name}: neither {name}_manual.json nor {name}_auto.json is there; download them or remove it from the list")
         folder = files[0].parent
-        if folder not in self._entries_of:
-            self._entries_of[folder] = Entries(folder)
-        frames, numbers = list_frames(self._entries_of[folder], name, f"download {name}.mp4")
+        frames, numbers = list_frames(self._listed[folder], name, f"download {name}.mp4")
         if list(numbers) != list(range(len(numbers))):
             raise ClipError(f"{folder / name}: its frames are not numbered from 00000 without gaps; extract them again at 24 a second")
         objects: list[SplitObject] = []

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from savbench.data.annotation import LabelInPicture
 from savbench.data.frames import ClipError
 from savbench.data.layout import MASK_SUFFIXES, Layout, list_frames, without_frame
-from savbench.data.listing import DatasetError, Entries, beside_them, find_set, folders_in, numbered_files, read_set
+from savbench.data.listing import DatasetError, Listed, beside_them, find_set, folders_in, numbered_files, read_set
 from savbench.data.png import BACKGROUND, VOID, read_labels
 from savbench.data.video import SplitObject, SplitVideo
 
@@ -60,12 +60,12 @@ class PicturesLayout(Layout):
         resolution = next((name for name in RESOLUTIONS if (root / IMAGES / name).is_dir()), "")
         self._frames_dir = root / IMAGES / resolution
         self._masks_dir = root / MASKS / resolution if (root / MASKS / resolution).is_dir() else root / MASKS
-        self._entries_of: dict[Path, Entries] = {}
+        self._listed = Listed()
 
     def video(self, name: str) -> SplitVideo:
-        frames, numbers = list_frames(self._entries(self._frames_dir), name, f"remove {name} from {self.split_name}")
-        self._entries(self._masks_dir).refuse_blanks(name)
-        folder = self._entries(self._masks_dir).named(name)
+        frames, numbers = list_frames(self._listed[self._frames_dir], name, f"remove {name} from {self.split_name}")
+        self._listed[self._masks_dir].refuse_blanks(name)
+        folder = self._listed[self._masks_dir].named(name)
         names = numbered_files(folder, MASK_SUFFIXES)
         if not names:
             raise ClipError(f"{folder}: no .png masks{beside_them(folder)}; extract the annotations again")
@@ -96,12 +96,6 @@ class PicturesLayout(Layout):
             ClipError: there are none, or they cannot be read.
         """
         raise NotImplementedError
-
-    def _entries(self, folder: Path) -> Entries:
-        """What is in one of the split's two folders, listed once. Raises ClipError."""
-        if folder not in self._entries_of:
-            self._entries_of[folder] = Entries(folder)
-        return self._entries_of[folder]
 
 
 class DavisLayout(PicturesLayout):

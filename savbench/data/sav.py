@@ -24,7 +24,7 @@ from savbench.data.listing import (
     FRAMES_DIR,
     MASKS_DIR,
     DatasetError,
-    Entries,
+    Listed,
     beside_them,
     find_list,
     folders_in,
@@ -52,17 +52,17 @@ class SavLayout(Layout):
         missing = [name for name in (FRAMES_DIR, MASKS_DIR) if not (root / name).is_dir()]
         if missing:
             raise DatasetError(f"{root}: no folder {' and no folder '.join(missing)}; SA-V splits have both, extract them there")
-        self._root = root
         self.folders = (root / FRAMES_DIR, root / MASKS_DIR)
         list_path = find_list(root, split_name)
         self.split_name = list_path.stem
         self.videos = read_list(list_path, VIDEO_SUFFIXES)
-        self._entries_of: dict[str, Entries] = {}
+        self._listed = Listed()
 
     def video(self, name: str) -> SplitVideo:
-        frames, numbers = list_frames(self._entries(FRAMES_DIR), name, f"remove {name} from {self.split_name}.txt")
-        self._entries(MASKS_DIR).refuse_blanks(name)
-        masks_dir = self._entries(MASKS_DIR).named(name)
+        frames_dir, all_masks_dir = self.folders
+        frames, numbers = list_frames(self._listed[frames_dir], name, f"remove {name} from {self.split_name}.txt")
+        self._listed[all_masks_dir].refuse_blanks(name)
+        masks_dir = self._listed[all_masks_dir].named(name)
         object_names = folders_in(masks_dir)
         if not object_names:
             raise ClipError(
@@ -83,12 +83,6 @@ class SavLayout(Layout):
             except ClipError as error:
                 defects[object_name] = str(error)
         return SplitVideo(name, frames, tuple(objects), MappingProxyType(defects))
-
-    def _entries(self, folder: str) -> Entries:
-        """What is in one of the split's two folders, listed once. Raises ClipError."""
-        if folder not in self._entries_of:
-            self._entries_of[folder] = Entries(self._root / folder)
-        return self._entries_of[folder]
 
 
 def _list_object(video: str, folder: Path, index_of_number: Mapping[int, int]) -> SplitObject:

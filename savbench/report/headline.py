@@ -13,6 +13,7 @@ from savbench.report.charts import number
 from savbench.report.streaming import winners
 from savbench.report.tradeoffs import JOULES, SPEED, below_floor, contenders, floor_of, pareto_front
 from savbench.results.foreign import Results
+from savbench.results.numbers import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,13 +88,13 @@ def _runner_up(best: Arm, second: Arm, results: Results, options: Options) -> st
     if change is None:
         return f"{said}; they have no objects in common to compare them on."
     if change.low is None or change.high is None:
-        return f"{said}; with {_plural(change.videos, 'video')} in common there is no interval, so that this may be chance."
+        return f"{said}; with {counted(change.videos, 'video')} in common there is no interval, so that this may be chance."
     if change.verdict == "=":
-        return f"{said}: the same on each of the {_plural(change.pairs, 'object')} that both have{_faster(best, second)}."
+        return f"{said}: the same on each of the {counted(change.pairs, 'object')} that both have{_faster(best, second)}."
     bounds = f"95% interval {change.low:+.3f} to {change.high:+.3f}"
     if change.verdict != "~":
-        return f"{said}: the lead of {change.change:+.3f} is more than chance ({bounds}, {_plural(change.pairs, 'object')})."
-    both = f"over the {_plural(change.pairs, 'object')} that both have"
+        return f"{said}: the lead of {change.change:+.3f} is more than chance ({bounds}, {counted(change.pairs, 'object')})."
+    both = f"over the {counted(change.pairs, 'object')} that both have"
     return f"{said}: {both}, the data do not tell them apart ({bounds}){_faster(best, second)}."
 
 
@@ -177,7 +178,7 @@ def _against_floor(arm: Arm, change: Change | None, floor: Arm) -> str:
     if change is None:
         return f"{where} {{floor}}, but on other objects: {{models}}.{cause}"
     if change.low is None:
-        few = f"{_plural(change.pairs, 'object')} of {_plural(change.videos, 'video')}"
+        few = f"{counted(change.pairs, 'object')} of {counted(change.videos, 'video')}"
         return f"{where} {{floor}}, on {few}, too few to exclude chance: {{models}}.{cause}"
     if change.verdict in ("~", "="):
         return "Not told apart from {floor}: {models}."
@@ -240,10 +241,6 @@ def _ratio(change: Change) -> str:
 
 def _cut(parts: Sequence[str]) -> str:
     return ", ".join(parts[:MOST_LISTED]) + (f" and {len(parts) - MOST_LISTED} more" if len(parts) > MOST_LISTED else "")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _listed(arms: Sequence[Arm]) -> str:

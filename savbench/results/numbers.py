@@ -17,6 +17,11 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{places}f}" if places <= _MOST_PLACES else f"{value:.{digits - 1}e}"
 
 
+def counted(count: int, noun: str) -> str:
+    """As `1 object` or `2 objects`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def difference(value: float) -> str:
     """A signed difference of scores: four decimals, one digit and an exponent if these would be zeros, and no sign at zero."""
     text = f"{value:+.4f}"

@@ -17,6 +17,7 @@ from savbench.arguments.values import AllOrWorst
 from savbench.data.csv_file import InputError
 from savbench.results import environment
 from savbench.results.csv_rows import ResultsError, read_rows
+from savbench.results.numbers import counted
 from savbench.results.reference import speeds_of
 from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import SUMMARY
@@ -112,15 +113,15 @@ class Estimate:
         unknown = [line for line in lines if line.seconds is None]
         objects, frames = sum(line.objects for line in lines), sum(line.frames for line in lines)
         if not objects:
-            return [f"nothing is left to run in {_plural(len(lines), 'arm')}"]
-        left = f"{_plural(objects, 'object')}, {_plural(frames, 'frame')} left in {_plural(len(lines), 'arm')}"
+            return [f"nothing is left to run in {counted(len(lines), 'arm')}"]
+        left = f"{counted(objects, 'object')}, {counted(frames, 'frame')} left in {counted(len(lines), 'arm')}"
         if len(unknown) == len(lines):
             return ["time unknown until the first clip", left]
         said = f"{'about' if self._config.sustained_minutes is None else 'at most'} {_duration(sum(line.seconds or 0.0 for line in lines))}"
         if self._config.executor == "ray":
             said += " of one worker, shared by the cluster"
         if unknown:
-            said += f" and more: {_plural(len(unknown), 'arm')} unknown until the first clip"
+            said += f" and more: {counted(len(unknown), 'arm')} unknown until the first clip"
         return [said, left]
 
     def table(self) -> str:
@@ -267,7 +268,3 @@ def _size(count: float) -> str:
     if count < 2**20:
         return "under 1 MiB"
     return f"{count / 2**20:.0f} MiB" if count < 10 * 2**30 else f"{count / 2**30:.0f} GiB"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
