@@ -115,8 +115,10 @@ class _Writer:
         """Remove what was written of a video."""
         for folder in self.folders():
             shutil.rmtree(folder / name, ignore_errors=True)
-            for path in folder.glob(f"{name}.*"):
-                path.unlink()
+            # no pattern: `walk.*` is also `walk.two.mp4` of another video, and names may have brackets
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if path.is_file() and path.stem == name:
+                    path.unlink()
 
     def folders(self) -> tuple[Path, ...]:
         """Where videos have a folder each."""

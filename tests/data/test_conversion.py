@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from picture_split import labels, save_picture, two_squares, write_davis
 from PIL import Image
 from tiny_split import TinySplit, rectangle
+from video_files import write_video
 
 import jetson_benchmark
 from savbench.data.conversion import TARGETS, convert
@@ -105,3 +107,19 @@ def test_demo_data_comes_in_every_layout(tmp_path: Path, layout: str) -> None:
     targets = split.select()
     assert len(targets) == 4
     assert all(target.defect is None for target in targets)
+
+
+def test_what_was_written_of_other_videos_stays_when_one_is_left_out(tmp_path: Path) -> None:
+    split = TinySplit(tmp_path / "split")
+    masks = {"000": [rectangle(4, 2, 8, 8, (48, 64))] * 2}
+    for name in ("walk", "walk.two"):
+        split.write_video(name, 5, masks)
+        shutil.rmtree(split.root / "JPEGImages_24fps" / name)
+        write_video(split.root / "JPEGImages_24fps" / f"{name}.mp4", 5)
+    next((split.root / "Annotations_6fps" / "walk" / "000").glob("*.png")).write_bytes(b"damaged")
+    (split.root / "sav_tiny.txt").write_text("walk.two\nwalk\n")
+
+    found = convert(open_split(split.root), tmp_path / "out", "sav")
+
+    assert (found.videos, list(found.problems)) == (("walk.two",), ["walk"])
+    assert [path.name for path in (tmp_path / "out" / "JPEGImages_24fps").iterdir()] == ["walk.two.mp4"]
