@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NEWEST_RUNS = 20
 """Runs beside this one whose rows are searched."""
 
-# Bytes written, measured on runs of SAM 2 and EdgeTAM at 480p to 1080p and rounded up.
+# Bytes written, of a short run of a baseline, rounded up generously; masks and overlays depend on the footage.
 _ROW_BYTES, _FRAME_BYTES, _READING_BYTES = 4_000, 400, 700
 _MASK_BYTES_PER_FRAME, _OVERLAY_BYTES_PER_FRAME = 1_000, 40_000
 
