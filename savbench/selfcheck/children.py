@@ -28,7 +28,7 @@ def events_of(order: LineOfWork, name: str, command: Sequence[str], timeout_s: f
     Args:
         order: what the child is to check.
         name: of the group, for that outcome.
-        command: of the child, without `--events`.
+        command: of the child, without `--events` and `--folder`: the child's folder is the parent's to remove.
         timeout_s: a child that says nothing for so long is ended, and reported as hanging.
     """
     # --help has no time for this
@@ -36,7 +36,9 @@ def events_of(order: LineOfWork, name: str, command: Sequence[str], timeout_s: f
 
     with tempfile.TemporaryDirectory(prefix="selfcheck-") as folder:
         log = Path(folder) / "log"
-        child = WorkerProcess(order, log, command)
+        work = Path(folder) / "work"
+        work.mkdir()
+        child = WorkerProcess(order, log, [*command, "--folder", str(work)])
         ended = None
         try:
             yield from child.events(timeout_s, lambda: False)
@@ -65,20 +67,20 @@ def serve(argv: Sequence[str] | None, check: Callable[[str, Path, IO[str]], tupl
     """
     parser = argparse.ArgumentParser(description="Runs one group of checks; started by `jetson_benchmark.py`.")
     parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
     args = parser.parse_args(argv)
     faulthandler.enable()
     with os.fdopen(args.events, "w", encoding="utf-8") as events:
         line = sys.stdin.readline()
         leave_with_parent()
-        with tempfile.TemporaryDirectory(prefix="selfcheck-") as folder:
-            name, outcomes = check(line, Path(folder), events)
-            try:
-                for outcome in outcomes:
-                    send(events, outcome=outcome.to_json())
-            # whatever it is belongs into the report: a group that cannot be run is a finding
-            except Exception as error:  # noqa: BLE001
-                traceback.print_exc()
-                send(events, outcome=broken(f"{name}: could not be checked", error).to_json())
+        name, outcomes = check(line, args.folder, events)
+        try:
+            for outcome in outcomes:
+                send(events, outcome=outcome.to_json())
+        # whatever it is belongs into the report: a group that cannot be run is a finding
+        except Exception as error:  # noqa: BLE001
+            traceback.print_exc()
+            send(events, outcome=broken(f"{name}: could not be checked", error).to_json())
     return 0
 
 

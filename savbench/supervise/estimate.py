@@ -17,6 +17,7 @@ from savbench.arguments.values import AllOrWorst
 from savbench.data.csv_file import InputError
 from savbench.results import environment
 from savbench.results.csv_rows import ResultsError, read_rows
+from savbench.results.grid import Grid, text_table
 from savbench.results.numbers import counted
 from savbench.results.reference import speeds_of
 from savbench.results.rows import SummaryRow
@@ -124,15 +125,24 @@ class Estimate:
             said += f" and more: {counted(len(unknown), 'arm')} unknown until the first clip"
         return [said, left]
 
-    def table(self) -> str:
-        """The plan as text, a line per arm."""
+    def table(self, width: int | None = None) -> str:
+        """The plan as text, a line per arm.
+
+        Args:
+            width: columns of the terminal; None: as wide as the table is.
+        """
         lines = self.lines
-        width = max([len(line.arm.label) for line in lines] + [3])
-        shown = [f"{'arm':<{width}}  objects  frames     time  from"]
-        for line in lines:
-            time = "unknown" if line.seconds is None else _duration(line.seconds)
-            source = "until its first clip" if line.cost is None else line.cost.source
-            shown.append(f"{line.arm.label:<{width}}  {line.objects:>7}  {line.frames:>6}  {time:>7}  {source}".rstrip())
+        rows = [
+            [
+                line.arm.label,
+                str(line.objects),
+                str(line.frames),
+                "unknown" if line.seconds is None else _duration(line.seconds),
+                "until its first clip" if line.cost is None else line.cost.source,
+            ]
+            for line in lines
+        ]
+        shown = [text_table(Grid(["arm", "objects", "frames", "time", "from"], rows, left=1, drop=("from",)), width)]
         done = sum(line.done for line in lines)
         shown.append("\n      ".join([f"plan: {self._said()[0]}", *self._said()[1:]]) + (f" ({done} done)" if done else ""))
         if any(line.seconds is None for line in lines) and self._config.sustained_minutes is None:

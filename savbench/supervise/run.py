@@ -99,7 +99,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
     config = dataclasses.replace(config, out_dir=out_dir.absolute())
     work = object_work(targets, max_frames=config.max_frames, frame_stride=config.frame_stride)
     if config.plan == "estimate":
-        progress.say(Estimate(config, arms, work, rows_in(out_dir)).table())
+        progress.say(Estimate(config, arms, work, rows_in(out_dir)).table(progress.width))
         return False, True
     with contextlib.ExitStack() as stack:
         cluster = None
@@ -141,7 +141,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         )
         is_interrupted = _execute(executor, jobs, ledger, progress)
         if config.plan == "measure":
-            progress.say(estimate.table())
+            progress.say(estimate.table(progress.width))
             return is_interrupted, True
         return is_interrupted, _conclude(config, arms, wanted, folder, progress)
 

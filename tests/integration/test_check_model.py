@@ -138,7 +138,7 @@ def test_the_command_names_what_failed_and_writes_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stand_in = (
-        "import os,json,sys; e=os.fdopen(int(sys.argv[2]),'w'); sys.stdin.readline(); print('last words', file=sys.stderr); os._exit(3)"
+        "import os,json,sys; e=os.fdopen(int(sys.argv[-1]),'w'); sys.stdin.readline(); print('last words', file=sys.stderr); os._exit(3)"
     )
     monkeypatch.setattr(cli, "CHILD_COMMAND", (sys.executable, "-c", stand_in))
     assert jetson_benchmark.main(["check-model", "static", "--json", str(tmp_path / "found.json")]) == 1

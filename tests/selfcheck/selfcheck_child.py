@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
-events = os.fdopen(int(sys.argv[2]), "w", encoding="utf-8")
+events = os.fdopen(int(sys.argv[-1]), "w", encoding="utf-8")
 group = json.loads(sys.stdin.readline())["group"]
 
 
@@ -30,6 +31,7 @@ if group == "fails":
         outcome={"check": "fails: first", "status": "failed", "said": "J 0.5", "meaning": "it is wrong", "remedy": "mend it", "figures": {}}
     )
 if group == "crashes":
+    (Path(sys.argv[2]) / "left.bin").write_bytes(b"half a file")
     print("its last words", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGSEGV)
 if group == "leaves":

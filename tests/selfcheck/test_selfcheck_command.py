@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,10 @@ def test_a_failure_says_what_it_means_and_what_to_do(
 
 @pytest.mark.usefixtures("remembered")
 @pytest.mark.parametrize(("group", "how"), [("crashes", "SIGSEGV"), ("leaves", "exit status 3"), ("hangs", "no sign of progress")])
-def test_a_child_that_ends_badly_is_a_failure_and_the_next_runs(group: str, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_child_that_ends_badly_is_a_failure_and_the_next_runs(
+    group: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     report = cli.Report()
     outcomes = list(cli.examine(report, "cpu", quick=False, groups=(group, "passes"), timeout_s=3.0))
     assert [one.check for one in outcomes if one.status == "failed"] == [f"{group}: could not be checked"]
@@ -59,6 +63,7 @@ def test_a_child_that_ends_badly_is_a_failure_and_the_next_runs(group: str, how:
     assert failed.meaning
     assert failed.remedy
     assert outcomes[-1].check == "passes: first"
+    assert not list(tmp_path.glob("selfcheck-*")), "a killed child leaves nothing behind"
     if group == "crashes":
         assert "its last words" in capsys.readouterr().err
 

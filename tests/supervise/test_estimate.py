@@ -63,6 +63,7 @@ def test_a_measured_arm_takes_its_build_its_objects_and_its_frames(tmp_path: Pat
     assert estimate.summary() == "about 68 s; 2 objects, 100 frames left in 1 arm"
     assert "measured here" in estimate.table()
     assert "(1 done)" in estimate.table()
+    assert "not shown in 50 columns: from" in estimate.table(50)
 
 
 @pytest.mark.parametrize(
