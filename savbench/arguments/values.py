@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_EMPTY = "''"
+EMPTY = "''"
 """Shown in messages for an empty text."""
 
 
@@ -122,7 +122,7 @@ class Choice(Kind):
     def check(self, value: str) -> None:
         if value not in self.words:
             hint = self.hint and f"; {self.hint}"
-            raise ValueError(f"{value or _EMPTY}: use {_either(self.words)}{hint}{did_you_mean(value, self.words)}")
+            raise ValueError(f"{value or EMPTY}: use {_either(self.words)}{hint}{did_you_mean(value, self.words)}")
 
 
 @dataclass(frozen=True)
@@ -143,43 +143,7 @@ class ChoiceOrFile(Choice):
         if value.startswith(f"{self.prefix}:"):
             return
         if value not in self.words:
-            raise ValueError(f"{value or _EMPTY}: use {_either((*self.words, f'{self.prefix}:FILE'))}")
-
-
-@dataclass(frozen=True)
-class Factor(Kind):
-    """A factor and its standard error, `1.085+-0.013`; the error may be left out. A pair, the error None if it is not known."""
-
-    low: float
-    high: float
-
-    @property
-    def metavar(self) -> str:
-        return "FACTOR+-ERROR"
-
-    def parse(self, text: str) -> tuple[float, float | None]:
-        factor, sign, error = text.partition("+-")
-        try:
-            return float(factor), float(error) if sign else None
-        except ValueError:
-            raise ValueError(f"{text or _EMPTY}: give a factor and its standard error, for example 1.085+-0.013") from None
-
-    def check(self, value: tuple[float, float | None]) -> None:
-        factor, error = value
-        if not self.low <= factor <= self.high:
-            raise ValueError(f"{self.show(value)}: the factor must be from {self.low:g} to {self.high:g}")
-        if error is not None and not 0 <= error < factor:
-            raise ValueError(f"{self.show(value)}: the error must be from 0 to the factor")
-
-    def to_json(self, value: tuple[float, float | None]) -> list[float | None]:
-        return list(value)
-
-    def from_json(self, data: list[float | None]) -> tuple[Any, ...]:
-        return tuple(data)
-
-    def show(self, value: tuple[float, float | None]) -> str:
-        factor, error = value
-        return f"{factor:.12g}" if error is None else f"{factor:.12g}+-{error:.12g}"
+            raise ValueError(f"{value or EMPTY}: use {_either((*self.words, f'{self.prefix}:FILE'))}")
 
 
 @dataclass(frozen=True)
@@ -197,7 +161,7 @@ class Device(Kind):
 
     def check(self, value: str) -> None:
         if self._PATTERN.fullmatch(value) is None:
-            raise ValueError(f"{value or _EMPTY}: use auto, cpu, cuda, or cuda:N with the number of the GPU, for example cuda:0")
+            raise ValueError(f"{value or EMPTY}: use auto, cpu, cuda, or cuda:N with the number of the GPU, for example cuda:0")
 
 
 @dataclass(frozen=True)
@@ -234,7 +198,7 @@ class Whole(Number):
             return int(text)
         except ValueError:
             of_what = f" of {self.unit}" if self.unit else ""
-            raise ValueError(f"{text or _EMPTY}: give a whole number{of_what}, for example {self.show(max(1, self.low))}") from None
+            raise ValueError(f"{text or EMPTY}: give a whole number{of_what}, for example {self.show(max(1, self.low))}") from None
 
     def show(self, value: float) -> str:
         return str(value)
@@ -251,7 +215,7 @@ class Real(Number):
             return float(text)
         except ValueError:
             raise ValueError(
-                f"{text or _EMPTY}: give a number{self.unit and f' of {self.unit}'}, for example {self.show(max(1, self.low))}"
+                f"{text or EMPTY}: give a number{self.unit and f' of {self.unit}'}, for example {self.show(max(1, self.low))}"
             ) from None
 
     def from_json(self, data: Any) -> float:
@@ -289,37 +253,6 @@ class NumberOrWord(Kind):
 
     def show(self, value: Any) -> str:
         return self.word if value == self.word else self.number.show(value)
-
-
-@dataclass(frozen=True)
-class AllOrWorst(Kind):
-    """`all`, or `worst:N` for the N worst."""
-
-    most: int
-
-    ALL: ClassVar[str] = "all"
-    _WORST: ClassVar[str] = "worst:"
-
-    @property
-    def metavar(self) -> str:
-        return "WHICH"
-
-    def parse(self, text: str) -> str:
-        self.check(text)
-        return text
-
-    def check(self, value: str) -> None:
-        if value == self.ALL:
-            return
-        digits = value.removeprefix(self._WORST)
-        is_count = value.startswith(self._WORST) and digits.isascii() and digits.isdecimal() and len(digits) <= len(str(self.most))
-        if not is_count or not 1 <= int(digits) <= self.most:
-            raise ValueError(f"{value or _EMPTY}: use {self.ALL}, or {self._WORST}N with N from 1 to {self.most}, for example worst:10")
-
-    @classmethod
-    def count(cls, value: str | None) -> int | None:
-        """Return the N of `worst:N`; None if the value is another."""
-        return int(value.removeprefix(cls._WORST)) if value is not None and value.startswith(cls._WORST) else None
 
 
 @dataclass(frozen=True)
@@ -386,76 +319,6 @@ class ListOf(Kind):
 
     def show(self, value: tuple[Any, ...]) -> str:
         return ",".join(map(self.item.show, value))
-
-
-@dataclass(frozen=True)
-class Part(Kind):
-    """One of N parts, counted from 1: `2/4` is (2, 4)."""
-
-    noun: str = "parts"
-    most: int = 1_000_000
-
-    @property
-    def metavar(self) -> str:
-        return "I/N"
-
-    def parse(self, text: str) -> tuple[int, int]:
-        number, slash, count = text.partition("/")
-        try:
-            if slash:
-                return int(number), int(count)
-        except ValueError:
-            pass
-        raise ValueError(f"{text or _EMPTY}: give one of the {self.noun} and their number, for example 2/4")
-
-    def check(self, value: tuple[int, int]) -> None:
-        number, count = value
-        if not 1 <= count <= self.most:
-            raise ValueError(f"{self.show(value)}: use 1 to {self.most} {self.noun}")
-        if not 1 <= number <= count:
-            raise ValueError(f"{self.show(value)}: {self.noun} are numbered from 1; use 1/{count} to {count}/{count}")
-
-    def to_json(self, value: tuple[int, int]) -> list[int]:
-        return list(value)
-
-    def from_json(self, data: list[int]) -> tuple[int, int]:
-        number, count = data
-        return number, count
-
-    def show(self, value: tuple[int, int]) -> str:
-        return f"{value[0]}/{value[1]}"
-
-
-@dataclass(frozen=True)
-class Pixel(Kind):
-    """A pixel of a frame, x then y: `412,300`."""
-
-    @property
-    def metavar(self) -> str:
-        return "X,Y"
-
-    def parse(self, text: str) -> tuple[int, int]:
-        x, comma, y = text.partition(",")
-        try:
-            if comma:
-                return int(x), int(y)
-        except ValueError:
-            pass
-        raise ValueError(f"{text or _EMPTY}: give a pixel as X,Y, for example 412,300")
-
-    def check(self, value: tuple[int, int]) -> None:
-        if min(value) < 0:
-            raise ValueError(f"{self.show(value)}: pixels are counted from 0")
-
-    def to_json(self, value: tuple[int, int]) -> list[int]:
-        return list(value)
-
-    def from_json(self, data: list[int]) -> tuple[int, int]:
-        x, y = data
-        return x, y
-
-    def show(self, value: tuple[int, int]) -> str:
-        return f"{value[0]},{value[1]}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

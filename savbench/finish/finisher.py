@@ -16,7 +16,7 @@ import traceback
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from savbench.arguments.values import AllOrWorst
+from savbench.arguments.compound import AllOrWorst
 from savbench.data.clips import Given
 from savbench.data.dataset import ClipError, open_split
 from savbench.data.feed import PromptMaker

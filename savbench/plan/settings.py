@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from savbench.arguments.compound import AllOrWorst, Factor
 from savbench.arguments.declared import ConfigError, check, from_json, setting, to_json
-from savbench.arguments.values import AllOrWorst, Choice, ChoiceOrFile, Factor, FilePath, Real, Switch, Text, Whole
+from savbench.arguments.values import Choice, ChoiceOrFile, FilePath, Real, Switch, Text, Whole
 from savbench.plan.settings_data import DataSettings
 from savbench.plan.settings_measuring import MeasuringSettings
 from savbench.plan.settings_models import ModelSettings

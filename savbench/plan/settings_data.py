@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from savbench.arguments.compound import Part, Pixel
 from savbench.arguments.declared import Column, Compared, setting
-from savbench.arguments.values import Choice, FilePath, Part, Pixel, Switch, Text, Whole
+from savbench.arguments.values import Choice, FilePath, Switch, Text, Whole
 from savbench.plan.protocols import AUTO, PROTOCOLS
 
 LAYOUTS = ("auto", "sav", "davis", "ytvos", "sav-json", "clips")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from savbench.arguments.values import AllOrWorst
+from savbench.arguments.compound import AllOrWorst
 from savbench.finish.agreement import reference_file
 from savbench.finish.finisher import scores_together
 from savbench.finish.saving import has_masks, has_overlay, overlay_of

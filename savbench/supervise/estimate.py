@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runners import RUNNERS
-from savbench.arguments.values import AllOrWorst
+from savbench.arguments.compound import AllOrWorst
 from savbench.data.csv_file import InputError
 from savbench.results import environment
 from savbench.results.csv_rows import ResultsError, read_rows

@@ -8,20 +8,17 @@ from typing import Any
 import pytest
 
 import jetson_benchmark
+from savbench.arguments.compound import AllOrWorst, Factor, Part, Pixel
 from savbench.arguments.values import (
     INPUT_PATH,
     SEED,
-    AllOrWorst,
     Choice,
     ChoiceOrFile,
     Device,
-    Factor,
     FilePath,
     Kind,
     ListOf,
     NumberOrWord,
-    Part,
-    Pixel,
     Real,
     Text,
     Whole,
