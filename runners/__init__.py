@@ -30,6 +30,8 @@ class RunnerSpec:
     imgsz: int | None = None
     """Default side of the model's square input in pixels; None for models that work at video resolution."""
     prompts: tuple[str, ...] = PROMPT_KINDS
+    licence: str = "Apache-2.0"
+    """Licence of code and weights as their authors state it, with whatever restricts their use (docs/models.md)."""
 
     @property
     def has_relative_positions(self) -> bool:

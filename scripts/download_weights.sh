@@ -66,12 +66,12 @@ while (($#)); do
     esac
 done
 
-declare -A file_of bytes_of sum_of source_of
+declare -A file_of bytes_of sum_of source_of licence_of
 models=()
-while IFS=$'\t' read -r model file bytes sum source; do
+while IFS=$'\t' read -r model file bytes sum source licence; do
     [[ $model && $model != \#* ]] || continue
     models+=("$model")
-    file_of[$model]=$file bytes_of[$model]=$bytes sum_of[$model]=$sum source_of[$model]=$source
+    file_of[$model]=$file bytes_of[$model]=$bytes sum_of[$model]=$sum source_of[$model]=$source licence_of[$model]=$licence
 done <"$table"
 
 ((${#wanted[@]})) || wanted=("${models[@]}")
@@ -248,6 +248,9 @@ for model in "${wanted[@]}"; do
         *) failed=$((failed + 1)) ;;
     esac
     printf '%-10s  %-24s  %8s  %s\n' "$model" "${file_of[$model]}" "$(in_mib "${bytes_of[$model]}")" "$verdict"
+    if [[ ${licence_of[$model]} ]]; then
+        printf '%-10s  licence: %s\n' "$model" "${licence_of[$model]}"
+    fi
 done
 
 ((failed == 0)) || exit 1

@@ -89,10 +89,12 @@ def _weights(model: str, spec: RunnerSpec, root: Path) -> Outcome:
         remedy = f"add `{model}<TAB>{spec.checkpoint}<TAB>bytes<TAB>sha256<TAB>source` to {WEIGHTS_TABLE}"
         return judged(check, False, f"missing: {WEIGHTS_TABLE} has no line for {model}", meaning=meaning, remedy=remedy)
     wrong = []
-    if len(line) != 5:
-        wrong.append(f"{len(line)} columns instead of 5")
+    if len(line) not in (5, 6):
+        wrong.append(f"{len(line)} columns instead of 5, or of 6 with a licence")
     else:
-        _, file, size, digest, source = line
+        _, file, size, digest, source, *licence = line
+        if (licence or ["Apache-2.0"]) != [spec.licence]:
+            wrong.append(f"licence {licence[0] if licence else 'Apache-2.0'}, the spec says {spec.licence}")
         if file != spec.checkpoint:
             wrong.append(f"file {file}, the spec says {spec.checkpoint}")
         if not size.isdigit() or not re.fullmatch(r"[0-9a-f]{64}", digest):

@@ -269,6 +269,7 @@ def _build(job: Job) -> _Model:
         hole_filling=applied.hole_filling,
         notes=" | ".join((*applied.notes, *device.notes(arm.autocast_dtype))),
         parameters=applied.parameters if spec.is_learned else None,
+        licence=spec.licence,
         weights=applied.weights,
         weights_file="" if job.weights is None else job.weights.name,
         torch_version=device.torch_version,

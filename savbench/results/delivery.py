@@ -80,6 +80,7 @@ class ModelFacts:
     hole_filling: str
     notes: str
     parameters: int | None
+    licence: str
     weights: str
     weights_file: str
     torch_version: str

@@ -308,6 +308,9 @@ class _ObjectColumns:
     )
     notes: str = column("Adjustments made to upstream at run time, separated by ` | `.", default="", cell=MODEL_DETAILS)
     parameters: int | None = column("Number of the model's parameters.", cell=MODEL_DETAILS)
+    licence: str = column(
+        "Licence of the model's code and weights, with whatever restricts their use (docs/models.md).", default="", cell=MODEL_DETAILS
+    )
     spike_causes: dict[str, float] = mapping(
         "Number of frames beyond the 99th percentile by cause, as in spike_cause of frames.csv.", cell=DIAGNOSTICS
     )

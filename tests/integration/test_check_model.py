@@ -104,6 +104,7 @@ def test_what_is_missing_is_named_with_what_to_do() -> None:
         ("sam2_tiny\tsam2.1_hiera_tiny.pt\tmany\tabc\tsam2", "bytes or sha256"),
         ("sam2_tiny\tsam2.1_hiera_tiny.pt\t1\t" + "0" * 64 + "\tnowhere", "source nowhere has no URL"),
         ("sam2_tiny\tsam2.1_hiera_tiny.pt", "2 columns instead of 5"),
+        ("sam2_tiny\tsam2.1_hiera_tiny.pt\t1\t" + "0" * 64 + "\tsam2\tMIT", "licence MIT, the spec says Apache-2.0"),
     ],
 )
 def test_a_wrong_line_of_weights(tmp_path: Path, line: str, said: str) -> None:

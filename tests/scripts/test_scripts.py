@@ -148,6 +148,16 @@ def test_fetches_all_files_then_skips_them_without_asking(bench: Bench) -> None:
     assert (second.returncode, second.stdout.count("already there")) == (0, 2)
 
 
+def test_says_a_licence_that_restricts_use_with_every_verdict(bench: Bench) -> None:
+    table = bench.script.with_name("weights.tsv")
+    table.write_text(table.read_text(encoding="utf-8").replace("\tedgetam\n", "\tedgetam\tfor research alone\n"), encoding="utf-8")
+    for verdict in ("fetched", "already there"):
+        tiny, edgetam, licence = bench.fetch().stdout.splitlines()
+        assert verdict in tiny
+        assert verdict in edgetam
+        assert licence.split(maxsplit=1) == ["edgetam", "licence: for research alone"]
+
+
 def test_default_folder_is_checkpoints_of_the_clone(bench: Bench) -> None:
     clone = bench.script.parents[1]
     assert bench.fetch("edgetam", folder=clone / "checkpoints").returncode == 0
@@ -297,7 +307,8 @@ def test_the_table_has_the_registry_s_models_and_files() -> None:
     registered = {name: spec.checkpoint for name, spec in RUNNERS.items() if spec.family in ("sam2", "edgetam", "sam1")}
     del registered["sam2_nano"]  # comes with the benchmark
     assert listed == registered
-    for _, _, size, sha256, source in rows:
+    for model, _, size, sha256, source, *licence in rows:
+        assert (licence or ["Apache-2.0"]) == [RUNNERS[model].licence]
         assert int(size) > 50_000_000
         assert re.fullmatch("[0-9a-f]{64}", sha256)
         assert source in ("sam2", "edgetam", "sam1")
