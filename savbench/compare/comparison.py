@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from savbench.compare.findings import BlockComparison, Change, Comparison, Kept, Moved, Options, PairComparison, Unpaired, Verdict
-from savbench.compare.pairing import MUST_AGREE, Plan, RefusedError, plan_comparison
+from savbench.compare.pairing import MUST_AGREE, Plan, plan_comparison
+from savbench.compare.protocol import RefusedError
 from savbench.compare.statistics import Estimates, Floats, estimate, ratio_interval
 from savbench.compare.summaries import RowData, Same
 from savbench.results.circumstances import SETTINGS

@@ -240,6 +240,12 @@ class _ObjectColumns:
     frame_stride: int | None = setting_column("frame_stride")
     prefetch: int | None = setting_column("prefetch")
     protocol: str = setting_column("protocol", cell=CLIP)
+    protocol_version: int | None = column(
+        "Version of how this benchmark times and scores, which changes whenever one of the two does. Results of two versions are compared "
+        "only with --force. Empty in rows from before version 1.",
+        cell=CLIP,
+        compared=Compared.MUST_AGREE,
+    )
     frames_from: str = column(
         "Storage of the video's frames: `jpg`, or the extension of a video file, such as `mp4`.", default="", cell=CLIP
     )
