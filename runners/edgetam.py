@@ -24,15 +24,15 @@ def build(options: BuildOptions) -> VideoRunner:
         return EdgeTamRunner(options)
     if options.memory != "bounded":
         raise RunnerError(
-            f"--memory {options.memory}: transformers' EdgeTAM is fed frame by frame and has no loader of its own; clone "
-            "https://github.com/facebookresearch/EdgeTAM and name it with --edgetam_dir"
+            f"--memory {options.memory}: transformers' EdgeTAM is fed frame by frame and has no loader of its own; get the "
+            "official code with scripts/get_edgetam.sh, or name its folder with --edgetam_dir"
         )
     try:
         from runners.edgetam_hf import EdgeTamHfRunner
     except (ImportError, RuntimeError) as error:  # RuntimeError: how transformers and timm report a mismatched torchvision
         raise RunnerError(
             f"edgetam: transformers' EdgeTamVideoModel cannot be imported ({str(error).strip().splitlines()[0]}); run scripts/setup.sh "
-            "without --minimal (requirements-edgetam.txt, requirements-transformers.txt), or clone "
-            "https://github.com/facebookresearch/EdgeTAM and name it with --edgetam_dir"
+            "without --minimal (requirements-edgetam.txt, requirements-transformers.txt), or get the "
+            "official code with scripts/get_edgetam.sh, or name its folder with --edgetam_dir"
         ) from error
     return EdgeTamHfRunner(options)

@@ -22,8 +22,8 @@ from edgetam_clip import HEIGHT, IMGSZ, MANY, WIDTH, make_frames, make_prompt, o
 from runners.base import BuildOptions, Clip, RunnerError  # noqa: E402
 from runners.edgetam import build  # noqa: E402
 from runners.edgetam_official import EdgeTamRunner  # noqa: E402
-from runners.sam2 import commit_of  # noqa: E402
 from runners.sizes import check_size  # noqa: E402
+from runners.sources import EDGETAM_WHEEL, commit_of, unpacked_wheel  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -96,6 +96,14 @@ def test_commit_of_a_checkout(tmp_path: Path) -> None:
     assert commit_of(tmp_path / "archive") == "commit unknown"
     (tmp_path / "code.py").write_text("two\n")
     assert commit_of(tmp_path) == f"commit {commit} and local changes"
+
+
+def test_an_unpacked_wheel_is_told_by_its_name_and_version(tmp_path: Path) -> None:
+    assert unpacked_wheel(tmp_path, EDGETAM_WHEEL) is None
+    (tmp_path / "edgetam_dimos-1.0.1.dist-info").mkdir()
+    (tmp_path / "edgetam_dimos-1.0.1.dist-info" / "METADATA").write_text("Name: edgetam-dimos\nVersion: 1.0.1\n")
+    assert unpacked_wheel(tmp_path, EDGETAM_WHEEL) == "edgetam-dimos 1.0.1"
+    assert unpacked_wheel(tmp_path, "sam2") is None
 
 
 def test_official_without_checkout_says_where_to_get_it() -> None:
