@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from runners.base import BuildOptions, Clip, Frame, Masks, Prompt, RunnerError
-from runners.edgetam import build
+from runners.implementations import build_edgetam as build
 
 ROOT = Path(__file__).parents[1]
 HEIGHT, WIDTH, FRAMES = 90, 160, 4

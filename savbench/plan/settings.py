@@ -123,6 +123,8 @@ class RunConfig(MeasuringSettings, ModelSettings, DataSettings):
         check(self)
         if self.memory == "upstream" and self.realtime_fps is not None:
             raise ConfigError("--memory upstream: loads all frames before tracking, which a camera cannot deliver; use --memory bounded")
+        if self.memory == "upstream" and self.implementation == "transformers":
+            raise ConfigError("--memory upstream: is what the official code does; leave out --implementation transformers")
         if self.compile != "off" and self.warmup_frames == 0:
             raise ConfigError("--warmup_frames 0: compilation would be timed; --compile needs at least 1")
         if self.compile_mode is not None and self.compile == "off":

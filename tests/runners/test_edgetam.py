@@ -20,8 +20,8 @@ torch = pytest.importorskip("torch")
 from edgetam_clip import HEIGHT, IMGSZ, MANY, WIDTH, make_frames, make_prompt, other_mask, run_clip  # noqa: E402
 
 from runners.base import BuildOptions, Clip, RunnerError  # noqa: E402
-from runners.edgetam import build  # noqa: E402
 from runners.edgetam_official import EdgeTamRunner  # noqa: E402
+from runners.implementations import build_edgetam as build  # noqa: E402
 from runners.sizes import check_size  # noqa: E402
 from runners.sources import EDGETAM_WHEEL, commit_of, unpacked_wheel  # noqa: E402
 
@@ -33,7 +33,7 @@ def hf() -> Any:
     """The module of the transformers implementation; importing it takes seconds, so nothing above does."""
     pytest.importorskip("transformers")
     pytest.importorskip("timm")
-    return importlib.import_module("runners.edgetam_hf")
+    return importlib.import_module("runners.transformers.edgetam")
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_memory_does_not_grow_with_the_clip_and_masks_stay_the_same(hf: Any, run
         outputs = runner._session.output_dict_per_obj[0]["non_cond_frame_outputs"].values()
         kept.append((len(runner._session.processed_frames), len(outputs), sum("maskmem_features" in output for output in outputs)))
     assert kept[-1] == kept[-2] == (0, 15, 6)
-    monkeypatch.setattr(hf.EdgeTamHfRunner, "_forget", lambda *_: None)
+    monkeypatch.setattr(hf.EdgeTamTransformersRunner, "_forget", lambda *_: None)
     whole = run_clip(runner, [make_prompt("mask")], count=len(frames))[1]
     assert np.array_equal(np.stack(pruned), np.stack(whole))
 
@@ -246,7 +246,7 @@ def test_wrong_order_of_calls(runner: Any) -> None:
 @pytest.fixture
 def official_state(hf: Any, runner: Any) -> dict[str, Any]:
     """Weights of the transformers model under the official names, put together by the mapping."""
-    from runners.edgetam_weights import source_of
+    from runners.transformers.names import source_of
 
     parts: dict[str, Any] = {}
     for key, value in runner._model.state_dict().items():

@@ -34,7 +34,7 @@ from edgetam_clip import (  # noqa: E402
 )
 
 from runners.base import BuildOptions  # noqa: E402
-from runners.edgetam import build  # noqa: E402
+from runners.implementations import build_edgetam as build  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -176,6 +176,6 @@ def test_both_agree_at_larger_sizes(official: Path, official_logits: dict[str, A
 
 
 def test_a_checkout_needs_no_transformers() -> None:
-    code = "import sys; sys.modules['transformers'] = None; import runners.edgetam_official; from runners.edgetam import build"
+    code = "import sys; sys.modules['transformers'] = None; import runners.edgetam_official, runners.implementations"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
