@@ -83,7 +83,7 @@ def test_a_late_object_does_not_change_the_others(runner: Any, official: Any) ->
             later = [one.prompt(2, frames[2], [other_mask(2)]), one.track(3, frames[3]), one.track(4, frames[4])]
             one.close()
         masks.append(np.concatenate([mask[:1] for mask in first + later] + [mask[1:] for mask in later]))
-    np.testing.assert_array_equal(*masks)
+    np.testing.assert_array_equal(masks[0], masks[1])
     np.testing.assert_array_equal(masks[0][:SHORT, None], run_clip(runner, [make_prompt("points")], count=SHORT)[0])
 
 
