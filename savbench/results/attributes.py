@@ -58,7 +58,7 @@ ATTRIBUTES = (
         "speed", "speed",
         "Distance that the centroid moves in a second over the square root of the area, mean over successive annotated frames. "
         "Missing where the data set does not tell its frame rate.",
-        (0.25, 1.0, 3.0), ("slow, under 0.25 sizes/s", "0.25 to 1 sizes/s", "1 to 3 sizes/s", "fast, from 3 sizes/s"),
+        (0.25, 1.0, 3.0), ("slow, under 0.25/s", "0.25 to 1/s", "1 to 3/s", "fast, from 3/s"),
     ),
     Attribute(
         "scale", "change of scale",
@@ -68,17 +68,17 @@ ATTRIBUTES = (
     Attribute(
         "complexity", "complexity of shape",
         "P^2 / 16 A, with P the sides of pixels on its outline and A its pixels, mean over the frames it is visible on: 1 for a square.",
-        (3.0, 8.0), ("compact, under 3", "3 to 8", "thin or torn, from 8"),
+        (3.0, 8.0), ("compact, under 3", "3 to 8", "thin, from 8"),
     ),
     Attribute(
         "border", "cut off by the border",
         "Share of the frames on which the object is visible that it touches the border of the image; 0 to 1.",
-        (1e-9, 0.5), ("never", "up to half of the time", "half of the time or more"),
+        (1e-9, 0.5), ("never", "under half", "half or more"),
     ),
     Attribute(
         "absence", "absence",
         "Share of the annotated frames after the prompted one on which the object is not visible; 0 to 1.",
-        (1e-9, 0.25), ("never absent", "under 25% of the time", "25% of the time or more"),
+        (1e-9, 0.25), ("never", "under 25%", "25% or more"),
     ),
     Attribute("exits", "exits", "Absences before which the object touched the border of the image.", (1, 2), ("none", "one", "several")),
     Attribute(
@@ -88,7 +88,7 @@ ATTRIBUTES = (
     Attribute("returns", "returns", "Absences after which the object is visible again.", (1, 2), ("none", "one", "several")),
     Attribute(
         "length", "length of the clip", "Frames of the clip from the prompted one on.",
-        (100, 300, 1000), ("under 100 frames", "100 to 299 frames", "300 to 999 frames", "from 1,000 frames"),
+        (100, 300, 1000), ("under 100", "100 to 299", "300 to 999", "from 1,000"),
     ),
     Attribute(
         "clutter", "background of like colour",
@@ -104,5 +104,5 @@ ATTRIBUTES = (
 
 BY_NAME = {attribute.name: attribute for attribute in ATTRIBUTES}
 ATTRIBUTE_MEANINGS = {attribute.name: attribute.meaning for attribute in ATTRIBUTES}
-ALWAYS_KNOWN = BY_NAME["size"].column
-"""Every object with attributes has it."""
+BASIC = "size"
+"""An attribute that every object has that has any."""
