@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from runners.exported import EXPORTABLE, TORCH, no_exported_stages
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runners.base import BuildOptions, VideoRunner
 
 PROMPT_KINDS = ("points", "bbox", "mask")
-IMPLEMENTATIONS = ("official", "transformers")
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "nano"
 """Folder of the trained weights that come with the benchmark."""
 
@@ -33,8 +34,6 @@ class RunnerSpec:
     prompts: tuple[str, ...] = PROMPT_KINDS
     licence: str = "Apache-2.0"
     """Licence of code and weights as their authors state it, with whatever restricts their use (docs/models.md)."""
-    implementations: tuple[str, ...] = ()
-    """Those of `IMPLEMENTATIONS` that can run it, for families that transformers implements; see `runners.implementations`."""
 
     @property
     def has_relative_positions(self) -> bool:
@@ -46,7 +45,15 @@ class RunnerSpec:
         return self.checkpoint is not None
 
     def build(self, options: BuildOptions) -> VideoRunner:
-        """Import the family and build the model. Heavy; only the worker process calls it."""
+        """Import the family and build the model. Heavy; only the worker process calls it.
+
+        Raises:
+            RunnerError: the options are unusable, or the family cannot run in their runtime.
+        """
+        if options.runtime != TORCH and self.family not in EXPORTABLE:
+            from runners.base import RunnerError  # it imports numpy, which listing the models does without
+
+            raise RunnerError(no_exported_stages(self.family, options.runtime))
         module, _, name = self.factory.rpartition(".")
         factory = cast("Callable[[BuildOptions], VideoRunner]", getattr(importlib.import_module(module), name))
         return factory(options)
@@ -54,12 +61,11 @@ class RunnerSpec:
 
 def _sam2(size: str, letter: str) -> RunnerSpec:
     return RunnerSpec(
-        factory="runners.implementations.build_sam2",
+        factory="runners.sam2.Sam2Runner",
         family="sam2",
         config=f"configs/sam2.1/sam2.1_hiera_{letter}.yaml",
         checkpoint=f"sam2.1_hiera_{size}.pt",
         imgsz=1024,
-        implementations=IMPLEMENTATIONS,
     )
 
 
@@ -69,24 +75,22 @@ def _sam1(encoder: str, checkpoint: str) -> RunnerSpec:
 
 RUNNERS: dict[str, RunnerSpec] = {
     "sam2_nano": RunnerSpec(
-        factory="runners.implementations.build_sam2",
+        factory="runners.sam2.Sam2Runner",
         family="sam2",
         config="sam2_nano.yaml",
         checkpoint="sam2_nano.pt",
         imgsz=192,
-        implementations=IMPLEMENTATIONS,
     ),
     "sam2_tiny": _sam2("tiny", "t"),
     "sam2_small": _sam2("small", "s"),
     "sam2_base": _sam2("base_plus", "b+"),
     "sam2_large": _sam2("large", "l"),
     "edgetam": RunnerSpec(
-        factory="runners.implementations.build_edgetam",
+        factory="runners.edgetam.build",
         family="edgetam",
         config="configs/edgetam.yaml",
         checkpoint="edgetam.pt",
         imgsz=1024,
-        implementations=IMPLEMENTATIONS,
     ),
     "sam1_base": _sam1("vit_b", "sam_vit_b_01ec64.pth"),
     "sam1_large": _sam1("vit_l", "sam_vit_l_0b3195.pth"),

@@ -7,7 +7,8 @@ draws. Runners know nothing of datasets, scores or CSV.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -26,8 +27,6 @@ PromptKind = Literal["points", "bbox", "mask"]
 CompileScope = Literal["off", "encoder", "full"]
 
 MemoryMode = Literal["bounded", "upstream"]
-
-Implementation = Literal["auto", "official", "transformers"]
 
 PART_MEANINGS = {
     "preprocess_ms": "resize, normalise, upload",
@@ -48,6 +47,10 @@ STAGE_MEANINGS = {
 }
 STAGES = tuple(STAGE_MEANINGS)
 """The stages that a call can have; see `FrameReport.stages_ms`."""
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 class RunnerError(RuntimeError):
@@ -108,20 +111,42 @@ class BuildOptions:
     """Move SAM v1's mask along optical flow before it becomes the next prompt. Other families ignore it."""
     source_dir: Path | None = None
     """Upstream checkout to import the code from; None means the installed package."""
-    implementation: Implementation = "auto"
-    """Of models that have two: their authors' code, or the package transformers; `auto` takes the authors' where it is found."""
     stages: bool = False
     """Report the time of each stage of a call, which adds hooks around the stages."""
     compile: CompileScope = "off"
     """What `torch.compile` compiles: nothing, the image encoder, or every part of the model that takes time."""
     compile_mode: str | None = None
     """Mode of `torch.compile`; None means upstream's if upstream compiles itself, else torch's default."""
+    runtime: str = "torch"
+    """What runs the model's stages, one of `runners.exported.RUNTIMES`. Families without exported stages take `torch` alone."""
+    autocast_dtype: str = "float32"
+    """dtype of the graphs of another runtime than torch; torch itself follows the caller's autocast."""
+    exported_dir: Path | None = None
+    """Folder of exported graphs; None means the user's cache."""
+    say: Callable[[str], None] = _say
+    """Told what takes long while the model is built."""
     postprocessing: Literal["on", "off"] = "on"
     """SAM 2 and EdgeTAM: upstream's `apply_postprocessing`. On: its predictors fill small holes in masks, use the best of three masks if
     the single one is not stable, and encode prompted frames' masks as 0 and 1. Upstream's own evaluation runs with it off."""
     memory: MemoryMode = "bounded"
     """`bounded`: prepare a frame when it is fed and drop outputs that no later frame reads. `upstream`: as the official SAM 2 and EdgeTAM
     do, prepare all frames when the clip is opened and keep every output to its end; other runners refuse it."""
+
+
+@dataclass(frozen=True)
+class RuntimeReport:
+    """What runs a model's stages as exported graphs."""
+
+    version: str
+    """Package and version, for example `onnxruntime 1.23.0`."""
+    placement: str
+    """Number of nodes of each stage by what runs them, for example `image_encoder CUDA 212 | ...`."""
+    export_s: float
+    """Seconds that exporting took, in this process or when the graphs were put into the cache."""
+    load_s: float
+    """Seconds until the graphs could run: reading, optimising, and on TensorRT building engines."""
+    size_mib: float
+    """Size of the graphs' files, or of the engines."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +169,8 @@ class Applied:
     """Whether an object can be prompted while others are being tracked."""
     notes: tuple[str, ...] = ()
     """Every adjustment made to upstream at run time, as text."""
+    runtime: RuntimeReport | None = None
+    """None if torch runs every stage."""
 
 
 @dataclass(frozen=True)

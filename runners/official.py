@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError
+from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError, RuntimeReport
 from runners.bounded import FrameSlot, forget_outputs, whole_clip
 from runners.checkpoints import load_strictly, read_checkpoint
 from runners.compiling import Compiler
@@ -67,6 +67,7 @@ class OfficialPredictorRunner:
         if options.num_maskmem is not None:
             _limit_memory(self._predictor, options.num_maskmem)
         self._predictor.to(self._device).eval()
+        runtime = self._replace_stages(options)
         self._hole_filling = self._provide_hole_filling()
         self._preprocess = FramePreprocessor(imgsz, self._device)
         self._download = MaskDownload(self._device)
@@ -80,6 +81,7 @@ class OfficialPredictorRunner:
             hole_filling=self._hole_filling,
             memory_frames=int(self._predictor.max_obj_ptrs_in_encoder),
             notes=(*self._notes(), *(() if checkpoint is None else checkpoint.notes)),
+            runtime=runtime,
         )
         self._stages = Stages(self, self._device, self._stage_hooks(), self._object_hook(), timed=options.stages)
         self._state: dict[str, Any] | None = None
@@ -90,6 +92,10 @@ class OfficialPredictorRunner:
 
     def _build(self, options: BuildOptions, imgsz: int) -> Any:
         raise NotImplementedError
+
+    def _replace_stages(self, options: BuildOptions) -> RuntimeReport | None:
+        """Let another runtime run the predictor's stages, if the options name one."""
+        return None
 
     def _loader_module(self) -> ModuleType:
         raise NotImplementedError

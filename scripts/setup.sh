@@ -442,7 +442,7 @@ install_online() {
     if [[ $minimal == no ]]; then
         requirements+=(--requirement "$root/requirements-report.txt" --requirement "$root/requirements-edgetam.txt")
     fi
-    if [[ $dev == yes ]]; then requirements+=(--requirement "$root/requirements-dev.txt"); fi
+    if [[ $dev == yes ]]; then requirements+=(--requirement "$root/requirements-dev.txt" --requirement "$root/requirements-onnx.txt"); fi
     if [[ $ray == yes ]]; then requirements+=(--requirement "$root/requirements-ray.txt"); fi
     pip_install "requirements" ${constraints[@]+"${constraints[@]}"} "${requirements[@]}"
 

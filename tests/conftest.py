@@ -22,7 +22,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-pytest_plugins = ("sealed_fixture", "setup_machine")
+pytest_plugins = ("setup_machine",)
 
 # tables are as wide as the terminal of who runs the tests otherwise
 os.environ.pop("COLUMNS", None)
@@ -71,6 +71,15 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def exported_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of exported graphs that all tests share, in all of their processes: exporting sam2_nano takes 20 s."""
+    for package in ("torch", "sam2", "onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"needs {package} (requirements-onnx.txt)")
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported"
 
 
 @pytest.fixture(scope="session")

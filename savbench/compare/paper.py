@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from savbench.compare.findings import ArmSummary, Comparison
-    from savbench.compare.section import Section
+    from savbench.compare.tables import Section
 
 Mark = Literal["", "best", "second"]
 
 _LABELS = {
     "model": "Model", "prompt": "Prompt", "imgsz": "Input", "autocast_dtype": "Precision", "attention": "Attention", "compile": "Compiled",
+    "runtime": "Runtime",
     "device_name": "Board", "nvpmodel": "Mode", FILE: "Run",
 }  # fmt: skip
 """Settings that become columns if they vary, in this order, with their headings. The model is always one."""
@@ -183,6 +184,7 @@ def _caption(arms: Sequence[ArmSummary], shared: dict[str, str], *, marked: bool
         known("autocast_dtype"),
         known("attention", "attention {}", "auto"),
         known("compile", "compiled {}", "off"),
+        known("runtime", "in {}", "torch"),
         known("device_name"),
         known("nvpmodel", "power mode {}"),
     ]

@@ -120,19 +120,23 @@ class SpeedLine:
 
 
 def speed_lines(
-    *, model: str, imgsz: str, autocast_dtype: str, compile: str, nvpmodel: str, device_name: str, fps: float
+    *, model: str, imgsz: str, autocast_dtype: str, compile: str, runtime: str, nvpmodel: str, device_name: str, fps: float
 ) -> list[SpeedLine]:
     """Reference speeds of a model at this size and dtype on this board or GPU.
 
     Args:
-        compile, nvpmodel: as in the rows; where they differ from the reference's, the line says so.
+        compile, runtime, nvpmodel: as in the rows; where they differ from the reference's, the line says so. All references are of torch.
         device_name: as in the rows; with the board's name on a Jetson.
         fps: of the arm.
     """
     found = []
     for line in speeds_of(device_name):
         if (line.model, line.imgsz, line.autocast_dtype) == (model, imgsz, autocast_dtype):
-            pairs = (("power mode", nvpmodel, line.nvpmodel), ("--compile", compile.partition(" ")[0], line.compile))
+            pairs = (
+                ("power mode", nvpmodel, line.nvpmodel),
+                ("--compile", compile.partition(" ")[0], line.compile),
+                ("--runtime", runtime, "torch"),
+            )
             departures = [f"{name} {here} here, {there} there" for name, here, there in pairs if there and here not in (there, "?", "")]
             found.append(SpeedLine(line, fps, tuple(departures)))
     return found

@@ -149,7 +149,7 @@ class RowData:
 
     def _reference_speeds(self, ours: Positions, fps: float | None) -> tuple[SpeedLine, ...]:
         """Return reference speeds of the arm's model on its board; none if its rows differ in what a reference names."""
-        names = ("model", "imgsz", "autocast_dtype", "compile", "nvpmodel", "device_name")
+        names = ("model", "imgsz", "autocast_dtype", "compile", "runtime", "nvpmodel", "device_name")
         settings = {name: {str(value) for value in self.text[name][ours]} for name in names}
         if fps is None or any(len(values) > 1 for values in settings.values()):
             return ()

@@ -39,9 +39,9 @@ from savbench.results.environment import collect_torch
 from savbench.results.spool import SpoolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from runners.base import VideoRunner
+    from runners.base import RuntimeReport, VideoRunner
     from savbench.data.dataset import Split, SplitVideo
     from savbench.data.feed import Track
     from savbench.measure.streaming_session import Streamed
@@ -106,7 +106,7 @@ class _Worker:
 
     def run(self) -> None:
         """Build the model and run the targets."""
-        model = _build(self._job)
+        model = _build(self._job, lambda text: self._events.send("said", text=text))
         self._events.send("built", facts=vars(model.facts), environment=model.environment)
         if self._meter is not None:
             self._meter.built(model.device)
@@ -236,8 +236,11 @@ class _Model:
         self.facts = dataclasses.replace(self.facts, sdpa_kernels=named, attention_calls=calls)
 
 
-def _build(job: Job) -> _Model:
+def _build(job: Job, say: Callable[[str], None]) -> _Model:
     """Build the model of a job and check that it is the one requested.
+
+    Args:
+        say: told what takes long.
 
     Raises:
         RunnerError: it is not the one requested, or cannot be built.
@@ -246,7 +249,7 @@ def _build(job: Job) -> _Model:
     if spec.is_learned:
         check_attention(_kernel_choice(arm.attention), arm.autocast_dtype, job.config.device)
     begun = time.perf_counter()
-    runner = spec.build(_build_options(job))
+    runner = spec.build(dataclasses.replace(_build_options(job), say=say))
     build_ms = (time.perf_counter() - begun) * 1e3
     applied = runner.applied
     if applied.imgsz != arm.imgsz:
@@ -274,8 +277,22 @@ def _build(job: Job) -> _Model:
         weights_file="" if job.weights is None else job.weights.name,
         torch_version=device.torch_version,
         build_ms=build_ms,
+        **_runtime_facts(applied.runtime),
     )
     return _Model(runner, device, facts, environment)
+
+
+def _runtime_facts(runtime: RuntimeReport | None) -> dict[str, Any]:
+    """Columns of the row."""
+    if runtime is None:
+        return {}
+    return {
+        "runtime_version": runtime.version,
+        "runtime_placement": runtime.placement,
+        "runtime_export_s": runtime.export_s,
+        "runtime_load_s": runtime.load_s,
+        "runtime_MiB": runtime.size_mib,
+    }
 
 
 def _build_options(job: Job) -> BuildOptions:
@@ -284,6 +301,8 @@ def _build_options(job: Job) -> BuildOptions:
         BuildOptions,
         job.config,
         imgsz=arm.imgsz,
+        runtime=arm.runtime,
+        autocast_dtype=arm.autocast_dtype,
         weights=job.weights,
         config=RUNNERS[arm.model].config,
         source_dir=job.source_dir,

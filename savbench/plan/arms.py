@@ -11,6 +11,7 @@ from pathlib import Path
 from attention import CHOICES, RELATIVE_CHOICES, refusal
 from runners import PROMPT_KINDS, RUNNERS
 from runners.base import RunnerError
+from runners.exported import EXPORT_DTYPES, EXPORTABLE, TORCH, no_dtype, no_exported_stages
 from runners.sizes import check_size
 from savbench.arguments.declared import ConfigError, deciding
 from savbench.arguments.values import did_you_mean
@@ -33,6 +34,8 @@ class Arm:
     """Readable and unique among settings that change a measurement: the same id means the same measurement."""
     compile: str = "off"
     """What is compiled, with the mode if one was asked for."""
+    runtime: str = TORCH
+    """What runs the model's stages."""
 
     @property
     def family(self) -> str:
@@ -54,6 +57,8 @@ class Arm:
             parts.append(f"{self.imgsz}px")
         if self.compile != "off":
             parts.append(f"compiled {self.compile}")
+        if self.runtime != TORCH:
+            parts.append(self.runtime)
         if "~" in self.arm_id:
             parts.append(f"(changed, ~{self.arm_id.rpartition('~')[2]})")
         return " ".join(parts)
@@ -84,8 +89,8 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
     """Multiply the lists into arms, in the order given. A model that uses neither dtype nor size gets one arm.
 
     Raises:
-        ConfigError: no model is named, a tag is unknown, an attention cannot run under a dtype, a model does not support --implementation
-            or --memory upstream, or the file of --realtime_from has no latencies of an arm.
+        ConfigError: no model is named, a tag is unknown, an attention cannot run under a dtype, a model does not support --memory upstream,
+            a model or a dtype is not one of --runtime, or the file of --realtime_from has no latencies of an arm.
     """
     recorded = None if config.realtime_from is None else _read_latencies(config.realtime_from)
     if not config.models:
@@ -102,10 +107,11 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
         for dtype, imgsz, attention in combinations:
             _check_size(spec.family, imgsz)
             _check_attention(model, attention, dtype, config.device)
-            check_implementation(model, config.implementation)
             _check_memory(model, config)
+            _check_runtime(model, attention, dtype, config.runtime)
             compiled = " ".join(filter(None, (config.compile, config.compile_mode))) if spec.is_learned else "off"
-            arm = Arm(model, prompt, dtype, attention, imgsz, "", compiled)
+            runtime = config.runtime if spec.family in EXPORTABLE else TORCH
+            arm = Arm(model, prompt, dtype, attention, imgsz, "", compiled, runtime)
             latencies = None if recorded is None else _latencies_for(recorded, config, arm)
             arms.append(replace(arm, arm_id=_arm_id(config, split_name, arm, latencies)))
     return arms
@@ -160,19 +166,25 @@ def _check_attention(model: str, attention: str, dtype: str, device: str) -> Non
         raise ConfigError(f"--attention {attention}: {reason}")
 
 
-def check_implementation(model: str, implementation: str) -> None:
-    """
-    Raises:
-        ConfigError: the model has several implementations, and this is none of them.
-    """
-    having = RUNNERS[model].implementations
-    if having and implementation not in ("auto", *having):
-        raise ConfigError(f"--implementation {implementation}: {model} runs from {' or '.join(having)} only; leave it out")
-
-
 def _check_memory(model: str, config: RunConfig) -> None:
     if config.memory == "upstream" and RUNNERS[model].family not in WITH_MEMORY:
         raise ConfigError(f"--memory upstream: {model} keeps no frames; run it separately from SAM 2 and EdgeTAM, with --memory bounded")
+
+
+def _check_runtime(model: str, attention: str, dtype: str, runtime: str) -> None:
+    """
+    Raises:
+        ConfigError: the model, the attention or the dtype is not one of the runtime.
+    """
+    family = RUNNERS[model].family
+    if runtime == TORCH or family == "baseline":
+        return
+    if family not in EXPORTABLE:
+        raise ConfigError(no_exported_stages(model, runtime))
+    if attention != "auto":
+        raise ConfigError(f"--attention {attention}: exported graphs hold their own attention; use auto, or --runtime {TORCH}")
+    if dtype not in EXPORT_DTYPES[runtime]:
+        raise ConfigError(no_dtype(runtime, dtype))
 
 
 def _device_type(device: str) -> str | None:

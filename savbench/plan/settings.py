@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runners.exported import TORCH
 from savbench.arguments.compound import AllOrWorst, Factor
 from savbench.arguments.declared import ConfigError, check, from_json, setting, to_json
 from savbench.arguments.values import Choice, ChoiceOrFile, FilePath, Real, Switch, Text, Whole
@@ -123,12 +124,12 @@ class RunConfig(MeasuringSettings, ModelSettings, DataSettings):
         check(self)
         if self.memory == "upstream" and self.realtime_fps is not None:
             raise ConfigError("--memory upstream: loads all frames before tracking, which a camera cannot deliver; use --memory bounded")
-        if self.memory == "upstream" and self.implementation == "transformers":
-            raise ConfigError("--memory upstream: is what the official code does; leave out --implementation transformers")
         if self.compile != "off" and self.warmup_frames == 0:
             raise ConfigError("--warmup_frames 0: compilation would be timed; --compile needs at least 1")
         if self.compile_mode is not None and self.compile == "off":
             raise ConfigError(f"--compile_mode {self.compile_mode}: nothing is compiled; add --compile encoder or full")
+        if self.runtime != TORCH and self.compile != "off":
+            raise ConfigError(f"--compile {self.compile}: --runtime {self.runtime} runs no code that torch compiles; leave one of them out")
         if self.agreement is not None and (self.order == "interleaved" or self.share_prompts or self.executor != "local"):
             raise ConfigError(
                 "--agreement needs its arm to run before the others; leave out --order interleaved, --share_prompts and --executor ray"

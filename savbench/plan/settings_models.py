@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attention import CHOICES, RELATIVE_CHOICES
-from runners import IMPLEMENTATIONS, RUNNERS
+from runners import RUNNERS
+from runners.exported import EXPORTABLE, RUNTIMES, TORCH
 from savbench.arguments.declared import Column, Compared, setting
 from savbench.arguments.values import Choice, Device, FilePath, ListOf, Switch, Text, Whole
 
@@ -23,11 +24,6 @@ NOT_APPLICABLE = "none"
 LEARNED = frozenset(spec.family for spec in RUNNERS.values() if spec.is_learned)
 WITH_MEMORY = frozenset({"sam2", "edgetam"})
 """Families with a memory of past frames."""
-
-WITH_IMPLEMENTATIONS = frozenset(spec.family for spec in RUNNERS.values() if spec.implementations)
-"""Families that --implementation applies to."""
-
-IMPLEMENTATION = Choice(("auto", *IMPLEMENTATIONS))
 
 MODELS = "models; lists are comma-separated and multiply into arms"
 
@@ -171,6 +167,29 @@ class ModelSettings:
         decides=True,
         families=LEARNED,
     )
+    runtime: str = setting(
+        Choice(RUNTIMES),
+        MODELS,
+        "SAM 2: what runs the model's stages: torch, or graphs exported from it in ONNX Runtime; see docs/runtimes.md",
+        Column(
+            "runtime",
+            "--runtime: what ran the model's stages: `torch`, or exported graphs in another runtime. `none`: a model without exported "
+            "stages.",
+            _APART,
+            elsewhere=NOT_APPLICABLE,
+        ),
+        default=TORCH,
+        decides=True,
+        families=EXPORTABLE,
+    )
+    exported_dir: Path | None = setting(
+        _FOLDER,
+        MODELS,
+        "folder of exported graphs, for --runtime",
+        default=None,
+        default_text="savbench/exported in XDG_CACHE_HOME or ~/.cache",
+        identifies_run=False,
+    )
     sam1_flow: bool = setting(
         Switch(),
         MODELS,
@@ -189,16 +208,6 @@ class ModelSettings:
         decides=True,
         families=LEARNED,
         common=True,
-    )
-    implementation: str = setting(
-        IMPLEMENTATION,
-        MODELS,
-        "SAM 2 and EdgeTAM: official is their authors' code, transformers the package of that name; rows say what ran in their column "
-        "implementation",
-        default="auto",
-        default_text="auto: official where it is found",
-        decides=True,
-        families=WITH_IMPLEMENTATIONS,
     )
     weights_dir: Path | None = setting(
         _FOLDER,

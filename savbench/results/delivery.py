@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from savbench.arguments.declared import cells
-from savbench.plan.protocols import PROTOCOL_VERSION
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.spool import write_masks
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from savbench.plan.job import Job
 
 
-EventName = Literal["built", "begun", "progress", "phase", "row", "done", "refused", "unwritten", "failed"]
+EventName = Literal["said", "built", "begun", "progress", "phase", "row", "done", "refused", "unwritten", "failed"]
 
 
 class EventWriter:
@@ -86,6 +85,11 @@ class ModelFacts:
     weights_file: str
     torch_version: str
     build_ms: float
+    runtime_version: str = ""
+    runtime_placement: str = ""
+    runtime_export_s: float | None = None
+    runtime_load_s: float | None = None
+    runtime_MiB: float | None = None
     sdpa_kernels: str = ""
     """This and `attention_calls` come from the first object's frames and are unknown before."""
     attention_calls: int | None = None
@@ -127,7 +131,6 @@ def blank_row(job: Job, arm: Arm, video: str, object_name: str) -> SummaryRow:
         object=object_name,
         **cells(job.config, arm),
         split=job.split_name,
-        protocol_version=PROTOCOL_VERSION,
         benchmark_version=job.benchmark_version,
         accepted_changes=job.accepted_changes,
         started_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from runners.base import PART_MEANINGS, STAGE_MEANINGS
 from savbench.arguments.declared import Compared
-from savbench.results.attributes import ATTRIBUTE_MEANINGS, COLUMN
 from savbench.results.failure_measures import FAILURE_MEANINGS
 from savbench.results.power import CONDITIONS, PowerSummary
 from savbench.results.quantiles import ROW_MEANINGS
@@ -38,10 +37,10 @@ LATENCY_INTERVALS = Cell(
     "latency_intervals", "Intervals of the percentiles of the latency that assume no distribution, as far as the frames carry them."
 )
 FAILURE = Cell("failure", "When and how the object was lost, and what the mask covers when it is absent; see docs/methods.md.")
-ATTRIBUTES = Cell("attributes", "What makes the object hard to track, from its ground truth and frames; see docs/methods.md.")
 STREAMING_FAILURE = Cell("streaming_failure", "With --realtime: the same of the masks known in time.")
 ATTENTION_DETAILS = Cell("attention_details", "Number of attention calls, and calls that no native kernel served.")
 COMPILE_DETAILS = Cell("compile_details", "What `torch.compile` did. Empty without --compile.")
+RUNTIME_DETAILS = Cell("runtime_details", "What runs the exported graphs. Empty with --runtime torch.")
 MODEL_DETAILS = Cell("model_details", "Details of the model that was built.")
 
 STAGE_COLUMN = "stage_{}_ms"
@@ -189,7 +188,6 @@ class _ObjectColumns:
     )
     frames_annotated: int | None = column("Annotated frames of the object in the clip.", cell=CLIP)
     failure: dict[str, float] = figures(FAILURE_MEANINGS, cell=FAILURE)
-    attributes: dict[str, float] = figures(ATTRIBUTE_MEANINGS, COLUMN, cell=ATTRIBUTES)
     agreement_with: str = column("Id of the arm whose masks these are compared with.", default="", cell=AGREEMENT)
     agreement_J: float | None = column(
         "Intersection over union with the masks of that arm, mean over the tracked frames after the prompted one, 0 to 1. No accuracy.",
@@ -243,12 +241,6 @@ class _ObjectColumns:
     frame_stride: int | None = setting_column("frame_stride")
     prefetch: int | None = setting_column("prefetch")
     protocol: str = setting_column("protocol", cell=CLIP)
-    protocol_version: int | None = column(
-        "Version of how this benchmark times and scores, which changes whenever one of the two does. Results of two versions are compared "
-        "only with --force. Empty in rows from before version 1.",
-        cell=CLIP,
-        compared=Compared.MUST_AGREE,
-    )
     frames_from: str = column(
         "Storage of the video's frames: `jpg`, or the extension of a video file, such as `mp4`.", default="", cell=CLIP
     )
@@ -293,6 +285,23 @@ class _ObjectColumns:
         default="",
         cell=COMPILE_DETAILS,
     )
+    runtime: str = setting_column("runtime")
+    runtime_version: str = column(
+        "Package that ran the exported graphs, with its version.", default="", cell=RUNTIME_DETAILS, compared=Compared.TELLS_APART
+    )
+    runtime_placement: str = column(
+        "Number of nodes of each stage's graph by what ran them, from a profile of one call; nodes that compute shapes are left out. Nodes "
+        "on another provider than the one asked for are an error.",
+        default="",
+        cell=RUNTIME_DETAILS,
+    )
+    runtime_export_s: float | None = column(
+        "Seconds that exporting the graphs took, when they were put into the cache. Never timed.", cell=RUNTIME_DETAILS
+    )
+    runtime_load_s: float | None = column(
+        "Seconds until the graphs could run: reading, optimising, and on TensorRT building engines. Never timed.", cell=RUNTIME_DETAILS
+    )
+    runtime_MiB: float | None = column("Size of the graphs' files, or of the engines, in MiB.", cell=RUNTIME_DETAILS)
     num_maskmem: int | None = setting_column("num_maskmem")
     memory: str = setting_column("memory")
     postprocessing: str = setting_column("postprocessing")

@@ -17,7 +17,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from savbench.measure.failures import memory_hint
-from savbench.plan.protocols import PROTOCOL_VERSION
 from savbench.results.delivery import Delivery, ModelFacts, blank_row
 from savbench.results.environment import power_mode
 from savbench.results.rows import without_figures
@@ -94,6 +93,8 @@ class Ledger:
             RunFolderError: the disk is full or gone; or the system differs from that of the arm's earlier rows, without --accept_changes.
         """
         match event["event"]:
+            case "said":
+                self._progress.say(event["text"])
             case "built":
                 outcome.facts = ModelFacts(**event["facts"])
                 outcome.changes = self._changes(job, outcome)
@@ -159,12 +160,7 @@ class Ledger:
     def _changes(self, job: Job, outcome: WorkerOutcome) -> list[str]:
         """What differs from the system of the earlier rows of the job's arms. Raises RunFolderError without --accept_changes."""
         mode = None if outcome.node else power_mode()
-        columns = {
-            **outcome.columns,
-            "protocol_version": PROTOCOL_VERSION,
-            "benchmark_version": job.benchmark_version,
-            "nvpmodel": "" if mode is None else mode["name"],
-        }
+        columns = {**outcome.columns, "benchmark_version": job.benchmark_version, "nvpmodel": "" if mode is None else mode["name"]}
         outcome.system = system_of(SimpleNamespace(**columns))
         arm_ids = {arm.arm_id for arm in job.arms}
         rows = [row for row in self._folder.done.values() if row.arm_id in arm_ids and row.node == outcome.node]

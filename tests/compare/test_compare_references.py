@@ -68,8 +68,8 @@ def test_a_part_of_the_split_is_no_reason_to_warn_but_another_size_is() -> None:
 
 NANO = "Orin (NVIDIA Jetson Orin Nano Developer Kit)"
 SPEED: dict[str, Any] = {
-    "model": "sam2_tiny", "imgsz": "1024", "autocast_dtype": "bfloat16", "compile": "off", "nvpmodel": "15W", "device_name": NANO,
-    "fps": 2.5,
+    "model": "sam2_tiny", "imgsz": "1024", "autocast_dtype": "bfloat16", "compile": "off", "runtime": "torch",
+    "nvpmodel": "15W", "device_name": NANO, "fps": 2.5,
 }  # fmt: skip
 
 
@@ -92,6 +92,7 @@ def test_a_speed_of_the_same_board_stands_beside_the_run_s_own() -> None:
     [
         ({"nvpmodel": "MAXN_SUPER"}, "power mode MAXN_SUPER here, 15W there"),
         ({"compile": "full max-autotune"}, "--compile full here, off there"),
+        ({"runtime": "onnx"}, "--runtime onnx here, torch there"),
         ({"device_name": "NVIDIA A100-SXM4-80GB", "nvpmodel": "?"}, "--compile off here, full there"),
     ],
 )

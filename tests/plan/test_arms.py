@@ -68,6 +68,29 @@ def test_a_compiled_arm_has_an_id_and_a_label_of_its_own(changed: dict[str, obje
     assert plan_arms(config(**without_torch), "sav_val") == plan_arms(config(models=("static_mask",)), "sav_val")
 
 
+def test_an_exported_arm_has_an_id_and_a_label_of_its_own() -> None:
+    float32 = {"autocast_dtypes": ("float32",)}
+    (plain,), (arm,) = plan_arms(config(**float32), "sav_val"), plan_arms(config(runtime="onnx", **float32), "sav_val")
+    assert arm.arm_id != plain.arm_id
+    assert (arm.runtime, arm.label) == ("onnx", f"{plain.label} onnx")
+    (baseline,) = plan_arms(config(runtime="onnx", models=("static_mask",)), "sav_val")
+    assert [baseline] == plan_arms(config(models=("static_mask",)), "sav_val")
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"models": ("edgetam_points",)}, "edgetam has no exported stages, only sam2 has; use --runtime torch"),
+        ({"models": ("sam1_base_mask",)}, "sam1_base has no exported stages"),
+        ({"autocast_dtypes": ("bfloat16",)}, "--runtime onnx: has no bfloat16; use --autocast_dtype float32"),
+        ({"attention": ("manual",)}, "--attention manual: exported graphs hold their own attention; use auto"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(changed: dict[str, object], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        plan_arms(config(**{"runtime": "onnx", "autocast_dtypes": ("float32",), **changed}), "sav_val")
+
+
 def test_an_arm_with_stages_has_an_id_of_its_own() -> None:
     assert plan_arms(config(), "sav_val")[0].arm_id != plan_arms(config(stages=True), "sav_val")[0].arm_id
 

@@ -25,6 +25,7 @@ def config(**settings: object) -> RunConfig:
         ({"compile": "full", "compile_mode": "fastest"}, "use default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs"),
         ({"compile_mode": "default"}, "nothing is compiled; add --compile encoder or full"),
         ({"compile": "full", "warmup_frames": 0}, "--compile needs at least 1"),
+        ({"compile": "full", "runtime": "onnx"}, "--runtime onnx runs no code that torch compiles; leave one of them out"),
     ],
 )
 def test_what_cannot_be_compiled_is_refused(changed: dict[str, object], problem: str) -> None:
@@ -157,7 +158,16 @@ def test_the_home_folder_is_found_in_every_path(name: str, flag: str, tmp_path: 
 
 
 def test_no_path_is_forgotten() -> None:
-    assert {name for name, _ in paths()} == {"split_dir", "weights_dir", "sam2_dir", "edgetam_dir", "realtime_from", "out_dir", "prompts"}
+    assert {name for name, _ in paths()} == {
+        "split_dir",
+        "weights_dir",
+        "exported_dir",
+        "sam2_dir",
+        "edgetam_dir",
+        "realtime_from",
+        "out_dir",
+        "prompts",
+    }
 
 
 def test_every_field_is_a_setting_and_every_setting_survives_json_with_another_value() -> None:

@@ -1,0 +1,62 @@
+"""A run with exported graphs from the command line to the page: its rows, and how they stand beside torch's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from savbench.data.demo.split import generate_demo_split
+from savbench.results.csv_rows import read_rows
+from savbench.results.rows import SummaryRow
+
+ROOT = Path(__file__).parents[1]
+TINY = ("--limit_videos", "1", "--limit_objects", "2", "--max_frames", "9", "--warmup_frames", "2", "--device", "cpu", "--power", "none")
+
+
+def benchmark(folder: Path, *arguments: str) -> str:
+    words = [sys.executable, str(ROOT / "jetson_benchmark.py"), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, check=False, capture_output=True, text=True, cwd=folder, env=environment, timeout=600)
+    assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, exported_dir: Path) -> Path:
+    """A folder with a run of torch and a run of exported graphs over the same objects."""
+    folder = tmp_path_factory.mktemp("runtimes")
+    generate_demo_split(folder / "demo", videos=1, frames=24, height=96, width=128)
+    for runtime in ("torch", "onnx"):
+        arms = ("--models", "sam2_nano_points", "--autocast_dtype", "float32", "--runtime", runtime, "--exported_dir", str(exported_dir))
+        benchmark(folder, "--split_dir", "demo", *arms, *TINY, "--stages", "--out_dir", runtime)
+    return folder
+
+
+def rows_of(desk: Path, run: str) -> list[SummaryRow]:
+    return list(read_rows(SummaryRow, desk / run / "summary.csv"))
+
+
+def test_rows_say_what_ran_and_score_like_torch_s(desk: Path) -> None:
+    native, exported = rows_of(desk, "torch"), rows_of(desk, "onnx")
+    assert [row.status for row in exported] == ["ok", "ok"]
+    assert {(row.runtime, row.runtime_version.split()[0]) for row in exported} == {("onnx", "onnxruntime")}
+    assert {(row.runtime, row.runtime_version, row.runtime_export_s) for row in native} == {("torch", "", None)}
+    for row in exported:
+        assert all(f"{stage} CPU " in row.runtime_placement for stage in ("image_encoder", "memory_attention", "mask_decoder"))
+        assert None not in (row.runtime_export_s, row.runtime_load_s, row.runtime_MiB)
+        # the stages' graphs run inside the calls that are timed as stages
+        assert min(row.stages_ms[stage] for stage in ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")) > 0
+    assert [row.JandF for row in exported] == pytest.approx([row.JandF for row in native], abs=1e-3)
+    assert {row.arm_id for row in native}.isdisjoint(row.arm_id for row in exported)
+
+
+def test_the_run_is_valid_compared_and_on_the_page(desk: Path) -> None:
+    assert "no problems" in benchmark(desk, "validate", "onnx")
+    assert "runtime torch -> onnx" in benchmark(desk, "compare", "torch", "onnx", "--force")
+    benchmark(desk, "report", "torch", "onnx", "-o", "page.html")
+    page = (desk / "page.html").read_text(encoding="utf-8")
+    assert "runtime onnx" in page
