@@ -42,6 +42,8 @@ SUBCOMMANDS = (
     Subcommand("compare", "savbench.compare.cli", "compare results object by object: files, runs, or the arms within them"),
     Subcommand("report", "savbench.report.cli", "turn results into one page to read, or into figures for a paper"),
     Subcommand("validate", "savbench.validate.run", "check that the files of a run agree with each other"),
+    Subcommand("seal", "savbench.seal.cli", "put a run into one archive that others can check"),
+    Subcommand("check", "savbench.seal.check_cli", "check a sealed run, without its machine"),
     Subcommand("attention", "savbench.attention_bench.cli", "what attention costs here, call by call, and whether masks stay the same"),
     Subcommand("selfcheck", "savbench.selfcheck.cli", "prove that what is measured here means what it says"),
     Subcommand("doctor", "savbench.doctor.command", "check what a run needs, and name the command that fixes each problem"),

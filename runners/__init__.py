@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from runners.base import BuildOptions, VideoRunner
 
 PROMPT_KINDS = ("points", "bbox", "mask")
+IMPLEMENTATIONS = ("official", "transformers")
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "nano"
 """Folder of the trained weights that come with the benchmark."""
 
@@ -34,6 +35,8 @@ class RunnerSpec:
     prompts: tuple[str, ...] = PROMPT_KINDS
     licence: str = "Apache-2.0"
     """Licence of code and weights as their authors state it, with whatever restricts their use (docs/models.md)."""
+    implementations: tuple[str, ...] = ()
+    """Those of `IMPLEMENTATIONS` that can run it, for families that transformers implements; see `runners.implementations`."""
 
     @property
     def has_relative_positions(self) -> bool:
@@ -61,11 +64,12 @@ class RunnerSpec:
 
 def _sam2(size: str, letter: str) -> RunnerSpec:
     return RunnerSpec(
-        factory="runners.sam2.Sam2Runner",
+        factory="runners.implementations.build_sam2",
         family="sam2",
         config=f"configs/sam2.1/sam2.1_hiera_{letter}.yaml",
         checkpoint=f"sam2.1_hiera_{size}.pt",
         imgsz=1024,
+        implementations=IMPLEMENTATIONS,
     )
 
 
@@ -75,22 +79,24 @@ def _sam1(encoder: str, checkpoint: str) -> RunnerSpec:
 
 RUNNERS: dict[str, RunnerSpec] = {
     "sam2_nano": RunnerSpec(
-        factory="runners.sam2.Sam2Runner",
+        factory="runners.implementations.build_sam2",
         family="sam2",
         config="sam2_nano.yaml",
         checkpoint="sam2_nano.pt",
         imgsz=192,
+        implementations=IMPLEMENTATIONS,
     ),
     "sam2_tiny": _sam2("tiny", "t"),
     "sam2_small": _sam2("small", "s"),
     "sam2_base": _sam2("base_plus", "b+"),
     "sam2_large": _sam2("large", "l"),
     "edgetam": RunnerSpec(
-        factory="runners.edgetam.build",
+        factory="runners.implementations.build_edgetam",
         family="edgetam",
         config="configs/edgetam.yaml",
         checkpoint="edgetam.pt",
         imgsz=1024,
+        implementations=IMPLEMENTATIONS,
     ),
     "sam1_base": _sam1("vit_b", "sam_vit_b_01ec64.pth"),
     "sam1_large": _sam1("vit_l", "sam_vit_l_0b3195.pth"),

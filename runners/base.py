@@ -28,6 +28,8 @@ CompileScope = Literal["off", "encoder", "full"]
 
 MemoryMode = Literal["bounded", "upstream"]
 
+Implementation = Literal["auto", "official", "transformers"]
+
 PART_MEANINGS = {
     "preprocess_ms": "resize, normalise, upload",
     "model_ms": "the model, with the upscaling of its logits to video resolution",
@@ -111,6 +113,8 @@ class BuildOptions:
     """Move SAM v1's mask along optical flow before it becomes the next prompt. Other families ignore it."""
     source_dir: Path | None = None
     """Upstream checkout to import the code from; None means the installed package."""
+    implementation: Implementation = "auto"
+    """Of models that have two: their authors' code, or the package transformers; `auto` takes the authors' where it is found."""
     stages: bool = False
     """Report the time of each stage of a call, which adds hooks around the stages."""
     compile: CompileScope = "off"

@@ -39,6 +39,8 @@ NESTED = ("model", "state_dict", "model_state_dict")
 """Keys under which a file may nest its state dict; the first that holds one is used."""
 WRAPPERS = ("module.", "_orig_mod.", "model.")
 """Prefixes that DataParallel, torch.compile and Lightning add to every name."""
+OF_TRANSFORMERS = ("vision_encoder.", "detector_model.", "tracker_model.")
+"""How names begin in files of the package transformers and in no official file."""
 SAVE = 'save the weights alone where it was made: torch.save({"model": model.state_dict()}, FILE)'
 FETCH = "if it was published, fetch it again with scripts/download_weights.sh; if it is your own, save it again"
 OTHER_FILES = (
@@ -105,6 +107,8 @@ def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
         RunnerError: names are missing or unexpected, or tensors have another shape or kind of number; the message lists them.
     """
     own, state = model.state_dict(), checkpoint.state
+    if any(key.startswith(OF_TRANSFORMERS) for key in state) and not any(key.startswith(OF_TRANSFORMERS) for key in own):
+        raise RunnerError(f"{checkpoint.path}: the names are transformers'; run it with --implementation transformers")
     faults = {
         "missing": [key for key in own if key not in state],
         "unexpected": [key for key in state if key not in own],

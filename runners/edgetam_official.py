@@ -1,7 +1,8 @@
 """EdgeTAM through its official code.
 
 The official repository, facebookresearch/EdgeTAM, installs a package named `sam2` like SAM 2's own, so it runs from its checkout in a
-separate process and is never installed.
+separate process and is never installed beside SAM 2. A folder that `scripts/get_edgetam.sh --pypi` made holds the same package but for one
+change, which has no effect here: like `runners.components` it labels components with OpenCV where the extension is missing.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from torch.overrides import TorchFunctionMode
 
 from runners.base import BuildOptions, Prompt, RunnerError
 from runners.official import OfficialPredictorRunner
-from runners.sam2 import commit_of, import_sam2
+from runners.sam2 import import_sam2
 from runners.sizes import EDGETAM_STRIDE
+from runners.sources import EDGETAM_WHEEL, commit_of, unpacked_wheel
 from runners.torch_common import replaced
 
 if TYPE_CHECKING:
@@ -34,11 +36,11 @@ class EdgeTamRunner(OfficialPredictorRunner):
 
     def _build(self, options: BuildOptions, imgsz: int) -> Any:
         if options.source_dir is None:
-            raise RunnerError("edgetam: name the checkout of facebookresearch/EdgeTAM with --edgetam_dir")
+            raise RunnerError("edgetam: get the official code with scripts/get_edgetam.sh, or name its folder with --edgetam_dir")
         self._source_dir = options.source_dir
         import_sam2(options.source_dir)
         if importlib.util.find_spec("sam2.modeling.perceiver") is None:
-            raise RunnerError(f"{options.source_dir}: holds SAM 2, not EdgeTAM; clone https://github.com/facebookresearch/EdgeTAM")
+            raise RunnerError(f"{options.source_dir}: holds SAM 2, not EdgeTAM; get it with scripts/get_edgetam.sh")
 
         from sam2.build_sam import build_sam2_video_predictor
 
@@ -90,7 +92,8 @@ class EdgeTamRunner(OfficialPredictorRunner):
         return module  # type: ignore[no-any-return]
 
     def _implementation(self) -> str:
-        return f"EdgeTAM checkout ({commit_of(self._source_dir)})"
+        wheel = unpacked_wheel(self._source_dir, EDGETAM_WHEEL)
+        return f"EdgeTAM checkout ({commit_of(self._source_dir)})" if wheel is None else f"EdgeTAM of {wheel}"
 
     def _notes(self) -> tuple[str, ...]:
         return (

@@ -19,7 +19,7 @@ FIGURE = ROOT / "docs" / "architecture.svg"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("jetson_benchmark",),
-    ("savbench.integration",),
+    ("savbench.integration", "savbench.seal"),
     ("savbench.doctor", "savbench.selfcheck", "savbench.attention_bench", "savbench.validate", "savbench.report"),
     ("savbench.supervise", "savbench.compare"),
     ("savbench.measure", "savbench.finish"),
@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 PACKAGES = ("attention", "runners", "savbench", "training")
 
 _COLUMN = {
+    "savbench.integration": 0.75, "savbench.seal": 2.25,
     "savbench.doctor": 0.0, "savbench.selfcheck": 0.75, "savbench.attention_bench": 1.5, "savbench.validate": 2.25, "savbench.report": 3.0,
     "savbench.supervise": 1.0, "savbench.compare": 3.0, "savbench.measure": 1.0, "savbench.finish": 2.0, "savbench.board": 0.0,
     "training": 3.0,

@@ -172,7 +172,8 @@ clone_pinned() { # URL COMMIT DIR
         die "$dir is at $(commit_at "$dir"), not at ${pinned:0:12}, which this benchmark was tested with; it was not changed" \
             "to change it: git -C '$dir' fetch && git -C '$dir' checkout --detach $pinned"
     fi
-    command -v git >/dev/null || die "git was not found; install it with the system's package manager: sudo apt install git"
+    command -v git >/dev/null || die "git was not found; install it with the system's package manager: sudo apt install git" \
+        ${wheel:+"or take the same sources from PyPI: $0 --pypi"}
     mkdir -p -- "$(dirname -- "$dir")" || die "cannot make the folder of $dir; name another with --dir"
     say "cloning $url"
     clone_part=$dir.part
@@ -180,7 +181,8 @@ clone_pinned() { # URL COMMIT DIR
     trap 'rm -rf -- "$clone_part"' EXIT
     if ! said=$(network_git clone --quiet --no-checkout -- "$url" "$clone_part" 2>&1); then
         die "could not clone $url (git: ${said##*$'\n'})" \
-            "without a network: run git clone --mirror $url on a machine that has one, copy the folder here, and name it with --url /path/to/it"
+            "without a network: run git clone --mirror $url on a machine that has one, copy the folder here, and name it with --url /path/to/it" \
+            ${wheel:+"where PyPI can be reached: $0 --pypi"}
     fi
     if ! said=$(git -C "$clone_part" checkout --quiet --detach "$pinned" 2>&1); then
         die "$url has no commit $pinned (git: ${said##*$'\n'}); update the copy or name another with --url"
@@ -191,9 +193,9 @@ clone_pinned() { # URL COMMIT DIR
     say "$dir is ready, at ${pinned:0:12}"
 }
 
-# The main function of a script that clones one repository.
+# The main function of a script that gets one repository. If the script sets `wheel`, a requirements file, --pypi installs that instead.
 get_checkout() { # URL COMMIT DIR ARGUMENT...
-    local url=$1 pinned=$2 dir=$3
+    local url=$1 pinned=$2 dir=$3 given_url=no pypi=no
     shift 3
     while (($#)); do
         case $1 in
@@ -201,9 +203,14 @@ get_checkout() { # URL COMMIT DIR ARGUMENT...
                 [[ ${2-} ]] || die_usage "$1 needs a value"
                 case $1 in
                     --dir) dir=$2 ;;
-                    --url) url=$2 ;;
+                    --url) url=$2 given_url=yes ;;
                 esac
                 shift 2
+                ;;
+            --pypi)
+                [[ ${wheel-} ]] || die_usage "unknown argument $1"
+                pypi=yes
+                shift
                 ;;
             -h | --help)
                 usage
@@ -212,6 +219,11 @@ get_checkout() { # URL COMMIT DIR ARGUMENT...
             *) die_usage "unknown argument $1" ;;
         esac
     done
-    isolate_git
-    clone_pinned "$url" "$pinned" "$dir"
+    if [[ $pypi == yes ]]; then
+        [[ $given_url == no ]] || die_usage "--pypi clones nothing; leave out --url"
+        install_apart "$wheel" "$dir"
+    else
+        isolate_git
+        clone_pinned "$url" "$pinned" "$dir"
+    fi
 }

@@ -20,7 +20,7 @@ from attention import AttentionError
 from attention.choice import using_attention
 from attention.kernels import observe
 from runners.base import BuildOptions, Clip
-from runners.edgetam import build
+from runners.implementations import build_edgetam as build
 
 ON_CPU = {"auto": "flash_cpu", "flash": "flash_cpu", "math": "math", "manual": "manual", "fallback": "flash_cpu"}
 """Choices that a CPU can run, with the kernel that serves them there."""

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from runners.base import BuildOptions, Clip, Frame, Masks, Prompt, RunnerError
-from runners.edgetam import build
+from runners.implementations import build_edgetam as build
 
 ROOT = Path(__file__).parents[1]
 HEIGHT, WIDTH, FRAMES = 90, 160, 4
@@ -140,12 +140,15 @@ def memory_modes_agree(options: BuildOptions, folder: Path) -> dict[str, bool]:
     return agree
 
 
+def checkouts() -> list[Path]:
+    """Folders with the official EdgeTAM: those of $EDGETAM_DIR, separated by colons, then ./EdgeTAM."""
+    named = [*os.environ.get("EDGETAM_DIR", "").split(os.pathsep), str(ROOT / "EdgeTAM")]
+    return [Path(path).resolve() for path in named if path and (Path(path) / "sam2" / "modeling" / "perceiver.py").is_file()]
+
+
 def checkout() -> Path | None:
-    """Checkout of facebookresearch/EdgeTAM, or None: $EDGETAM_DIR, then ./EdgeTAM."""
-    for path in (os.environ.get("EDGETAM_DIR"), str(ROOT / "EdgeTAM")):
-        if path and (Path(path) / "sam2" / "modeling" / "perceiver.py").is_file():
-            return Path(path).resolve()
-    return None
+    """The first of them, or None."""
+    return next(iter(checkouts()), None)
 
 
 def official_main(source_dir: str, out_dir: str) -> None:

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from attention import refusal
 from runners import RUNNERS
-from runners.base import BuildOptions, RunnerError
+from runners.base import BuildOptions, Implementation, RunnerError
 from savbench.attention_bench.accuracy import AccuracyJob, compare_masks
 from savbench.attention_bench.clip import FullMemoryClip, model_of
 from savbench.attention_bench.measure import CallUnderTest, Effort, sample_wall_ms
@@ -56,6 +56,7 @@ class AttentionJob:
     benchmark_version: str
     weights: str | None = None
     source_dir: str | None = None
+    implementation: Implementation = "auto"
     accuracy: AccuracyJob | None = None
     """Compare masks instead of timing calls."""
 
@@ -150,6 +151,7 @@ class _Child:
             config=spec.config,
             source_dir=None if job.source_dir is None else Path(job.source_dir),
             num_maskmem=num_maskmem,
+            implementation=job.implementation,
         )
         self._say(f"{job.model}: building at {options.imgsz} px")
         return spec.build(options)

@@ -21,7 +21,8 @@ from savbench.arguments.parser import Parser
 from savbench.arguments.values import SEED, Choice, Device, FilePath, ListOf, Real, Whole
 from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import accuracy_tables, call_tables
-from savbench.plan.settings_models import AUTOCAST_DTYPES, MAX_MASKMEM
+from savbench.plan.arms import check_implementation
+from savbench.plan.settings_models import AUTOCAST_DTYPES, IMPLEMENTATION, MAX_MASKMEM
 from savbench.plan.upstream import checkout, edgetam_checkout, weights_folders
 from savbench.results.grid import width_of
 from savbench.supervise.child import start_child
@@ -99,6 +100,9 @@ def add_flags(flags: Parser) -> None:
     )
     what.add_argument("--sam2_dir", type=folder, help="run SAM 2 from this checkout instead of the installed package")
     what.add_argument("--edgetam_dir", type=folder, help="run EdgeTAM from this checkout (default: ./EdgeTAM; without one, transformers)")
+    what.add_argument(
+        "--implementation", type=IMPLEMENTATION, metavar=IMPLEMENTATION.metavar, default="auto", help="as of a run (default auto)"
+    )
     what.add_argument("--seed", type=SEED, default=0, help="seed of random weights (default 0)")
     effort = flags.add_argument_group("how long")
     effort.add_argument(
@@ -255,7 +259,8 @@ def _jobs(args: argparse.Namespace) -> list[AttentionJob]:
         weights = None
         if args.weights_dir is not None and spec.checkpoint is not None:
             weights = find_weights(spec.checkpoint, model, weights_folders(args.weights_dir))
-        source_dir = sources.get(spec.family)
+        check_implementation(model, args.implementation)
+        source_dir = None if args.implementation == "transformers" else sources.get(spec.family)
         jobs.append(
             AttentionJob(
                 model=model,
@@ -271,6 +276,7 @@ def _jobs(args: argparse.Namespace) -> list[AttentionJob]:
                 weights=None if weights is None else str(weights),
                 source_dir=None if source_dir is None else str(source_dir),
                 accuracy=accuracy,
+                implementation=args.implementation,
             )
         )
     return jobs

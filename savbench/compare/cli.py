@@ -16,6 +16,8 @@ from savbench.compare.paper import render_latex, render_paper_markdown
 from savbench.compare.statistics import FEWEST_RESAMPLES, MOST_RESAMPLES, RESAMPLES
 from savbench.compare.tables import render_table
 from savbench.compare.verdicts import judge, missing_times, parse_condition
+from savbench.data.csv_file import InputError
+from savbench.results.attributes import BY_NAME
 from savbench.results.beside import read_frame_latencies
 from savbench.results.foreign import load_results
 from savbench.results.grid import width_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_CONDITION_HELD = 0, 1
 
+_ATTRIBUTES = ListOf(Choice(tuple(BY_NAME), hint="docs/methods.md has their definitions"))
 _FORMAT, _CENTER = Choice(("table", "markdown", "latex", "csv", "json")), Choice(("mean", "median"))
 
 DESCRIPTION = "Compare results object by object: files, run folders, or the arms within them."
@@ -33,6 +36,7 @@ examples:
   compare results/before results/after
   compare results/run --by autocast_dtype --baseline float32
   compare results/run --by autocast_dtype --noninferior 99%
+  compare results/run --by model --explain_by size,speed
   compare nano.csv agx.csv --by device --fail_if 'JandF<-0.005' --fail_if 'latency_p90_ms>1.10'
 
 exit status: 0 compared, 1 a --fail_if held or a --noninferior is not shown, 2 bad input, refused, or nothing that can be compared
@@ -58,6 +62,11 @@ def add_flags(flags: Parser) -> None:
         "--noninferior", type=MARGIN, action="append", default=[], metavar=MARGIN.metavar,
         help="say whether every arm keeps at least 1 - MARGIN of the baseline's J&F, and exit 1 unless all do: 0.01 or 99%%, 0.001 or "
         "99.9%% (MLPerf's targets); may be given more than once",
+    )  # fmt: skip
+    flags.add_argument(
+        "--explain_by", type=_ATTRIBUTES, nargs="?", const=tuple(BY_NAME), default=(), metavar="ATTRIBUTE[,ATTRIBUTE]",
+        help="say which attribute of the objects explains the change of J&F, and which objects decide it: "
+        f"{', '.join(BY_NAME)} (all if none is named; give the flag after the runs then)",
     )  # fmt: skip
     flags.add_argument(
         "--force", action="store_true", help="compare what differs in other settings, and the times of rows marked invalid; says so"
@@ -103,7 +112,7 @@ def rendered(comparison: Comparison, form: str, *, details: bool = False, explai
     if form == "table":
         return render_table(comparison, explain=explain, width=width)
     render = render_latex if form == "latex" else render_paper_markdown
-    return render(comparison, details=details or explain, explain=explain)
+    return render(comparison, details=details or explain or bool(comparison.options.explain_by), explain=explain)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -113,7 +122,9 @@ def main(args: argparse.Namespace) -> int:
         InputError: a file cannot be read, or there is nothing to compare.
     """
     conditions = [parse_condition(text) for text in args.fail_if]
-    options = Options(args.by, args.baseline, args.force, args.center, args.resamples, args.seed, args.top)
+    if args.explain_by and args.format == "csv":
+        raise InputError("--explain_by: --format csv has no place for it; use table, markdown, latex or json")
+    options = Options(args.by, args.baseline, args.force, args.center, args.resamples, args.seed, args.top, args.explain_by)
     results = load_results(args.paths)
     comparison = compare(results, options, read_frame_latencies(args.paths, results.labels, results.rows))
     sys.stdout.write(rendered(comparison, args.format, details=args.details, explain=args.explain, width=width_of(sys.stdout)))

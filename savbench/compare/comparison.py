@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from savbench.compare.findings import BlockComparison, Change, Comparison, Kept, Moved, Options, PairComparison, Unpaired, Verdict
-from savbench.compare.pairing import MUST_AGREE, Plan, RefusedError, plan_comparison
+from savbench.compare.explaining import explain
+from savbench.compare.findings import (
+    BlockComparison,
+    Change,
+    Comparison,
+    Explanation,
+    Kept,
+    Moved,
+    Options,
+    PairComparison,
+    Unpaired,
+    Verdict,
+)
+from savbench.compare.pairing import MUST_AGREE, Plan, plan_comparison
+from savbench.compare.protocol import RefusedError
 from savbench.compare.statistics import Estimates, Floats, estimate, ratio_interval
 from savbench.compare.summaries import RowData, Same
+from savbench.data.csv_file import InputError
+from savbench.results.attributes import BASIC, BY_NAME
 from savbench.results.circumstances import SETTINGS
 from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
 from savbench.results.measures import MEASURES, Measure
@@ -38,6 +54,8 @@ def compare(results: Results, options: Options, frame_latencies: FrameLatencies 
     """
     plan = plan_comparison(results, by=options.by, baseline=options.baseline, force=options.force)
     computation = _Computation(results.rows, plan, options, frame_latencies)
+    if options.explain_by and not computation.has_attributes:
+        raise InputError("--explain_by: no row has attributes of its object, older versions and other tools do not write them; run again")
     blocks = tuple(computation.block(block) for block in plan.blocks)
     notes = [*results.notes, *plan.notes, *_unknown_notes(results, plan)]
     forced = [*plan.forced, *dict.fromkeys(computation.forced)]
@@ -56,10 +74,18 @@ class _Computation:
         self._plan = plan
         self._options = options
         self.data = RowData(rows, frame_latencies)
+        self._attributes = {
+            name: rows[attribute.column].to_numpy(np.float64) if attribute.column in rows else np.full(len(rows), np.nan)
+            for name, attribute in BY_NAME.items()
+        }
         self._clip = {name: rows[name].to_numpy(np.float64) for name in SAME_CLIP if name in rows}
         self.forced: list[str] = []
         self._is_valid = self.data.has_figures & (~self.data.is_invalid | options.force)
         self._coded = {name: pd.factorize(self.data.text[name]) for name in SETTINGS}
+
+    @property
+    def has_attributes(self) -> bool:
+        return not np.isnan(self._attributes[BASIC]).all()
 
     def block(self, block: Block) -> BlockComparison:
         wanted = self._plan.baseline
@@ -122,6 +148,7 @@ class _Computation:
             moved=moved,
             kept=None if is_random else self._kept(first, before, after),
             differs=self._differs(first, second),
+            explanation=None if is_random else self._explanation(first, second, before, after),
         )
 
     def _require_same_clips(self, baseline: str, arm: str, first: Positions, second: Positions) -> None:
@@ -189,6 +216,26 @@ class _Computation:
         interval = ratio_interval(theirs[both], ours[both], video, resamples=self._options.resamples, seed=self._options.seed)
         low, high = interval or (None, None)
         return Kept(float(theirs[both].sum() / ours[both].sum()), low, high, int(both.sum()), len(set(video)))
+
+    def _explanation(self, first: Positions, second: Positions, before: Floats, after: Floats) -> Explanation | None:
+        """With --explain_by, why the J&F of the pairs differs. The truth and so the attributes are the same on both sides."""
+        if not self._options.explain_by:
+            return None
+        differences = (after - before)[:, _index("JandF")]
+        of_pair = {name: np.where(np.isnan(of[first]), of[second], of[first]) for name, of in self._attributes.items()}
+        scored = ~np.isnan(differences)
+        known = scored & ~np.isnan(of_pair[BASIC])
+        if not known.any():
+            return None
+        found = explain(
+            differences[known],
+            self.data.video[first][known],
+            {name: of_pair[name][known] for name in self._options.explain_by},
+            [self.data.label(row) for row in first[known]],
+            resamples=self._options.resamples,
+            seed=self._options.seed,
+        )
+        return replace(found, unattributed=int((scored & ~known).sum()))
 
     def _unpaired(self, baseline: str, arm: str, ours: Positions, theirs: Positions) -> tuple[tuple[Unpaired, ...], int]:
         """Group the objects that are not compared by reason, and count those for which the baseline has figures."""

@@ -29,6 +29,7 @@ class Options:
         resamples: number of bootstrap draws; None chooses it from the number of videos.
         seed: seed of the bootstrap.
         top: number of objects with the largest change to keep.
+        explain_by: attributes by which to explain the change of J&F; empty explains nothing.
     """
 
     by: tuple[str, ...] = ()
@@ -38,6 +39,7 @@ class Options:
     resamples: int | None = None
     seed: int = 0
     top: int = 5
+    explain_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,97 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class BinChange:
+    """Change of J&F over the objects in one bin of an attribute.
+
+    Attributes:
+        change: mean difference over the bin's objects.
+        low, high: ends of its 95% interval; None if the bin has too few videos to quote it.
+        carries: the part of the change over all objects that comes from the bin's; the parts of an attribute sum to the change.
+        share: the same over the change; None if that is 0.
+    """
+
+    label: str
+    objects: int
+    videos: int
+    change: float
+    low: float | None
+    high: float | None
+    carries: float
+    share: float | None
+
+
+@dataclass(frozen=True)
+class AttributeEffect:
+    """How far an attribute explains why objects differ in their change.
+
+    Attributes:
+        explained: share of the variance of the objects' differences between the bins; None if it was not tested.
+        by_chance: mean of that share over the permutations.
+        p: of the permutation test, adjusted by Holm's method for the number of attributes; None if it was not tested.
+    """
+
+    attribute: str
+    bins: tuple[BinChange, ...]
+    explained: float | None
+    by_chance: float | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """An object that decides, its difference, and the change that is left without it and those before it, with its interval."""
+
+    object: str
+    change: float
+    left: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why the J&F of two arms differs; `savbench.compare.explaining` has the methods.
+
+    Attributes:
+        change: mean difference over objects; `low` and `high` are the ends of its 95% interval, None if there are too few videos.
+        best: the attribute that explains the differences best; empty if none does.
+        permutations: number of permutations; 0 if nothing was tested.
+        deciding: the objects that decide, the most influential first.
+        unattributed: objects left out because their rows have no attributes.
+    """
+
+    change: float
+    low: float | None
+    high: float | None
+    objects: int
+    videos: int
+    effects: tuple[AttributeEffect, ...]
+    best: str
+    permutations: int
+    deciding: tuple[Deciding, ...]
+    unattributed: int = 0
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the interval of the change excludes 0."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+    @property
+    def sign_turns_after(self) -> int | None:
+        """Number of deciding objects without which the change has no longer its sign; None if it keeps it without all of them."""
+        return next((place for place, one in enumerate(self.deciding, start=1) if one.left * self.change <= 0), None)
+
+    @property
+    def undecided_after(self) -> int | None:
+        """Number of deciding objects without which the interval spans 0 or is missing; None if it never does, or did at first."""
+        if not self.is_shown:
+            return None
+        numbered = enumerate(self.deciding, start=1)
+        return next((place for place, one in numbered if one.low is None or one.high is None or one.low <= 0 <= one.high), None)
+
+
+@dataclass(frozen=True)
 class PairComparison:
     """An arm against the baseline within one block.
 
@@ -115,6 +208,7 @@ class PairComparison:
         moved: objects with the largest change.
         kept: None without scores, or if the weights are untrained.
         differs: settings that differ and are not compared: values of baseline and arm by column.
+        explanation: None if it was not asked for, or if there are no scores of trained weights with attributes.
     """
 
     baseline: str
@@ -129,6 +223,7 @@ class PairComparison:
     moved: tuple[Moved, ...]
     kept: Kept | None
     differs: dict[str, tuple[str, str]]
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)

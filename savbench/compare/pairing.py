@@ -20,6 +20,8 @@ import pandas as pd
 
 from savbench.compare.arms import FILE, Arms, Question, find_arms, what_is_compared, with_devices_told_apart
 from savbench.compare.blocks import Block, CodedRows, Flags, codes_of, combined, concrete, form_blocks
+from savbench.compare.protocol import COLUMN as PROTOCOL_VERSION
+from savbench.compare.protocol import RefusedError, require_one_version
 from savbench.data.csv_file import InputError
 from savbench.results import circumstances
 from savbench.results.circumstances import ARM, CIRCUMSTANCES, SETTINGS, TELLS_APART
@@ -39,10 +41,6 @@ _SHOWN = {"nvpmodel": "power mode", "weights": "weights (sha256)", "imgsz": "inp
 
 Differing = dict[str, tuple[set[str], set[str]]]
 """Values of two arms, by the column in which they differ."""
-
-
-class RefusedError(InputError):
-    """The arms differ in a setting that is not compared; `--force` compares them anyway."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,10 @@ def plan_comparison(results: Results, *, by: Sequence[str] = (), baseline: str |
         force: compare arms that differ in other settings too.
 
     Raises:
-        RefusedError: the arms differ in a setting that is not compared.
+        RefusedError: the arms differ in a setting that is not compared, or the results in the version of the protocol.
         InputError: a column or an arm does not exist, two rows stand for the same measurement, or no rows pair.
     """
+    require_one_version(results.rows, force=force or PROTOCOL_VERSION in by)
     question = what_is_compared(results, by)
     rows = with_devices_told_apart(results.rows, question)
     arms = find_arms(rows, question, baseline)

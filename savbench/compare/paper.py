@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from savbench.compare.findings import ArmSummary, Comparison
-    from savbench.compare.tables import Section
+    from savbench.compare.section import Section
 
 Mark = Literal["", "best", "second"]
 

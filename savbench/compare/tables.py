@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runners.text import one_line
 from savbench.compare.camera_rates import RateTable, rate_tables
+from savbench.compare.explained import explanation_sections, legend
+from savbench.compare.section import Section
 from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOST_RESAMPLES
 from savbench.results.foreign import UNKNOWN
 from savbench.results.grid import Grid, markdown_table, shortened, text_table
@@ -36,17 +38,6 @@ TAILS = ("latency_p90_ms", "latency_p99_ms")
 _DROPPED = ("latency_p99_ms", "fps_per_w", "streaming_fps", "F", "J", "latency_p50_ms", "energy_j_per_frame")
 """Columns of an arm that a narrow terminal does without, the first of them first."""
 SHOWN_NAMES = {"autocast_dtype": "dtype", "nvpmodel": "power mode", "camera_fps": "camera FPS", "streaming_clock": "clock"}
-
-
-@dataclass
-class Section:
-    """A heading, an optional table, and lines of text before and after it."""
-
-    title: str
-    level: int = 2
-    before: list[str] = field(default_factory=list)
-    grid: Grid | None = None
-    after: list[str] = field(default_factory=list)
 
 
 def render_table(comparison: Comparison, *, explain: bool = False, width: int | None = None) -> str:
@@ -88,7 +79,8 @@ def sections(comparison: Comparison, *, explain: bool) -> list[Section]:
     found = [head]
     for block in shown or comparison.blocks:
         found.append(_arms_section(block))
-        found += [_pair_section(pair, comparison.options.center) for pair in block.comparisons]
+        for pair in block.comparisons:
+            found += [_pair_section(pair, comparison.options.center), *explanation_sections(pair)]
     alone = [block for block in comparison.blocks if shown and not block.comparisons]
     if alone:
         found.append(Section("not compared, nothing of the baseline to set them against", after=[_alone(block) for block in alone]))
@@ -242,6 +234,8 @@ def _legend(comparison: Comparison, shown: Sequence[BlockComparison]) -> list[st
             "won/lost/tied: objects on which the arm is better than, worse than or equal to the baseline.",
             "verdict: better or worse; ~ the interval spans no difference; = all pairs equal; ? no interval.",
         ]
+        explained = [pair.explanation for block in shown for pair in block.comparisons if pair.explanation is not None]
+        lines += legend(explained[0]) if explained else []
         if intervals > 10:
             lines.append(f"{intervals} intervals are shown: about {round(intervals * (1 - LEVEL))} of them miss the truth by chance alone.")
     return lines

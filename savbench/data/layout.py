@@ -37,6 +37,8 @@ class Layout(ABC):
     """Folders of frames and masks; results must not be written into them."""
     protocol: str
     """Name of the protocol by which results are scored if none is asked for."""
+    frames_per_s: float | None = None
+    """Rate of the frames that are numbered; None if the data set has no single one or does not tell."""
 
     @classmethod
     @abstractmethod

@@ -35,6 +35,7 @@ class MaskletsLayout(Layout):
     name = "sav-json"
     in_pictures = False
     protocol = "sav"
+    frames_per_s = 24.0
 
     @classmethod
     def recognises(cls, root: Path) -> bool:

@@ -113,6 +113,7 @@ class DavisLayout(PicturesLayout):
         if (root / SETS).is_dir():
             path, self.split_name = find_set(root / SETS, split_name)
             self.videos = read_set(path)
+            self.frames_per_s = 24.0  # DAVIS (Perazzi et al., CVPR 2016); MOSE has this layout without lists
         else:
             self.split_name = root.resolve().name
             if split_name not in (None, self.split_name):

@@ -43,6 +43,7 @@ class SavLayout(Layout):
     name = "sav"
     in_pictures = False
     protocol = "sav"
+    frames_per_s = 24.0
 
     @classmethod
     def recognises(cls, root: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners import RUNNERS
+from runners.sources import EDGETAM_WHEEL, unpacked_wheel
 from savbench.arguments.declared import ConfigError
 from savbench.doctor.check import Check, Subject, pip, set_up_again, short_path
 from savbench.plan.weights import find_weights
@@ -40,7 +41,12 @@ def check_models(packages: Answers, torch: Answers, subject: Subject) -> Iterato
         build = BUILD_EXTENSION if subject.sam2_dir is None else f"{BUILD_EXTENSION} --sam2_dir {short_path(subject.sam2_dir)}"
         yield from _extension("sam2 _C", Path(origin["file"]).parent, "sam2_extension", torch, build)
     yield _edgetam(subject)
-    if subject.edgetam_dir is not None and (subject.edgetam_dir / "sam2").is_dir():
+    # a wheel has no build script; without an extension in it there is nothing to tell
+    if (
+        subject.edgetam_dir is not None
+        and (subject.edgetam_dir / "sam2").is_dir()
+        and (edgetam_extension(subject) is not None or unpacked_wheel(subject.edgetam_dir, EDGETAM_WHEEL) is None)
+    ):
         yield from _extension("EdgeTAM _C", subject.edgetam_dir / "sam2", "edgetam_extension", torch, f"{BUILD_EXTENSION} --edgetam")
     yield check_weights(subject.weights_dirs, subject.checkout / "scripts" / "weights.tsv")
 
@@ -154,10 +160,10 @@ def _edgetam(subject: Subject) -> Check:
         if not (package / "build_sam.py").is_file() or not _is_edgetam(package):
             detail = f"{subject.edgetam_dir} is not a checkout of EdgeTAM"
             return Check(TOPIC, "EdgeTAM", "failure", detail, GET_EDGETAM, facts)
-        state = git_state(package / "build_sam.py")
+        state, wheel = git_state(package / "build_sam.py"), unpacked_wheel(subject.edgetam_dir, EDGETAM_WHEEL)
         commit = "of unknown commit" if state is None else f"at {state['commit'][:12]}{' with local changes' * state['dirty']}"
-        facts["checkout"] = {"folder": str(subject.edgetam_dir), "git": state}
-        summary = f"checkout {commit}, {short_path(subject.edgetam_dir)}, {with_timm}"
+        facts["checkout"] = {"folder": str(subject.edgetam_dir), "git": state, "wheel": wheel}
+        summary = f"{wheel or f'checkout {commit}'}, {short_path(subject.edgetam_dir)}, {with_timm}"
         if "timm" not in versions:
             return Check(
                 TOPIC, "EdgeTAM", "failure", f"{summary}: its image encoder needs timm", pip("install --no-deps 'timm>=1.0.23'"), facts

@@ -22,6 +22,7 @@ from savbench.data.dataset import ClipError, open_split
 from savbench.data.feed import PromptMaker
 from savbench.data.masks import in_one_picture
 from savbench.finish.agreement import add_agreement, keep_reference
+from savbench.finish.attributes import ObjectAttributes
 from savbench.finish.saving import save_masks, save_overlay, save_pictures_of
 from savbench.finish.scoring import FrameFacts, Scored, TruthMasks, score_object
 from savbench.finish.worst import WorstObjects
@@ -95,6 +96,7 @@ class Finisher:
         self._split = open_split(config.split_dir, split_name, config.layout, Given(config.prompts, config.click))
         self._protocol = protocol_named(config.protocol, self._split.layout.protocol)
         self._truths = TruthMasks()
+        self._attributes = ObjectAttributes(self._truths, self._split.layout.frames_per_s)
         self._video: SplitVideo | None = None
         self._worst: WorstObjects | None = None
 
@@ -128,6 +130,7 @@ class Finisher:
             self._score(row, frames, masks)
             if streaming:
                 self._score_streaming(row, streaming, known)
+            row.attributes = self._attributes.of(self._opened(row.video), row.object, _size_of(row))
             self._compare_with_reference(row, delivery.masks_file)
             self._save(arm, row, frames, masks)
         except (ClipError, ResultsError, OSError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from runners import RUNNERS
-from runners.base import BuildOptions, RunnerError
+from runners.base import BuildOptions, Implementation, RunnerError
 from runners.text import one_line
 from savbench.selfcheck.children import send, serve
 from savbench.selfcheck.outcome import judged
@@ -31,6 +31,7 @@ class Order:
     imgsz: int | None
     weights: str | None
     source_dir: str | None
+    implementation: Implementation = "auto"
 
     def to_line(self) -> str:
         return json.dumps(asdict(self)) + "\n"
@@ -42,6 +43,7 @@ class Order:
             weights=None if self.weights is None else Path(self.weights),
             config=RUNNERS[self.model].config,
             source_dir=None if self.source_dir is None else Path(self.source_dir),
+            implementation=self.implementation,
         )
 
 

@@ -11,6 +11,7 @@ from runners.base import RunnerError
 from runners.sizes import check_size
 from savbench.arguments.declared import ConfigError
 from savbench.arguments.values import Device, FilePath, Whole, did_you_mean
+from savbench.plan.settings_models import IMPLEMENTATION
 from savbench.selfcheck.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def add_flags(flags: Parser) -> None:
         "--imgsz",
         type=Whole(16, 8_192, unit="pixels"),
         help="side of the input (default: the model's own, and with untrained weights small)",
+    )
+    flags.add_argument(
+        "--implementation", type=IMPLEMENTATION, metavar=IMPLEMENTATION.metavar, default="auto", help="as of a run (default auto)"
     )
     flags.add_argument("--json", type=FilePath(), metavar="FILE", help="also write every figure to this file")
 
@@ -86,6 +90,7 @@ def order_of(args: argparse.Namespace) -> Order:
     """
     from savbench.integration.child import Order
     from savbench.integration.pieces import small_size
+    from savbench.plan.arms import check_implementation
     from savbench.plan.upstream import usual_edgetam, weights_folders
     from savbench.plan.weights import find_weights
 
@@ -109,8 +114,9 @@ def order_of(args: argparse.Namespace) -> Order:
             check_size(spec.family, imgsz)
         except RunnerError as error:
             raise ConfigError(f"--imgsz: {error}") from error
-    source_dir = usual_edgetam() if spec.family == "edgetam" else None
-    return Order(args.model, args.device, imgsz, weights, None if source_dir is None else str(source_dir))
+    check_implementation(args.model, args.implementation)
+    source_dir = usual_edgetam() if spec.family == "edgetam" and args.implementation != "transformers" else None
+    return Order(args.model, args.device, imgsz, weights, None if source_dir is None else str(source_dir), args.implementation)
 
 
 def examine(order: Order, timeout_s: float = TIMEOUT_S) -> Iterator[Outcome]:

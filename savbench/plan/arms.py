@@ -89,8 +89,8 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
     """Multiply the lists into arms, in the order given. A model that uses neither dtype nor size gets one arm.
 
     Raises:
-        ConfigError: no model is named, a tag is unknown, an attention cannot run under a dtype, a model does not support --memory upstream,
-            a model or a dtype is not one of --runtime, or the file of --realtime_from has no latencies of an arm.
+        ConfigError: no model is named, a tag is unknown, an attention cannot run under a dtype, a model does not support --implementation
+            or --memory upstream, a model or a dtype is not one of --runtime, or the file of --realtime_from has no latencies of an arm.
     """
     recorded = None if config.realtime_from is None else _read_latencies(config.realtime_from)
     if not config.models:
@@ -107,6 +107,7 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
         for dtype, imgsz, attention in combinations:
             _check_size(spec.family, imgsz)
             _check_attention(model, attention, dtype, config.device)
+            check_implementation(model, config.implementation)
             _check_memory(model, config)
             _check_runtime(model, attention, dtype, config.runtime)
             compiled = " ".join(filter(None, (config.compile, config.compile_mode))) if spec.is_learned else "off"
@@ -164,6 +165,16 @@ def _check_attention(model: str, attention: str, dtype: str, device: str) -> Non
             raise ConfigError(f"--attention {attention}: {model} has no relative positions; use {', '.join(CHOICES)}")
     elif attention != NOT_APPLICABLE and (reason := refusal(attention, dtype, _device_type(device))):
         raise ConfigError(f"--attention {attention}: {reason}")
+
+
+def check_implementation(model: str, implementation: str) -> None:
+    """
+    Raises:
+        ConfigError: the model has several implementations, and this is none of them.
+    """
+    having = RUNNERS[model].implementations
+    if having and implementation not in ("auto", *having):
+        raise ConfigError(f"--implementation {implementation}: {model} runs from {' or '.join(having)} only; leave it out")
 
 
 def _check_memory(model: str, config: RunConfig) -> None:

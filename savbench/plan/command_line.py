@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from savbench.arguments.declared import add_flags, given_in, require
+from savbench.arguments.declared import ConfigError, add_flags, given_in, require
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import FilePath
 from savbench.plan.config_file import read_config
@@ -49,9 +49,17 @@ def config_of(arguments: argparse.Namespace) -> RunConfig:
     Raises:
         ConfigError: the file of --config or a value is invalid, a value is missing, or a checkout has no sam2 package.
     """
-    given = {**({} if arguments.config is None else read_config(arguments.config)), **given_in(arguments, RunConfig)}
+    spoken = given_in(arguments, RunConfig)
+    given = {**({} if arguments.config is None else read_config(arguments.config)), **spoken}
     require(given, RunConfig)
     if "realtime_from" in given:
         given.setdefault("realtime_fps", CAMERA_FPS)
+    if given.get("implementation") == "transformers":
+        for folder in ("sam2_dir", "edgetam_dir"):
+            if folder in spoken:
+                raise ConfigError(
+                    f"--{folder}: names official code, which --implementation transformers does not run; leave out one of them"
+                )
+        return RunConfig(**{**given, "sam2_dir": None, "edgetam_dir": None})
     checkout("sam2_dir", given.get("sam2_dir"))
     return RunConfig(**{**given, "edgetam_dir": edgetam_checkout(given.get("edgetam_dir"))})

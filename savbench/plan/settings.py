@@ -124,10 +124,14 @@ class RunConfig(MeasuringSettings, ModelSettings, DataSettings):
         check(self)
         if self.memory == "upstream" and self.realtime_fps is not None:
             raise ConfigError("--memory upstream: loads all frames before tracking, which a camera cannot deliver; use --memory bounded")
+        if self.memory == "upstream" and self.implementation == "transformers":
+            raise ConfigError("--memory upstream: is what the official code does; leave out --implementation transformers")
         if self.compile != "off" and self.warmup_frames == 0:
             raise ConfigError("--warmup_frames 0: compilation would be timed; --compile needs at least 1")
         if self.compile_mode is not None and self.compile == "off":
             raise ConfigError(f"--compile_mode {self.compile_mode}: nothing is compiled; add --compile encoder or full")
+        if self.runtime != TORCH and self.implementation == "transformers":
+            raise ConfigError(f"--runtime {self.runtime}: exports the official code; leave out --implementation transformers")
         if self.runtime != TORCH and self.compile != "off":
             raise ConfigError(f"--compile {self.compile}: --runtime {self.runtime} runs no code that torch compiles; leave one of them out")
         if self.agreement is not None and (self.order == "interleaved" or self.share_prompts or self.executor != "local"):

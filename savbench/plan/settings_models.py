@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attention import CHOICES, RELATIVE_CHOICES
-from runners import RUNNERS
+from runners import IMPLEMENTATIONS, RUNNERS
 from runners.exported import EXPORTABLE, RUNTIMES, TORCH
 from savbench.arguments.declared import Column, Compared, setting
 from savbench.arguments.values import Choice, Device, FilePath, ListOf, Switch, Text, Whole
@@ -24,6 +24,11 @@ NOT_APPLICABLE = "none"
 LEARNED = frozenset(spec.family for spec in RUNNERS.values() if spec.is_learned)
 WITH_MEMORY = frozenset({"sam2", "edgetam"})
 """Families with a memory of past frames."""
+
+WITH_IMPLEMENTATIONS = frozenset(spec.family for spec in RUNNERS.values() if spec.implementations)
+"""Families that --implementation applies to."""
+
+IMPLEMENTATION = Choice(("auto", *IMPLEMENTATIONS))
 
 MODELS = "models; lists are comma-separated and multiply into arms"
 
@@ -208,6 +213,16 @@ class ModelSettings:
         decides=True,
         families=LEARNED,
         common=True,
+    )
+    implementation: str = setting(
+        IMPLEMENTATION,
+        MODELS,
+        "SAM 2 and EdgeTAM: official is their authors' code, transformers the package of that name; rows say what ran in their column "
+        "implementation",
+        default="auto",
+        default_text="auto: official where it is found",
+        decides=True,
+        families=WITH_IMPLEMENTATIONS,
     )
     weights_dir: Path | None = setting(
         _FOLDER,

@@ -35,7 +35,7 @@ _NAMED_BY = (*_NAMED_FIRST, *(name for name in _SPLIT_BY if name not in {*_UNNAM
 _SHOWN = {
     "num_maskmem": "maskmem", "num_points": "points", "max_frames": "frames", "frame_stride": "stride", "nvpmodel": "mode",
     "camera_fps": "camera", "streaming_clock": "clock", "streaming_device": "as on", "compile": "compile", "memory": "memory",
-    "prefetch": "prefetch", "runtime": "runtime",
+    "prefetch": "prefetch", "protocol_version": "protocol version", "runtime": "runtime",
 }  # fmt: skip
 _WEIGHTS_SHOWN = 8
 _RESAMPLES = 2000

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from savbench.compare.findings import Options
+from savbench.compare.protocol import require_one_version
 from savbench.compare.tables import OF_OBJECTS, figure_label
 from savbench.report.arms import UNTRAINED, find_arms
 from savbench.report.changes import change_figures, compare_all, losses
@@ -84,8 +85,10 @@ def make_report(paths: Sequence[Path], settings: Settings, command: Sequence[str
 
     Raises:
         InputError: a file cannot be used; the message names the file and line.
+        RefusedError: the results were timed or scored by several versions of the protocol, without `force`.
     """
     results = load_results(paths)
+    require_one_version(results.rows, force=settings.force)
     runs = read_runs(paths, results)
     rows = results.rows
     latencies = FrameLatencies(rows, {run.label: run.frames for run in runs})

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from savbench.arguments.declared import cells
+from savbench.plan.protocols import PROTOCOL_VERSION
 from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
 from savbench.results.spool import write_masks
 
@@ -131,6 +132,7 @@ def blank_row(job: Job, arm: Arm, video: str, object_name: str) -> SummaryRow:
         object=object_name,
         **cells(job.config, arm),
         split=job.split_name,
+        protocol_version=PROTOCOL_VERSION,
         benchmark_version=job.benchmark_version,
         accepted_changes=job.accepted_changes,
         started_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

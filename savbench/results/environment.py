@@ -7,6 +7,7 @@ error. Host and user names are not collected.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -19,9 +20,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from savbench.plan.protocols import PROTOCOL_VERSION
 from savbench.results import selfcheck
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+CODE = ("attention", "runners", "savbench")
+"""Folders of the code that a run executes."""
 ROOT = Path("/")
 
 PACKAGES = (
@@ -67,6 +71,8 @@ def collect(argv: Sequence[str], arguments: Mapping[str, Any], root: Path = ROOT
         "argv": list(argv),
         "arguments": dict(arguments),
         "benchmark": git_state(CHECKOUT / "pyproject.toml"),
+        "code_sha256": code_sha256(),
+        "protocol_version": PROTOCOL_VERSION,
         "system": system(root),
         "board": board(root),
         "power_mode": power_mode(),
@@ -82,6 +88,17 @@ def benchmark_version() -> str:
     """Commit of this benchmark, 12 digits, with `+` if tracked files were changed; empty outside a git checkout."""
     state = git_state(CHECKOUT / "pyproject.toml")
     return "" if state is None else state["commit"][:12] + "+" * state["dirty"]
+
+
+def code_sha256(checkout: Path = CHECKOUT) -> str:
+    """SHA-256 over the names and contents of the benchmark's code, which says more than a commit: changes count, and no git is needed."""
+    files = [checkout / "jetson_benchmark.py"]
+    files += [path for package in CODE for path in (checkout / package).rglob("*") if path.suffix in (".py", ".yaml", ".toml")]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        if path.is_file():
+            digest.update(f"{path.relative_to(checkout).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def system(root: Path = ROOT) -> dict[str, Any]:

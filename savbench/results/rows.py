@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from runners.base import PART_MEANINGS, STAGE_MEANINGS
 from savbench.arguments.declared import Compared
+from savbench.results.attributes import ATTRIBUTE_MEANINGS, COLUMN
 from savbench.results.failure_measures import FAILURE_MEANINGS
 from savbench.results.power import CONDITIONS, PowerSummary
 from savbench.results.quantiles import ROW_MEANINGS
@@ -37,6 +38,7 @@ LATENCY_INTERVALS = Cell(
     "latency_intervals", "Intervals of the percentiles of the latency that assume no distribution, as far as the frames carry them."
 )
 FAILURE = Cell("failure", "When and how the object was lost, and what the mask covers when it is absent; see docs/methods.md.")
+ATTRIBUTES = Cell("attributes", "What makes the object hard to track, from its ground truth and frames; see docs/methods.md.")
 STREAMING_FAILURE = Cell("streaming_failure", "With --realtime: the same of the masks known in time.")
 ATTENTION_DETAILS = Cell("attention_details", "Number of attention calls, and calls that no native kernel served.")
 COMPILE_DETAILS = Cell("compile_details", "What `torch.compile` did. Empty without --compile.")
@@ -188,6 +190,7 @@ class _ObjectColumns:
     )
     frames_annotated: int | None = column("Annotated frames of the object in the clip.", cell=CLIP)
     failure: dict[str, float] = figures(FAILURE_MEANINGS, cell=FAILURE)
+    attributes: dict[str, float] = figures(ATTRIBUTE_MEANINGS, COLUMN, cell=ATTRIBUTES)
     agreement_with: str = column("Id of the arm whose masks these are compared with.", default="", cell=AGREEMENT)
     agreement_J: float | None = column(
         "Intersection over union with the masks of that arm, mean over the tracked frames after the prompted one, 0 to 1. No accuracy.",
@@ -241,6 +244,12 @@ class _ObjectColumns:
     frame_stride: int | None = setting_column("frame_stride")
     prefetch: int | None = setting_column("prefetch")
     protocol: str = setting_column("protocol", cell=CLIP)
+    protocol_version: int | None = column(
+        "Version of how this benchmark times and scores, which changes whenever one of the two does. Results of two versions are compared "
+        "only with --force. Empty in rows from before version 1.",
+        cell=CLIP,
+        compared=Compared.MUST_AGREE,
+    )
     frames_from: str = column(
         "Storage of the video's frames: `jpg`, or the extension of a video file, such as `mp4`.", default="", cell=CLIP
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-SYSTEM = ("torch_version", "benchmark_version", "implementation", "device", "device_name", "nvpmodel", "weights")
+SYSTEM = ("protocol_version", "torch_version", "benchmark_version", "implementation", "device", "device_name", "nvpmodel", "weights")
 """Columns that must be equal in all rows of an arm; with several machines under --executor ray, in all rows of one machine."""
 
 _SEPARATOR = "~"
@@ -26,7 +26,8 @@ def system_of(row: object) -> dict[str, str]:
     Args:
         row: a row, or any object with some of its attributes.
     """
-    told = {name: str(getattr(row, name, "")).rpartition(" > ")[2].removeprefix("MODE_") for name in SYSTEM}
+    given = {name: getattr(row, name, None) for name in SYSTEM}
+    told = {name: str(value).rpartition(" > ")[2].removeprefix("MODE_") for name, value in given.items() if value is not None}
     return {name: text for name, text in told.items() if text}
 
 

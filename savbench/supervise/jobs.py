@@ -75,7 +75,8 @@ def _with_files(config: RunConfig, arm: Arm) -> PlannedArm:
     weights = None
     if spec.checkpoint is not None and not config.random_weights:
         weights = find_weights(spec.checkpoint, arm.model, weights_folders(config.weights_dir))
-    return PlannedArm(arm, weights, {"sam2": config.sam2_dir, "edgetam": config.edgetam_dir}.get(spec.family))
+    checkouts = {} if config.implementation == "transformers" else {"sam2": config.sam2_dir, "edgetam": config.edgetam_dir}
+    return PlannedArm(arm, weights, checkouts.get(spec.family))
 
 
 def make_jobs(

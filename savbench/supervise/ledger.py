@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from savbench.measure.failures import memory_hint
+from savbench.plan.protocols import PROTOCOL_VERSION
 from savbench.results.delivery import Delivery, ModelFacts, blank_row
 from savbench.results.environment import power_mode
 from savbench.results.rows import without_figures
@@ -160,7 +161,12 @@ class Ledger:
     def _changes(self, job: Job, outcome: WorkerOutcome) -> list[str]:
         """What differs from the system of the earlier rows of the job's arms. Raises RunFolderError without --accept_changes."""
         mode = None if outcome.node else power_mode()
-        columns = {**outcome.columns, "benchmark_version": job.benchmark_version, "nvpmodel": "" if mode is None else mode["name"]}
+        columns = {
+            **outcome.columns,
+            "protocol_version": PROTOCOL_VERSION,
+            "benchmark_version": job.benchmark_version,
+            "nvpmodel": "" if mode is None else mode["name"],
+        }
         outcome.system = system_of(SimpleNamespace(**columns))
         arm_ids = {arm.arm_id for arm in job.arms}
         rows = [row for row in self._folder.done.values() if row.arm_id in arm_ids and row.node == outcome.node]

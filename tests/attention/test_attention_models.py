@@ -78,7 +78,8 @@ def test_official_edgetam_goes_through_the_choice(tmp_path: Path) -> None:
     """Its own flash-only context would refuse float32 on a GPU, and its `except Exception` would go on with every kernel."""
     source_dir = checkout()
     if source_dir is None:
-        pytest.skip("no checkout of facebookresearch/EdgeTAM: neither $EDGETAM_DIR nor ./EdgeTAM")
+        pytest.skip("no code of EdgeTAM in $EDGETAM_DIR or ./EdgeTAM; scripts/get_edgetam.sh --pypi gets it")
+    pytest.importorskip("timm", reason="needs timm, EdgeTAM's image encoder")
     out = tmp_path / "report.json"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(attention_clip.__file__), str(source_dir), str(out)]

@@ -11,7 +11,7 @@ from compare_files import QUICK, row, rows, write
 from savbench.compare.comparison import compare
 from savbench.compare.exports import render_csv
 from savbench.compare.findings import Change, Comparison, Options, PairComparison
-from savbench.compare.pairing import RefusedError
+from savbench.compare.protocol import RefusedError
 from savbench.compare.tables import render_table
 from savbench.results.foreign import load_results
 from savbench.results.rows import SummaryRow
@@ -261,3 +261,22 @@ def test_objects_of_the_same_name_in_other_clips_are_refused(tmp_path: Path) -> 
         compared(tmp_path, *files)
     assert compared(tmp_path, *files, options=dataclasses.replace(QUICK, force=True)).forced[0].startswith("FORCED: A and B are not")
     assert compared(tmp_path, rows(2, clip_frames=48), rows(2)).forced == ()
+
+
+def test_results_of_two_versions_of_the_protocol_are_refused(tmp_path: Path) -> None:
+    before, after = rows(4, protocol_version=1), rows(4, protocol_version=2)
+    with pytest.raises(
+        RefusedError, match=r"timing or scoring changed.*version 1: A; version 2: B.*one version of the benchmark, or give --force"
+    ):
+        compared(tmp_path, before, after)
+    forced = compared(tmp_path, before, after, options=dataclasses.replace(QUICK, force=True))
+    assert any("protocol_version" in line for line in forced.forced)
+    by_version = compared(tmp_path, before, after, options=dataclasses.replace(QUICK, by=("protocol_version",)))
+    assert [arm.arm for arm in by_version.blocks[0].arms] == ["1", "2"]
+    # in one file, it is not taken for what shall be compared
+    with pytest.raises(RefusedError, match="timing or scoring changed"):
+        compared(tmp_path, [*before, *(dataclasses.replace(r, run_id="later") for r in after)])
+
+
+def test_rows_that_tell_no_version_agree_with_any(tmp_path: Path) -> None:
+    assert compared(tmp_path, rows(4), rows(4, protocol_version=2)).forced == ()

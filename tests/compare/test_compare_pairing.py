@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from compare_files import LEGACY_WITH_PROXY, row, rows, write, write_legacy
 
-from savbench.compare.pairing import Plan, RefusedError, plan_comparison
+from savbench.compare.pairing import Plan, plan_comparison
+from savbench.compare.protocol import RefusedError
 from savbench.data.csv_file import InputError
 from savbench.results.foreign import load_results
 from savbench.results.rows import SummaryRow

@@ -45,6 +45,7 @@ def test_sav_is_found_first(tiny_split: TinySplit) -> None:
 def test_davis_is_found_with_its_objects(davis: Path) -> None:
     split = open_split(davis, "2017/val")
     assert (split.layout.name, split.name, split.videos) == ("davis", "2017/val", ["bear", "cows"])
+    assert split.layout.frames_per_s == 24
     assert split.select() == [Target(video, name) for video in ("bear", "cows") for name in ("1", "2")]
     video = split.video("bear")
     assert (len(video.frames), video.read_size(), frames_of(video.object("1").annotations)) == (6, SHAPE, list(range(6)))
@@ -99,6 +100,7 @@ def test_mose_has_neither_lists_nor_resolutions(tmp_path: Path) -> None:
     assert (split.layout.name, split.name, split.videos) == ("davis", "valid", ["a1", "b2"])
     assert [obj.has_truth for video in split.videos for obj in split.video(video).objects] == [True, True, False, False]
     assert open_split(root, "valid").videos == split.videos  # as a worker opens it
+    assert split.layout.frames_per_s is None
     with pytest.raises(DatasetError, match="no folder ImageSets with lists, so --split_name val names nothing"):
         open_split(root, "val")
 

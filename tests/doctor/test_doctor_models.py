@@ -157,6 +157,9 @@ def test_edgetam(desktop: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write(tmp_path / "EdgeTAM/sam2", {"build_sam.py": "", "modeling/perceiver.py": ""})
     assert (edgetam(checkout)["EdgeTAM"].state, edgetam(checkout)["EdgeTAM _C"].state) == ("ok", "ok")
     assert "checkout of unknown commit" in edgetam(checkout)["EdgeTAM"].detail
+    write(tmp_path / "EdgeTAM/edgetam_dimos-1.0.1.dist-info", {"METADATA": "Name: edgetam-dimos\nVersion: 1.0.1\n"})
+    assert edgetam(checkout)["EdgeTAM"].detail.startswith("edgetam-dimos 1.0.1, ")
+    assert "EdgeTAM _C" not in edgetam(checkout)  # a wheel cannot be built again
     del versions["timm"]
     assert (edgetam(checkout)["EdgeTAM"].state, "pip install --no-deps 'timm" in edgetam(checkout)["EdgeTAM"].remedy) == ("failure", True)
 

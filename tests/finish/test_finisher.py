@@ -67,6 +67,17 @@ def test_a_row_says_how_the_object_was_lost(tiny_split: TinySplit, tmp_path: Pat
     assert told == {(0, 4): (64, 64, ""), (0, 8): (64, 64, "")}
 
 
+def test_a_row_has_the_attributes_of_its_object(tiny_split: TinySplit, tmp_path: Path) -> None:
+    settings = config(tiny_split, tmp_path)
+    (finished,) = Finisher(settings, "sav_tiny").finish(arm_of(settings), [Delivery.from_event(event(arm_of(settings), tmp_path))])
+    found = finished.row.attributes
+    assert found["size"] == pytest.approx((64 / (24 * 32)) ** 0.5)
+    # a pixel a frame of an object of 8 pixels, at 24 frames a second
+    assert found["speed"] == pytest.approx(3.0)
+    assert (found["length"], found["scale"]) == (13, 1)
+    assert {"clutter", "lookalike"} <= set(found)
+
+
 def test_a_mask_on_another_object_of_the_clip_is_a_switch(tiny_split: TinySplit) -> None:
     """Object 001 is at rows 15..20, columns 20..24 of frames 4 and 8; the mask of 000 jumps there and stays."""
     alpha = open_split(tiny_split.root).video("alpha")
@@ -102,7 +113,8 @@ def test_truth_is_decoded_once_for_all_arms(tiny_split: TinySplit, tmp_path: Pat
     (first,) = finisher.finish(arm, [Delivery.from_event(event(arm, tmp_path))])
     other = replace(arm, arm_id="other")
     (second,) = finisher.finish(other, [Delivery.from_event(event(other, tmp_path))])
-    assert [path.stem for path in read if path.parent.name == "000"] == ["00004", "00008"]
+    # scored are the inner two, the attributes cover all
+    assert [path.stem for path in read if path.parent.name == "000"] == ["00004", "00008", "00000", "00012"]
     assert len(set(read)) == len(read)
     assert (first.row.J, first.row.F) == (second.row.J, second.row.F)
 

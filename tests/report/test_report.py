@@ -15,6 +15,7 @@ from compare_files import LEGACY_WITH_PROXY, row, rows, write, write_legacy
 from report_files import STAGE_SHARES, ArmOfRun, write_run
 
 from savbench.compare.findings import Options
+from savbench.compare.protocol import RefusedError
 from savbench.data.csv_file import InputError
 from savbench.report import rows_table, telemetry
 from savbench.report.arms import Arm, find_arms
@@ -572,6 +573,13 @@ class TestAnswer:
         report = report_of(write_legacy(tmp_path / "old.csv", LEGACY_WITH_PROXY, cells))
         assert "no row has J&F" in report.answer[0]
         assert any("whole-clip" in note for note in report.provenance.notes)
+
+    def test_two_versions_of_the_protocol_are_shown_together_on_request_only(self, tmp_path: Path) -> None:
+        paths = [write_run(tmp_path / f"v{number}", [ArmOfRun(row={"protocol_version": number})]) for number in (1, 2)]
+        with pytest.raises(RefusedError, match=r"version 1: v1; version 2: v2.*--force"):
+            make_report(paths, Settings(), [])
+        report = make_report(paths, Settings(force=True), [])
+        assert [row[0] for row in report.arms.rows] == ["sam2_tiny_mask protocol version 1", "sam2_tiny_mask protocol version 2"]
 
 
 class TestRowsTable:

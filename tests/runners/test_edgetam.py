@@ -20,10 +20,10 @@ torch = pytest.importorskip("torch")
 from edgetam_clip import HEIGHT, IMGSZ, MANY, WIDTH, make_frames, make_prompt, other_mask, run_clip  # noqa: E402
 
 from runners.base import BuildOptions, Clip, RunnerError  # noqa: E402
-from runners.edgetam import build  # noqa: E402
 from runners.edgetam_official import EdgeTamRunner  # noqa: E402
-from runners.sam2 import commit_of  # noqa: E402
+from runners.implementations import build_edgetam as build  # noqa: E402
 from runners.sizes import check_size  # noqa: E402
+from runners.sources import EDGETAM_WHEEL, commit_of, unpacked_wheel  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -33,7 +33,7 @@ def hf() -> Any:
     """The module of the transformers implementation; importing it takes seconds, so nothing above does."""
     pytest.importorskip("transformers")
     pytest.importorskip("timm")
-    return importlib.import_module("runners.edgetam_hf")
+    return importlib.import_module("runners.transformers.edgetam")
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,14 @@ def test_commit_of_a_checkout(tmp_path: Path) -> None:
     assert commit_of(tmp_path / "archive") == "commit unknown"
     (tmp_path / "code.py").write_text("two\n")
     assert commit_of(tmp_path) == f"commit {commit} and local changes"
+
+
+def test_an_unpacked_wheel_is_told_by_its_name_and_version(tmp_path: Path) -> None:
+    assert unpacked_wheel(tmp_path, EDGETAM_WHEEL) is None
+    (tmp_path / "edgetam_dimos-1.0.1.dist-info").mkdir()
+    (tmp_path / "edgetam_dimos-1.0.1.dist-info" / "METADATA").write_text("Name: edgetam-dimos\nVersion: 1.0.1\n")
+    assert unpacked_wheel(tmp_path, EDGETAM_WHEEL) == "edgetam-dimos 1.0.1"
+    assert unpacked_wheel(tmp_path, "sam2") is None
 
 
 def test_official_without_checkout_says_where_to_get_it() -> None:
@@ -191,7 +199,7 @@ def test_memory_does_not_grow_with_the_clip_and_masks_stay_the_same(hf: Any, run
         outputs = runner._session.output_dict_per_obj[0]["non_cond_frame_outputs"].values()
         kept.append((len(runner._session.processed_frames), len(outputs), sum("maskmem_features" in output for output in outputs)))
     assert kept[-1] == kept[-2] == (0, 15, 6)
-    monkeypatch.setattr(hf.EdgeTamHfRunner, "_forget", lambda *_: None)
+    monkeypatch.setattr(hf.EdgeTamTransformersRunner, "_forget", lambda *_: None)
     whole = run_clip(runner, [make_prompt("mask")], count=len(frames))[1]
     assert np.array_equal(np.stack(pruned), np.stack(whole))
 
@@ -238,7 +246,7 @@ def test_wrong_order_of_calls(runner: Any) -> None:
 @pytest.fixture
 def official_state(hf: Any, runner: Any) -> dict[str, Any]:
     """Weights of the transformers model under the official names, put together by the mapping."""
-    from runners.edgetam_weights import source_of
+    from runners.transformers.names import source_of
 
     parts: dict[str, Any] = {}
     for key, value in runner._model.state_dict().items():

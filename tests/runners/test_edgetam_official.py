@@ -1,6 +1,7 @@
 """The official EdgeTAM, and that transformers' is the same model.
 
-Needs a checkout of facebookresearch/EdgeTAM: $EDGETAM_DIR or ./EdgeTAM.
+Needs its code, as scripts/get_edgetam.sh gets it, in $EDGETAM_DIR or ./EdgeTAM. With a clone and PyPI's package in EDGETAM_DIR=CLONE:PYPI
+the masks of both are compared too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from edgetam_clip import (  # noqa: E402
     ROOT,
     WIDTH,
     checkout,
+    checkouts,
     count_for,
     left_by_prompt,
     make_prompt,
@@ -32,23 +34,28 @@ from edgetam_clip import (  # noqa: E402
 )
 
 from runners.base import BuildOptions  # noqa: E402
-from runners.edgetam import build  # noqa: E402
+from runners.implementations import build_edgetam as build  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
-@pytest.fixture(scope="module")
-def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with what the official implementation gave: edgetam.pt, logits.npz, report.json."""
-    source_dir = checkout()
-    if source_dir is None:
-        pytest.skip("no checkout of facebookresearch/EdgeTAM: neither $EDGETAM_DIR nor ./EdgeTAM")
-    out = tmp_path_factory.mktemp("official")
+def run_official(source_dir: Path, out: Path) -> Path:
+    """Run the official implementation in a process of its own. Returns the folder with edgetam.pt, logits.npz, report.json."""
+    pytest.importorskip("timm", reason="needs timm, EdgeTAM's image encoder")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(edgetam_clip.__file__), str(source_dir), str(out)]
     done = subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return out
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the official implementation gave."""
+    source_dir = checkout()
+    if source_dir is None:
+        pytest.skip("no code of EdgeTAM in $EDGETAM_DIR or ./EdgeTAM; scripts/get_edgetam.sh --pypi gets it")
+    return run_official(source_dir, tmp_path_factory.mktemp("official"))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +80,7 @@ def same_weights(official: Path) -> Any:
 def test_official_runs_from_the_checkout(report: dict[str, Any]) -> None:
     assert report["class"] == "EdgeTamRunner"
     assert Path(report["package"]).parents[1].resolve() == checkout()
-    assert report["applied"]["implementation"].startswith("EdgeTAM checkout (commit ")
+    assert report["applied"]["implementation"].startswith(("EdgeTAM checkout (commit ", "EdgeTAM of edgetam-dimos "))
     assert report["applied"]["parameters"] == 13_895_794
     assert report["same_seed_same_weights"]
 
@@ -106,6 +113,19 @@ def test_official_takes_no_object_while_it_tracks(report: dict[str, Any]) -> Non
 
 def test_official_checkpoint_is_strict(report: dict[str, Any]) -> None:
     assert "1 missing: no_obj_ptr" in report["missing_key"]
+
+
+def test_the_package_on_pypi_gives_the_checkout_s_masks(official: Path, official_logits: dict[str, Any], tmp_path: Path) -> None:
+    others = checkouts()[1:]
+    if not others:
+        pytest.skip("a single folder with EdgeTAM; EDGETAM_DIR=CLONE:PYPI compares two")
+    for other in others:
+        run_official(other, tmp_path)
+        with np.load(tmp_path / "logits.npz") as arrays:
+            assert set(arrays) == set(official_logits)
+            for kind, logits in official_logits.items():
+                np.testing.assert_array_equal(arrays[kind], logits)
+        assert json.loads((tmp_path / "report.json").read_text())["warnings"] == []
 
 
 # Parity --------------------------------------------------------------------------------------------------------------------------------
@@ -156,6 +176,6 @@ def test_both_agree_at_larger_sizes(official: Path, official_logits: dict[str, A
 
 
 def test_a_checkout_needs_no_transformers() -> None:
-    code = "import sys; sys.modules['transformers'] = None; import runners.edgetam_official; from runners.edgetam import build"
+    code = "import sys; sys.modules['transformers'] = None; import runners.edgetam_official, runners.implementations"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,11 +1,14 @@
-"""scripts/get_sam2.sh and scripts/get_edgetam.sh: a clone at a pinned commit, and clear words where there is none."""
+"""scripts/get_sam2.sh and scripts/get_edgetam.sh: upstream's sources at a pinned commit or hash, and clear words where there are none."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +35,7 @@ class Getter:
 def getter(request: pytest.FixtureRequest, tmp_path: Path) -> Getter:
     root = tmp_path / "my clone"
     (root / "scripts").mkdir(parents=True)
-    for name in ("lib.sh", "lib_git.sh", f"get_{request.param}.sh"):
+    for name in ("lib.sh", "lib_git.sh", "lib_wheel.sh", f"get_{request.param}.sh"):
         shutil.copy(ROOT / "scripts" / name, root / "scripts")
     origin = make_repository(tmp_path / "origin")
     pinned = git(origin, "rev-parse", "HEAD")
@@ -111,3 +114,87 @@ def test_a_repository_without_the_pinned_commit_leaves_nothing(getter: Getter, t
 def test_wrong_usage_ends_with_2(getter: Getter, arguments: list[str], words: str) -> None:
     done = getter.get(*arguments)
     assert (done.returncode, words in done.stderr) == (2, True)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A folder with one wheel, which pip takes in place of PyPI."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "edgetam_dimos-1.0.1-py3-none-any.whl", "w") as wheel:
+        info = "edgetam_dimos-1.0.1.dist-info"
+        files = {
+            "sam2/build_sam.py": "",
+            "sam2/modeling/perceiver.py": "",
+            f"{info}/METADATA": "Metadata-Version: 2.1\nName: edgetam-dimos\nVersion: 1.0.1\nRequires-Dist: torch>=2.3.1\n",
+            f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        }
+        for name, text in files.items():
+            wheel.writestr(name, text)
+        wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD")))
+    return folder
+
+
+def get_from(shop: Path, clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(clone), "PIP_NO_INDEX": "1"}
+    environment |= {"PIP_FIND_LINKS": str(shop), "PIP_CONFIG_FILE": os.devnull}
+    command = [str(clone / "scripts" / "get_edgetam.sh"), "--pypi", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def clone(shop: Path, tmp_path: Path) -> Path:
+    """A copy of the script and of its requirements, which name the hash of the wheel in the shop."""
+    pytest.importorskip("pip", reason="needs pip")
+    folder = tmp_path / "my clone"
+    (folder / "scripts").mkdir(parents=True)
+    for name in ("lib.sh", "lib_git.sh", "lib_wheel.sh", "get_edgetam.sh"):
+        shutil.copy(ROOT / "scripts" / name, folder / "scripts")
+    digest = hashlib.sha256(next(shop.iterdir()).read_bytes()).hexdigest()
+    text, pins = re.subn(r"sha256:[0-9a-f]{64}", f"sha256:{digest}", (ROOT / "requirements-edgetam-sources.txt").read_text())
+    assert pins == 1
+    (folder / "requirements-edgetam-sources.txt").write_text(text)
+    return folder
+
+
+def test_without_git_the_sources_come_from_pypi_into_a_folder_of_their_own(shop: Path, clone: Path) -> None:
+    done = get_from(shop, clone)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (clone / "EdgeTAM").iterdir()) == ["edgetam_dimos-1.0.1.dist-info", "sam2"]  # and no torch
+    assert not list(clone.glob("*.part"))
+    again = get_from(shop, clone)
+    assert (again.returncode, "exists already, with edgetam-dimos 1.0.1" in again.stdout) == (0, True)
+    other = get_from(shop, clone, "--dir", str(clone / "deep" / "er"))
+    assert (other.returncode, (clone / "deep" / "er" / "sam2").is_dir()) == (0, True)
+
+
+def test_a_wheel_of_another_hash_is_refused_and_leaves_nothing(shop: Path, clone: Path) -> None:
+    with zipfile.ZipFile(next(shop.iterdir()), "a") as wheel:
+        wheel.writestr("sam2/more.py", "")
+    done = get_from(shop, clone)
+    assert (done.returncode, "DO NOT MATCH THE HASHES" in done.stderr) == (1, True)
+    assert "get_edgetam: pip could not install it, see above" in done.stderr
+    assert "PIP_FIND_LINKS" in done.stderr
+    assert not list(clone.glob("EdgeTAM*"))
+
+
+def test_a_folder_with_something_else_is_not_replaced_by_a_wheel(shop: Path, clone: Path) -> None:
+    (clone / "EdgeTAM").mkdir()
+    (clone / "EdgeTAM" / "setup.py").touch()
+    done = get_from(shop, clone)
+    assert (done.returncode, "is in the way: it has no edgetam-dimos 1.0.1" in done.stderr) == (1, True)
+    assert [path.name for path in (clone / "EdgeTAM").iterdir()] == ["setup.py"]
+
+
+def test_pypi_is_edgetam_s_alone_and_takes_no_url(shop: Path, clone: Path, tmp_path: Path) -> None:
+    done = get_from(shop, clone, "--url", "somewhere")
+    assert (done.returncode, "--pypi clones nothing" in done.stderr) == (2, True)
+    shutil.copy(ROOT / "scripts" / "get_sam2.sh", clone / "scripts")
+    done = subprocess.run([clone / "scripts" / "get_sam2.sh", "--pypi"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "unknown argument --pypi" in done.stderr) == (2, True)
+
+
+def test_where_a_clone_fails_the_other_source_is_named(clone: Path) -> None:
+    command = [str(clone / "scripts" / "get_edgetam.sh"), "--url", "http://127.0.0.1:9/upstream"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "get_edgetam.sh --pypi" in done.stderr) == (1, True)

@@ -25,6 +25,7 @@ from tiny_split import TinySplit
 from runners import RUNNERS
 from savbench.arguments.declared import ConfigError
 from savbench.board import cgroup
+from savbench.plan.protocols import PROTOCOL_VERSION
 from savbench.plan.settings import RunConfig
 from savbench.results import selfcheck
 from savbench.results.csv_rows import header_line, read_rows, row_line
@@ -347,10 +348,10 @@ def test_the_closing_lines_say_whether_a_selfcheck_passed(tmp_path: Path, monkey
 # ---- a run that goes on elsewhere
 
 
-def measured_on(path: Path, **system: str) -> None:
+def measured_on(path: Path, **system: Any) -> None:
     """Have the rows of a run say that they were measured on another system."""
     rows = read_rows(SummaryRow, path / "summary.csv")
-    lines = [row_line(dataclasses.replace(row, **system)) for row in rows]  # type: ignore[arg-type]
+    lines = [row_line(dataclasses.replace(row, **system)) for row in rows]
     (path / "summary.csv").write_text(header_line(SummaryRow) + "".join(lines), encoding="utf-8")
 
 
@@ -379,6 +380,18 @@ def test_an_arm_does_not_go_on_upon_another_system(tmp_path: Path, monkeypatch: 
     with pytest.raises(RunFolderError, match=rf"another system: {name} was {re.escape(told)} and is .*--out_dir.*--accept_changes"):
         run(config(split, out))
     assert (out / "summary.csv").read_bytes() == kept
+
+
+def test_an_arm_does_not_go_on_under_another_version_of_the_protocol(tmp_path: Path) -> None:
+    split, out = make_split(tmp_path, ["a", "b"]), tmp_path / "run"
+    _, rows, _ = run(config(split, out, limit_videos=1))
+    assert rows["a"].protocol_version == PROTOCOL_VERSION
+    measured_on(out, protocol_version=PROTOCOL_VERSION + 1)
+    with pytest.raises(RunFolderError, match=rf"protocol_version was {PROTOCOL_VERSION + 1} and is {PROTOCOL_VERSION}; .*--accept_changes"):
+        run(config(split, out))
+    # rows from before there were versions tell none
+    measured_on(out, protocol_version=None)
+    assert run(config(split, out))[0] == 0
 
 
 def test_accepted_changes_split_the_arm_and_mark_its_rows(tmp_path: Path) -> None:

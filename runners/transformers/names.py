@@ -1,8 +1,8 @@
-"""The official EdgeTAM checkpoint for transformers' `EdgeTamVideoModel`, converted in memory.
+"""Weights for transformers' SAM 2.1, EdgeTAM and SAM 3, from files under the official names or under transformers' own.
 
-Both implementations hold the same 13 895 794 parameters under different names, and three groups in another shape: the keys and values of
-the perceiver's attention are one matrix officially and two in transformers, the four point embeddings are four tensors officially and one
-in transformers, and transformers stores the matrix of random spatial frequencies twice.
+Both implementations hold the same parameters under different names, and some groups in another shape: the four point embeddings are four
+tensors officially and one in transformers, the keys and values of the attention in EdgeTAM's perceiver are one matrix officially and two in
+transformers, and transformers stores the matrix of random spatial frequencies twice. The conversion is done in memory.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 
-from runners.checkpoints import Checkpoint, refuse_misfits, same_kind
+from runners.checkpoints import OF_TRANSFORMERS, Checkpoint, refuse_misfits, same_kind
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ def _downsampler_layer(match: re.Match[str]) -> str:
 _RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     # image encoder
     (r"^vision_encoder\.backbone\.timm_model\.", "image_encoder.trunk.body."),
+    (r"^vision_encoder\.backbone\.patch_embed\.projection\.", "image_encoder.trunk.patch_embed.proj."),
+    (r"^vision_encoder\.backbone\.", "image_encoder.trunk."),
+    (r"(trunk\.blocks\.\d+\.mlp)\.proj_in\.", r"\1.layers.0."),
+    (r"(trunk\.blocks\.\d+\.mlp)\.proj_out\.", r"\1.layers.1."),
     (r"^vision_encoder\.neck\.convs\.(\d+)\.", r"image_encoder.neck.convs.\1.conv."),
     # single parameters
     (r"^no_memory_embedding$", "no_mem_embed"),
@@ -43,6 +48,8 @@ _RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^memory_temporal_positional_encoding$", "maskmem_tpos_enc"),
     (r"^no_object_pointer$", "no_obj_ptr"),
     (r"^object_pointer_proj\.", "obj_ptr_proj."),
+    (r"^temporal_positional_encoding_projection_layer\.", "obj_ptr_tpos_proj."),
+    (r"^occlusion_spatial_embedding_parameter$", "no_obj_embed_spatial"),
     # prompt encoder
     (r"^(?:prompt_encoder\.shared_embedding|shared_image_embedding)\.positional_embedding$",
      "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
@@ -94,6 +101,13 @@ _RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^(memory_attention\.layers\.\d+)\.mlp\.down_proj\.", r"\1.linear2."),
 )  # fmt: skip
 
+_TWINS = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
+"""One matrix under two names; a file of transformers may have left one out."""
+_TRACKER_OF_SAM3 = (
+    (r"^detector_model\.vision_encoder\.backbone\.", "vision_encoder.backbone."),
+    (r"^tracker_neck\.", "vision_encoder.neck."),
+    (r"^tracker_model\.", ""),
+)
 _POINT_EMBEDDINGS = "sam_prompt_encoder.point_embed.weight"
 _PERCEIVER_KEY_OR_VALUE = re.compile(r"^(spatial_perceiver\..*)\.([kv])_proj\.")
 
@@ -109,18 +123,41 @@ def source_of(key: str) -> Source:
     return Source((key,))
 
 
-def convert(checkpoint: Checkpoint, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Convert an official state dict to transformers' names.
+def loadable(checkpoint: Checkpoint, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a file under the names of transformers' model, whichever names the file has.
 
     Args:
-        checkpoint: contents of `edgetam.pt`.
+        checkpoint: an official checkpoint, or a model as transformers publishes it.
         wanted: the state dict of the transformers model, for its names and shapes.
 
     Raises:
-        RunnerError: official keys are missing, unused, or of the wrong shape or type; the message names them.
+        RunnerError: tensors are missing, unused, or of the wrong shape or type; the message gives their names in the file.
     """
-    official = checkpoint.state
-    sources = {key: source_of(key) for key in wanted}
+    if any(name.startswith(OF_TRANSFORMERS) for name in checkpoint.state):
+        sources, state = {key: Source((key,)) for key in wanted}, _tracker_of(checkpoint.state)
+        given = [key for key in _TWINS if key in state]
+        if given:
+            state = {**dict.fromkeys(_TWINS, state[given[0]]), **state}
+    else:
+        sources, state = {key: source_of(key) for key in wanted}, checkpoint.state
+    return _converted(state, sources, wanted, checkpoint.path)
+
+
+def _tracker_of(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tracker of a SAM 3 file, which also holds the detector; the two share the backbone. Other files are returned as they are."""
+    taken = {}
+    for key, value in state.items():
+        own = key
+        for pattern, replacement in _TRACKER_OF_SAM3:
+            own = re.sub(pattern, replacement, own)
+        if not own.startswith("detector_model."):
+            taken[own] = value
+    return taken
+
+
+def _converted(
+    official: Mapping[str, torch.Tensor], sources: Mapping[str, Source], wanted: Mapping[str, torch.Tensor], path: Path
+) -> dict[str, torch.Tensor]:
     used = {name for source in sources.values() for name in source.keys}
     faults = {
         "missing": sorted(used - official.keys()),
@@ -138,7 +175,7 @@ def convert(checkpoint: Checkpoint, wanted: Mapping[str, torch.Tensor]) -> dict[
             if name in official and not same_kind(wanted[key], official[name])
         ),
     }
-    refuse_misfits(faults, checkpoint.path)
+    refuse_misfits(faults, path)
     converted = {}
     for key, source in sources.items():
         whole = torch.cat([official[name] for name in source.keys]) if len(source.keys) > 1 else official[source.keys[0]]

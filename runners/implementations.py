@@ -1,0 +1,85 @@
+"""Chooses the implementation of a model that has two: its authors' code or the package `transformers`.
+
+`auto` takes the authors' code where it is found: a checkout that was named, or for SAM 2 the installed package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import TYPE_CHECKING
+
+from runners.base import BuildOptions, RunnerError
+from runners.exported import TORCH
+from runners.sizes import check_size
+
+if TYPE_CHECKING:
+    from runners.base import VideoRunner
+
+
+def build_sam2(options: BuildOptions) -> VideoRunner:
+    """SAM 2.1 from the installed package or the checkout `options.source_dir`, or transformers' Sam2VideoModel.
+
+    Raises:
+        RunnerError: the size, device, packages or weights are unusable.
+    """
+    has_official = options.source_dir is not None or importlib.util.find_spec("sam2") is not None
+    wants_official = options.implementation == "official" or options.runtime != TORCH
+    if wants_official or (options.implementation == "auto" and (has_official or not has_transformers())):
+        from runners.sam2 import Sam2Runner
+
+        return Sam2Runner(options)
+    otherwise = "run the official sam2, which scripts/setup.sh installs"
+    _refuse_upstreams_memory("SAM 2", options, otherwise)
+    try:
+        from runners.transformers.sam2 import Sam2TransformersRunner
+    except (ImportError, RuntimeError) as error:
+        raise _not_importable("sam2", "Sam2VideoModel", error, otherwise) from error
+    return Sam2TransformersRunner(options)
+
+
+def build_edgetam(options: BuildOptions) -> VideoRunner:
+    """EdgeTAM (Zhou et al. 2025) from the checkout `options.source_dir`, or transformers' EdgeTamVideoModel.
+
+    Raises:
+        RunnerError: the size, device, packages or weights are unusable.
+    """
+    check_size("edgetam", 1024 if options.imgsz is None else options.imgsz)
+    if options.implementation == "official" or (options.implementation == "auto" and options.source_dir is not None):
+        from runners.edgetam_official import EdgeTamRunner
+
+        return EdgeTamRunner(options)
+    otherwise = "get the official code with scripts/get_edgetam.sh, or name its folder with --edgetam_dir"
+    _refuse_upstreams_memory("EdgeTAM", options, otherwise)
+    try:
+        from runners.transformers.edgetam import EdgeTamTransformersRunner
+    except (ImportError, RuntimeError) as error:
+        raise _not_importable("edgetam", "EdgeTamVideoModel", error, otherwise) from error
+    return EdgeTamTransformersRunner(options)
+
+
+def has_transformers() -> bool:
+    """Whether the package is installed; whether it can be imported, only importing it shows."""
+    return importlib.util.find_spec("transformers") is not None
+
+
+def _refuse_upstreams_memory(model: str, options: BuildOptions, otherwise: str) -> None:
+    if options.memory != "bounded":
+        raise RunnerError(
+            f"--memory {options.memory}: transformers' {model} is fed frame by frame and has no loader of its own; use --memory "
+            f"bounded, or {otherwise}"
+        )
+
+
+def _not_importable(family: str, name: str, error: Exception, otherwise: str) -> RunnerError:
+    """
+    Args:
+        error: ImportError, or RuntimeError, with which transformers and timm report a mismatched torchvision.
+        otherwise: what to do instead of installing transformers.
+    """
+    said = str(error).strip().splitlines()[0]
+    python = ".".join(map(str, sys.version_info[:2]))
+    return RunnerError(
+        f"{family}: transformers' {name} cannot be imported ({said}) by Python {python}; run scripts/setup.sh without --minimal "
+        f"(requirements-edgetam.txt, requirements-transformers.txt), or {otherwise}"
+    )

@@ -1,0 +1,347 @@
+"""Checking: every way to change an archive is found, and what is missing or doubtful is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sealed_fixture import Sealed
+from sealed_runs import Members, members_of, rewritten, said, verdicts, with_environment, with_frames, with_rows
+
+from jetson_benchmark import main
+from savbench.results.rows import FrameRow, SummaryRow
+
+
+def test_an_untouched_archive_fails_nothing(sealed: Sealed, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(sealed.archive)]) == 0
+    found = verdicts(sealed.archive)
+    assert "fail" not in found.values()
+    sound = ("archive", "manifest", "rows", "wall time", "coverage", "sittings", "weights", "private")
+    assert {found[name] for name in sound} == {"pass"}
+    assert {found[name] for name in ("split", "masks", "audit", "selfcheck")} == {"skip"}
+    assert "submitted by Jane Doe" in capsys.readouterr().out
+
+
+def test_with_the_split_its_hashes_and_the_masks_are_compared(sealed: Sealed) -> None:
+    found = verdicts(sealed.archive, sealed.split)
+    assert (found["split"], found["masks"], found["rows"]) == ("pass", "pass", "pass")
+
+
+def test_as_json(sealed: Sealed, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(sealed.archive), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["verdict"] == "warn"
+    assert len(told["seal"]) == 16
+    assert {check["name"]: check["verdict"] for check in told["checks"]}["rows"] == "pass"
+
+
+def test_the_table_fits_a_terminal(sealed: Sealed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["check", str(sealed.archive)])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+@dataclass(frozen=True)
+class Tampering:
+    """A change of the members, the check that finds it, and whether a cheater who makes the sums anew is found too."""
+
+    change: Callable[[Members, Path], Any]
+    name: str
+    says: str
+    is_found_with_new_sums: bool = True
+
+
+def _edit(name: str, old: str, new: str) -> Callable[[Members, Path], None]:
+    def change(members: Members, _: Path) -> None:
+        text = members[name].decode()
+        assert old in text
+        members[name] = text.replace(old, new, 1).encode()
+
+    return change
+
+
+def _rows(change: Callable[[SummaryRow], Any]) -> Callable[[Members, Path], None]:
+    return lambda members, tmp_path: with_rows(members, change, tmp_path)
+
+
+def _better(row: SummaryRow) -> None:
+    row.J, row.F, row.JandF = 0.99, 0.99, 0.99
+
+
+def _slower_than_the_clock(frame: FrameRow) -> None:
+    frame.latency_ms = 60_000.0
+    frame.parts_ms = {}
+
+
+def _one_row_less(members: Members, _: Path) -> None:
+    header, first, *lines = members["summary.csv"].decode().splitlines(True)
+    members["summary.csv"] = "".join([header, *lines]).encode()
+    assert first
+
+
+def _manifest(members: Members, _: Path) -> None:
+    manifest = json.loads(members["manifest.json"])
+    manifest["facts"]["statuses"] = {"ok": 293}
+    members["manifest.json"] = json.dumps(manifest).encode()
+
+
+TAMPERINGS = {
+    "better scores": Tampering(_rows(_better), "rows", "does not agree with the"),
+    "better mean": Tampering(_rows(lambda row: setattr(row, "JandF", 0.99)), "rows", "is not (J + F) / 2"),
+    "faster": Tampering(_rows(lambda row: setattr(row, "latency_ms", 0.001)), "rows", "latency_ms"),
+    "another run's rows": Tampering(_rows(lambda row: setattr(row, "run_id", "other")), "rows", "run_id other"),
+    "a row less": Tampering(_one_row_less, "rows", "frames of 1 objects without a row"),
+    "frames": Tampering(lambda m, p: with_frames(m, lambda frame: setattr(frame, "latency_ms", 0.001), p), "rows", "frames.csv gives"),
+    "time that has not passed": Tampering(
+        lambda m, p: with_rows(m, lambda row: setattr(row, "started_at", "yesterday"), p), "wall time", "is no time"
+    ),
+    "another protocol": Tampering(_rows(lambda row: setattr(row, "protocol_version", 7)), "manifest", "7"),
+    "an edited manifest": Tampering(_manifest, "manifest", "statuses is stated as {'ok': 293}", is_found_with_new_sums=False),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_a_change_breaks_the_sums_and_is_found_without_them(sealed: Sealed, tmp_path: Path, name: str) -> None:
+    tampering = TAMPERINGS[name]
+    naive = rewritten(sealed.archive, tmp_path / "naive.zip", lambda members: tampering.change(members, tmp_path))
+    if name != "an edited manifest":
+        assert "is not what was sealed" in said(naive, "archive")
+    assert tampering.says in said(naive, tampering.name)
+    assert main(["check", str(naive)]) == 1
+    if tampering.is_found_with_new_sums:
+        path = rewritten(sealed.archive, tmp_path / "new.zip", lambda members: tampering.change(members, tmp_path), mends_sums=True)
+        assert verdicts(path)["archive"] == "pass"
+        assert tampering.says in said(path, tampering.name)
+
+
+def test_times_longer_than_the_run_took_are_found(sealed: Sealed, tmp_path: Path) -> None:
+    """Consistent rows and frames, of which each alone is possible."""
+
+    def change(members: Members) -> None:
+        with_frames(members, _slower_than_the_clock, tmp_path)
+
+        def slow(row: SummaryRow) -> None:
+            for name in (
+                "latency_ms",
+                "latency_min_ms",
+                "latency_p50_ms",
+                "latency_p90_ms",
+                "latency_p95_ms",
+                "latency_p99_ms",
+                "latency_max_ms",
+            ):
+                setattr(row, name, 60_000.0)
+            row.fps, row.parts_ms = 1 / 60, {}
+            row.latency_intervals = dict.fromkeys(row.latency_intervals, 60000.0)
+
+        with_rows(members, slow, tmp_path)
+
+    path = rewritten(sealed.archive, tmp_path / "slow.zip", change, mends_sums=True)
+    found = verdicts(path)
+    assert (found["rows"], found["wall time"]) == ("pass", "fail")
+
+
+def test_a_swapped_mask_is_found_where_the_data_are(sealed: Sealed, tmp_path: Path) -> None:
+    def change(members: Members) -> None:
+        name = next(name for name in sorted(members) if name.endswith("alpha/000/00004.png"))
+        path = tmp_path / "mask.png"
+        Image.fromarray(np.full((24, 32), 255, np.uint8)).save(path)
+        members[name] = path.read_bytes()
+
+    naive = rewritten(sealed.archive, tmp_path / "naive.zip", change)
+    assert verdicts(naive)["archive"] == "fail"
+    path = rewritten(sealed.archive, tmp_path / "new.zip", change, mends_sums=True)
+    assert verdicts(path)["rows"] == "pass"
+    assert "its masks give" in said(path, "rows", sealed.split)
+
+
+def test_other_data_under_the_same_names_are_found(sealed: Sealed, tmp_path: Path) -> None:
+    split = shutil.copytree(sealed.split, tmp_path / "sav_tiny")
+    shutil.copy(split / "JPEGImages_24fps/beta/00001.jpg", split / "JPEGImages_24fps/beta/00002.jpg")
+    Image.fromarray(np.full((24, 32), 255, np.uint8)).save(split / "Annotations_6fps/gamma/001/00008.png")
+    told = said(sealed.archive, "split", split)
+    assert told == "beta: other frames (13 and 13) | gamma: other masks of object 001"
+    assert verdicts(sealed.archive, tmp_path)["split"] == "fail"
+
+
+def _zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.txt", "/etc/passwd", "masks/../../evil.png", "masks/a/../b.png", "notes.txt", "masks\\a\\b\\c.png"]
+)
+def test_a_name_that_no_run_has_is_not_unpacked(sealed: Sealed, tmp_path: Path, name: str) -> None:
+    path = _zip(tmp_path / "a.zip", members_of(sealed.archive) | {name: b"x"})
+    assert "no name that a sealed run has" in said(path, "archive")
+    assert not (tmp_path / "evil.txt").exists()
+
+
+def test_missing_twice_and_too_large(sealed: Sealed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = members_of(sealed.archive)
+    without = {name: data for name, data in members.items() if name != "environment.json"}
+    assert "environment.json: is missing" in said(_zip(tmp_path / "missing.zip", without), "archive")
+    less = {name: data for name, data in members.items() if name != "frames.csv"}
+    assert "frames.csv: is in the manifest, not in the archive" in said(_zip(tmp_path / "less.zip", less), "archive")
+    more = members | {"audit.json": b"{}"}
+    assert "audit.json: is in the archive, not in the manifest" in said(_zip(tmp_path / "more.zip", more), "archive")
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(_zip(tmp_path / "twice.zip", members), "a") as archive:
+        archive.writestr("summary.csv", b"")
+    assert "summary.csv: is there 2 times" in said(tmp_path / "twice.zip", "archive")
+    monkeypatch.setattr("savbench.seal.archive.TEXT_BYTES", 1000)
+    assert "would unpack to" in said(sealed.archive, "archive")
+
+
+def test_a_bomb_that_lies_about_its_size_is_cut_off(sealed: Sealed, tmp_path: Path) -> None:
+    """The entry says 10 bytes, and a hundred million zeros follow."""
+    members = members_of(sealed.archive) | {"frames.csv": bytes(100_000_000)}
+    path = _zip(tmp_path / "bomb.zip", members)
+    data = path.read_bytes()
+    size = struct.pack("<L", 100_000_000)
+    assert data.count(size) >= 2
+    path.write_bytes(data.replace(size, struct.pack("<L", 10)))
+    found = said(path, "archive")
+    assert "not a whole archive" in found or "frames.csv: is not what was sealed" in found
+
+
+def test_files_that_are_no_archives(sealed: Sealed, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.zip").write_text("hello")
+    (tmp_path / "empty.zip").write_bytes(b"")
+    (tmp_path / "cut.zip").write_bytes(sealed.archive.read_bytes()[:-200])
+    (tmp_path / "padded.zip").write_bytes(b"#!/bin/sh\n" + sealed.archive.read_bytes())
+    for name in ("text", "empty", "cut", "padded"):
+        assert main(["check", str(tmp_path / f"{name}.zip")]) == 1
+        assert "fail  archive" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "gone.zip")]) == 2
+    assert "No such file or directory; give an archive that `seal` wrote" in capsys.readouterr().err
+    assert main(["check", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "{}", '{"files": []}', '{"files": {}, "schema": 99}', "[" * 100_000, "{"])
+def test_a_manifest_that_is_something_else(sealed: Sealed, tmp_path: Path, content: str) -> None:
+    path = _zip(tmp_path / "a.zip", members_of(sealed.archive) | {"manifest.json": content.encode()})
+    assert verdicts(path) == {"archive": "fail"}
+
+
+@pytest.mark.parametrize("content", ["", "null", '{"invocations": 3}', '{"invocations": [1]}', '{"invocations": []}'])
+def test_an_environment_that_is_something_else(sealed: Sealed, tmp_path: Path, content: str) -> None:
+    path = rewritten(sealed.archive, tmp_path / "a.zip", lambda m: m.update({"environment.json": content.encode()}))
+    assert "fail" in verdicts(path).values()
+    assert main(["check", str(path)]) == 1
+
+
+def _sitting(**changed: Any) -> Callable[[list[dict[str, Any]]], None]:
+    return lambda invocations: invocations.append({**invocations[0], **changed})
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "verdict", "says"),
+    [
+        (_sitting(), "sittings", "pass", "2, with the same code"),
+        (_sitting(code_sha256="0" * 64), "sittings", "warn", "code_sha256 changed"),
+        (_sitting(arguments={"imgsz": 512}), "sittings", "warn", "--imgsz was [] and is 512"),
+        (lambda i: i[0].update(benchmark={"commit": "a" * 40, "dirty": True}), "code", "warn", "had changes, nobody else has that code"),
+        (lambda i: i[0].update(benchmark=None), "code", "warn", "no commit is known"),
+        (lambda i: i[0].update(benchmark={"commit": "a" * 40, "dirty": False}), "code", "pass", "commit aaaaaaaaaaaa"),
+        (lambda i: i[0]["arguments"].update(limit_videos=3), "coverage", "warn", "a part of the split: --limit_videos 3"),
+        (lambda i: i[0].update(note="/home/jane/secret"), "private", "warn", "environment.json names /home/jane/secret"),
+    ],
+)
+def test_history_and_code(
+    sealed: Sealed, tmp_path: Path, change: Callable[[list[dict[str, Any]]], Any], name: str, verdict: str, says: str
+) -> None:
+    path = rewritten(sealed.archive, tmp_path / "a.zip", lambda m: with_environment(m, change), mends_sums=True)
+    assert verdicts(path)[name] == verdict
+    assert says in said(path, name)
+
+
+def test_code_that_is_not_its_commits_is_found(sealed: Sealed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("savbench.seal.conditions.benchmark_version", lambda: "a" * 12)
+    state = {"commit": "a" * 40, "dirty": False}
+    for code, verdict in (("0" * 64, "fail"), (None, "pass")):
+
+        def change(invocations: list[dict[str, Any]], code: str | None = code) -> None:
+            invocations[0].update({"benchmark": state} | ({"code_sha256": code} if code else {}))
+
+        path = rewritten(sealed.archive, tmp_path / "a.zip", lambda m, c=change: with_environment(m, c), mends_sums=True)  # type: ignore[misc]
+        assert verdicts(path)["code"] == verdict
+
+
+def _learned(row: SummaryRow) -> None:
+    row.weights, row.torch_version, row.device_name = "b" * 64, "2.6.0", "Orin"
+
+
+SELFCHECK = {
+    "passed": True, "when": "2026-11-28T08:00:00+00:00", "machine": "m", "device_name": "Orin", "torch": "2.6.0", "benchmark": "",
+    "quick": False, "failed": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entry", "verdict", "says"),
+    [
+        (None, "warn", "no selfcheck with this torch on this machine"),
+        ({}, "warn", "but of benchmark"),
+        ({"benchmark": "same"}, "pass", "selfcheck passed on 2026-11-28"),
+        ({"passed": False, "failed": ["clocks"]}, "fail", "failed: clocks"),
+        ({"torch": "2.5.0"}, "warn", "no selfcheck with this torch"),
+    ],
+)
+def test_the_selfcheck_is_of_the_same_system(sealed: Sealed, tmp_path: Path, entry: dict[str, Any] | None, verdict: str, says: str) -> None:
+    def change(members: Members) -> None:
+        def learned(row: SummaryRow) -> None:
+            _learned(row)
+            row.benchmark_version = "same"
+
+        with_rows(members, learned, tmp_path)
+        listed = [] if entry is None else [{**SELFCHECK, **entry}]
+        with_environment(members, lambda invocations: invocations[0].update(selfchecks=listed))
+
+    path = rewritten(sealed.archive, tmp_path / "a.zip", change, mends_sums=True)
+    assert (verdicts(path)["selfcheck"], verdicts(path)["weights"]) == (verdict, "warn")
+    assert says in said(path, "selfcheck")
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict", "says"),
+    [
+        ({"validity": "throttled (tj=2)"}, "warn", "times of 6 of 6 rows are not comparable: throttled 6"),
+        ({"validity": "", "power_source": "none"}, "warn", "clocks, heat and power of 6 of 6 rows were not read"),
+        (
+            {"temperature_peak_c": 61.0, "jetson_clocks": "on", "throttle_events": 0},
+            "pass",
+            "clocks locked, 61 C at most, throttled 0",
+        ),
+    ],
+)
+def test_clocks_and_throttling(sealed: Sealed, tmp_path: Path, changed: dict[str, Any], verdict: str, says: str) -> None:
+    def change(row: SummaryRow) -> None:
+        row.validity, row.power_source = "ok", "jtop"
+        for name, value in changed.items():
+            setattr(row, name, value)
+
+    path = rewritten(sealed.archive, tmp_path / "a.zip", lambda m: with_rows(m, change, tmp_path), mends_sums=True)
+    assert (verdicts(path)["board"], says in said(path, "board")) == (verdict, True)
+
+
+def test_failed_and_missing_objects_are_told(sealed: Sealed, tmp_path: Path) -> None:
+    def fail(row: SummaryRow) -> None:
+        if (row.video, row.object) == ("beta", "001"):
+            row.arm_id = "other-arm"
+
+    path = rewritten(sealed.archive, tmp_path / "a.zip", lambda m: with_rows(m, fail, tmp_path), mends_sums=True)
+    told = said(path, "coverage")
+    assert "other-arm lacks alpha/000, alpha/001, beta/000 and 2 more" in told
+    assert "lacks beta/001" in told
