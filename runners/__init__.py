@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PROMPT_KINDS = ("points", "bbox", "mask")
 IMPLEMENTATIONS = ("official", "transformers")
+HUB_FILE = "model.safetensors"
+"""Name of the file of weights in a repository of the Hugging Face Hub."""
 SHIPPED_WEIGHTS = Path(__file__).resolve().parent / "nano"
 """Folder of the trained weights that come with the benchmark."""
 
@@ -30,6 +32,8 @@ class RunnerSpec:
     config: str | None = None
     checkpoint: str | None = None
     """File name of the trained weights, as upstream publishes them or as in `SHIPPED_WEIGHTS`; None for models without weights."""
+    hub: str | None = None
+    """Repository of the Hugging Face Hub, without its owner, that has the same weights as transformers stores them."""
     imgsz: int | None = None
     """Default side of the model's square input in pixels; None for models that work at video resolution."""
     prompts: tuple[str, ...] = PROMPT_KINDS
@@ -42,6 +46,11 @@ class RunnerSpec:
     def has_relative_positions(self) -> bool:
         """Whether its image encoder adds decomposed relative positions, so that --attention can select how to compute them."""
         return self.family == "sam1"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that may hold the weights, in the order of preference, relative to a folder of weights."""
+        return tuple(filter(None, (self.checkpoint, self.hub and f"{self.hub}/{HUB_FILE}")))
 
     @property
     def is_learned(self) -> bool:
@@ -68,6 +77,7 @@ def _sam2(size: str, letter: str) -> RunnerSpec:
         family="sam2",
         config=f"configs/sam2.1/sam2.1_hiera_{letter}.yaml",
         checkpoint=f"sam2.1_hiera_{size}.pt",
+        hub=f"sam2.1-hiera-{size.replace('_', '-')}",
         imgsz=1024,
         implementations=IMPLEMENTATIONS,
     )
@@ -97,6 +107,14 @@ RUNNERS: dict[str, RunnerSpec] = {
         checkpoint="edgetam.pt",
         imgsz=1024,
         implementations=IMPLEMENTATIONS,
+    ),
+    "sam3": RunnerSpec(
+        factory="runners.implementations.build_sam3",
+        family="sam3",
+        checkpoint=f"sam3/{HUB_FILE}",
+        imgsz=1008,
+        implementations=("transformers",),
+        licence="SAM License (Meta): forbids military, nuclear, weapons and espionage uses",
     ),
     "sam1_base": _sam1("vit_b", "sam_vit_b_01ec64.pth"),
     "sam1_large": _sam1("vit_l", "sam_vit_l_0b3195.pth"),

@@ -1,6 +1,7 @@
 """Chooses the implementation of a model that has two: its authors' code or the package `transformers`.
 
-`auto` takes the authors' code where it is found: a checkout that was named, or for SAM 2 the installed package.
+`auto` takes the authors' code where it is found: a checkout that was named, or for SAM 2 the installed package; but transformers if the
+weights are in its format.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
+from runners import HUB_FILE
 from runners.base import BuildOptions, RunnerError
 from runners.exported import TORCH
 from runners.sizes import check_size
@@ -25,7 +27,9 @@ def build_sam2(options: BuildOptions) -> VideoRunner:
     """
     has_official = options.source_dir is not None or importlib.util.find_spec("sam2") is not None
     wants_official = options.implementation == "official" or options.runtime != TORCH
-    if wants_official or (options.implementation == "auto" and (has_official or not has_transformers())):
+    of_transformers = options.weights is not None and options.weights.name == HUB_FILE
+    may_be_official = options.implementation == "auto" and not of_transformers
+    if wants_official or (may_be_official and (has_official or not has_transformers())):
         from runners.sam2 import Sam2Runner
 
         return Sam2Runner(options)
@@ -58,28 +62,43 @@ def build_edgetam(options: BuildOptions) -> VideoRunner:
     return EdgeTamTransformersRunner(options)
 
 
+def build_sam3(options: BuildOptions) -> VideoRunner:
+    """SAM 3's tracker through transformers' Sam3TrackerVideoModel.
+
+    Raises:
+        RunnerError: the size, device, packages or weights are unusable.
+    """
+    check_size("sam3", 1008 if options.imgsz is None else options.imgsz)
+    _refuse_upstreams_memory("SAM 3", options)
+    try:
+        from runners.transformers.sam3 import Sam3TransformersRunner
+    except (ImportError, RuntimeError) as error:
+        raise _not_importable("sam3", "Sam3TrackerVideoModel", error) from error
+    return Sam3TransformersRunner(options)
+
+
 def has_transformers() -> bool:
     """Whether the package is installed; whether it can be imported, only importing it shows."""
     return importlib.util.find_spec("transformers") is not None
 
 
-def _refuse_upstreams_memory(model: str, options: BuildOptions, otherwise: str) -> None:
+def _refuse_upstreams_memory(model: str, options: BuildOptions, otherwise: str = "") -> None:
     if options.memory != "bounded":
         raise RunnerError(
             f"--memory {options.memory}: transformers' {model} is fed frame by frame and has no loader of its own; use --memory "
-            f"bounded, or {otherwise}"
+            f"bounded{otherwise and f', or {otherwise}'}"
         )
 
 
-def _not_importable(family: str, name: str, error: Exception, otherwise: str) -> RunnerError:
+def _not_importable(family: str, name: str, error: Exception, otherwise: str = "") -> RunnerError:
     """
     Args:
         error: ImportError, or RuntimeError, with which transformers and timm report a mismatched torchvision.
-        otherwise: what to do instead of installing transformers.
+        otherwise: what to do instead of installing transformers, if there is anything.
     """
     said = str(error).strip().splitlines()[0]
     python = ".".join(map(str, sys.version_info[:2]))
     return RunnerError(
         f"{family}: transformers' {name} cannot be imported ({said}) by Python {python}; run scripts/setup.sh without --minimal "
-        f"(requirements-edgetam.txt, requirements-transformers.txt), or {otherwise}"
+        f"(requirements-edgetam.txt, requirements-transformers.txt){otherwise and f', or {otherwise}'}"
     )

@@ -8,8 +8,8 @@ EDGETAM_SIZES = (256, 512, 768, 1024)
 """EdgeTAM's perceiver cuts the feature grid of imgsz / 16 into 16 x 16 equal windows."""
 EDGETAM_STRIDE = 16
 """Pixels of EdgeTAM's input per cell of the feature grid that its memory attention works on."""
-STRIDES = {"sam1": 16, "sam2": 32}
-"""Sides must be multiples of this: SAM v1's patches, SAM 2's coarsest features."""
+STRIDES = {"sam1": 16, "sam2": 32, "sam3": 14}
+"""Sides must be multiples of this: SAM v1's and SAM 3's patches, SAM 2's coarsest features."""
 
 
 def check_size(family: str, imgsz: int) -> None:

@@ -15,7 +15,7 @@ usage: scripts/download_weights.sh [--dir DIR] [--base-url-sam2 URL] [--base-url
                                    [--base-url-sam1 URL] [MODEL...]
 
 Downloads trained weights: sam2_tiny, sam2_small, sam2_base, sam2_large (SAM 2.1), edgetam, sam1_base, sam1_large and sam1_huge (SAM v1);
-all of them (5.4 GiB) unless models are named.
+all of them (5.4 GiB) unless models are named. sam3 is given only to who has accepted its licence: named, it is told how to get it.
 Resumes incomplete files, skips complete ones, and tries every file even if one fails.
 
   --dir DIR               folder for the files (default: checkpoints in the repository)
@@ -74,7 +74,11 @@ while IFS=$'\t' read -r model file bytes sum source licence; do
     file_of[$model]=$file bytes_of[$model]=$bytes sum_of[$model]=$sum source_of[$model]=$source licence_of[$model]=$licence
 done <"$table"
 
-((${#wanted[@]})) || wanted=("${models[@]}")
+if ((!${#wanted[@]})); then
+    for model in "${models[@]}"; do
+        [[ ${source_of[$model]} == gated ]] || wanted+=("$model")
+    done
+fi
 for model in "${wanted[@]}"; do
     [[ ${file_of[$model]-} ]] || die_usage "no weights are known for '$model'; use ${models[*]}"
 done
@@ -174,6 +178,18 @@ download() { # URL PART BYTES
     return 1
 }
 
+# Weights that Meta gives to who has accepted the licence on the model's page: nothing to fetch without an account. Sets `verdict`.
+tell_gated() { # MODEL
+    local folder=${file_of[$1]%/*}
+    if [[ -f $directory/${file_of[$1]} ]]; then
+        verdict="already there; neither its size nor its sha256 is published"
+        return 0
+    fi
+    verdict="GATED: accept the licence on https://huggingface.co/facebook/$folder, log in with \`hf auth login\`, and run"
+    verdict+=" \`hf download facebook/$folder ${file_of[$1]##*/} --local-dir $directory/$folder\`"
+    return 1
+}
+
 # --- one file -------------------------------------------------------------------------------------------------------------------
 
 declare -A is_unreachable=()
@@ -237,7 +253,11 @@ directory=$(cd -- "$directory" && pwd)
 failed=0 offline=0
 for model in "${wanted[@]}"; do
     status=0
-    fetch "$model" || status=$?
+    if [[ ${source_of[$model]} == gated ]]; then
+        tell_gated "$model" || status=$?
+    else
+        fetch "$model" || status=$?
+    fi
     target="$directory/${file_of[$model]}"
     if ((status)) && [[ -e $target ]]; then
         verdict+="; $target exists, but is truncated or not upstream's ($(size_of "$target") bytes)"
@@ -247,7 +267,8 @@ for model in "${wanted[@]}"; do
         3) offline=$((offline + 1)) ;;
         *) failed=$((failed + 1)) ;;
     esac
-    printf '%-10s  %-24s  %8s  %s\n' "$model" "${file_of[$model]}" "$(in_mib "${bytes_of[$model]}")" "$verdict"
+    size=$([[ ${bytes_of[$model]} == - ]] || in_mib "${bytes_of[$model]}")
+    printf '%-10s  %-24s  %8s  %s\n' "$model" "${file_of[$model]}" "$size" "$verdict"
     if [[ ${licence_of[$model]} ]]; then
         printf '%-10s  licence: %s\n' "$model" "${licence_of[$model]}"
     fi

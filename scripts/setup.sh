@@ -419,10 +419,10 @@ sys.exit(headless or not hasattr(cv2, "DISOpticalFlow_create"))
 EOF
 }
 
-# transformers serves EdgeTAM without a checkout, and nothing else.
+# transformers serves EdgeTAM without a checkout, SAM 3 and --implementation transformers.
 install_transformers() {
     if [[ $dev == no ]] && has_edgetam; then
-        say "EdgeTAM runs from its checkout in ./EdgeTAM: transformers is left out"
+        say "EdgeTAM runs from its checkout in ./EdgeTAM: transformers is left out (sam3 needs it: pip install -r requirements-transformers.txt)"
         return
     fi
     say "installing transformers"

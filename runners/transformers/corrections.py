@@ -11,7 +11,8 @@ autocast.
 3. Mask prompt, memory. The official memory encoder sees the mask resized to the low resolution of the decoder's output (imgsz / 4) and
    back; transformers passes it the prompt itself.
 4. Holes. With its postprocessing on, the official predictor fills holes of up to 8 pixels in the decoder's output. On a prompted frame the
-   memory encoder sees the filled mask, on a tracked frame the unfilled mask. transformers fills none.
+   memory encoder sees the filled mask, on a tracked frame the unfilled mask. transformers fills none. SAM 3's official tracker fills none
+   either.
 5. Short clips. The official predictor reads as many object pointers as the clip has frames, 16 at most, and encodes their distance relative
    to that number; transformers, when frames are streamed, always assumes 16. EdgeTAM's pointers carry no such encoding.
 6. Late objects. On a frame that prompts one object while others are tracked, transformers encodes the memories of all of them as if they
@@ -48,6 +49,8 @@ class Corrections:
 
     postprocesses = True
     """Upstream's `apply_postprocessing`."""
+    fills_holes = True
+    """Whether the official predictor's postprocessing fills holes."""
     num_frames = 0
     """Number of frames of the clip."""
 
@@ -93,7 +96,7 @@ class Corrections:
             upstream._batch_encode_memories(**{**kwargs, **batch}, is_mask_from_pts_per_obj=[prompted] * len(those))
 
     def _fill_holes(self, output: Any) -> None:
-        if self.postprocesses:
+        if self.postprocesses and self.fills_holes:
             output.pred_masks = fill_holes(output.pred_masks.float())
 
 

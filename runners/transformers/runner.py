@@ -64,10 +64,10 @@ class TransformersRunner:
         self._device = resolve_device(options.device)
         corrections.check_hooks(self.model_class)
         torch.manual_seed(options.seed)
-        self._postprocesses = options.postprocessing == "on"
         with building_on(self._device):
             self._model = self._build(options, imgsz)
-        self._model.postprocesses = self._postprocesses
+        self._model.postprocesses = options.postprocessing == "on"
+        self._fills_holes = self._model.postprocesses and self._model.fills_holes
         with torch.no_grad():
             # One matrix in the official model; transformers holds two copies and draws each at random.
             positional = self._model.prompt_encoder.shared_embedding.positional_embedding
@@ -92,7 +92,7 @@ class TransformersRunner:
             imgsz=int(self._model.image_size),
             weights="random" if checkpoint is None else checkpoint.sha256,
             parameters=count_parameters(self._model),
-            hole_filling="opencv" if self._postprocesses else "off",
+            hole_filling="opencv" if self._fills_holes else "off",
             memory_frames=int(self._model.config.max_object_pointers_in_encoder),
             notes=(*self._notes(), *(() if checkpoint is None else checkpoint.notes)),
         )
@@ -120,7 +120,7 @@ class TransformersRunner:
             "object pointers of clips under 16 frames, pointer and memory of a mask prompt, memories beside a late object and position "
             "encodings computed as officially",
         ]
-        if self._postprocesses:
+        if self._fills_holes:
             notes.append("small holes in masks filled as officially")
         return (*notes, *self._compiler.notes)
 
@@ -142,7 +142,7 @@ class TransformersRunner:
             StageHook(self, "_at_video_resolution", "resize_copy"),
             StageHook(self._download, "begin", "resize_copy"),
         ]
-        if self._postprocesses:
+        if self._fills_holes:
             hooks.append(StageHook(corrections, "fill_holes", "hole_filling"))
         return hooks
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.metadata
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def check_models(packages: Answers, torch: Answers, subject: Subject) -> Iterato
         build = BUILD_EXTENSION if subject.sam2_dir is None else f"{BUILD_EXTENSION} --sam2_dir {short_path(subject.sam2_dir)}"
         yield from _extension("sam2 _C", Path(origin["file"]).parent, "sam2_extension", torch, build)
     yield _edgetam(subject)
+    yield _sam3(subject)
     # a wheel has no build script; without an extension in it there is nothing to tell
     if (
         subject.edgetam_dir is not None
@@ -67,7 +69,10 @@ def _sam2(origin: dict[str, Any] | None, torch: Answers, subject: Subject) -> Ch
             facts,
         )
     if origin is None:
-        return Check(TOPIC, "sam2", "failure", "not installed", set_up_again(subject.checkout), facts)
+        state, detail = (
+            ("warning", "not installed; transformers runs SAM 2 instead") if _has("sam2_video") else ("failure", "not installed")
+        )
+        return Check(TOPIC, "sam2", state, detail, set_up_again(subject.checkout), facts)
     package = Path(origin["file"]).parent
     names = list(origin["distributions"])
     uninstall = f"{pip('uninstall -y', *names)} && {set_up_again(subject.checkout)}"
@@ -174,17 +179,33 @@ def _edgetam(subject: Subject) -> Check:
             TOPIC, "EdgeTAM", "warning", "neither a checkout nor transformers is installed; edgetam cannot run", GET_EDGETAM, facts
         )
     summary = f"transformers {versions['transformers']}, {with_timm}"
-    if not _has_edgetam_video():
+    if not _has("edgetam_video"):
         return Check(TOPIC, "EdgeTAM", "warning", f"{summary}: too old for EdgeTamVideoModel; edgetam cannot run", GET_EDGETAM, facts)
     if "timm" not in versions:
         return Check(TOPIC, "EdgeTAM", "warning", f"{summary}: its image encoder needs it", pip("install --no-deps 'timm>=1.0.23'"), facts)
     return Check(TOPIC, "EdgeTAM", "ok", f"{summary} (a checkout in ./EdgeTAM would be used instead)", facts=facts)
 
 
-def _has_edgetam_video() -> bool:
-    """Whether transformers has EdgeTamVideoModel. Checks for its file, since importing transformers takes seconds."""
-    files = importlib.metadata.files("transformers") or []
-    return any(file.match("transformers/models/edgetam_video/__init__.py") for file in files)
+def _sam3(subject: Subject) -> Check:
+    version = _installed("transformers")
+    facts = {"transformers": version}
+    if version is not None and _has("sam3_tracker_video"):
+        return Check(TOPIC, "SAM 3", "ok", f"transformers {version} has its tracker", facts=facts)
+    python = ".".join(map(str, sys.version_info[:2]))
+    lacking = "transformers is not installed" if version is None else f"transformers {version} is too old for its tracker (5.0)"
+    return Check(
+        TOPIC,
+        "SAM 3",
+        "ok",
+        f"{lacking}, on Python {python}; only sam3 needs it ({pip('install -r requirements-transformers.txt')})",
+        facts=facts,
+    )
+
+
+def _has(model: str) -> bool:
+    """Whether transformers has a model. Checks for its file, since importing transformers takes seconds."""
+    files = importlib.metadata.files("transformers") if _installed("transformers") else None
+    return any(file.match(f"transformers/models/{model}/__init__.py") for file in files or [])
 
 
 def _installed(distribution: str) -> str | None:
@@ -210,7 +231,7 @@ def check_weights(folders: Sequence[Path], table: Path) -> Check:
             missing.append(model)
             facts[model] = {"state": "missing", "file": spec.checkpoint}
             continue
-        size, published = path.stat().st_size, sizes.get(spec.checkpoint)
+        size, published = path.stat().st_size, sizes.get(path.name)
         is_whole = published is None or size == published
         (whole if is_whole else damaged).append(model)
         facts[model] = {"state": "present" if is_whole else "damaged", "file": str(path), "bytes": size, "published_bytes": published}

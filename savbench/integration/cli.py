@@ -91,7 +91,7 @@ def order_of(args: argparse.Namespace) -> Order:
     from savbench.integration.child import Order
     from savbench.integration.pieces import small_size
     from savbench.plan.arms import check_implementation
-    from savbench.plan.upstream import usual_edgetam, weights_folders
+    from savbench.plan.upstream import has_weights, usual_edgetam, weights_folders
     from savbench.plan.weights import find_weights
 
     spec = RUNNERS.get(args.model)
@@ -104,7 +104,7 @@ def order_of(args: argparse.Namespace) -> Order:
     weights = None
     if spec.checkpoint is not None and not args.random_weights:
         folders = weights_folders(args.weights_dir)
-        if args.weights_dir is not None or any((folder / spec.checkpoint).is_file() for folder in folders):
+        if args.weights_dir is not None or has_weights(args.model, folders):
             weights = str(find_weights(spec.checkpoint, args.model, folders))
         else:
             print(f"{args.model}: no {spec.checkpoint} in {', '.join(map(str, folders))}: checked with untrained weights", file=sys.stderr)

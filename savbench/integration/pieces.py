@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from savbench.selfcheck.outcome import Outcome
 
 WEIGHTS_TABLE = "scripts/weights.tsv"
+GATED = "gated"
+"""Source in the table of weights of files that are given only to who has accepted a licence; neither size nor sha256 is public."""
 DOWNLOADS = "scripts/download_weights.sh"
 WALKTHROUGH = "docs/add-a-model.md"
 SMALL = 64
-"""Side in pixels of a small input, for families that run any multiple of their stride."""
+"""Least side in pixels of a small input, for families that run any multiple of their stride."""
 
 
 def check_pieces(model: str, spec: RunnerSpec, root: Path) -> Iterator[Outcome]:
@@ -45,7 +47,8 @@ def small_size(spec: RunnerSpec) -> int | None:
         return None
     if spec.family == "edgetam":
         return EDGETAM_SIZES[0]
-    return SMALL if spec.family in STRIDES else spec.imgsz
+    stride = STRIDES.get(spec.family)
+    return spec.imgsz if stride is None else -(-SMALL // stride) * stride
 
 
 def _spec(spec: RunnerSpec) -> Outcome:
@@ -97,12 +100,13 @@ def _weights(model: str, spec: RunnerSpec, root: Path) -> Outcome:
             wrong.append(f"licence {licence[0] if licence else 'Apache-2.0'}, the spec says {spec.licence}")
         if file != spec.checkpoint:
             wrong.append(f"file {file}, the spec says {spec.checkpoint}")
-        if not size.isdigit() or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        if source != GATED and (not size.isdigit() or not re.fullmatch(r"[0-9a-f]{64}", digest)):
             wrong.append("bytes or sha256 are not what they should be")
         downloads = root / DOWNLOADS
-        if downloads.is_file() and f"[{source}]=" not in downloads.read_text(encoding="utf-8"):
+        if source != GATED and downloads.is_file() and f"[{source}]=" not in downloads.read_text(encoding="utf-8"):
             wrong.append(f"source {source} has no URL in {DOWNLOADS}")
-    said = "; ".join(wrong) or f"{WEIGHTS_TABLE}: {line[1]}, {int(line[2]) / 2**20:.0f} MiB, from {line[4]}"
+    what = "gated" if GATED in line else f"{line[2]} bytes, from {line[4]}" if not wrong else ""
+    said = "; ".join(wrong) or f"{WEIGHTS_TABLE}: {line[1]}, {what}"
     return judged(check, not wrong, said, meaning=meaning, remedy=f"correct the line of {model} in {WEIGHTS_TABLE}")
 
 

@@ -178,6 +178,8 @@ def check_implementation(model: str, implementation: str) -> None:
 
 
 def _check_memory(model: str, config: RunConfig) -> None:
+    if config.memory == "upstream" and RUNNERS[model].implementations == ("transformers",):
+        raise ConfigError(f"--memory upstream: {model} runs from transformers, which is fed frame by frame; run it separately")
     if config.memory == "upstream" and RUNNERS[model].family not in WITH_MEMORY:
         raise ConfigError(f"--memory upstream: {model} keeps no frames; run it separately from SAM 2 and EdgeTAM, with --memory bounded")
 

@@ -22,7 +22,7 @@ NOT_APPLICABLE = "none"
 """Value of autocast_dtype and attention in rows of models that use neither."""
 
 LEARNED = frozenset(spec.family for spec in RUNNERS.values() if spec.is_learned)
-WITH_MEMORY = frozenset({"sam2", "edgetam"})
+WITH_MEMORY = frozenset({"sam2", "edgetam", "sam3"})
 """Families with a memory of past frames."""
 
 WITH_IMPLEMENTATIONS = frozenset(spec.family for spec in RUNNERS.values() if spec.implementations)
@@ -217,8 +217,8 @@ class ModelSettings:
     implementation: str = setting(
         IMPLEMENTATION,
         MODELS,
-        "SAM 2 and EdgeTAM: official is their authors' code, transformers the package of that name; rows say what ran in their column "
-        "implementation",
+        "SAM 2, EdgeTAM, SAM 3: official is their authors' code, transformers the package of that name, the only one that runs SAM 3; the "
+        "column implementation says what ran",
         default="auto",
         default_text="auto: official where it is found",
         decides=True,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runners import RUNNERS, SHIPPED_WEIGHTS
 from savbench.arguments.declared import ConfigError
 from savbench.plan.settings import RunConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS_FOLDERS = ("checkpoints", "EdgeTAM/checkpoints")
@@ -58,8 +62,7 @@ def with_default_models(config: RunConfig) -> tuple[RunConfig, str]:
         ConfigError: no weights are found; the message names the command that fetches them.
     """
     folders = weights_folders(config.weights_dir)
-    files = {model: RUNNERS[model].checkpoint or "" for model in DEFAULT_MODELS}
-    found = [model for model, file in files.items() if config.random_weights or any((folder / file).is_file() for folder in folders)]
+    found = [model for model in DEFAULT_MODELS if config.random_weights or has_weights(model, folders)]
     missing = [model for model in DEFAULT_MODELS if model not in found]
     fetch = f"`scripts/download_weights.sh {' '.join(missing)}`"
     if not found:
@@ -71,6 +74,11 @@ def with_default_models(config: RunConfig) -> tuple[RunConfig, str]:
     if missing:
         line += f"; not {', '.join(missing)}, whose weights are missing: fetch them with {fetch}"
     return dataclasses.replace(config, models=tuple(f"{model}_{DEFAULT_PROMPT}" for model in found)), line
+
+
+def has_weights(model: str, folders: Sequence[Path]) -> bool:
+    """Whether one of the folders has weights of a model, in any format."""
+    return any((folder / file).is_file() for folder in folders for file in RUNNERS[model].files)
 
 
 def _bases() -> list[Path]:

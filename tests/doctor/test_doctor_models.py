@@ -6,6 +6,7 @@ import importlib.machinery
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from dataclasses import replace
 from pathlib import Path
@@ -45,10 +46,15 @@ def test_sam2_is_told_with_its_version_or_commit(desktop: Subject, tmp_path: Pat
     assert by_name(check_models(answers, gpu_answers(), desktop))["sam2"].detail.startswith("checkout at 0123456789ab with local changes, ")
 
 
-def test_sam2_that_is_missing_shadowed_or_broken(desktop: Subject, tmp_path: Path) -> None:
+def test_sam2_that_is_missing_shadowed_or_broken(desktop: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.files", lambda name: [])
     missing = by_name(check_models(package_answers(), gpu_answers(), desktop))["sam2"]
     assert (missing.state, missing.detail) == ("failure", "not installed")
     assert missing.remedy.endswith("scripts/setup.sh")
+    monkeypatch.setattr("savbench.doctor.models._installed", {"transformers": "5.20.2"}.get)
+    monkeypatch.setattr("importlib.metadata.files", lambda name: [Path("transformers/models/sam2_video/__init__.py")])
+    replaced = by_name(check_models(package_answers(), gpu_answers(), desktop))["sam2"]
+    assert (replaced.state, replaced.detail) == ("warning", "not installed; transformers runs SAM 2 instead")
 
     package = tmp_path / "site/sam2"
     answers = sam2_from(package, sam2="1.1.0", EdgeTAM="1.0")
@@ -162,6 +168,24 @@ def test_edgetam(desktop: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "EdgeTAM _C" not in edgetam(checkout)  # a wheel cannot be built again
     del versions["timm"]
     assert (edgetam(checkout)["EdgeTAM"].state, "pip install --no-deps 'timm" in edgetam(checkout)["EdgeTAM"].remedy) == ("failure", True)
+
+
+def test_sam3(desktop: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"transformers": "5.20.2"}
+    files = [Path("transformers/models/sam3_tracker_video/__init__.py")]
+    monkeypatch.setattr("savbench.doctor.models._installed", versions.get)
+    monkeypatch.setattr("importlib.metadata.files", lambda name: files)
+
+    def said() -> str:
+        return by_name(check_models(package_answers(), gpu_answers(), desktop))["SAM 3"].detail
+
+    assert said() == "transformers 5.20.2 has its tracker"
+    files.clear()
+    python = f"on Python {sys.version_info[0]}.{sys.version_info[1]}"
+    assert f"transformers 5.20.2 is too old for its tracker (5.0), {python}; only sam3 needs it" in said()
+    del versions["transformers"]
+    assert "transformers is not installed" in said()
+    assert "requirements-transformers.txt" in said()
 
 
 def test_weights(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_clicks_concern_points_prompts_only() -> None:
     [
         ("sam2_tiny", "sam2_tiny_points"),
         ("static_points", "static_mask"),
-        ("sam3_points", "known are"),
+        ("sam9_points", "known are"),
         ("sam2_tiny_scribble", "known are"),
         ("", "known are"),
     ],

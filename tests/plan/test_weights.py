@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from savbench.arguments.declared import ConfigError
+from savbench.plan.upstream import has_weights
 from savbench.plan.weights import find_weights
 
 
@@ -27,3 +28,15 @@ def test_shipped_weights_are_not_said_to_be_fetched(tmp_path: Path) -> None:
     ) as raised:
         find_weights("sam2_nano.pt", "sam2_nano", [tmp_path])
     assert "download_weights" not in str(raised.value)
+
+
+def test_weights_as_transformers_stores_them_are_found_in_their_folder(tmp_path: Path) -> None:
+    hub = tmp_path / "b" / "sam2.1-hiera-base-plus"
+    hub.mkdir(parents=True)
+    (hub / "model.safetensors").touch()
+    folders = [tmp_path / "a", tmp_path / "b"]
+    assert find_weights("sam2.1_hiera_base_plus.pt", "sam2_base", folders) == hub / "model.safetensors"
+    assert has_weights("sam2_base", folders)
+    (tmp_path / "b" / "sam2.1_hiera_base_plus.pt").touch()
+    assert find_weights("sam2.1_hiera_base_plus.pt", "sam2_base", folders) == tmp_path / "b" / "sam2.1_hiera_base_plus.pt"
+    assert not has_weights("sam2_tiny", folders)

@@ -304,14 +304,32 @@ def test_the_table_has_the_registry_s_models_and_files() -> None:
     rows = [line.split("\t") for line in lines if not line.startswith("#")]
     listed = {model: file for model, file, *_ in rows}
     # Other families bring their own way of fetching; every file that this script can fetch must be one that the registry loads.
-    registered = {name: spec.checkpoint for name, spec in RUNNERS.items() if spec.family in ("sam2", "edgetam", "sam1")}
+    registered = {name: spec.checkpoint for name, spec in RUNNERS.items() if spec.family in ("sam2", "edgetam", "sam1", "sam3")}
     del registered["sam2_nano"]  # comes with the benchmark
     assert listed == registered
     for model, _, size, sha256, source, *licence in rows:
         assert (licence or ["Apache-2.0"]) == [RUNNERS[model].licence]
+        if source == "gated":
+            assert (size, sha256) == ("-", "-")
+            continue
         assert int(size) > 50_000_000
         assert re.fullmatch("[0-9a-f]{64}", sha256)
         assert source in ("sam2", "edgetam", "sam1")
+
+
+def test_gated_weights_are_not_fetched_but_it_is_said_how_to_get_them(bench: Bench) -> None:
+    table = bench.script.with_name("weights.tsv")
+    with table.open("a", encoding="utf-8") as file:
+        file.write("sam3\tsam3/model.safetensors\t-\t-\tgated\tSAM License\n")
+    assert "sam3/" not in bench.fetch().stdout
+    done = bench.fetch("sam3")
+    assert done.returncode == 1
+    assert "GATED: accept the licence on https://huggingface.co/facebook/sam3" in done.stdout
+    assert f"hf download facebook/sam3 model.safetensors --local-dir {bench.folder}/sam3" in done.stdout
+    assert "licence: SAM License" in done.stdout
+    (bench.folder / "sam3").mkdir()
+    (bench.folder / "sam3" / "model.safetensors").touch()
+    assert (bench.fetch("sam3").returncode, "already there" in bench.fetch("sam3").stdout) == (0, True)
 
 
 def test_every_import_is_a_requirement() -> None:
@@ -322,6 +340,7 @@ def test_every_import_is_a_requirement() -> None:
         "segment_anything": "segment-anything",
         "skimage": "scikit-image",
         "jtop": "jetson-stats",
+        "yaml": "pyyaml",
     }
     named = {
         re.split(r"[\[><=;\s]", line)[0]
