@@ -69,10 +69,10 @@ def _sam2(origin: dict[str, Any] | None, torch: Answers, subject: Subject) -> Ch
             facts,
         )
     if origin is None:
-        state, detail = (
-            ("warning", "not installed; transformers runs SAM 2 instead") if _has("sam2_video") else ("failure", "not installed")
-        )
-        return Check(TOPIC, "sam2", state, detail, set_up_again(subject.checkout), facts)
+        if _has("sam2_video"):
+            detail = "not installed; transformers runs SAM 2 instead"
+            return Check(TOPIC, "sam2", "warning", detail, set_up_again(subject.checkout), facts)
+        return Check(TOPIC, "sam2", "failure", "not installed", set_up_again(subject.checkout), facts)
     package = Path(origin["file"]).parent
     names = list(origin["distributions"])
     uninstall = f"{pip('uninstall -y', *names)} && {set_up_again(subject.checkout)}"
