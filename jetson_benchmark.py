@@ -44,6 +44,7 @@ SUBCOMMANDS = (
     Subcommand("validate", "savbench.validate.run", "check that the files of a run agree with each other"),
     Subcommand("seal", "savbench.seal.cli", "put a run into one archive that others can check"),
     Subcommand("check", "savbench.seal.check_cli", "check a sealed run, without its machine"),
+    Subcommand("merge", "savbench.seal.merge_cli", "put sealed runs into one leaderboard, per board and power mode"),
     Subcommand("attention", "savbench.attention_bench.cli", "what attention costs here, call by call, and whether masks stay the same"),
     Subcommand("selfcheck", "savbench.selfcheck.cli", "prove that what is measured here means what it says"),
     Subcommand("doctor", "savbench.doctor.command", "check what a run needs, and name the command that fixes each problem"),

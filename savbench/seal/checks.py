@@ -20,6 +20,7 @@ from savbench.plan.protocols import PROTOCOL_VERSION
 from savbench.results.csv_rows import ResultsError
 from savbench.seal.archive import FILES, MASKS, extract
 from savbench.seal.audited import check_audit
+from savbench.seal.columns import adapt
 from savbench.seal.conditions import check_board, check_code, check_selfcheck, check_weights
 from savbench.seal.history import check_coverage, check_sittings, check_wall_time
 from savbench.seal.manifest import SealedRun, differences, facts_of, some, split_record
@@ -92,13 +93,17 @@ def _checked(path: Path, folder: Path, split_dir: Path | None) -> Checked:
         return Checked(path, "", {}, (failed("archive", *problems),), None, folder)
     is_whole = passed("archive", f"{len(manifest['files'])} members, as sealed") if not problems else failed("archive", *problems)
     try:
+        adapted = adapt(folder)
         run = SealedRun.read(folder)
         report = validate(folder, split_dir, with_masks=split_dir is not None and (folder / MASKS).is_dir())
     except (InputError, ResultsError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         said = one_line(str(error)).replace(f"{folder}/", "")
         return Checked(path, seal, manifest, (is_whole, failed("rows", said or type(error).__name__)), None, folder)
     problems = [line.replace(f"{folder}/", "") for line in report.problems]
-    rows = failed("rows", *problems) if report.problems else passed("rows", *report.checked)
+    if problems:
+        rows = failed("rows", *problems)
+    else:
+        rows = warned("rows", "; ".join(report.checked), *adapted) if adapted else passed("rows", *report.checked)
     checks = (
         is_whole,
         _check_manifest(manifest, run),

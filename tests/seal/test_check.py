@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
 import json
 import shutil
 import struct
@@ -345,3 +348,27 @@ def test_failed_and_missing_objects_are_told(sealed: Sealed, tmp_path: Path) -> 
     told = said(path, "coverage")
     assert "other-arm lacks alpha/000, alpha/001, beta/000 and 2 more" in told
     assert "lacks beta/001" in told
+
+
+def test_an_archive_of_another_version_is_read(sealed: Sealed, tmp_path: Path) -> None:
+    """A column less than here, one that nobody knows, and a detail of a cell that nobody knows."""
+
+    def of_another_time(members: Members) -> None:
+        text = members["summary.csv"].decode()
+        header, *rows = csv.reader(io.StringIO(text))
+        gone, clip = header.index("hole_filling"), header.index("clip")
+        for row in rows:
+            row[clip] = json.dumps({**json.loads(row[clip]), "weather": 3})
+        listed = [[*line[:gone], *line[gone + 1 :], "novelty" if number == 0 else "7"] for number, line in enumerate([header, *rows])]
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows(listed)
+        data = members["summary.csv"] = buffer.getvalue().encode()
+        manifest = json.loads(members["manifest.json"])
+        manifest["files"]["summary.csv"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        members["manifest.json"] = json.dumps(manifest).encode()
+
+    path = rewritten(sealed.archive, tmp_path / "a.zip", of_another_time)
+    found = verdicts(path)
+    assert "fail" not in found.values()
+    told = said(path, "rows")
+    assert "summary.csv is without: hole_filling | summary.csv has what this version does not know: novelty, weather" in told
