@@ -68,7 +68,12 @@ class RunnerSpec:
             raise RunnerError(no_exported_stages(self.family, options.runtime))
         module, _, name = self.factory.rpartition(".")
         factory = cast("Callable[[BuildOptions], VideoRunner]", getattr(importlib.import_module(module), name))
-        return factory(options)
+        runner = factory(options)
+        if not options.keyframe:
+            return runner
+        from runners.keyframe import KeyframeRunner
+
+        return KeyframeRunner(runner, options.keyframe, stages=options.stages)
 
 
 def _sam2(size: str, letter: str) -> RunnerSpec:

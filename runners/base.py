@@ -30,6 +30,12 @@ MemoryMode = Literal["bounded", "upstream"]
 
 Implementation = Literal["auto", "official", "transformers"]
 
+Between = Literal["flow", "hold"]
+"""What gives the masks of frames that the model does not see: optical flow, or the last masks as they are."""
+
+FrameKind = Literal["key", "between", ""]
+"""With keyframes: whether the model saw the frame. Empty: without keyframes."""
+
 PART_MEANINGS = {
     "preprocess_ms": "resize, normalise, upload",
     "model_ms": "the model, with the upscaling of its logits to video resolution",
@@ -132,6 +138,8 @@ class BuildOptions:
     postprocessing: Literal["on", "off"] = "on"
     """SAM 2 and EdgeTAM: upstream's `apply_postprocessing`. On: its predictors fill small holes in masks, use the best of three masks if
     the single one is not stable, and encode prompted frames' masks as 0 and 1. Upstream's own evaluation runs with it off."""
+    keyframe: str = ""
+    """`K:flow` or `K:hold`, K from 2 on: the model runs on every Kth frame only, see `runners.keyframe`. Empty: on every frame."""
     memory: MemoryMode = "bounded"
     """`bounded`: prepare a frame when it is fed and drop outputs that no later frame reads. `upstream`: as the official SAM 2 and EdgeTAM
     do, prepare all frames when the clip is opened and keep every output to its end; other runners refuse it."""
@@ -218,6 +226,7 @@ class FrameReport:
     model has none."""
     compiled: CompileReport | None = None
     """None if no compilation was requested."""
+    kind: FrameKind = ""
     resize: str = ""
     """What resized the frame, and the Pillow release whose result it equals: `exact on cuda, as pillow 13.0.0` is this project's own
     computation, `pillow 13.0.0` is Pillow itself. Empty if no Pillow filter resizes frames."""

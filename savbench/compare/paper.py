@@ -27,7 +27,7 @@ Mark = Literal["", "best", "second"]
 
 _LABELS = {
     "model": "Model", "prompt": "Prompt", "imgsz": "Input", "autocast_dtype": "Precision", "attention": "Attention", "compile": "Compiled",
-    "runtime": "Runtime",
+    "runtime": "Runtime", "keyframe": "Keyframe",
     "device_name": "Board", "nvpmodel": "Mode", FILE: "Run",
 }  # fmt: skip
 """Settings that become columns if they vary, in this order, with their headings. The model is always one."""
@@ -185,6 +185,7 @@ def _caption(arms: Sequence[ArmSummary], shared: dict[str, str], *, marked: bool
         known("attention", "attention {}", "auto"),
         known("compile", "compiled {}", "off"),
         known("runtime", "in {}", "torch"),
+        known("keyframe", "the model on every frame K of {}", "1"),
         known("device_name"),
         known("nvpmodel", "power mode {}"),
     ]

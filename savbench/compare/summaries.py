@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from savbench.arguments.keyframe import EVERY_FRAME
 from savbench.compare.findings import ArmSummary
 from savbench.compare.references import ReferenceLine, SpeedLine, reference_line, speed_lines
 from savbench.results.circumstances import SETTINGS
@@ -151,7 +152,7 @@ class RowData:
         """Return reference speeds of the arm's model on its board; none if its rows differ in what a reference names."""
         names = ("model", "imgsz", "autocast_dtype", "compile", "runtime", "nvpmodel", "device_name")
         settings = {name: {str(value) for value in self.text[name][ours]} for name in names}
-        if fps is None or any(len(values) > 1 for values in settings.values()):
+        if fps is None or any(len(values) > 1 for values in settings.values()) or self._skips_frames(ours):
             return ()
         return tuple(speed_lines(**{name: values.pop() for name, values in settings.items()}, fps=fps))
 
@@ -164,11 +165,15 @@ class RowData:
         scored = ours[self.is_scored()[ours]]
         names = ("model", "prompt", "weights", "split", "imgsz", "max_frames", "frame_stride", "postprocessing")
         settings = {name: set(self.text[name][scored]) for name in names}
-        if not len(scored) or any(len(values) > 1 for values in settings.values()):
+        if not len(scored) or any(len(values) > 1 for values in settings.values()) or self._skips_frames(scored):
             return None
         means = self._means(scored)
         of = {name: str(values.pop()) for name, values in settings.items()}
         return reference_line(**of, JandF_percent=means.JandF_percent, videos=len(set(self.video[scored])), objects=means.objects)
+
+    def _skips_frames(self, positions: Positions) -> bool:
+        """Whether the model did not see every frame, which no reference covers."""
+        return not set(self.text["keyframe"][positions]) <= {EVERY_FRAME, UNKNOWN}
 
     def _means(self, scored: Positions) -> ObjectMeans:
         J, F, JandF = (self.numbers[scored, index] for index in range(3))

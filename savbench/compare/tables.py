@@ -11,6 +11,7 @@ from savbench.compare.camera_rates import RateTable, rate_tables
 from savbench.compare.explained import explanation_sections, legend
 from savbench.compare.section import Section
 from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOST_RESAMPLES
+from savbench.results.figures import kinds_of_frames
 from savbench.results.foreign import UNKNOWN
 from savbench.results.grid import Grid, markdown_table, shortened, text_table
 from savbench.results.measures import BY_COLUMN, Measure
@@ -90,7 +91,7 @@ def sections(comparison: Comparison, *, explain: bool) -> list[Section]:
     return found
 
 
-_USUAL = {("frame_stride", "1"), ("attention", "auto"), ("compile", "off"), ("runtime", "torch")}
+_USUAL = {("frame_stride", "1"), ("attention", "auto"), ("compile", "off"), ("runtime", "torch"), ("keyframe", "1")}
 """Settings that `describe` leaves out."""
 
 
@@ -128,6 +129,7 @@ def _arms_section(block: BlockComparison) -> Section:
     for arm in block.arms:
         tails = [arm.percentiles[name].described(number) for name in TAILS if name in arm.percentiles]
         after += [f"{arm.arm}: {'; '.join(tails)}"] if tails else []
+    after += [f"{arm.arm}: {mixed}" for arm in block.arms if (mixed := kinds_of_frames(arm.figures))]
     after += [f"{note}." for note in block.notes]
     if any(arm.random for arm in block.arms):
         after.append(f"{_UNTRAINED} untrained weights: times and memory are real, J, F and J&F are meaningless.")

@@ -165,6 +165,7 @@ class Measured:
                 repeat=frame.repeat,
                 latency_ms=frame.latency_ms(self.track),
                 session_latency_ms=frame.call_ms if self.session.shared else None,
+                frame_kind=frame.report.kind,
                 decode_ms=frame.decode_ms,
                 stage_wait_ms=frame.wait_ms,
                 parts_ms=frame.parts_ms,
@@ -184,6 +185,7 @@ class Measured:
         row.latency_p50_ms, row.latency_p90_ms = latency.p50, latency.p90
         row.latency_p95_ms, row.latency_p99_ms = latency.p95, latency.p99
         row.latency_intervals = row_values(latency.samples_ms)
+        self._put_kinds(row)
         row.decode_ms = _mean(frame.decode_ms for frame in self.timed)
         row.stage_wait_ms = _mean(frame.wait_ms for frame in self.timed)
         row.parts_ms = _means([frame.parts_ms for frame in self.timed], PARTS)
@@ -197,6 +199,14 @@ class Measured:
             row.shared, row.session_tracks = session.shared, session.tracks
             row.session_latency_ms = _mean(frame.call_ms for frame in self.timed)
             row.shared_ms = _mean(frame.shared_ms for frame in self.timed)
+
+    def _put_kinds(self, row: SummaryRow) -> None:
+        """With keyframes, tell apart the two kinds of frames, which one quantile of all would mix."""
+        key, between = (
+            LatencySamples(frame.latency_ms(self.track) for frame in self.timed if frame.report.kind == kind) for kind in ("key", "between")
+        )
+        if key.count or between.count:
+            row.key_frames, row.key_latency_p50_ms, row.between_latency_p50_ms = key.count, key.p50, between.p50
 
 
 def _mean(samples_ms: Iterable[float]) -> float | None:

@@ -50,6 +50,8 @@ class SessionSettings:
     prefetch: int = 0
     """Number of frames decoded ahead of the tracker."""
     warmup_frames: int = 5
+    keyframe_every: int = 1
+    """With keyframes, K: warming up and observing go on for K times as many frames, so that the model sees as many as without."""
     min_frames: int = 0
     """Fewest timed frames: the clip is tracked again until they are reached; further passes are not scored."""
     min_time_s: float = 0.0
@@ -99,7 +101,7 @@ def track_together(
     """
     feed = Feed(video, tracks, settings.frame_stride)
     plan = _Plan(feed, tracks, len(video.frames), settings.keep_all_masks)
-    warm = min(settings.warmup_frames, 1 + feed.to_track)
+    warm = min(_seen_by_model(settings.warmup_frames, settings), 1 + feed.to_track)
     passes = _Passes([{} for _ in tracks])
     with WarningLog() as warned:
         try:
@@ -109,7 +111,7 @@ def track_together(
             if warm:
                 on_phase("warm-up", time.perf_counter())
                 with device.warming_up(), device.attention(settings.attention), device.autocast(settings.autocast_dtype):
-                    warmup_ms = _warm_up(runner, plan, warm, count)
+                    warmup_ms = _warm_up(runner, plan, warm, count, settings)
             on_phase("", time.perf_counter())
             _freeze_garbage()
             device.reset_peaks()
@@ -121,7 +123,7 @@ def track_together(
                 stack.enter_context(device.autocast(settings.autocast_dtype))
                 witness = stack.enter_context(Witness(device))
                 while not passes.are_enough(settings):
-                    _track_timed(runner, plan, passes, count, settings.prefetch, on_phase, witness)
+                    _track_timed(runner, plan, passes, count, settings, on_phase, witness)
             gpu_peaks = device.peaks_mib()
         finally:
             runner.close()
@@ -157,13 +159,15 @@ def observe_kernels(
 ) -> tuple[str, int | None]:
     """Attention kernels that serve a tracked frame and the number of calls: `sdpa_kernels` and `attention_calls` of a row.
 
-    Tracks to the second frame after the prompt, untimed. Call it after the session has run: compilation traces the same operators, and they
-    would be counted.
+    Tracks to the second frame after the prompt that the model sees, untimed. Call it after the session has run: compilation traces the same
+    operators, and they would be counted.
 
     Raises as `track_together`.
     """
     feed = Feed(video, [track], settings.frame_stride)
-    last = feed.start + min(2, feed.to_track)
+    # of a clip without a second key frame, a frame between is observed
+    key_frames = min(2, feed.to_track // settings.keyframe_every)
+    last = feed.start + (settings.keyframe_every * key_frames or feed.to_track)
     try:
         with device.attention(settings.attention), device.autocast(settings.autocast_dtype):
             runner.open(feed.clip, feed.read(0))
@@ -263,16 +267,21 @@ class _FrameCount:
         self._on_frame(self._done, self._total, self._feed.frame_at(position))
 
 
-def _warm_up(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCount) -> float:
+def _seen_by_model(frames: int, settings: SessionSettings) -> int:
+    """How many frames to feed so that the model sees this many, the prompted one included."""
+    return frames and 1 + (frames - 1) * settings.keyframe_every
+
+
+def _warm_up(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCount, settings: SessionSettings) -> float:
     """Run the first frames as the timed passes will, and discard the results. Returns the milliseconds inside the runner.
 
     A compiled model then runs longer rounds until one compiles nothing.
     """
-    spent_ms, graphs = _warm_round(runner, plan, frames, count)
-    rounds = 0
+    spent_ms, graphs = _warm_round(runner, plan, frames, count, settings.keyframe_every)
+    rounds, longer = 0, min(_seen_by_model(COMPILE_FRAMES, settings), 1 + plan.feed.to_track)
     while graphs is not None and rounds < COMPILE_ROUNDS:
         before = graphs
-        more_ms, graphs = _warm_round(runner, plan, min(COMPILE_FRAMES, 1 + plan.feed.to_track), count)
+        more_ms, graphs = _warm_round(runner, plan, longer, count, settings.keyframe_every)
         spent_ms += more_ms
         rounds += 1
         if graphs == before:
@@ -280,7 +289,7 @@ def _warm_up(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCount) 
     return spent_ms
 
 
-def _warm_round(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCount) -> tuple[float, int | None]:
+def _warm_round(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCount, every: int) -> tuple[float, int | None]:
     """Returns the milliseconds inside the runner and the number of graphs compiled so far; None if the model is not compiled."""
     feed = plan.feed
     first = feed.read(0)
@@ -292,7 +301,8 @@ def _warm_round(runner: VideoRunner, plan: _Plan, frames: int, count: _FrameCoun
         begun = time.perf_counter()
         masks_nhw = plan.run_frame(runner, position, frame_hwc)
         spent += time.perf_counter() - begun
-        is_first_use(runner, position - feed.start, len(masks_nhw), runner.applied.memory_frames)
+        if (position - feed.start) % every == 0:
+            is_first_use(runner, (position - feed.start) // every, len(masks_nhw), runner.applied.memory_frames)
         count.add(position)
     compiled = runner.inspect().compiled
     runner.close()
@@ -304,7 +314,7 @@ def _track_timed(
     plan: _Plan,
     passes: _Passes,
     count: _FrameCount,
-    prefetch: int,
+    settings: SessionSettings,
     on_phase: Callable[[PhaseName, float], None],
     witness: Witness,
 ) -> None:
@@ -323,7 +333,7 @@ def _track_timed(
         passes.init_ms, passes.first_frame_ms = (opened - begun) * 1e3, (done - opened) * 1e3
         plan.keep_masks(passes.masks, feed.start, masks_nhw)
     count.add(feed.start)
-    with feed.read_ahead(feed.start + 1, prefetch) as frames:
+    with feed.read_ahead(feed.start + 1, settings.prefetch) as frames:
         for position, frame in enumerate(frames, feed.start + 1):
             if len(passes.frames) == timed_before and plan.is_timed(position):
                 # report it before the frame, not after the pass: power readings are written within a second
@@ -334,7 +344,8 @@ def _track_timed(
             done = time.perf_counter()
             report = runner.inspect()
             compilations, graphs = _graphs(report) - graphs, _graphs(report)
-            is_first = is_first_use(runner, position - feed.start, len(masks_nhw), runner.applied.memory_frames)
+            memories = (position - feed.start) // settings.keyframe_every
+            is_first = report.kind != "between" and is_first_use(runner, memories, len(masks_nhw), runner.applied.memory_frames)
             witnessed = witness.end(compilations=compilations, is_first_of_size=is_first)
             passes.nonfinite += not report.finite
             if plan.is_timed(position):

@@ -308,6 +308,7 @@ def _build_options(job: Job) -> BuildOptions:
         source_dir=job.source_dir,
         move_with_flow=job.config.sam1_flow,
         relative_attention=arm.attention if arm.attention in RELATIVE_CHOICES else "auto",
+        keyframe=arm.keyframe,
     )
 
 
@@ -323,6 +324,7 @@ def _session_settings(job: Job, facts: ModelFacts, objects: int, *, in_pictures:
         config,
         autocast_dtype=job.arm.autocast_dtype,
         attention=_kernel_choice(job.arm.attention),
+        keyframe_every=int(job.arm.keyframe.partition(":")[0] or 1),
         prefetch=facts.prefetch,
         min_frames=math.ceil(config.min_frames * share),
         min_time_s=config.min_time_s * share,

@@ -14,6 +14,7 @@ from runners.base import RunnerError
 from runners.exported import EXPORT_DTYPES, EXPORTABLE, TORCH, no_dtype, no_exported_stages
 from runners.sizes import check_size
 from savbench.arguments.declared import ConfigError, deciding
+from savbench.arguments.keyframe import EVERY_FRAME
 from savbench.arguments.values import did_you_mean
 from savbench.plan.protocols import SAV
 from savbench.plan.recorded_latencies import ArmLatencies, RecordedLatencies, RecordedLatenciesError
@@ -36,6 +37,8 @@ class Arm:
     """What is compiled, with the mode if one was asked for."""
     runtime: str = TORCH
     """What runs the model's stages."""
+    keyframe: str = ""
+    """`K:flow` or `K:hold`: the model sees every Kth frame only. Empty: it sees every frame."""
 
     @property
     def family(self) -> str:
@@ -59,6 +62,8 @@ class Arm:
             parts.append(f"compiled {self.compile}")
         if self.runtime != TORCH:
             parts.append(self.runtime)
+        if self.keyframe:
+            parts.append(f"keyframe {self.keyframe}")
         if "~" in self.arm_id:
             parts.append(f"(changed, ~{self.arm_id.rpartition('~')[2]})")
         return " ".join(parts)
@@ -101,10 +106,10 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
         spec = RUNNERS[model]
         if spec.is_learned:
             sizes: tuple[int | None, ...] = config.imgsz or (spec.imgsz,)
-            combinations = list(itertools.product(config.autocast_dtypes, sizes, config.attention))
+            combinations = list(itertools.product(config.autocast_dtypes, sizes, config.attention, config.keyframes))
         else:
-            combinations = [(NOT_APPLICABLE, None, NOT_APPLICABLE)]
-        for dtype, imgsz, attention in combinations:
+            combinations = [(NOT_APPLICABLE, None, NOT_APPLICABLE, keyframe) for keyframe in config.keyframes]
+        for dtype, imgsz, attention, keyframe in combinations:
             _check_size(spec.family, imgsz)
             _check_attention(model, attention, dtype, config.device)
             check_implementation(model, config.implementation)
@@ -112,7 +117,8 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
             _check_runtime(model, attention, dtype, config.runtime)
             compiled = " ".join(filter(None, (config.compile, config.compile_mode))) if spec.is_learned else "off"
             runtime = config.runtime if spec.family in EXPORTABLE else TORCH
-            arm = Arm(model, prompt, dtype, attention, imgsz, "", compiled, runtime)
+            skipping = "" if keyframe == EVERY_FRAME else keyframe
+            arm = Arm(model, prompt, dtype, attention, imgsz, "", compiled, runtime, skipping)
             latencies = None if recorded is None else _latencies_for(recorded, config, arm)
             arms.append(replace(arm, arm_id=_arm_id(config, split_name, arm, latencies)))
     return arms
@@ -135,7 +141,8 @@ def _read_latencies(path: Path) -> RecordedLatencies:
 
 
 def _latencies_for(recorded: RecordedLatencies, config: RunConfig, arm: Arm) -> ArmLatencies:
-    wanted: dict[str, str | int | None] = {name: getattr(arm, name) for name in ("model", "prompt", "imgsz", "autocast_dtype", "attention")}
+    named = ("model", "prompt", "imgsz", "autocast_dtype", "attention", "keyframe")
+    wanted: dict[str, str | int | None] = {name: getattr(arm, name) for name in named}
     try:
         return recorded.select({**wanted, "num_maskmem": config.num_maskmem, "frame_stride": config.frame_stride})
     except RecordedLatenciesError as error:
@@ -222,6 +229,8 @@ def _arm_id(config: RunConfig, split_name: str, arm: Arm, latencies: ArmLatencie
     named = [arm.tag]
     if RUNNERS[arm.model].is_learned:
         named += [arm.autocast_dtype, arm.attention, f"{arm.imgsz}px"]
+    if arm.keyframe:
+        named.append(f"key{arm.keyframe.replace(':', '')}")
     return "-".join([*named, digest])
 
 

@@ -12,20 +12,22 @@ import hashlib
 import itertools
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from savbench.data.csv_file import InputError, read_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from savbench.data.csv_file import CsvFile
 
 KEY = ("arm_id", "video", "object")
 SUMMARY = "summary.csv"
-MUST_AGREE = ("model", "prompt", "imgsz", "autocast_dtype")
+_KEYFRAME = "keyframe"
+_NAMED = ("model", "prompt", "imgsz", "autocast_dtype")
+MUST_AGREE = (*_NAMED, _KEYFRAME)
 """Columns in which an arm and its recorded latencies must agree; otherwise they would be another arm's."""
 PREFERRED = ("attention", "num_maskmem", "frame_stride")
 """Columns that decide, in this order, if several arms agree in MUST_AGREE."""
@@ -50,14 +52,26 @@ class ArmLatencies:
     """Device that they were measured on."""
     objects: Mapping[tuple[str, str], _ObjectLatencies]
     """By (video, object), in the order of the file; together they have at least one tracked frame."""
+    every: int = 1
+    """With keyframes, K: of an object's tracked frames, every Kth is a key frame."""
 
     def draw(self, video: str, object_name: str) -> Iterator[float]:
         """Endless latencies in ms for an object: of the prompted frame, then of tracked frames."""
         whole = list(self.objects.values())
         own = self.objects.get((video, object_name), whole[0])
         yield own.prompt_ms
-        tracked_ms = own.tracked_ms if (video, object_name) in self.objects else []
-        yield from itertools.cycle(tracked_ms or [latency_ms for latencies in whole for latency_ms in latencies.tracked_ms])
+        is_own = (video, object_name) in self.objects
+        yield from self._tracked([own] if is_own and len(own.tracked_ms) >= self.every else whole)
+
+    def _tracked(self, measured: Sequence[_ObjectLatencies]) -> Iterator[float]:
+        """Endless latencies of tracked frames; with keyframes, each kind of frame in turn has its own."""
+        of_kind: list[list[float]] = [[], []]
+        for latencies in measured:
+            for number, latency_ms in enumerate(latencies.tracked_ms, 1):
+                of_kind[number % self.every == 0].append(latency_ms)
+        between, key = (itertools.cycle(listed or of_kind[0] or of_kind[1]) for listed in of_kind)
+        for number in itertools.count(1):
+            yield next(between if number % self.every else key)
 
     @property
     def digest(self) -> str:
@@ -85,7 +99,7 @@ class RecordedLatencies:
             )
         try:
             frames = read_csv(path, (*KEY, "frame", "latency_ms"))
-            summary = read_csv(beside, (*KEY, "status", "first_frame_ms", "prompt_frame", *MUST_AGREE))
+            summary = read_csv(beside, (*KEY, "status", "first_frame_ms", "prompt_frame", *_NAMED))
             self._settings: dict[str, dict[str, str]] = {}
             self._arms = self._read(frames, summary)
         except InputError as error:
@@ -100,7 +114,7 @@ class RecordedLatencies:
         Raises:
             RecordedLatenciesError: no arm of the file matches, or several do.
         """
-        asked = {name: "" if value is None else str(value) for name, value in wanted.items()}
+        asked = {_KEYFRAME: ""} | {name: "" if value is None else str(value) for name, value in wanted.items()}
         agreeing = [arm for arm, settings in self._settings.items() if all(settings[name] == asked[name] for name in MUST_AGREE)]
         label = _label(asked)
         if not agreeing:
@@ -118,7 +132,7 @@ class RecordedLatencies:
                 f"--realtime_from {self._path}: {len(agreeing)} of its arms are {label}: {', '.join(agreeing)}; copy it and its {SUMMARY} "
                 "into a folder and keep the rows of one arm"
             )
-        return self._arms[agreeing[0]]
+        return replace(self._arms[agreeing[0]], every=int(asked[_KEYFRAME].partition(":")[0] or 1))
 
     def _read(self, frames: CsvFile, summary: CsvFile) -> dict[str, ArmLatencies]:
         devices: dict[str, str] = {}
@@ -129,7 +143,8 @@ class RecordedLatencies:
                 continue
             found[key] = _ObjectLatencies(_milliseconds(summary, "first_frame_ms", index))
             prompt_frames[key] = _cell(summary, "prompt_frame", index)
-            self._settings.setdefault(key[0], {name: _cell(summary, name, index) for name in (*MUST_AGREE, *PREFERRED)})
+            known = {name: _cell(summary, name, index) for name in (*_NAMED, *PREFERRED)}
+            self._settings.setdefault(key[0], {**known, _KEYFRAME: _keyframe(summary, index)})
             devices.setdefault(key[0], _cell(summary, "device_name", index))
         for index, key in enumerate(_keys(frames)):
             # a frame without a latency was not tracked; a later pass over a clip adds nothing new
@@ -161,6 +176,15 @@ def _cell(file: CsvFile, name: str, index: int) -> str:
     """A cell as text; empty if an older file has no such column."""
     cells = file.columns.get(name)
     return (cells[index] or "") if cells is not None else ""
+
+
+def _keyframe(summary: CsvFile, index: int) -> str:
+    """The row's --keyframe; empty if the model saw every frame, as in every run of a version without keyframes."""
+    text = _cell(summary, "clip", index)
+    try:
+        return str(json.loads(text).get(_KEYFRAME, "")) if text else ""
+    except (ValueError, AttributeError):
+        raise InputError(f"{summary.path}:{summary.lines[index]}: column clip: {text!r} is not a JSON object; correct that cell") from None
 
 
 def _milliseconds(file: CsvFile, name: str, index: int) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 from runners.exported import TORCH
 from savbench.arguments.compound import AllOrWorst, Factor
 from savbench.arguments.declared import ConfigError, check, from_json, setting, to_json
+from savbench.arguments.keyframe import EVERY_FRAME
 from savbench.arguments.values import Choice, ChoiceOrFile, FilePath, Real, Switch, Text, Whole
 from savbench.plan.settings_data import DataSettings
 from savbench.plan.settings_measuring import MeasuringSettings
@@ -126,6 +127,10 @@ class RunConfig(MeasuringSettings, ModelSettings, DataSettings):
             raise ConfigError("--memory upstream: loads all frames before tracking, which a camera cannot deliver; use --memory bounded")
         if self.memory == "upstream" and self.implementation == "transformers":
             raise ConfigError("--memory upstream: is what the official code does; leave out --implementation transformers")
+        if self.memory == "upstream" and self.keyframes != (EVERY_FRAME,):
+            raise ConfigError(
+                "--memory upstream: prepares every frame for the model, also those that --keyframe skips; leave one of them out"
+            )
         if self.compile != "off" and self.warmup_frames == 0:
             raise ConfigError("--warmup_frames 0: compilation would be timed; --compile needs at least 1")
         if self.compile_mode is not None and self.compile == "off":

@@ -9,6 +9,7 @@ from attention import CHOICES, RELATIVE_CHOICES
 from runners import IMPLEMENTATIONS, RUNNERS
 from runners.exported import EXPORTABLE, RUNTIMES, TORCH
 from savbench.arguments.declared import Column, Compared, setting
+from savbench.arguments.keyframe import EVERY_FRAME, Keyframe
 from savbench.arguments.values import Choice, Device, FilePath, ListOf, Switch, Text, Whole
 
 AUTOCAST_DTYPES = ("float32", "float16", "bfloat16")
@@ -99,6 +100,22 @@ class ModelSettings:
         default=("auto",),
         default_text="auto, upstream's choice",
         common=True,
+    )
+    keyframes: tuple[str, ...] = setting(
+        ListOf(Keyframe()),
+        MODELS,
+        "the model on every Kth frame, 1 on all; between, flow moves its masks along optical flow (K alone), hold keeps them",
+        Column(
+            "keyframe",
+            "--keyframe. `4:flow`: the model ran on prompted frames and on every 4th frame after one, and optical flow moved its masks on "
+            "the frames between; `4:hold`: the last masks were kept there. Latencies, their percentiles and FPS cover both kinds of "
+            "frames; key_latency_p50_ms and between_latency_p50_ms tell them apart. Missing: the model on every frame.",
+            _PAIRED,
+            filled="arm",
+            empty=EVERY_FRAME,
+        ),
+        default=(EVERY_FRAME,),
+        flag="keyframe",
     )
     num_maskmem: int | None = setting(
         Whole(1, MAX_MASKMEM, hint=f"the models were trained with {MAX_MASKMEM}"),

@@ -35,14 +35,14 @@ _NAMED_BY = (*_NAMED_FIRST, *(name for name in _SPLIT_BY if name not in {*_UNNAM
 _SHOWN = {
     "num_maskmem": "maskmem", "num_points": "points", "max_frames": "frames", "frame_stride": "stride", "nvpmodel": "mode",
     "camera_fps": "camera", "streaming_clock": "clock", "streaming_device": "as on", "compile": "compile", "memory": "memory",
-    "prefetch": "prefetch", "protocol_version": "protocol version", "runtime": "runtime",
+    "prefetch": "prefetch", "protocol_version": "protocol version", "runtime": "runtime", "keyframe": "keyframe",
 }  # fmt: skip
 _WEIGHTS_SHOWN = 8
 _RESAMPLES = 2000
 _UNTOLD = {UNKNOWN, NOT_APPLICABLE, ""}
 _USUAL = {
     ("attention", "auto"), ("compile", "off"), ("runtime", "torch"), ("memory", "bounded"), ("num_maskmem", "own"), ("max_frames", "all"),
-    ("frame_stride", "1"),
+    ("frame_stride", "1"), ("keyframe", "1"),
 }  # fmt: skip
 """Settings omitted from names: upstream's defaults."""
 

@@ -25,6 +25,7 @@ from savbench.report.telemetry import power_and_temperature
 from savbench.report.timing import frames_of, latency_distributions, latency_over_frames, stage_shares, sustained_speed
 from savbench.report.tradeoffs import accuracy_against_energy, accuracy_against_speed
 from savbench.results.beside import FrameLatencies
+from savbench.results.figures import kinds_of_frames
 from savbench.results.foreign import load_results
 from savbench.results.grid import Grid
 
@@ -175,6 +176,7 @@ def _about_objects(arms: Sequence[Arm]) -> list[str]:
         notes.append("invalid: of these objects only J, F and J&F count, not times, power and memory.")
     few = {f"n<{one.needed}" for arm in arms for one in arm.summary.percentiles.values() if not one.can_be_quoted}
     notes += [f"{mark}: too few timed frames for this percentile, it needs {mark[2:]}." for mark in sorted(few)]
+    notes += [f"{arm.label}: {kinds}." for arm in arms if (kinds := kinds_of_frames(arm.summary.figures))]
     if not any(arm.summary.pools_frames for arm in arms):
         notes.append(
             f"p50 ms{OF_OBJECTS}: mean over objects of their own percentiles; that of all frames needs frames.csv beside every file."

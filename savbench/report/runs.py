@@ -35,7 +35,7 @@ class Run:
         folder: the run's folder; None if the file is not a run's own summary.csv, so that files beside it may not belong to it.
         about: contents of run.json.
         invocations: entries of environment.json, oldest first.
-        frames: columns arm_id, video, object, spike_cause as text; frame, latency_ms, J, F as float64. Empty if there is no file.
+        frames: columns arm_id, video, object, spike_cause, frame_kind as text; frame, latency_ms, J, F as float64. Empty without a file.
         telemetry: columns time, arm_id, phase, temperatures_c, alarms as text; total_mw as float64.
         sustained: columns arm_id, video, object as text; minutes, fps, temperature_peak_c as float64.
         notes: files that could not be read, and why.
@@ -74,7 +74,7 @@ def _read(path: Path, label: str) -> Run:
         folder,
         about,
         [entry for entry in invocations if isinstance(entry, dict)] if isinstance(invocations, list) else [],
-        read_table(folder, FRAMES, (*FRAME_TEXT, "spike_cause"), _FRAME_NUMBERS, notes),
+        read_table(folder, FRAMES, (*FRAME_TEXT, "spike_cause", "frame_kind"), _FRAME_NUMBERS, notes),
         read_table(folder, TELEMETRY, _TELEMETRY_TEXT, _TELEMETRY_NUMBERS, notes),
         read_table(folder, SUSTAINED, FRAME_TEXT, _SUSTAINED_NUMBERS, notes),
         notes,

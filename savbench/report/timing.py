@@ -61,18 +61,25 @@ def latency_distributions(arms: Sequence[Arm], frames: dict[int, pd.DataFrame]) 
     if not drawn:
         return Missing(key, title, NO_FRAMES)
     boxes, lines = [], []
-    for arm in drawn:
-        samples = frames[arm.number]["latency_ms"].to_numpy(np.float64)
+    by_kind = [(arm, of, table) for arm in drawn for of, table in _by_kind(frames[arm.number])]
+    for arm, of, table in by_kind:
+        samples, shown = table["latency_ms"].to_numpy(np.float64), arm.shown + of
         p1, p25, p50, p75, p99 = (float(value) for value in np.percentile(samples, PERCENTILES))
         mean = float(samples.mean())
-        boxes.append(Box(arm.shown, style_of(arm.number), p1, p25, p50, p75, p99, mean, samples.size))
+        boxes.append(Box(shown, style_of(arm.number), p1, p25, p50, p75, p99, mean, samples.size))
         tails = [_quoted(percentile_of(samples, percent)) for percent in (90, 99)]
-        lines.append([arm.shown, f"{samples.size}", *(number(value) for value in (mean, p1, p25, p50, p75)), *tails])
+        lines.append([shown, f"{samples.size}", *(number(value) for value in (mean, p1, p25, p50, p75)), *tails])
     x = axis("latency, ms", [value for box in boxes for value in (box.p1, box.p99)])
     header = ["arm", "frames", "mean ms", "p1", "p25", "p50", "p75", "p90", "p99"]
     says = "All timed frames of each arm: boxes from the 25th to the 75th percentile with the median, whiskers at the 1st and the 99th."
     says += " In the table, brackets hold 95% intervals of the 90th and 99th percentile; where the frames are too few for one, it says so."
     return Figure(key, title, says, Boxes(x, tuple(boxes)), Grid(header, lines), notes_of(drawn))
+
+
+def _by_kind(frames: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The frames of an arm; with keyframes by kind, with what to add to the arm's name."""
+    kinds = ((kind, frames[frames["frame_kind"] == kind]) for kind in ("", "key", "between"))
+    return [(f", {kind} frames" if kind else "", table) for kind, table in kinds if len(table)]
 
 
 def _quoted(percentile: Percentile) -> str:
@@ -96,6 +103,7 @@ def latency_over_frames(arms: Sequence[Arm], frames: dict[int, pd.DataFrame]) ->
     shown: list[float] = []
     for arm in drawn:
         table = frames[arm.number]
+        table = table[table["frame_kind"] != "between"]
         grouped = table.groupby((table["frame"] // width) * width + (width - 1) / 2)["latency_ms"]
         quantiles = pd.DataFrame({q: grouped.quantile(q) for q in (0.1, 0.5, 0.9)})
         x, low, middle, high = (tuple(map(float, column)) for column in (quantiles.index, *(quantiles[q] for q in (0.1, 0.5, 0.9))))
@@ -108,6 +116,8 @@ def latency_over_frames(arms: Sequence[Arm], frames: dict[int, pd.DataFrame]) ->
     says += " A line that rises is growing memory or heat."
     if width > 1:
         says += f" A point is {width} frames."
+    if any((frames[arm.number]["frame_kind"] == "between").any() for arm in drawn):
+        says += " Of arms with --keyframe, only frames that the model saw."
     if len(drawn) < len(there):
         says += " Baselines without weights are left out."
     header = ["arm", "first fifth, median ms", "last fifth, median ms", "last over first"]

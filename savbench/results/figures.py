@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from savbench.results.measures import MEASURES, PEAKS, SCORES
+from savbench.results.numbers import number
 from savbench.results.quantiles import Percentile, percentile_of
 from savbench.results.scores import ObjectMeans, ObjectScore, dataset_means
 
@@ -113,6 +114,21 @@ class SameObjects:
         left_out = "; ".join(f"{_some(names)} not in {_some(arms)}" for arms, names in ways.items())
         count = len(self.objects)
         return f"{what}: over the {count} object{'' if count == 1 else 's'} that all arms have; left out: {left_out}"
+
+
+def kinds_of_frames(values: Mapping[str, float]) -> str:
+    """Say, of an arm with --keyframe, what its percentiles mix; empty for other arms.
+
+    Args:
+        values: as in `ArmFigures`.
+    """
+    key, between = values.get("key_latency_p50_ms"), values.get("between_latency_p50_ms")
+    if key is None and between is None:
+        return ""
+    shown = ", ".join(
+        f"p50 {number(ms)} ms {of}" for ms, of in ((key, "of those that the model saw"), (between, "of those between")) if ms is not None
+    )
+    return f"its percentiles mix two kinds of frames: {shown}"
 
 
 def arm_figures(

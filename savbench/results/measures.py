@@ -63,6 +63,8 @@ MEASURES = (
     Measure("latency_p50_ms", "p50 ms", "ratio", False, is_time=True, pooling="samples", percentile=50),
     Measure("latency_p90_ms", "p90 ms", "ratio", False, is_time=True, pooling="samples", percentile=90),
     Measure("latency_p99_ms", "p99 ms", "ratio", False, is_time=True, pooling="samples", percentile=99),
+    Measure("key_latency_p50_ms", "key p50 ms", "ratio", False, is_time=True),
+    Measure("between_latency_p50_ms", "between p50 ms", "ratio", False, is_time=True),
     Measure("setup_ms", "setup ms", "ratio", False, is_time=True),
     Measure("unified_peak_used_MiB", "board peak MiB", "ratio", False, pooling="largest"),
     Measure("gpu_peak_alloc_MiB", "GPU peak MiB", "ratio", False, pooling="largest"),

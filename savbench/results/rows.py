@@ -143,6 +143,10 @@ class _ObjectColumns:
     latency_p99_ms: float | None = column("99th percentile.")
     latency_max_ms: float | None = column("Largest latency of a timed frame.")
     latency_intervals: dict[str, float] = figures(ROW_MEANINGS, cell=LATENCY_INTERVALS)
+    keyframe: str = setting_column("keyframe", cell=CLIP)
+    key_frames: int | None = column("With --keyframe: timed frames that the model saw.", cell=CLIP, is_figure=True)
+    key_latency_p50_ms: float | None = column("With --keyframe: median latency of a timed frame that the model saw.", cell=CLIP)
+    between_latency_p50_ms: float | None = column("With --keyframe: median latency of a timed frame between.", cell=CLIP)
     passes: int | None = column(
         "Times the clip was tracked and timed, above 1 with --min_time or --min_frames. Masks and scores are from the first pass.",
         cell=CLIP,
@@ -399,6 +403,9 @@ class FrameRow:
     repeat: int | None = column("Pass over the clip, counted from 0; above 0 with --min_time or --min_frames.")
     latency_ms: float | None = column("Latency of this frame, with the same boundaries as in summary.csv.")
     session_latency_ms: float | None = column("In a shared session: time of the call for all its tracks.")
+    frame_kind: str = column(
+        "With --keyframe: `key`, a frame that the model saw, or `between`. Empty: the model saw every frame.", default=""
+    )
     parts_ms: dict[str, float] = figures(_with_prefix("Part of the latency", PART_MEANINGS))
     stages_ms: dict[str, float] = figures(_with_prefix("With --stages, part of the latency", STAGE_MEANINGS), STAGE_COLUMN)
     decode_ms: float | None = column("Time to read and decode the frame; not part of the latency.")

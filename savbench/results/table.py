@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from savbench.results.figures import SameObjects, arm_figures
+from savbench.results.figures import SameObjects, arm_figures, kinds_of_frames
 from savbench.results.grid import Grid, text_table
 from savbench.results.numbers import number
 from savbench.results.quantiles import LEVEL
@@ -62,6 +62,7 @@ def closing_table(
         lines = [[*line[:-1], score, line[-1]] for line, score in zip(lines, streamed, strict=True)]
     remarks = [scored.describe("J, F and J&F"), timed.describe("FPS and latencies") if timed.lacking != scored.lacking else ""]
     remarks.append(_tails(names, figures))
+    remarks += [f"{names[arm_id]}: {kinds}" for arm_id, of_arm in figures.items() if (kinds := kinds_of_frames(of_arm.values))]
     if doubtful:
         remarks.append(f"{DOUBTFUL} no row of this arm is valid; do not compare its times and memory with other arms.")
     if any(line[-1] == RANDOM for line in lines):

@@ -192,7 +192,7 @@ class Estimate:
         return mode in ("", self._mode.removeprefix("MODE_")) and (not self._here or any(name in row.device_name for name in self._here))
 
     def _cost_of_reference(self, arm: Arm) -> Cost | None:
-        if not RUNNERS[arm.model].is_learned or self._config.device == "cpu":
+        if not RUNNERS[arm.model].is_learned or self._config.device == "cpu" or arm.keyframe:
             return None
         size = arm.imgsz or RUNNERS[arm.model].imgsz
         try:

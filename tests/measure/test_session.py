@@ -354,3 +354,56 @@ def test_a_memory_size_is_a_cause_only_the_first_time(tiny_split: TinySplit) -> 
     assert "first use of a memory size" not in again[5]
     # the warm-up used sizes 0 and 1, and from 6 on nothing grows
     assert "first use of a memory size" not in spike_causes_of(SlowOnce(9, memory_frames=6), tiny_split)[9]
+
+
+class TwoKinds(CountingRunner):
+    """Says that every third frame after a prompt is a key frame; only those use a memory of a new size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.applied = replace(self.applied, memory_frames=6)
+        self._key = self._frame = 0
+
+    def prompt(self, frame_index: int, frame_hwc: Frame, prompts: Sequence[Prompt]) -> Masks:
+        self._key = self._frame = frame_index
+        return super().prompt(frame_index, frame_hwc, prompts)
+
+    def track(self, frame_index: int, frame_hwc: Frame) -> Masks:
+        self._frame = frame_index
+        if frame_index - self._key == 3:
+            self._key = frame_index
+            time.sleep(0.02)
+        return super().track(frame_index, frame_hwc)
+
+    def inspect(self) -> FrameReport:
+        return FrameReport(kind="key" if self._frame == self._key else "between")
+
+
+def test_with_keyframes_both_kinds_have_their_latency_and_the_model_is_warmed_up_on_as_many_frames_as_without(
+    tiny_split: TinySplit,
+) -> None:
+    video = open_split(tiny_split.root).video("alpha")
+    track = PromptMaker(video, 1, 1).track(video.object("000"), "mask")
+    runner = TwoKinds()
+    (measured,) = track_together(runner, PlainCpu(), video, [track], replace(SETTINGS, warmup_frames=3, keyframe_every=3))
+    told = Told(measured, track)
+    kinds = {frame.frame: frame.frame_kind for frame in told.frames}
+    assert [frame for frame, kind in kinds.items() if kind == "key"] == [3, 6, 9, 12]
+    assert set(kinds.values()) == {"key", "between"}
+    row = told.row
+    assert row.warmup_frames == 7, "the prompted frame and two key frames, with those between"
+    assert (row.frames, row.key_frames) == (12, 4)
+    by_kind = {kind: [frame.latency_ms or 0.0 for frame in told.frames if frame.frame_kind == kind] for kind in ("key", "between")}
+    assert row.key_latency_p50_ms == pytest.approx(np.median(by_kind["key"]))
+    assert row.between_latency_p50_ms == pytest.approx(np.median(by_kind["between"]))
+    assert np.median(by_kind["key"]) >= 20
+    assert not any("first use" in frame.spike_cause for frame in told.frames if frame.frame_kind == "between")
+
+
+@pytest.mark.parametrize(("every", "last"), [(1, 2), (3, 6), (5, 10), (8, 8), (13, 12)])
+def test_kernels_are_observed_on_the_second_frame_that_the_model_sees(tiny_split: TinySplit, every: int, last: int) -> None:
+    video = open_split(tiny_split.root).video("alpha")
+    track = PromptMaker(video, 1, 1).track(video.object("000"), "mask")
+    runner = CountingRunner()
+    observe_kernels(runner, PlainCpu(), video, track, replace(SETTINGS, keyframe_every=every))
+    assert runner.calls[-1] == f"track {last}"

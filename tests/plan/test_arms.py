@@ -181,3 +181,12 @@ def test_settings_of_frames_and_memory_change_an_arm_where_they_are_not_the_defa
 def test_frames_and_memory_that_cannot_be_run_are_refused(changed: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         plan_arms(config(**changed), "sav_val")
+
+
+def test_keyframes_multiply_into_arms_and_every_frame_is_the_arm_that_was_there_before() -> None:
+    arms = plan_arms(config(models=("sam2_tiny_mask", "flow_mask"), keyframes=("1", "4:flow", "4:hold")), "sav_val")
+    assert [(arm.model, arm.keyframe) for arm in arms] == [(m, k) for m in ("sam2_tiny", "flow") for k in ("", "4:flow", "4:hold")]
+    assert len({arm.arm_id for arm in arms}) == 6
+    assert arms[0] == plan_arms(config(models=("sam2_tiny_mask",)), "sav_val")[0]
+    assert arms[1].label == f"{arms[0].label} keyframe 4:flow"
+    assert "-key4flow-" in arms[1].arm_id

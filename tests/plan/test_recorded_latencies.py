@@ -145,3 +145,34 @@ def test_bad_settings_are_refused_before_anything_runs(recorded: Recorded) -> No
     for path in ("/nowhere/frames.csv", "/"):
         with pytest.raises(ConfigError, match=r"no summary\.csv"):
             plan_arms(config(realtime_fps=24.0, realtime_from=Path(path)), "s")
+
+
+def test_with_keyframes_every_kth_frame_has_the_latency_of_a_key_frame(recorded: Recorded) -> None:
+    recorded.add("skipping", "000", 50.0, [1.0, 40.0, 2.0, 41.0, 3.0], keyframe="2:flow")
+    recorded.add("skipping", "001", 60.0, [4.0], keyframe="2:flow")
+    path = recorded.write()
+    assert draw(path, "v", "000", 8, keyframe="2:flow") == [50, 1, 40, 2, 41, 3, 40, 1]
+    # an object without a key frame, and one that was not measured, have those of the arm
+    assert draw(path, "v", "001", 6, keyframe="2:flow") == [60, 1, 40, 2, 41, 3]
+    assert draw(path, "v", "002", 6, keyframe="2:flow") == [50, 1, 40, 2, 41, 3]
+    assert draw(path, "v", "000", 4) == [50, 10, 11, 10], "of the arm whose model saw every frame"
+    with pytest.raises(RecordedLatenciesError, match=r"no latencies of sam2_tiny mask 1024 bfloat16 4:hold"):
+        draw(path, "v", "000", 1, keyframe="4:hold")
+
+
+def test_a_recording_of_a_version_without_keyframes_is_one_of_every_frame(recorded: Recorded) -> None:
+    path = recorded.write()
+    summary = path.with_name("summary.csv")
+    header, *lines = summary.read_text().splitlines()
+    at = header.split(",").index("clip")
+    summary.write_text("\n".join(",".join(cells[:at] + cells[at + 1 :]) for cells in (line.split(",") for line in (header, *lines))) + "\n")
+    assert draw(path, "v", "000", 3) == [50, 10, 11]
+
+
+def test_a_damaged_cell_is_named(recorded: Recorded) -> None:
+    recorded.add("skipping", "000", 50.0, [1.0], keyframe="2:flow")
+    path = recorded.write()
+    summary = path.with_name("summary.csv")
+    summary.write_text(summary.read_text().replace('{""keyframe""', '""keyframe""'))
+    with pytest.raises(RecordedLatenciesError, match=r"summary.csv:4: column clip: .* is not a JSON object; correct that cell"):
+        RecordedLatencies(path)

@@ -195,3 +195,20 @@ def another(field: dataclasses.Field[object], declared: Setting) -> object:
     if isinstance(kind, Number):
         return kind.parse(kind.show(kind.high))
     return kind.parse(texts.get(field.name, "3"))
+
+
+def test_keyframe_k_alone_is_with_flow() -> None:
+    assert given("--keyframe", "1,2,4:hold").keyframes == ("1", "2:flow", "4:hold")
+
+
+@pytest.mark.parametrize("value", ["0", "1:flow", "4:static", "x", "1001", "-2", "2:flow:hold", "²"])
+def test_a_keyframe_that_is_none_is_refused_with_what_to_give(value: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"--keyframe .*: give 1 \(the model on every frame\), or K, K:flow or K:hold with K from 2 to 1000"
+    ):
+        config(keyframes=(value,))
+
+
+def test_keyframes_and_upstreams_memory_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="prepares every frame for the model, also those that --keyframe skips"):
+        config(keyframes=("4:flow",), memory="upstream")

@@ -42,6 +42,28 @@ def test_measures_once_and_simulates_every_rate(desk: Desk) -> None:
     ]
 
 
+def test_keyframes_are_measured_once_and_simulated_at_every_rate_and_the_best_is_named(desk: Desk) -> None:
+    given = ("flow_mask", "--camera_fps", "15,30", "--keyframe", "1,4:hold", "--limit_videos", "2", "--out_dir", "a run")
+    done = desk.run("sweep.sh", "keyframes", "/my split", *given)
+    assert (done.returncode, done.stderr) == (0, "")
+    models = "<--models><flow_mask><--limit_videos><2><--keyframe><1,4:hold><--out_dir>"
+    simulated = ("--realtime_from", "a run/measured/frames.csv")
+    assert desk.calls() == [
+        benchmark(models, "a run/measured"),
+        benchmark(models, "a run/sweep", "--realtime", "15", *simulated),
+        benchmark(models, "a run/sweep", "--realtime", "30", *simulated),
+        "jetson_benchmark.py <compare><a run/sweep><--by><keyframe><--force>",
+        "best_keyframe.py <a run/sweep>",
+    ]
+
+
+def test_keyframes_by_default_and_live(desk: Desk) -> None:
+    assert desk.run("sweep.sh", "keyframes", "/data", "--live", "--out_dir=l").returncode == 0
+    run, compared, _ = desk.calls()
+    assert "<--models><sam2_tiny_mask,edgetam_mask><--keyframe><1,2,4,8,2:hold,4:hold,8:hold><--out_dir><l/sweep><--realtime><30>" in run
+    assert compared == "jetson_benchmark.py <compare><l/sweep><--by><keyframe>"
+
+
 def test_takes_the_latencies_of_another_board_or_none(desk: Desk) -> None:
     assert desk.run("sweep.sh", "fps", "/my split", "flow_mask", "--from=orin/frames.csv", "--rates=24", "--out_dir=o").returncode == 0
     assert desk.run("sweep.sh", "fps", "/my split", "flow_mask", "--live", "--rates", "23.976", "--out_dir", "l").returncode == 0
@@ -165,6 +187,8 @@ def test_failed_rows_are_a_result_and_a_run_that_did_not_happen_is_none(
         (["fps", "/s", "--realtime", "24"], "--realtime is set by this script"),
         (["fps", "/s", "--rates", "24,fast"], "fast is not a number"),
         (["fps", "/s", "--rates"], "--rates needs a value"),
+        (["keyframes", "/s", "--realtime", "24"], "--realtime is set by this script"),
+        (["keyframes", "/s", "--camera_fps", "fast"], "--camera_fps: fast is not a number"),
         (["dtypes", "/s", "--out_dir"], "--out_dir needs a value"),
         (["fps", "/s", "--live", "--from", "f"], "give one of them"),
         (["power", "/s", "--modes"], "--modes needs a value"),
