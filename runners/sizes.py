@@ -8,8 +8,14 @@ EDGETAM_SIZES = (256, 512, 768, 1024)
 """EdgeTAM's perceiver cuts the feature grid of imgsz / 16 into 16 x 16 equal windows."""
 EDGETAM_STRIDE = 16
 """Pixels of EdgeTAM's input per cell of the feature grid that its memory attention works on."""
-STRIDES = {"sam1": 16, "sam2": 32, "sam3": 14}
-"""Sides must be multiples of this: SAM v1's and SAM 3's patches, SAM 2's coarsest features."""
+CUTIE_STRIDE = 16
+"""Pixels of Cutie's input per cell of its memory."""
+CUTIE_CELLS = 30
+"""Cells of the memory that each cell of a frame reads, its `top_k`: a frame must have as many."""
+STRIDES = {"sam1": 16, "sam2": 32, "sam3": 14, "cutie": CUTIE_STRIDE}
+"""Sides must be multiples of this: SAM v1's and SAM 3's patches, SAM 2's coarsest features, Cutie's cells."""
+SMALLEST = {"cutie": 96}
+"""The least side of families that cannot run every multiple of their stride: 6 x 6 cells of Cutie's are the first square of enough."""
 
 
 def check_size(family: str, imgsz: int) -> None:
@@ -22,6 +28,8 @@ def check_size(family: str, imgsz: int) -> None:
         *most, last = EDGETAM_SIZES
         raise RunnerError(f"edgetam: {imgsz} is not a size it can run; use {', '.join(map(str, most))} or {last}")
     stride = STRIDES.get(family)
-    if stride is not None and (imgsz <= 0 or imgsz % stride):
-        near = max(stride, round(imgsz / stride) * stride)
-        raise RunnerError(f"{family}: {imgsz} is not a size it can run; use a multiple of {stride}, for example {near}")
+    smallest = SMALLEST.get(family, stride)
+    if stride is not None and smallest is not None and (imgsz < smallest or imgsz % stride):
+        near = max(smallest, round(imgsz / stride) * stride)
+        least = f" from {smallest} on" if smallest != stride else ""
+        raise RunnerError(f"{family}: {imgsz} is not a size it can run; use a multiple of {stride}{least}, for example {near}")

@@ -12,16 +12,18 @@ readonly max_tries=50 max_tries_without_progress=3
 usage() {
     cat <<'EOF'
 usage: scripts/download_weights.sh [--dir DIR] [--base-url-sam2 URL] [--base-url-edgetam URL]
-                                   [--base-url-sam1 URL] [MODEL...]
+                                   [--base-url-sam1 URL] [--base-url-cutie URL] [MODEL...]
 
-Downloads trained weights: sam2_tiny, sam2_small, sam2_base, sam2_large (SAM 2.1), edgetam, sam1_base, sam1_large and sam1_huge (SAM v1);
-all of them (5.4 GiB) unless models are named. sam3 is given only to who has accepted its licence: named, it is told how to get it.
+Downloads trained weights: sam2_tiny, sam2_small, sam2_base, sam2_large (SAM 2.1), edgetam, sam1_base, sam1_large and sam1_huge (SAM v1),
+cutie; all of them (5.5 GiB) unless models are named. sam3 is given only to who has accepted its licence: named, it is told how to get it.
+Tells the licence of weights whose use is restricted.
 Resumes incomplete files, skips complete ones, and tries every file even if one fails.
 
   --dir DIR               folder for the files (default: checkpoints in the repository)
   --base-url-sam2 URL     fetch the SAM 2.1 files from URL/FILE, for example a mirror
   --base-url-edgetam URL  the same for EdgeTAM
   --base-url-sam1 URL     the same for SAM v1
+  --base-url-cutie URL    the same for Cutie
   -h, --help              show this
 
 Exit status: 0 all files are complete, 1 at least one could not be downloaded, 2 wrong usage, 3 files are missing only because their servers
@@ -42,11 +44,12 @@ declare -A base_url=(
     [sam2]=https://dl.fbaipublicfiles.com/segment_anything_2/092824
     [edgetam]=https://github.com/facebookresearch/EdgeTAM/raw/main/checkpoints
     [sam1]=https://dl.fbaipublicfiles.com/segment_anything
+    [cutie]=https://github.com/hkchengrex/Cutie/releases/download/v1.0
 )
 wanted=()
 while (($#)); do
     case $1 in
-        --dir | --base-url-sam2 | --base-url-edgetam | --base-url-sam1)
+        --dir | --base-url-sam2 | --base-url-edgetam | --base-url-sam1 | --base-url-cutie)
             [[ ${2-} ]] || die_usage "$1 needs a value"
             case $1 in
                 --dir) directory=$2 ;;

@@ -17,7 +17,7 @@ usage: scripts/setup.sh [--minimal] [--dev] [--ray] [--with-torch] [--python PYT
 Makes a virtual environment and installs the benchmark's requirements into it. Ends at once if nothing has changed.
 
   --minimal        only what SAM 2, the baselines, compare and validate need, without report's packages (requirements-report.txt), EdgeTAM's
-                   (requirements-edgetam.txt) and transformers; what is installed already stays
+                   (requirements-edgetam.txt), Cutie's (requirements-cutie.txt) and transformers; what is installed already stays
   --dev            also install packages for tests, lint and benchmarks
   --ray            also install Ray, for --executor ray: 80 MB to download, 240 MB installed
   --with-torch     on a Jetson without a torch that works: install the one for its JetPack into the environment (what it is and what it
@@ -440,7 +440,8 @@ install_online() {
         requirements=(--requirement "$work/requirements.txt")
     fi
     if [[ $minimal == no ]]; then
-        requirements+=(--requirement "$root/requirements-report.txt" --requirement "$root/requirements-edgetam.txt")
+        local part
+        for part in report edgetam cutie; do requirements+=(--requirement "$root/requirements-$part.txt"); done
     fi
     if [[ $dev == yes ]]; then requirements+=(--requirement "$root/requirements-dev.txt" --requirement "$root/requirements-onnx.txt"); fi
     if [[ $ray == yes ]]; then requirements+=(--requirement "$root/requirements-ray.txt"); fi

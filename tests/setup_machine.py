@@ -95,7 +95,7 @@ class Machine:
             (site / path).write_text(text, encoding="utf-8")
 
     def require(self, *lines: str, dev: tuple[str, ...] = (), ray: tuple[str, ...] = ()) -> None:
-        for extra in ("report", "edgetam", "transformers", "onnx"):
+        for extra in ("report", "edgetam", "cutie", "transformers", "onnx"):
             (self.clone / f"requirements-{extra}.txt").touch()
         for name, required in (("requirements", lines), ("requirements-dev", dev), ("requirements-ray", ray)):
             (self.clone / f"{name}.txt").write_text("\n".join(required) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runners import PROMPT_KINDS, SHIPPED_WEIGHTS
-from runners.sizes import EDGETAM_SIZES, STRIDES
+from runners.sizes import EDGETAM_SIZES, SMALLEST, STRIDES
 from savbench.doctor.models import check_weights
 from savbench.selfcheck.outcome import judged, not_applicable
 
@@ -48,7 +48,7 @@ def small_size(spec: RunnerSpec) -> int | None:
     if spec.family == "edgetam":
         return EDGETAM_SIZES[0]
     stride = STRIDES.get(spec.family)
-    return spec.imgsz if stride is None else -(-SMALL // stride) * stride
+    return spec.imgsz if stride is None else SMALLEST.get(spec.family, -(-SMALL // stride) * stride)
 
 
 def _spec(spec: RunnerSpec) -> Outcome:

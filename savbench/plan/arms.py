@@ -188,7 +188,7 @@ def _check_memory(model: str, config: RunConfig) -> None:
     if config.memory == "upstream" and RUNNERS[model].implementations == ("transformers",):
         raise ConfigError(f"--memory upstream: {model} runs from transformers, which is fed frame by frame; run it separately")
     if config.memory == "upstream" and RUNNERS[model].family not in WITH_MEMORY:
-        raise ConfigError(f"--memory upstream: {model} keeps no frames; run it separately from SAM 2 and EdgeTAM, with --memory bounded")
+        raise ConfigError(f"--memory upstream: {model} has no such choice; run it separately from SAM 2 and EdgeTAM, with --memory bounded")
 
 
 def _check_runtime(model: str, attention: str, dtype: str, runtime: str) -> None:

@@ -62,14 +62,15 @@ class ModelSettings:
         "side of the model's input in pixels",
         Column(
             "imgsz",
-            "Side in pixels of the model's square input, as the built model reports it. Empty: works at video resolution.",
+            "Side in pixels of the model's square input, as the built model reports it; of Cutie the shorter side that frames "
+            "are shrunk to. Empty: works at video resolution.",
             Compared.ARM,
             filled="arm",
             empty=NOT_APPLICABLE,
             kind=int,
         ),
         default=(),
-        default_text="the model's own, 1024",
+        default_text="the model's own, 1024 for most",
         common=True,
     )
     autocast_dtypes: tuple[str, ...] = setting(
@@ -123,7 +124,7 @@ class ModelSettings:
         f"memories that memory attention reads, the prompted frame's included, 1 to {MAX_MASKMEM}",
         Column(
             "num_maskmem",
-            f"--num_maskmem: memories that memory attention reads. Empty: the model's own, {MAX_MASKMEM}.",
+            f"--num_maskmem: memories that memory attention reads. Empty: the model's own, {MAX_MASKMEM}; of Cutie 5.",
             _PAIRED,
             empty="own",
         ),
@@ -140,7 +141,7 @@ class ModelSettings:
             "memory",
             "--memory. `bounded`: a frame is prepared when it is tracked, and what no later frame reads is freed. `upstream`: as in "
             "the official code, the whole clip is prepared when it is opened (in init_ms, not in latency_ms) and everything is "
-            "kept. Masks are the same. Empty: a model without a memory.",
+            "kept. Masks are the same. Empty: a model that has no such choice.",
             _APART,
             elsewhere="",
         ),

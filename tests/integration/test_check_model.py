@@ -117,7 +117,7 @@ def test_a_wrong_line_of_weights(tmp_path: Path, line: str, said: str) -> None:
 
 
 def test_sizes_for_random_weights_are_small_and_can_run() -> None:
-    sizes = {"sam2": 64, "sam1": 64, "sam3": 70, "edgetam": 256, "baseline": None}
+    sizes = {"sam2": 64, "sam1": 64, "sam3": 70, "edgetam": 256, "cutie": 96, "baseline": None}
     assert {model: small_size(spec) for model, spec in RUNNERS.items()} == {model: sizes[spec.family] for model, spec in RUNNERS.items()}
 
 

@@ -304,7 +304,7 @@ def test_the_table_has_the_registry_s_models_and_files() -> None:
     rows = [line.split("\t") for line in lines if not line.startswith("#")]
     listed = {model: file for model, file, *_ in rows}
     # Other families bring their own way of fetching; every file that this script can fetch must be one that the registry loads.
-    registered = {name: spec.checkpoint for name, spec in RUNNERS.items() if spec.family in ("sam2", "edgetam", "sam1", "sam3")}
+    registered = {name: spec.checkpoint for name, spec in RUNNERS.items() if spec.family in ("sam2", "edgetam", "sam1", "sam3", "cutie")}
     del registered["sam2_nano"]  # comes with the benchmark
     assert listed == registered
     for model, _, size, sha256, source, *licence in rows:
@@ -314,7 +314,7 @@ def test_the_table_has_the_registry_s_models_and_files() -> None:
             continue
         assert int(size) > 50_000_000
         assert re.fullmatch("[0-9a-f]{64}", sha256)
-        assert source in ("sam2", "edgetam", "sam1")
+        assert source in ("sam2", "edgetam", "sam1", "cutie")
 
 
 def test_gated_weights_are_not_fetched_but_it_is_said_how_to_get_them(bench: Bench) -> None:
@@ -339,6 +339,7 @@ def test_every_import_is_a_requirement() -> None:
         "hydra": "hydra-core",
         "segment_anything": "segment-anything",
         "skimage": "scikit-image",
+        "cutie": "rf-cutie",
         "jtop": "jetson-stats",
         "yaml": "pyyaml",
     }
