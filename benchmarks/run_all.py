@@ -95,6 +95,13 @@ BENCHMARKS = (
         on_gpu=("--device", "cuda"),
         on_cpu=("--device", "cpu"),
     ),
+    Benchmark(
+        "Families",
+        "bench_families.py",
+        "CPU time of a frame by stage, parameters and memory of every family; benchmarks/FAMILIES.md also has 1024 px.",
+        on_gpu=("--imgsz", "512"),
+        on_cpu=("--imgsz", "512"),
+    ),
     Benchmark("Start-up", "bench_startup.py", "From a command to its end.", needs_torch=False),
     Benchmark(
         "Writing results", "bench_append.py", "A finished object's rows, on the disk before the next object begins.", needs_torch=False

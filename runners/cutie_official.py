@@ -214,10 +214,9 @@ class CutieRunner:
             else:
                 output_nhw = self._core.step(image_chw)
             self._probabilities_nhw = output_nhw
-            best_hw = self._at_video_resolution(output_nhw).argmax(0)
+            enlarged_nhw = self._at_video_resolution(output_nhw)
             self._clock.mark("model_ms")
-            numbers_n1hw = torch.arange(1, len(self._number_of) + 1, device=self._device)[:, None, None, None]
-            self._download.begin(best_hw == numbers_n1hw)
+            self._download.begin(most_probable(enlarged_nhw))
             self._clock.mark("output_ms")
             self._next_index = frame_index + 1
             return self._download.wait()
@@ -267,6 +266,25 @@ class CutieRunner:
     def _read_memory(self, read: Callable[..., Any], *args: Any) -> Any:
         """Gathers memories, compares them with the frame, and lets the object transformer attend to both."""
         return read(*args)
+
+
+def most_probable(probabilities_nhw: torch.Tensor) -> torch.Tensor:
+    """Where each object is more probable than the background and the other objects.
+
+    Of equals the first counts, as with `argmax`, which is slow along the first axis on a CPU: 170 ms of a 1080p frame.
+
+    Args:
+        probabilities_nhw: (1 + objects, height, width), the background first.
+
+    Returns:
+        (objects, 1, height, width) bool.
+    """
+    best_hw = probabilities_nhw[0]
+    above = []
+    for probability_hw in probabilities_nhw[1:]:
+        above.append(probability_hw > best_hw)
+        best_hw = torch.maximum(best_hw, probability_hw)
+    return (torch.stack(above) & (probabilities_nhw[1:] == best_hw))[:, None]
 
 
 def _settings(model: str | None, num_maskmem: int | None) -> Any:

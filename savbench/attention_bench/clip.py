@@ -62,7 +62,7 @@ class FullMemoryClip:
         runner.prompt(0, self._frame_hwc, [Prompt(1, "mask", mask_hw=mask_hw)])
         model = model_of(runner)
         # A model without memory needs no filling frames.
-        with _repeating(model, REPEATED):
+        with repeating(model, REPEATED):
             for _ in range(FILLING_FRAMES if hasattr(model, "memory_attention") else 1):
                 self.track()
 
@@ -73,7 +73,7 @@ class FullMemoryClip:
 
 
 @contextlib.contextmanager
-def _repeating(model: Any, names: tuple[str, ...]) -> Iterator[None]:
+def repeating(model: Any, names: tuple[str, ...]) -> Iterator[None]:
     """Within the block, let these children of a model compute once and then return the same output again."""
     children = [child for name in names if (child := getattr(model, name, None)) is not None]
     for child in children:

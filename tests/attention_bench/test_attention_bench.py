@@ -157,7 +157,7 @@ def test_modules_are_repeated_within_the_block_alone(torch: Any) -> None:
             return {"levels": [torch.full((2,), float(self.times))]}
 
     model = SimpleNamespace(image_encoder=Counting(), memory_attention=None)
-    with clip._repeating(model, ("image_encoder", "vision_encoder", "memory_attention")):
+    with clip.repeating(model, ("image_encoder", "vision_encoder", "memory_attention")):
         first = model.image_encoder()
         first["levels"][0] += 10  # as SAM 2 changes what the encoder gives it
         assert model.image_encoder()["levels"][0].tolist() == [1.0, 1.0]

@@ -19,7 +19,7 @@ from cutie.inference.inference_core import InferenceCore  # noqa: E402
 from attention.choice import using_attention  # noqa: E402
 from runners import RUNNERS, compiling  # noqa: E402
 from runners.base import STAGES, BuildOptions, Clip, Frame, Masks, Prompt, PromptKind, RunnerError  # noqa: E402
-from runners.cutie_official import CutieRunner  # noqa: E402
+from runners.cutie_official import CutieRunner, most_probable  # noqa: E402
 from runners.sizes import check_size  # noqa: E402
 from savbench.data.demo.split import make_clip  # noqa: E402
 from savbench.data.prompts import make_prompt  # noqa: E402
@@ -124,6 +124,12 @@ def test_of_overlapping_prompts_the_smaller_object_keeps_the_pixels(runner: Cuti
     assert masks[0][45:85, 65:135].all()
     assert not masks[1][45:85, 65:135].any()
     assert masks[1][25:35, 25:175].all()
+
+
+def test_the_most_probable_of_equals_is_the_first() -> None:
+    levels = torch.randint(0, 3, (4, 50, 60), generator=torch.Generator().manual_seed(0)).float()
+    best_hw = levels.argmax(0)
+    assert torch.equal(most_probable(levels)[:, 0], torch.stack([best_hw == number for number in (1, 2, 3)]))
 
 
 def test_memory_is_bounded_by_upstream_s_own_rule(runner: CutieRunner, drawn: Any) -> None:
