@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runners.base import BuildOptions, RunnerError
-from runners.sizes import check_size
+from runners.sizes import CUTIE_SIZE, check_size
 
 if TYPE_CHECKING:
     from runners.base import VideoRunner
 
-DEFAULT_SIZE = 480
-"""Shorter side in pixels that upstream's evaluation and its example use."""
 INSTALL = ".venv/bin/pip install --no-deps -r requirements-cutie.txt"
 
 
@@ -21,7 +19,7 @@ def build(options: BuildOptions) -> VideoRunner:
     Raises:
         RunnerError: the size, device, package or weights are unusable.
     """
-    check_size("cutie", DEFAULT_SIZE if options.imgsz is None else options.imgsz)
+    check_size("cutie", CUTIE_SIZE if options.imgsz is None else options.imgsz)
     try:
         from runners.cutie_official import CutieRunner
     except ImportError as error:

@@ -33,8 +33,7 @@ from torch.nn import functional
 from runners.base import Applied, Clip, FrameReport, RunnerError
 from runners.checkpoints import load_strictly, read_checkpoint
 from runners.compiling import Compiler
-from runners.cutie import DEFAULT_SIZE
-from runners.sizes import CUTIE_CELLS, CUTIE_STRIDE
+from runners.sizes import CUTIE_CELLS, CUTIE_SIZE, CUTIE_STRIDE
 from runners.stages import StageHook, Stages
 from runners.torch_common import MaskDownload, PartClock, count_parameters, replaced, resolve_device
 
@@ -75,7 +74,7 @@ class CutieRunner:
             RunnerError: the device or weights are unusable.
         """
         self._device = resolve_device(options.device)
-        self._imgsz = DEFAULT_SIZE if options.imgsz is None else options.imgsz
+        self._imgsz = CUTIE_SIZE if options.imgsz is None else options.imgsz
         self._settings = _settings(options.config, options.num_maskmem)
         torch.manual_seed(options.seed)
         with ExitStack() as stack:

@@ -8,6 +8,8 @@ EDGETAM_SIZES = (256, 512, 768, 1024)
 """EdgeTAM's perceiver cuts the feature grid of imgsz / 16 into 16 x 16 equal windows."""
 EDGETAM_STRIDE = 16
 """Pixels of EdgeTAM's input per cell of the feature grid that its memory attention works on."""
+CUTIE_SIZE = 480
+"""Shorter side in pixels that Cutie's evaluation and its example use."""
 CUTIE_STRIDE = 16
 """Pixels of Cutie's input per cell of its memory."""
 CUTIE_CELLS = 30

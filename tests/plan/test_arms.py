@@ -175,7 +175,7 @@ def test_settings_of_frames_and_memory_change_an_arm_where_they_are_not_the_defa
         ({"prefetch": -1}, "--prefetch -1: use 0 to 1000"),
         ({"memory": "flat"}, "--memory flat: use bounded or upstream"),
         ({"memory": "upstream", "realtime_fps": 24.0}, "--memory upstream: loads all frames before tracking"),
-        ({"memory": "upstream", "models": ("static_mask",)}, "--memory upstream: static keeps no frames"),
+        ({"memory": "upstream", "models": ("static_mask",)}, "--memory upstream: static has no such choice"),
     ],
 )
 def test_frames_and_memory_that_cannot_be_run_are_refused(changed: dict[str, object], message: str) -> None:
