@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import INPUT_PATH, SEED, Choice, ListOf, Text, Whole
 from savbench.compare.comparison import compare
+from savbench.compare.explained import has_attributes
 from savbench.compare.exports import render_csv, render_json
 from savbench.compare.findings import Options
 from savbench.compare.noninferiority import MARGIN, judge_noninferiority
@@ -126,6 +127,8 @@ def main(args: argparse.Namespace) -> int:
         raise InputError("--explain_by: --format csv has no place for it; use table, markdown, latex or json")
     options = Options(args.by, args.baseline, args.force, args.center, args.resamples, args.seed, args.top, args.explain_by)
     results = load_results(args.paths)
+    if args.explain_by and not has_attributes(results.rows):
+        raise InputError("--explain_by: no row has attributes of its object, older versions and other tools do not write them; run again")
     comparison = compare(results, options, read_frame_latencies(args.paths, results.labels, results.rows))
     sys.stdout.write(rendered(comparison, args.format, details=args.details, explain=args.explain, width=width_of(sys.stdout)))
     if args.format == "csv":

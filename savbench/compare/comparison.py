@@ -25,7 +25,6 @@ from savbench.compare.pairing import MUST_AGREE, Plan, plan_comparison
 from savbench.compare.protocol import RefusedError
 from savbench.compare.statistics import Estimates, Floats, estimate, ratio_interval
 from savbench.compare.summaries import RowData, Same
-from savbench.data.csv_file import InputError
 from savbench.results.attributes import BASIC, BY_NAME
 from savbench.results.circumstances import SETTINGS
 from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
@@ -54,8 +53,6 @@ def compare(results: Results, options: Options, frame_latencies: FrameLatencies 
     """
     plan = plan_comparison(results, by=options.by, baseline=options.baseline, force=options.force)
     computation = _Computation(results.rows, plan, options, frame_latencies)
-    if options.explain_by and not computation.has_attributes:
-        raise InputError("--explain_by: no row has attributes of its object, older versions and other tools do not write them; run again")
     blocks = tuple(computation.block(block) for block in plan.blocks)
     notes = [*results.notes, *plan.notes, *_unknown_notes(results, plan)]
     forced = [*plan.forced, *dict.fromkeys(computation.forced)]
@@ -82,10 +79,6 @@ class _Computation:
         self.forced: list[str] = []
         self._is_valid = self.data.has_figures & (~self.data.is_invalid | options.force)
         self._coded = {name: pd.factorize(self.data.text[name]) for name in SETTINGS}
-
-    @property
-    def has_attributes(self) -> bool:
-        return not np.isnan(self._attributes[BASIC]).all()
 
     def block(self, block: Block) -> BlockComparison:
         wanted = self._plan.baseline

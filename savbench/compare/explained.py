@@ -7,23 +7,31 @@ from typing import TYPE_CHECKING
 from savbench.compare.explaining import ALPHA
 from savbench.compare.section import Section
 from savbench.compare.statistics import LEVEL, MIN_VIDEOS
-from savbench.results.attributes import BY_NAME
+from savbench.results.attributes import BASIC, BY_NAME
 from savbench.results.grid import Grid
 from savbench.results.numbers import counted, difference, number
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from savbench.compare.findings import AttributeEffect, Explanation, PairComparison
 
 _INTERVAL = f"{LEVEL:.0%} interval"
 
 
+def has_attributes(rows: pd.DataFrame) -> bool:
+    """Whether any row of loaded results has attributes of its object."""
+    column = BY_NAME[BASIC].column
+    return column in rows and bool(rows[column].notna().any())
+
+
 def explanation_sections(pair: PairComparison) -> list[Section]:
-    """The sections of a pair with an explanation; none without."""
-    found = pair.explanation
+    """The sections of a pair about which --explain_by asks."""
+    found, against = pair.explanation, f"{pair.arm} against {pair.baseline}"
+    title = f"what explains J&F of {against}"
     if found is None:
-        return []
-    against = f"{pair.arm} against {pair.baseline}"
-    tested = Section(f"what explains J&F of {against}", level=3, before=[conclusion(found)], grid=_tested(found))
+        return [Section(title, level=3, before=["nothing to explain: no object has attributes and J&F of trained weights on both sides."])]
+    tested = Section(title, level=3, before=[conclusion(found)], grid=_tested(found))
     return [tested, *_bins_section(found, against), *([_deciding(found, against)] if found.deciding else [])]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from savbench.compare.findings import AttributeEffect, BinChange, Deciding, Explanation
 from savbench.compare.statistics import FEWEST_RESAMPLES, MIN_VIDEOS, Floats, Ints, estimate
-from savbench.results.attributes import BY_NAME
+from savbench.results.attributes import BY_NAME, NOT_KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,7 +60,8 @@ def explain(
     eta, by_chance, p_values = (np.full(len(codes), np.nan) for _ in range(3))
     wanted = permutations or default_permutations(differences_n.size)
     if videos >= MIN_VIDEOS and np.ptp(differences_n) > 0:
-        eta, by_chance, p_values = permutation_test(differences_n, video_n, list(codes.values()), wanted, seed)
+        in_bins = [_in_bins(BY_NAME[name], code_n) for name, code_n in codes.items()]
+        eta, by_chance, p_values = permutation_test(differences_n, video_n, in_bins, wanted, seed)
     adjusted = holm(p_values)
     effects = tuple(
         AttributeEffect(
@@ -103,8 +104,13 @@ def holm(p_values: Floats) -> Floats:
 
 
 def permutation_test(values_n: Floats, video_n: Ints, codes: Sequence[Ints], permutations: int, seed: int) -> tuple[Floats, Floats, Floats]:
-    """Eta squared, its mean over the permutations, and the p value of each attribute; NaN where all objects are in one bin."""
-    several = [index for index, code in enumerate(codes) if np.unique(code).size > 1]
+    """Eta squared, its mean over the permutations, and the p value of each attribute; NaN where all objects are in one bin.
+
+    Args:
+        values_n: (objects,), differences.
+        codes: (objects,) for each attribute, the object's bin; negative: in none.
+    """
+    several = [index for index, code in enumerate(codes) if np.unique(code[code >= 0]).size > 1]
     eta, by_chance, p_values = (np.full(len(codes), np.nan) for _ in range(3))
     if not several:
         return eta, by_chance, p_values
@@ -112,16 +118,21 @@ def permutation_test(values_n: Floats, video_n: Ints, codes: Sequence[Ints], per
     total = float((centred_n**2).sum())
     members, sizes, begins = [], [], [0]
     for index in several:
-        member_nb = (codes[index][:, None] == np.unique(codes[index])).astype(np.float64)
+        code = codes[index]
+        member_nb = (code[:, None] == np.unique(code[code >= 0])).astype(np.float64)
         members.append(member_nb)
         sizes.append(member_nb.sum(axis=0))
         begins.append(begins[-1] + member_nb.shape[1])
     member_nc, size_c = np.hstack(members), np.concatenate(sizes)
 
+    known_a = np.add.reduceat(size_c, begins[:-1])
+
     def explained(rows_rn: Floats) -> Floats:
         """(rows, attributes)."""
-        between_rc = (rows_rn @ member_nc) ** 2 / size_c
-        shares: Floats = np.add.reduceat(between_rc, begins[:-1], axis=1) / total
+        sum_rc = rows_rn @ member_nc
+        between_ra = np.add.reduceat(sum_rc**2 / size_c, begins[:-1], axis=1)
+        # the mean over the objects in bins is 0 only if every object is in one
+        shares: Floats = (between_ra - np.add.reduceat(sum_rc, begins[:-1], axis=1) ** 2 / known_a) / total
         return shares
 
     observed = explained(centred_n[None])[0]
@@ -154,6 +165,11 @@ def _rearranged(video_n: Ints, permutations: int, seed: int) -> Iterator[Ints]:
                 moved_rvk = rng.permuted(moved_rvk, axis=2)
             order_rn[:, stratum_vk.reshape(-1)] = moved_rvk.reshape(rows, -1)
         yield order_rn
+
+
+def _in_bins(attribute: Attribute, code_n: Ints) -> Ints:
+    """Bins for the test: that of values that are not known is none, since what is not measured explains nothing."""
+    return np.where((code_n == len(attribute.bins)) & (attribute.missing == NOT_KNOWN), -1, code_n)
 
 
 def _bins(attribute: Attribute, code_n: Ints, differences_n: Floats, video_n: Ints, resamples: int, seed: int) -> tuple[BinChange, ...]:

@@ -81,7 +81,8 @@ def sections(comparison: Comparison, *, explain: bool) -> list[Section]:
     for block in shown or comparison.blocks:
         found.append(_arms_section(block))
         for pair in block.comparisons:
-            found += [_pair_section(pair, comparison.options.center), *explanation_sections(pair)]
+            found.append(_pair_section(pair, comparison.options.center))
+            found += explanation_sections(pair) if comparison.options.explain_by else []
     alone = [block for block in comparison.blocks if shown and not block.comparisons]
     if alone:
         found.append(Section("not compared, nothing of the baseline to set them against", after=[_alone(block) for block in alone]))

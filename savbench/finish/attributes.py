@@ -32,6 +32,8 @@ BORDER = 0.01
 """An object touches the border of the image if it comes nearer than this share of the image's shorter side."""
 COLOUR_FRAMES = 5
 """Frames that colours are taken from, evenly spaced among those on which the object is visible. Each costs decoding."""
+COLOUR_PIXELS = 256
+"""Fewest pixels to take a histogram of: with fewer, its likeness to any other is underestimated."""
 COLOUR_LEVELS = 8
 """Levels of each of red, green and blue in a histogram of colours."""
 SURROUNDINGS = 0.5
@@ -133,14 +135,16 @@ class ObjectAttributes:
         try:
             with video.frames.reader(size_hw) as reader:
                 for shape in visible:
+                    if shape.area < COLOUR_PIXELS:
+                        continue
                     picture, mask_hw = reader.read(shape.frame), self._truths.read(annotations[shape.frame], size_hw)
                     own = colours(picture, mask_hw)
                     around = surroundings(shape, mask_hw)
-                    if around.any():
+                    if np.count_nonzero(around) >= COLOUR_PIXELS:
                         clutter.append(likeness(own, colours(picture, around)))
                     for number, other in enumerate(others):
                         other_hw = self._mask(other.get(shape.frame), size_hw)
-                        if other_hw is not None and other_hw.any():
+                        if other_hw is not None and np.count_nonzero(other_hw) >= COLOUR_PIXELS:
                             of_others.setdefault(number, []).append(likeness(own, colours(picture, other_hw)))
         except ClipError:
             return {}

@@ -178,7 +178,37 @@ class Forest:
     no_change: float
 
 
-Drawing = Scatter | Boxes | Lines | Bars | Forest
+@dataclass(frozen=True)
+class Dot:
+    """A value with its interval, of one series by number."""
+
+    series: int
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class DotRow:
+    """
+    Attributes:
+        remark: written in the row, for example why it has no dots.
+    """
+
+    label: str
+    dots: tuple[Dot, ...]
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Rows in groups, in each row a dot for every series that has a value there."""
+
+    x: Axis
+    series: tuple[tuple[str, Style], ...]
+    groups: tuple[tuple[str, tuple[DotRow, ...]], ...]
+
+
+Drawing = Scatter | Boxes | Lines | Bars | Forest | Dots
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from savbench.compare.explained import has_attributes
 from savbench.compare.findings import Options
 from savbench.compare.protocol import require_one_version
 from savbench.compare.tables import OF_OBJECTS, figure_label
 from savbench.report.arms import UNTRAINED, find_arms
+from savbench.report.atlas import atlas
 from savbench.report.changes import change_figures, compare_all, losses
 from savbench.report.charts import Chapter, Figure, notes_of, number
 from savbench.report.gallery import Gallery, make_gallery
@@ -24,6 +26,7 @@ from savbench.report.streaming import streaming
 from savbench.report.telemetry import power_and_temperature
 from savbench.report.timing import frames_of, latency_distributions, latency_over_frames, stage_shares, sustained_speed
 from savbench.report.tradeoffs import accuracy_against_energy, accuracy_against_speed
+from savbench.results.attributes import BY_NAME
 from savbench.results.beside import FrameLatencies
 from savbench.results.figures import kinds_of_frames
 from savbench.results.foreign import load_results
@@ -94,7 +97,13 @@ def make_report(paths: Sequence[Path], settings: Settings, command: Sequence[str
     rows = results.rows
     latencies = FrameLatencies(rows, {run.label: run.frames for run in runs})
     arms = find_arms(results, force=settings.force, frame_latencies=latencies)
-    options = Options(force=settings.force, center=settings.center, resamples=settings.resamples, seed=settings.seed)
+    options = Options(
+        force=settings.force,
+        center=settings.center,
+        resamples=settings.resamples,
+        seed=settings.seed,
+        explain_by=tuple(BY_NAME) if has_attributes(rows) else (),
+    )
     compared = compare_all(results, options)
     frames = frames_of(arms, runs, rows)
     why = why_no_power(rows)
@@ -105,6 +114,7 @@ def make_report(paths: Sequence[Path], settings: Settings, command: Sequence[str
             "Accuracy, speed and energy",
             (accuracy_against_speed(arms), accuracy_against_energy(arms, why), *power_modes(arms)),
         ),
+        Chapter("failures", "Where it fails", tuple(atlas(arms, rows, compared))),
         Chapter("streaming", "At the camera's pace", tuple(streaming(arms, rows))),
         Chapter(
             "time",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from savbench.report.charts import (
     Bars,
     Boxes,
     Conclusion,
+    Dots,
     Forest,
     Lines,
     Scatter,
@@ -24,8 +24,10 @@ from savbench.report.charts import (
     ratio_ticks,
     style_of,
 )
+from savbench.report.dots import dots_height, draw_dots
 from savbench.report.labels import floor_name, name_all, name_front
 from savbench.report.packages import require
+from savbench.report.sheet import GRID, INK, JOURNAL, LETTER_PT, MARKERS, PAPER, ROW_IN, Sheet, Tips, heading_of, rows_of, write_heading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,14 +37,7 @@ if TYPE_CHECKING:
 
 MATPLOTLIB = "matplotlib>=3.7"
 PNG_DPI = 200
-PT_PER_IN = 72
-ROW_IN = 0.27
-LETTER_PT = 5.0
-"""Mean width of a letter of a label."""
 NOTE_LETTERS_PER_IN, NOTE_LINE_IN = 19, 0.13
-MARKERS = {
-    "circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "star": "*", "triangle-down": "v",
-}  # fmt: skip
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 FLOOR_DASHES = (":", "--", "-.")
 HATCHES = ("", "//", "..", "xx", "--", "\\\\", "||", "++")
@@ -51,7 +46,6 @@ CONCLUSIONS: dict[Conclusion, tuple[str, str, bool]] = {
     "no interval": (NEUTRAL, "x", True),
 }  # fmt: skip
 """Colour, marker and whether the marker is filled."""
-INK, GRID, PAPER = "#1b1f24", "#d5d9de", "#ffffff"
 RC = {
     # it comes with matplotlib, so that a figure looks the same wherever it is drawn
     "font.family": ["DejaVu Sans"],
@@ -75,42 +69,6 @@ RC = {
     "svg.fonttype": "none",
 }
 """Settings of matplotlib that `draw` and saving its result need."""
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """What a figure is drawn on.
-
-    Attributes:
-        label_letters: letters of a row's label before it wraps.
-        has_text: with title and notes; the page has those outside.
-    """
-
-    width_in: float
-    label_letters: int
-    has_text: bool = False
-
-    @property
-    def width_pt(self) -> float:
-        return self.width_in * PT_PER_IN
-
-
-JOURNAL = Sheet(6.3, 26, has_text=True)
-"""As wide as the text of a journal."""
-WIDE, NARROW = Sheet(9.0, 34), Sheet(3.5, 17)
-"""For a desktop; for a phone and for one of two columns on paper."""
-
-
-@dataclass
-class Tips:
-    """Collects what to show when the pointer is on a part of a figure."""
-
-    lines: list[tuple[str, ...]] = field(default_factory=list)
-
-    def add(self, *lines: str) -> str:
-        """Return the id to give to artists."""
-        self.lines.append(lines)
-        return f"tip{len(self.lines) - 1}"
 
 
 def save_png(figure: Figure, path: Path) -> None:
@@ -170,9 +128,11 @@ def _height_in(drawing: Drawing, sheet: Sheet) -> float:
     if isinstance(drawing, Bars):
         per_row = 1.5 if drawing.is_stacked else max(1.5, 0.7 * len(drawing.parts))
         return height + ROW_IN * per_row * len(drawing.categories)
+    if isinstance(drawing, Dots):
+        return height + ROW_IN * dots_height(drawing, sheet)
     if isinstance(drawing, Forest):
-        rows = sum(_rows_of(textwrap.wrap(change.label, sheet.label_letters)) for _, changes in drawing.groups for change in changes)
-        return height + ROW_IN * (1 + rows + sum(0.5 + 0.6 * len(_heading(heading, sheet)) for heading, _ in drawing.groups if heading))
+        rows = sum(rows_of(textwrap.wrap(change.label, sheet.label_letters)) for _, changes in drawing.groups for change in changes)
+        return height + ROW_IN * (1 + rows + sum(0.5 + 0.6 * len(heading_of(heading, sheet)) for heading, _ in drawing.groups if heading))
     return height + min(3.4, 0.62 * sheet.width_in)
 
 
@@ -184,6 +144,8 @@ def _legends(drawing: Drawing) -> Iterator[list[str]]:
         yield [line.label for line in drawing.lines]
     elif isinstance(drawing, Bars):
         yield [part.label for part in drawing.parts]
+    elif isinstance(drawing, Dots):
+        yield [label for label, _ in drawing.series]
     elif isinstance(drawing, Forest):
         yield list(dict.fromkeys(change.verdict for _, changes in drawing.groups for change in changes))
 
@@ -195,15 +157,6 @@ def _columns(labels: list[str], sheet: Sheet) -> int:
 
 def _legend_in(labels: list[str], sheet: Sheet) -> float:
     return 0.15 * math.ceil(len(labels) / _columns(labels, sheet)) if labels else 0.0
-
-
-def _rows_of(label: list[str]) -> float:
-    """Height of a row with a label of these lines, in units of `ROW_IN`."""
-    return max(1.0, 0.2 + 0.55 * len(label))
-
-
-def _heading(text: str, sheet: Sheet) -> list[str]:
-    return textwrap.wrap(text, int(sheet.width_pt / LETTER_PT))
 
 
 class _Artist:
@@ -223,6 +176,9 @@ class _Artist:
             self._lines(drawing)
         elif isinstance(drawing, Bars):
             self._bars(drawing)
+        elif isinstance(drawing, Dots):
+            draw_dots(self._axes, drawing, self._sheet, self._tips)
+            self._legend()
         else:
             self._forest(drawing)
 
@@ -335,16 +291,12 @@ class _Artist:
         ticks: list[tuple[float, str]] = []
         named: set[str] = set()
         for heading, changes in drawing.groups:
-            lines = _heading(heading, self._sheet)
+            lines = heading_of(heading, self._sheet)
             place += 0.5 + 0.6 * len(lines) if lines else 0.2
-            # from the left edge of the drawing, over the labels of the rows
-            style: dict[str, Any] = {"fontsize": 7.5, "fontweight": "bold", "va": "bottom", "annotation_clip": False}
-            ground = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
-            written = axes.annotate("\n".join(lines), (0.01, place), xycoords=("figure fraction", "data"), bbox=ground, **style)
-            written.set_in_layout(False)
+            write_heading(axes, lines, place)
             for change in changes:
                 label = textwrap.wrap(change.label, self._sheet.label_letters)
-                height = _rows_of(label)
+                height = rows_of(label)
                 ticks.append((place + height / 2, "\n".join(label)))
                 colour, marker, is_filled = CONCLUSIONS[change.verdict]
                 tip = self._tips.add(*([heading] if heading else []), *_said(change, drawing.x.is_log))

@@ -15,6 +15,7 @@ from savbench.data.masks import read_saved, saved_mask
 from savbench.finish.overlay import draw_errors, overlay_path
 from savbench.finish.saving import MASKS_DIR
 from savbench.report.arms import numbers
+from savbench.results.attributes import BY_NAME, hardships
 from savbench.results.beside import leads_out
 from savbench.results.grid import Grid
 
@@ -151,7 +152,10 @@ class _Artist:
         # one window for all arms, so that their pictures can be compared
         window = _window(np.logical_or.reduce([view.masks for view in views.values()])) if _are_alike(views.values()) else None
         pictures = tuple(self._picture(arm, video, name, frame, rows.get(arm.label), views.get(arm.label), window) for arm in arms)
-        return Shown(f"{video}/{name}", f"J&F {score:.3f} under {ranking.shown}", pictures)
+        row = rows.get(ranking.label)
+        hard = [] if row is None else hardships({name: float(row.get(of.column, np.nan)) for name, of in BY_NAME.items()})
+        said = [f"J&F {score:.3f} under {ranking.shown}", *([f"hard: {', '.join(hard)}"] if hard else [])]
+        return Shown(f"{video}/{name}", "; ".join(said), pictures)
 
     def _row(self, arm: Arm, video: str, name: str) -> Any:
         own = self._rows.iloc[arm.scored]

@@ -7,8 +7,9 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from savbench.report.figures import GRID, INK, MATPLOTLIB, NARROW, PAPER, RC, WIDE, Sheet, Tips, draw
+from savbench.report.figures import MATPLOTLIB, RC, draw
 from savbench.report.packages import require
+from savbench.report.sheet import GRID, INK, NARROW, PAPER, WIDE, Sheet, Tips
 
 if TYPE_CHECKING:
     from savbench.report.charts import Figure

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NOT_KNOWN = "not known"
 
@@ -40,6 +44,11 @@ class Attribute:
     def labels(self) -> tuple[str, ...]:
         """Names of all bins, that of objects without a value last."""
         return (*self.bins, self.missing)
+
+    @property
+    def hardest(self) -> int:
+        """Number of its hard bin: the last, but of the size the first."""
+        return 0 if self.name == BASIC else len(self.bins) - 1
 
     def bin_of(self, value: float | None) -> int:
         """Index into `labels`. A value that is None or NaN is missing."""
@@ -106,3 +115,13 @@ BY_NAME = {attribute.name: attribute for attribute in ATTRIBUTES}
 ATTRIBUTE_MEANINGS = {attribute.name: attribute.meaning for attribute in ATTRIBUTES}
 BASIC = "size"
 """An attribute that every object has that has any."""
+
+
+def hardships(values: Mapping[str, float]) -> list[str]:
+    """What is hard about an object: the attributes at the hard ends of their bins, as `size (tiny, under 0.05)`.
+
+    Args:
+        values: by name of the attribute; NaN or left out where there is none.
+    """
+    placed = [(attribute, attribute.bin_of(values.get(attribute.name))) for attribute in ATTRIBUTES]
+    return [f"{attribute.title} ({attribute.labels[place]})" for attribute, place in placed if place == attribute.hardest]

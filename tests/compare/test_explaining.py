@@ -46,8 +46,8 @@ def test_bins_by_hand() -> None:
     assert sum(one.share or 0 for one in effect.bins) == pytest.approx(1)
     # a bin of fewer than 6 videos has no interval
     assert all(one.low is None for one in effect.bins)
-    # sums of squares: between the bins 2 (.225^2) + .075^2 + 2 (.175^2) + 2 (.125^2) + .225^2, and in all .275
-    assert effect.explained == pytest.approx(0.25 / 0.275)
+    # sums of squares about the mean of the seven in bins, -0.3 / 7: 2 (.3^2) + 2 (.1^2) + 2 (.05^2) - 7 (.3 / 7)^2; and of all, .275
+    assert effect.explained == pytest.approx((0.205 - 0.09 / 7) / 0.275)
 
 
 def test_holm_by_hand() -> None:

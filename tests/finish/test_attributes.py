@@ -123,13 +123,16 @@ def test_likeness_of_colours_by_hand() -> None:
     assert likeness(colours(picture, black), colours(picture, half)) == pytest.approx(math.sqrt(0.5))
 
 
+PAINTED_HW = (96, 128)
+
+
 def _painted(tmp_path: Path) -> TinySplit:
     """A red square on black, and two others: a red one, and a blue one that is nearer."""
     split = TinySplit(tmp_path)
-    places = {"000": (4, 2), "001": (12, 20), "002": (4, 14)}
-    masks = {name: rectangle(*place, 6, 6) for name, place in places.items()}
+    places = {"000": (16, 8), "001": (48, 80), "002": (16, 56)}
+    masks = {name: rectangle(*place, 24, 24, PAINTED_HW) for name, place in places.items()}
     split.write_video("v", 9, {name: [mask_hw] * 3 for name, mask_hw in masks.items()})
-    picture = np.zeros((24, 32, 3), np.uint8)
+    picture = np.zeros((*PAINTED_HW, 3), np.uint8)
     for name, colour in (("000", (200, 0, 0)), ("001", (200, 0, 0)), ("002", (0, 0, 200))):
         picture[masks[name]] = colour
     for frame in range(9):
@@ -141,7 +144,7 @@ def _painted(tmp_path: Path) -> TinySplit:
 
 def test_colours_of_a_clip(tmp_path: Path) -> None:
     opened = open_split(_painted(tmp_path).root, None)
-    found = {name: ObjectAttributes(TruthMasks(), 24.0).of(opened.video("v"), name, (24, 32)) for name in ("000", "001", "002")}
+    found = {name: ObjectAttributes(TruthMasks(), 24.0).of(opened.video("v"), name, PAINTED_HW) for name in ("000", "001", "002")}
     assert found["000"]["clutter"] == 0
     assert found["000"]["lookalike"] == pytest.approx(1)
     assert found["002"]["lookalike"] == 0
@@ -149,24 +152,26 @@ def test_colours_of_a_clip(tmp_path: Path) -> None:
     assert found["000"]["speed"] == 0
 
 
-def test_an_object_alone_has_no_lookalike(tmp_path: Path) -> None:
+def test_objects_of_few_pixels_have_no_colours(tmp_path: Path) -> None:
     split = TinySplit(tmp_path)
-    split.write_video("v", 9, {"000": [rectangle(4, 2, 8, 8)] * 3})
+    split.write_video("v", 9, {"000": [rectangle(16, 8, 32, 32, PAINTED_HW)] * 3, "001": [rectangle(60, 60, 8, 8, PAINTED_HW)] * 3})
     (tmp_path / "val.txt").write_text("v\n")
-    found = ObjectAttributes(TruthMasks(), None).of(open_split(tmp_path, None).video("v"), "000", (24, 32))
+    video = open_split(tmp_path, None).video("v")
+    found, few = (ObjectAttributes(TruthMasks(), None).of(video, name, PAINTED_HW) for name in ("000", "001"))
     assert "lookalike" not in found
-    assert 0 < found["clutter"] <= 1
+    assert 0.8 < found["clutter"] <= 1
+    assert not {"clutter", "lookalike"} & set(few)
 
 
 def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     split = _painted(tmp_path)
     split.mask("v", "000", 8).write_bytes(b"no picture")
     opened = open_split(split.root, None)
-    found = ObjectAttributes(TruthMasks(), 24.0).of(opened.video("v"), "000", (24, 32))
+    found = ObjectAttributes(TruthMasks(), 24.0).of(opened.video("v"), "000", PAINTED_HW)
     assert found["absence"] == 0
     assert found["lookalike"] == pytest.approx(1)
     split.frame("v", 4).write_bytes(b"no picture")
-    found = ObjectAttributes(TruthMasks(), 24.0).of(opened.video("v"), "000", (24, 32))
+    found = ObjectAttributes(TruthMasks(), 24.0).of(opened.video("v"), "000", PAINTED_HW)
     assert "clutter" not in found
     assert found["size"] > 0
 
@@ -175,9 +180,9 @@ def test_an_object_is_read_once_for_all_arms(tmp_path: Path) -> None:
     split = _painted(tmp_path)
     video = open_split(split.root, None).video("v")
     reader = ObjectAttributes(TruthMasks(), 24.0)
-    first = reader.of(video, "000", (24, 32))
+    first = reader.of(video, "000", PAINTED_HW)
     split.frame("v", 0).unlink()
-    assert reader.of(video, "000", (24, 32)) == first
+    assert reader.of(video, "000", PAINTED_HW) == first
 
 
 def test_bins_hold_their_lower_edge() -> None:

@@ -75,7 +75,7 @@ def test_a_row_has_the_attributes_of_its_object(tiny_split: TinySplit, tmp_path:
     # a pixel a frame of an object of 8 pixels, at 24 frames a second
     assert found["speed"] == pytest.approx(3.0)
     assert (found["length"], found["scale"]) == (13, 1)
-    assert {"clutter", "lookalike"} <= set(found)
+    assert "clutter" not in found  # too few pixels to tell colours from
 
 
 def test_a_mask_on_another_object_of_the_clip_is_a_switch(tiny_split: TinySplit) -> None:

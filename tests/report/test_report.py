@@ -37,10 +37,11 @@ from savbench.report.charts import (
     style_of,
 )
 from savbench.report.content import Report, Settings, make_report
-from savbench.report.figures import NARROW, RC, WIDE, Sheet, draw
+from savbench.report.figures import RC, draw
 from savbench.report.memory import peak_memory
 from savbench.report.provenance import why_no_power
 from savbench.report.runs import read_runs
+from savbench.report.sheet import NARROW, WIDE, Sheet
 from savbench.report.streaming import streaming, winners
 from savbench.report.timing import frames_of, latency_distributions, latency_over_frames, stage_shares, sustained_speed
 from savbench.report.tradeoffs import JOULES, SPEED, accuracy_against_energy, accuracy_against_speed, pareto_front
