@@ -17,6 +17,7 @@ from tiny_split import TinySplit, rectangle
 
 import jetson_benchmark
 from runners import RUNNERS
+from savbench.compare.explaining import ALPHA
 from savbench.report.atlas import MOST_DRAWN, TOO_SMALL
 from savbench.report.charts import Dots, Figure, Missing
 from savbench.report.content import Report, Settings, make_report
@@ -167,7 +168,7 @@ def test_a_planted_weakness_is_named_after_a_run(
     assert of_arm["blind"]["best"] == "size"
     effects = {effect["attribute"]: effect for effect in of_arm["blind"]["effects"]}
     assert effects["size"]["explained"] > 0.8
-    assert effects["speed"]["p"] > 0.5
+    assert effects["speed"]["p"] > ALPHA
     assert [one["objects"] for one in effects["speed"]["bins"]] == [8, 8]
     carried = {one["label"]: one["share"] for one in effects["size"]["bins"]}
     assert carried["small, 0.05 to 0.1"] == pytest.approx(1)
