@@ -88,6 +88,16 @@ def _sam2(size: str, letter: str) -> RunnerSpec:
     )
 
 
+def _efficienttam(variant: str, imgsz: int = 1024) -> RunnerSpec:
+    return RunnerSpec(
+        factory="runners.efficienttam.EfficientTamRunner",
+        family="efficienttam",
+        config=f"configs/efficienttam/efficienttam_{variant}.yaml",
+        checkpoint=f"efficienttam_{variant}.pt",
+        imgsz=imgsz,
+    )
+
+
 def _sam1(encoder: str, checkpoint: str) -> RunnerSpec:
     return RunnerSpec(factory="runners.sam1.runner.Sam1Runner", family="sam1", config=encoder, checkpoint=checkpoint, imgsz=1024)
 
@@ -121,6 +131,14 @@ RUNNERS: dict[str, RunnerSpec] = {
         implementations=("transformers",),
         licence="SAM License (Meta): forbids military, nuclear, weapons and espionage uses",
     ),
+    "efficienttam_ti": _efficienttam("ti"),
+    "efficienttam_ti_1": _efficienttam("ti_1"),
+    "efficienttam_ti_2": _efficienttam("ti_2"),
+    "efficienttam_ti_512x512": _efficienttam("ti_512x512", 512),
+    "efficienttam_s": _efficienttam("s"),
+    "efficienttam_s_1": _efficienttam("s_1"),
+    "efficienttam_s_2": _efficienttam("s_2"),
+    "efficienttam_s_512x512": _efficienttam("s_512x512", 512),
     "sam1_base": _sam1("vit_b", "sam_vit_b_01ec64.pth"),
     "sam1_large": _sam1("vit_l", "sam_vit_l_0b3195.pth"),
     "sam1_huge": _sam1("vit_h", "sam_vit_h_4b8939.pth"),

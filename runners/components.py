@@ -1,13 +1,14 @@
 """Filling small holes in masks, as the official predictors do on every frame, with or without their compiled extension.
 
-SAM 2 and EdgeTAM turn components of the background of up to 8 pixels, at the decoder's resolution (imgsz / 4), into foreground. They label
-the components with an optional CUDA extension, `sam2._C`. Where it is missing or broken, or the tensors are not on a GPU, upstream warns
-on every frame and returns the mask unfilled: other masks, and a warning that costs time. `provide_components` puts OpenCV in its place
-then, so that the masks are the same everywhere.
+SAM 2, EdgeTAM and EfficientTAM turn components of the background of up to 8 pixels, at the decoder's resolution (imgsz / 4), into
+foreground. They label the components with an optional CUDA extension, `_C` of their package. Where it is missing or broken, or the tensors
+are not on a GPU, upstream warns on every frame and returns the mask unfilled: other masks, and a warning that costs time.
+`provide_components` puts OpenCV in its place then, so that the masks are the same everywhere.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -71,22 +72,21 @@ def provide_components(misc: ModuleType, device: torch.device) -> Literal["cuda"
     it up there on each frame, and a worker process serves one model.
 
     Args:
-        misc: the module `sam2.utils.misc` of the package in use.
+        misc: the module `utils.misc` of the package in use.
         device: where the predictor runs.
     """
-    extension = _import_extension()
+    extension = _import_extension(misc.__name__.partition(".")[0])
     if extension is not None and _usable_on(device) and labels_correctly(extension.get_connected_componnets, device):
         return "cuda"
     misc.get_connected_components = connected_components  # type: ignore[attr-defined]
     return "opencv"
 
 
-def _import_extension() -> ModuleType | None:
+def _import_extension(package: str) -> ModuleType | None:
     try:
-        from sam2 import _C
+        return importlib.import_module(f"{package}._C")
     except ImportError:  # not built, or built for another torch ("undefined symbol")
         return None
-    return _C  # type: ignore[no-any-return]
 
 
 def _usable_on(device: torch.device) -> bool:
@@ -113,8 +113,8 @@ def labels_correctly(label: Callable[[torch.Tensor], Any], device: torch.device)
         _launch(device)
     except RuntimeError as error:
         raise RunnerError(
-            f"sam2._C has broken CUDA in this process ({next(iter(str(error).splitlines()), 'no message')}); it was built for another GPU "
-            "or torch: build it again with update_sam2_optional_cuda.sh, or uninstall it"
+            f"the extension _C has broken CUDA in this process ({next(iter(str(error).splitlines()), 'no message')}); it was built for "
+            "another GPU or torch: build it again with update_sam2_optional_cuda.sh, or uninstall it"
         ) from error
     return False
 

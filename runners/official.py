@@ -1,4 +1,4 @@
-"""Runs the official video predictors, SAM 2's and EdgeTAM's, frame by frame through their public calls.
+"""Runs the official video predictors, SAM 2's, EdgeTAM's and EfficientTAM's, frame by frame through their public calls.
 
 The predictors run as installed, except for two functions. During `init_state` the frame loader is replaced, so that a frame is prepared
 when it is tracked (see `runners.bounded`) instead of the whole clip before the first. If the compiled extension cannot be used, the
@@ -7,6 +7,7 @@ function that labels components is replaced for the rest of the process (see `ru
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -46,6 +47,8 @@ class OfficialPredictorRunner:
     """
 
     name = "official"
+    package = "sam2"
+    """Name of upstream's package."""
 
     def __init__(self, options: BuildOptions) -> None:
         """Build the model on the device, with the weights of `options.weights` or random ones drawn from `options.seed`.
@@ -54,7 +57,7 @@ class OfficialPredictorRunner:
             RunnerError: the size, device, package or weights are unusable.
         """
         imgsz = 1024 if options.imgsz is None else options.imgsz
-        check_size(self.name, imgsz)
+        check_size(self.name, imgsz, options.config)
         self._device = resolve_device(options.device)
         self._memory = options.memory
         self._compiler = Compiler(options, self._device)
@@ -107,7 +110,7 @@ class OfficialPredictorRunner:
         """Adjustments to upstream, for the row; this class's notes come first."""
         notes = ["under float16 autocast, memory features stored in float32 instead of bfloat16", *self._compiler.notes]
         if self._hole_filling == "opencv":
-            notes.append("components of masks labelled by OpenCV instead of sam2._C")
+            notes.append(f"components of masks labelled by OpenCV instead of {self.package}._C")
         if self._memory == "upstream":
             notes.append("frames prepared by upstream's loader when the clip is opened: in init_ms and not in latency_ms")
         return tuple(notes)
@@ -137,8 +140,7 @@ class OfficialPredictorRunner:
         return next(int(index) for index, outputs in stores.items() if outputs is output_dict)
 
     def _provide_hole_filling(self) -> Literal["cuda", "opencv", "off"]:
-        from sam2.utils import misc
-
+        misc = importlib.import_module(f"{self.package}.utils.misc")
         return provide_components(misc, self._device) if self._predictor.fill_hole_area > 0 else "off"
 
     def open(self, clip: Clip, first_frame_hwc: Frame) -> None:

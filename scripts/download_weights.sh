@@ -2,6 +2,7 @@
 # Downloads the trained weights that the benchmark loads. Run with --help for the usage.
 # Files, sizes and sha256 sums are in weights.tsv beside this script. A download goes to FILE.part, is resumed from there after a broken
 # # connection or a restart, and gets its final name only if its size and sha256 are correct: a file with its final name is always complete.
+# Where the table has - for both, nobody is known to publish them: such a file must at least be a closed archive, as torch.save writes.
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -12,19 +13,21 @@ readonly max_tries=50 max_tries_without_progress=3
 usage() {
     cat <<'EOF'
 usage: scripts/download_weights.sh [--dir DIR] [--base-url-sam2 URL] [--base-url-edgetam URL]
-                                   [--base-url-sam1 URL] [--base-url-cutie URL] [MODEL...]
+                                   [--base-url-efficienttam URL] [--base-url-sam1 URL] [--base-url-cutie URL] [MODEL...]
 
-Downloads trained weights: sam2_tiny, sam2_small, sam2_base, sam2_large (SAM 2.1), edgetam, sam1_base, sam1_large and sam1_huge (SAM v1),
-cutie; all of them (5.5 GiB) unless models are named. sam3 is given only to who has accepted its licence: named, it is told how to get it.
+Downloads trained weights: sam2_tiny, sam2_small, sam2_base, sam2_large (SAM 2.1), edgetam, efficienttam_ti and efficienttam_s with their
+variants _1, _2 and _512x512, sam1_base, sam1_large and sam1_huge (SAM v1), cutie; all of them (6.3 GiB) unless models are named. sam3 is
+given only to who has accepted its licence: named, it is told how to get it.
 Tells the licence of weights whose use is restricted.
 Resumes incomplete files, skips complete ones, and tries every file even if one fails.
 
-  --dir DIR               folder for the files (default: checkpoints in the repository)
-  --base-url-sam2 URL     fetch the SAM 2.1 files from URL/FILE, for example a mirror
-  --base-url-edgetam URL  the same for EdgeTAM
-  --base-url-sam1 URL     the same for SAM v1
-  --base-url-cutie URL    the same for Cutie
-  -h, --help              show this
+  --dir DIR                    folder for the files (default: checkpoints in the repository)
+  --base-url-sam2 URL          fetch the SAM 2.1 files from URL/FILE, for example a mirror
+  --base-url-edgetam URL       the same for EdgeTAM
+  --base-url-efficienttam URL  the same for EfficientTAM
+  --base-url-sam1 URL          the same for SAM v1
+  --base-url-cutie URL         the same for Cutie
+  -h, --help                   show this
 
 Exit status: 0 all files are complete, 1 at least one could not be downloaded, 2 wrong usage, 3 files are missing only because their servers
 could not be reached.
@@ -43,13 +46,14 @@ directory="$here/../checkpoints"
 declare -A base_url=(
     [sam2]=https://dl.fbaipublicfiles.com/segment_anything_2/092824
     [edgetam]=https://github.com/facebookresearch/EdgeTAM/raw/main/checkpoints
+    [efficienttam]=https://huggingface.co/yunyangx/efficient-track-anything/resolve/main
     [sam1]=https://dl.fbaipublicfiles.com/segment_anything
     [cutie]=https://github.com/hkchengrex/Cutie/releases/download/v1.0
 )
 wanted=()
 while (($#)); do
     case $1 in
-        --dir | --base-url-sam2 | --base-url-edgetam | --base-url-sam1 | --base-url-cutie)
+        --dir | --base-url-sam2 | --base-url-edgetam | --base-url-efficienttam | --base-url-sam1 | --base-url-cutie)
             [[ ${2-} ]] || die_usage "$1 needs a value"
             case $1 in
                 --dir) directory=$2 ;;
@@ -105,7 +109,16 @@ in_mib() { # BYTES
     echo "$((($1 + 524288) / 1048576)) MiB"
 }
 
+# Whether the end of a zip archive closes the file.
+is_archive() { # FILE
+    [[ $(tail -c 22 -- "$1" | od -An -tx1 | tr -d ' \n') == 504b0506* ]]
+}
+
 is_whole() { # FILE MODEL
+    if [[ ${bytes_of[$2]} == - ]]; then
+        [[ -f $1 ]] && is_archive "$1"
+        return
+    fi
     [[ -f $1 && $(size_of "$1") == "${bytes_of[$2]}" ]] || return 1
     [[ $(sha256sum <"$1") == "${sum_of[$2]} "* ]]
 }
@@ -146,13 +159,13 @@ transfer() { # URL PART
 }
 
 # Downloads PART from URL with as many transfers as needed. Returns 0 if the server reports it complete; otherwise sets `verdict` and
-# # returns 1, or 3 if the server could not be reached.
+# # returns 1, or 3 if the server could not be reached. 0 bytes: their number is not known.
 download() { # URL PART BYTES
     local url=$1 part=$2 bytes=$3 failures=0 tries had
     for ((tries = 0; tries < max_tries; tries++)); do
         had=$(size_of "$part")
-        if ((had == bytes)); then return 0; fi
-        if ((had > bytes)); then
+        if ((had == bytes && bytes)); then return 0; fi
+        if ((had > bytes && bytes)); then
             rm -f -- "$part"
             had=0
         fi
@@ -177,7 +190,7 @@ download() { # URL PART BYTES
         ((failures < max_tries_without_progress)) || break
         sleep "$failures"
     done
-    verdict="FAILED: $url: $reason; $(size_of "$part") of $bytes bytes are kept; run this again to resume"
+    verdict="FAILED: $url: $reason; $(size_of "$part") of ${bytes/#0/unknown} bytes are kept; run this again to resume"
     return 1
 }
 
@@ -205,6 +218,11 @@ fetch() { # MODEL
     local target="$directory/${file_of[$model]}" url="${base_url[$source]}/${file_of[$model]}"
     local part="$target.part"
 
+    if [[ $bytes == - ]]; then
+        bytes=0
+        # Nothing could tell whether what an earlier start left belongs to this file.
+        rm -f -- "$part"
+    fi
     if is_whole "$target" "$model"; then
         verdict="already there"
         return 0
@@ -231,12 +249,16 @@ fetch() { # MODEL
 
     if ! is_whole "$part" "$model"; then
         verdict="FAILED: $url gave $(size_of "$part") bytes, not the $bytes bytes with the sha256 in weights.tsv; refused"
+        if ((bytes == 0)); then verdict="FAILED: $url gave $(size_of "$part") bytes that are no closed archive; refused"; fi
         rm -f -- "$part"
         return 1
     fi
     verdict="fetched"
+    if ((bytes == 0)); then
+        verdict="fetched; its sum is published nowhere known, so that nothing proves it upstream's: sha256 $(sha256sum <"$part" | cut -d' ' -f1)"
+    fi
     if [[ -e $target ]]; then
-        verdict="fetched; another or a truncated file had this name and is kept as $target.old"
+        verdict+="; another or a truncated file had this name and is kept as $target.old"
         mv -f -- "$target" "$target.old"
     fi
     if ! mv -f -- "$part" "$target"; then
@@ -270,7 +292,9 @@ for model in "${wanted[@]}"; do
         3) offline=$((offline + 1)) ;;
         *) failed=$((failed + 1)) ;;
     esac
-    size=$([[ ${bytes_of[$model]} == - ]] || in_mib "${bytes_of[$model]}")
+    size=${bytes_of[$model]}
+    if [[ $size == - && -e $target ]]; then size=$(size_of "$target"); fi
+    size=$([[ $size == - ]] || in_mib "$size")
     printf '%-10s  %-24s  %8s  %s\n' "$model" "${file_of[$model]}" "$size" "$verdict"
     if [[ ${licence_of[$model]} ]]; then
         printf '%-10s  licence: %s\n' "$model" "${licence_of[$model]}"

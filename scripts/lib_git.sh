@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Finding, cloning and updating upstream's checkouts. Sourced by scripts that define say, warn and die.
+# Finding, cloning and updating upstream's checkouts. Sourced by scripts that define say, warn and die, and `package` if its folder is not sam2.
 
 # In a git hook, variables would direct git to the hook's repository. Also disables git's questions, which nobody can answer.
 isolate_git() {
@@ -26,8 +26,12 @@ checkout_fault() { # DIR
     local top
     if [[ ! -d $1 ]]; then
         echo "there is no such folder"
-    elif [[ ! -f $1/setup.py || ! -d $1/sam2 ]]; then
-        echo "it has no setup.py and folder sam2, unlike the checkouts of SAM 2 and EdgeTAM"
+    elif [[ ! -f $1/setup.py || ! -d $1/${package:-sam2} ]]; then
+        if [[ ${package-} ]]; then
+            echo "it has no setup.py and folder $package"
+        else
+            echo "it has no setup.py and folder sam2, unlike the checkouts of SAM 2 and EdgeTAM"
+        fi
     elif ! top=$(git -C "$1" rev-parse --show-toplevel 2>&1); then
         echo "it is not a git checkout (git: ${top##*$'\n'})"
     elif [[ $(real_path "$top") != "$(real_path "$1")" ]]; then

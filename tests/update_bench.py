@@ -125,15 +125,15 @@ def commit(folder: Path, files: dict[str, str]) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
-def make_repository(folder: Path, *, edgetam: bool = False, setup_py: str = SETUP_PY) -> Path:
+def make_repository(folder: Path, *, edgetam: bool = False, setup_py: str = SETUP_PY, package: str = "sam2") -> Path:
     """A repository that looks like upstream's from outside."""
     folder.mkdir(parents=True)
     git(folder, "init", "--quiet", "--initial-branch", "main")
     files = {
         ".gitignore": "build/*\n_C.*\n*.egg*\n__pycache__/\n",
         "setup.py": setup_py,
-        "sam2/__init__.py": "",
-        "sam2/csrc/connected_components.cu": "",
+        f"{package}/__init__.py": "",
+        f"{package}/csrc/connected_components.cu": "",
         NOTES: "".join(f"line {number}\n" for number in range(1, 10)),
     }
     if edgetam:

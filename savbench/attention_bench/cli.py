@@ -23,7 +23,7 @@ from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import accuracy_tables, call_tables
 from savbench.plan.arms import check_implementation
 from savbench.plan.settings_models import AUTOCAST_DTYPES, IMPLEMENTATION, MAX_MASKMEM
-from savbench.plan.upstream import checkout, edgetam_checkout, weights_folders
+from savbench.plan.upstream import checkout, edgetam_checkout, efficienttam_checkout, weights_folders
 from savbench.results.grid import width_of
 from savbench.supervise.child import start_child
 
@@ -99,6 +99,7 @@ def add_flags(flags: Parser) -> None:
         "--weights_dir", type=folder, help="folder with trained weights (default: random weights; calls and times do not depend on them)"
     )
     what.add_argument("--sam2_dir", type=folder, help="run SAM 2 from this checkout instead of the installed package")
+    what.add_argument("--efficienttam_dir", type=folder, help="run EfficientTAM from this checkout (default: ./EfficientTAM)")
     what.add_argument("--edgetam_dir", type=folder, help="run EdgeTAM from this checkout (default: ./EdgeTAM; without one, transformers)")
     what.add_argument(
         "--implementation", type=IMPLEMENTATION, metavar=IMPLEMENTATION.metavar, default="auto", help="as of a run (default auto)"
@@ -252,7 +253,11 @@ def _jobs(args: argparse.Namespace) -> list[AttentionJob]:
     if args.accuracy is not None:
         split = open_split(args.accuracy, args.split_name)
         accuracy = AccuracyJob(str(args.accuracy), split.name, args.limit_videos, args.max_frames, args.prompt)
-    sources = {"sam2": checkout("sam2_dir", args.sam2_dir), "edgetam": edgetam_checkout(args.edgetam_dir)}
+    sources = {
+        "sam2": checkout("sam2_dir", args.sam2_dir),
+        "edgetam": edgetam_checkout(args.edgetam_dir),
+        "efficienttam": efficienttam_checkout(args.efficienttam_dir),
+    }
     jobs = []
     for model in args.models:
         spec = RUNNERS[model]

@@ -40,6 +40,7 @@ class Subject:
     split_dir: Path | None = None
     weights_dirs: tuple[Path, ...] = ()
     edgetam_dir: Path | None = None
+    efficienttam_dir: Path | None = None
     sam2_dir: Path | None = None
     root: Path = ROOT
     """Root of the file system to read."""

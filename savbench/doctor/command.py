@@ -20,7 +20,7 @@ from savbench.doctor.models import check_models, edgetam_extension
 from savbench.doctor.packages import check_dataset, check_packages
 from savbench.doctor.probe import Probe
 from savbench.doctor.reference import check_reference
-from savbench.plan.upstream import usual_edgetam, weights_folders
+from savbench.plan.upstream import usual_edgetam, usual_efficienttam, weights_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -45,6 +45,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument("--split_dir", type=folder, help="also check this SA-V split and count its videos, objects and frames")
     parser.add_argument("--weights_dir", type=folder, help="folder with the weights files (default: checkpoints, EdgeTAM/checkpoints)")
     parser.add_argument("--edgetam_dir", type=folder, help="EdgeTAM checkout (default: ./EdgeTAM if it exists)")
+    parser.add_argument("--efficienttam_dir", type=folder, help="EfficientTAM checkout (default: ./EfficientTAM if it exists)")
     parser.add_argument("--sam2_dir", type=folder, help="SAM 2 checkout (default: the installed package)")
     parser.add_argument("--json", action="store_true", help="write one JSON object instead of lines")
 
@@ -66,6 +67,7 @@ def _subject(args: argparse.Namespace) -> Subject:
         split_dir=args.split_dir,
         weights_dirs=weights_folders(args.weights_dir),
         edgetam_dir=args.edgetam_dir or usual_edgetam(),
+        efficienttam_dir=args.efficienttam_dir or usual_efficienttam(),
         sam2_dir=args.sam2_dir,
     )
 

@@ -12,6 +12,7 @@ from runners import RUNNERS
 from runners.sources import EDGETAM_WHEEL, unpacked_wheel
 from savbench.arguments.declared import ConfigError
 from savbench.doctor.check import Check, Subject, pip, set_up_again, short_path
+from savbench.plan.upstream import EFFICIENTTAM
 from savbench.plan.weights import find_weights
 from savbench.results.environment import git_state
 
@@ -25,6 +26,7 @@ MARK_OF_EDGETAM = Path("modeling") / "perceiver.py"
 """EdgeTAM's package is also called sam2; only it has this file."""
 GET_SAM2 = "scripts/get_sam2.sh"
 GET_EDGETAM = "scripts/get_edgetam.sh"
+GET_EFFICIENTTAM = "scripts/get_efficienttam.sh"
 BUILD_EXTENSION = "./update_sam2_optional_cuda.sh"
 
 
@@ -50,6 +52,7 @@ def check_models(packages: Answers, torch: Answers, subject: Subject) -> Iterato
         and (edgetam_extension(subject) is not None or unpacked_wheel(subject.edgetam_dir, EDGETAM_WHEEL) is None)
     ):
         yield from _extension("EdgeTAM _C", subject.edgetam_dir / "sam2", "edgetam_extension", torch, f"{BUILD_EXTENSION} --edgetam")
+    yield _efficienttam(subject)
     yield check_weights(subject.weights_dirs, subject.checkout / "scripts" / "weights.tsv")
 
 
@@ -208,6 +211,22 @@ def _has(model: str) -> bool:
     return any(file.match(f"transformers/models/{model}/__init__.py") for file in files or [])
 
 
+def _efficienttam(subject: Subject) -> Check:
+    folder = subject.efficienttam_dir
+    facts: dict[str, Any] = {"checkout": None}
+    if folder is None:
+        detail = "no checkout in ./EfficientTAM; the efficienttam models cannot run without one"
+        # most runs do not name it
+        return Check(TOPIC, "EfficientTAM", "ok", f"{detail} ({GET_EFFICIENTTAM} gets it)", facts=facts)
+    builder = folder / EFFICIENTTAM / "build_efficienttam.py"
+    if not builder.is_file():
+        return Check(TOPIC, "EfficientTAM", "failure", f"{folder} is not a checkout of EfficientTAM", GET_EFFICIENTTAM, facts)
+    state = git_state(builder)
+    commit = "of unknown commit" if state is None else f"at {state['commit'][:12]}{' with local changes' * state['dirty']}"
+    facts["checkout"] = {"folder": str(folder), "git": state}
+    return Check(TOPIC, "EfficientTAM", "ok", f"checkout {commit}, {short_path(folder)}", facts=facts)
+
+
 def _installed(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)
@@ -255,7 +274,8 @@ def check_weights(folders: Sequence[Path], table: Path) -> Check:
     return Check(TOPIC, "weights", "ok", "; ".join(parts), facts=facts)
 
 
-def _published_sizes(table: Path) -> dict[str, int]:
-    """Sizes in bytes by file name, from scripts/weights.tsv."""
+def _published_sizes(table: Path) -> dict[str, int | None]:
+    """Sizes in bytes by file name, from scripts/weights.tsv; None where none is known. Without files that nobody can just fetch."""
     lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
-    return {row[1]: int(row[2]) for line in lines if len(row := line.split("\t")) >= 3 and row[2].isdigit()}
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    return {row[1]: int(row[2]) if row[2].isdigit() else None for row in rows if len(row) >= 3 and row[4:5] != ["gated"]}

@@ -91,7 +91,7 @@ def order_of(args: argparse.Namespace) -> Order:
     from savbench.integration.child import Order
     from savbench.integration.pieces import small_size
     from savbench.plan.arms import check_implementation
-    from savbench.plan.upstream import has_weights, usual_edgetam, weights_folders
+    from savbench.plan.upstream import has_weights, require_efficienttam, usual_edgetam, usual_efficienttam, weights_folders
     from savbench.plan.weights import find_weights
 
     spec = RUNNERS.get(args.model)
@@ -111,11 +111,16 @@ def order_of(args: argparse.Namespace) -> Order:
     imgsz = args.imgsz or (small_size(spec) if weights is None else spec.imgsz)
     if imgsz is not None:
         try:
-            check_size(spec.family, imgsz)
+            check_size(spec.family, imgsz, spec.config)
         except RunnerError as error:
             raise ConfigError(f"--imgsz: {error}") from error
     check_implementation(args.model, args.implementation)
-    source_dir = usual_edgetam() if spec.family == "edgetam" and args.implementation != "transformers" else None
+    source_dir = None
+    if spec.family == "edgetam" and args.implementation != "transformers":
+        source_dir = usual_edgetam()
+    elif spec.family == "efficienttam":
+        source_dir = usual_efficienttam()
+        require_efficienttam(source_dir)
     return Order(args.model, args.device, imgsz, weights, None if source_dir is None else str(source_dir), args.implementation)
 
 

@@ -23,6 +23,7 @@ WEIGHTS_TABLE = "scripts/weights.tsv"
 GATED = "gated"
 """Source in the table of weights of files that are given only to who has accepted a licence; neither size nor sha256 is public."""
 DOWNLOADS = "scripts/download_weights.sh"
+CARDS = "docs/models.md"
 WALKTHROUGH = "docs/add-a-model.md"
 SMALL = 64
 """Least side in pixels of a small input, for families that run any multiple of their stride."""
@@ -100,12 +101,16 @@ def _weights(model: str, spec: RunnerSpec, root: Path) -> Outcome:
             wrong.append(f"licence {licence[0] if licence else 'Apache-2.0'}, the spec says {spec.licence}")
         if file != spec.checkpoint:
             wrong.append(f"file {file}, the spec says {spec.checkpoint}")
-        if source != GATED and (not size.isdigit() or not re.fullmatch(r"[0-9a-f]{64}", digest)):
+        is_known = size.isdigit() and re.fullmatch(r"[0-9a-f]{64}", digest)
+        if not is_known and (size, digest) != ("-", "-"):
             wrong.append("bytes or sha256 are not what they should be")
         downloads = root / DOWNLOADS
         if source != GATED and downloads.is_file() and f"[{source}]=" not in downloads.read_text(encoding="utf-8"):
             wrong.append(f"source {source} has no URL in {DOWNLOADS}")
-    what = "gated" if GATED in line else f"{line[2]} bytes, from {line[4]}" if not wrong else ""
+    what = ""
+    if not wrong:
+        bytes_said = "of unknown size" if line[2] == "-" else f"{line[2]} bytes"
+        what = "gated" if GATED in line else f"{bytes_said}, from {line[4]}"
     said = "; ".join(wrong) or f"{WEIGHTS_TABLE}: {line[1]}, {what}"
     return judged(check, not wrong, said, meaning=meaning, remedy=f"correct the line of {model} in {WEIGHTS_TABLE}")
 
@@ -133,7 +138,12 @@ def _advice(model: str, spec: RunnerSpec, root: Path) -> Outcome:
 def _card(model: str, spec: RunnerSpec, root: Path) -> Outcome:
     check = "pieces: a card for readers"
     wrong = []
-    rows = [line for line in _read(root / "README.md").splitlines() if line.startswith("|") and f"`{model}`" in line.split("|")[1]]
+    rows = [
+        (page, line)
+        for page in ("README.md", CARDS)
+        for line in _read(root / page).splitlines()
+        if line.startswith("|") and any(f"`{model}`" in cell for cell in line.split("|")[1:3])
+    ]
     if not rows:
         wrong.append("the table of models in README.md has no line for it")
     if spec.checkpoint is not None and (shipped := SHIPPED_WEIGHTS / spec.checkpoint).is_file():
@@ -143,9 +153,9 @@ def _card(model: str, spec: RunnerSpec, root: Path) -> Outcome:
     return judged(
         check,
         not wrong,
-        f"missing: {'; '.join(wrong)}" if wrong else f"README.md: {rows[0].split('|')[2].strip()[:80]}",
+        f"missing: {'; '.join(wrong)}" if wrong else f"{rows[0][0]}: {rows[0][1].split('|')[2].strip()[:80]}",
         meaning="users cannot tell what the model is, whose it is and what it is good for",
-        remedy="say in README.md what runs and which prompts it takes; shipped weights also need a card beside them",
+        remedy=f"say in README.md, of a variant in {CARDS}, what runs and which prompts it takes; shipped weights need a card, too",
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attention import CHOICES, RELATIVE_CHOICES, refusal
-from runners import PROMPT_KINDS, RUNNERS
+from runners import PROMPT_KINDS, RUNNERS, RunnerSpec
 from runners.base import RunnerError
 from runners.exported import EXPORT_DTYPES, EXPORTABLE, TORCH, no_dtype, no_exported_stages
 from runners.sizes import check_size
@@ -110,7 +110,7 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
         else:
             combinations = [(NOT_APPLICABLE, None, NOT_APPLICABLE, keyframe) for keyframe in config.keyframes]
         for dtype, imgsz, attention, keyframe in combinations:
-            _check_size(spec.family, imgsz)
+            _check_size(spec, imgsz)
             _check_attention(model, attention, dtype, config.device)
             check_implementation(model, config.implementation)
             _check_memory(model, config)
@@ -149,14 +149,14 @@ def _latencies_for(recorded: RecordedLatencies, config: RunConfig, arm: Arm) -> 
         raise ConfigError(str(error)) from error
 
 
-def _check_size(family: str, imgsz: int | None) -> None:
+def _check_size(spec: RunnerSpec, imgsz: int | None) -> None:
     """
     Raises:
         ConfigError: the family cannot run at this size.
     """
     if imgsz is not None:
         try:
-            check_size(family, imgsz)
+            check_size(spec.family, imgsz, spec.config)
         except RunnerError as error:
             raise ConfigError(f"--imgsz: {error}") from error
 

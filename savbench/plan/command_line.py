@@ -11,7 +11,7 @@ from savbench.arguments.values import FilePath
 from savbench.plan.config_file import read_config
 from savbench.plan.settings import RunConfig
 from savbench.plan.settings_measuring import CAMERA_FPS
-from savbench.plan.upstream import checkout, edgetam_checkout
+from savbench.plan.upstream import checkout, edgetam_checkout, efficienttam_checkout
 
 DESCRIPTION = """\
 Run a SA-V split through promptable video segmentation models and write latency,
@@ -47,7 +47,7 @@ def config_of(arguments: argparse.Namespace) -> RunConfig:
     """Settings from parsed arguments.
 
     Raises:
-        ConfigError: the file of --config or a value is invalid, a value is missing, or a checkout has no sam2 package.
+        ConfigError: the file of --config or a value is invalid, a value is missing, or a checkout does not hold its package.
     """
     spoken = given_in(arguments, RunConfig)
     given = {**({} if arguments.config is None else read_config(arguments.config)), **spoken}
@@ -60,6 +60,8 @@ def config_of(arguments: argparse.Namespace) -> RunConfig:
                 raise ConfigError(
                     f"--{folder}: names official code, which --implementation transformers does not run; leave out one of them"
                 )
-        return RunConfig(**{**given, "sam2_dir": None, "edgetam_dir": None})
-    checkout("sam2_dir", given.get("sam2_dir"))
-    return RunConfig(**{**given, "edgetam_dir": edgetam_checkout(given.get("edgetam_dir"))})
+        given |= {"sam2_dir": None, "edgetam_dir": None}
+    else:
+        checkout("sam2_dir", given.get("sam2_dir"))
+        given["edgetam_dir"] = edgetam_checkout(given.get("edgetam_dir"))
+    return RunConfig(**{**given, "efficienttam_dir": efficienttam_checkout(given.get("efficienttam_dir"))})

@@ -14,7 +14,7 @@ from savbench.arguments.values import Choice, Device, FilePath, ListOf, Switch, 
 
 AUTOCAST_DTYPES = ("float32", "float16", "bfloat16")
 MAX_MASKMEM = 7
-"""Memories that SAM 2 and EdgeTAM were trained with."""
+"""Memories that SAM 2, EdgeTAM and EfficientTAM were trained with."""
 MEMORY_MODES = ("bounded", "upstream")
 """What a model keeps of a clip, see `runners.base.BuildOptions.memory`."""
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
@@ -23,7 +23,7 @@ NOT_APPLICABLE = "none"
 """Value of autocast_dtype and attention in rows of models that use neither."""
 
 LEARNED = frozenset(spec.family for spec in RUNNERS.values() if spec.is_learned)
-WITH_MEMORY = frozenset({"sam2", "edgetam", "sam3"})
+WITH_MEMORY = frozenset({"sam2", "edgetam", "efficienttam", "sam3"})
 """Families with a memory of past frames."""
 
 WITH_IMPLEMENTATIONS = frozenset(spec.family for spec in RUNNERS.values() if spec.implementations)
@@ -136,7 +136,7 @@ class ModelSettings:
     memory: str = setting(
         Choice(MEMORY_MODES),
         MODELS,
-        "SAM 2 and EdgeTAM: bounded keeps only what later frames read, upstream prepares and keeps the whole clip",
+        "SAM 2, EdgeTAM and EfficientTAM: bounded keeps only what later frames read, upstream prepares and keeps the whole clip",
         Column(
             "memory",
             "--memory. `bounded`: a frame is prepared when it is tracked, and what no later frame reads is freed. `upstream`: as in "
@@ -152,7 +152,7 @@ class ModelSettings:
     postprocessing: str = setting(
         Choice(("on", "off")),
         MODELS,
-        "SAM 2 and EdgeTAM: upstream's postprocessing of masks; on in their predictors, off in their papers' evaluation",
+        "SAM 2, EdgeTAM and EfficientTAM: upstream's postprocessing of masks; on in their predictors, off in their papers' evaluation",
         Column(
             "postprocessing",
             "--postprocessing. `on`, as in upstream's predictors: holes of up to 8 pixels are filled, an unstable single mask is "
@@ -256,4 +256,11 @@ class ModelSettings:
     sam2_dir: Path | None = setting(_FOLDER, MODELS, "run SAM 2 from this checkout instead of the installed package", default=None)
     edgetam_dir: Path | None = setting(
         _FOLDER, MODELS, "run EdgeTAM from this checkout", default=None, default_text="./EdgeTAM; without one, transformers"
+    )
+    efficienttam_dir: Path | None = setting(
+        _FOLDER,
+        MODELS,
+        "run EfficientTAM from this checkout",
+        default=None,
+        default_text="./EfficientTAM; without one, an installed package",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS_FOLDERS = ("checkpoints", "EdgeTAM/checkpoints")
+EFFICIENTTAM = "efficient_track_anything"
+"""EfficientTAM's package."""
+WEIGHTS_FOLDERS = ("checkpoints", "EdgeTAM/checkpoints", "EfficientTAM/checkpoints")
 DEFAULT_MODELS = ("sam2_tiny", "sam2_small", "sam2_base", "sam2_large", "edgetam")
 DEFAULT_PROMPT = "points"
 
@@ -38,18 +41,48 @@ def edgetam_checkout(given: Path | None) -> Path | None:
 
 def usual_edgetam() -> Path | None:
     """The first default checkout of EdgeTAM that exists; None if none does."""
-    return next((base / "EdgeTAM" for base in _bases() if (base / "EdgeTAM" / "sam2").is_dir()), None)
+    return _usual("EdgeTAM", "sam2")
 
 
-def checkout(flag: str, given: Path | None) -> Path | None:
+def efficienttam_checkout(given: Path | None) -> Path | None:
+    """The checkout that EfficientTAM runs from, as `edgetam_checkout`.
+
+    Raises:
+        ConfigError: as `checkout`.
+    """
+    return usual_efficienttam() if given is None else checkout("efficienttam_dir", given, EFFICIENTTAM)
+
+
+def usual_efficienttam() -> Path | None:
+    """The first default checkout of EfficientTAM that exists; None if none does."""
+    return _usual("EfficientTAM", EFFICIENTTAM)
+
+
+def require_efficienttam(source_dir: Path | None) -> None:
+    """
+    Raises:
+        ConfigError: there is neither a checkout nor an installed package.
+    """
+    if source_dir is None and importlib.util.find_spec(EFFICIENTTAM) is None:
+        raise ConfigError(
+            "EfficientTAM's code is neither in ./EfficientTAM nor installed; get it with `scripts/get_efficienttam.sh`, or name its "
+            "checkout with --efficienttam_dir"
+        )
+
+
+def checkout(flag: str, given: Path | None, package: str = "sam2") -> Path | None:
     """The checkout that a flag names; None if the flag was not given.
 
     Raises:
-        ConfigError: it has no sam2 package.
+        ConfigError: it does not hold the package.
     """
-    if given is not None and not (given / "sam2").is_dir():
-        raise ConfigError(f"--{flag} {given}: has no sam2 package; give the top folder of the checkout")
+    if given is not None and not (given / package).is_dir():
+        raise ConfigError(f"--{flag} {given}: has no {package} package; give the top folder of the checkout")
     return given
+
+
+def _usual(folder: str, package: str) -> Path | None:
+    return next((base / folder for base in _bases() if (base / folder / package).is_dir()), None)
 
 
 def with_default_models(config: RunConfig) -> tuple[RunConfig, str]:

@@ -9,7 +9,7 @@ from runners import RUNNERS
 from savbench.arguments.declared import ConfigError
 from savbench.plan.arms import plan_arms
 from savbench.plan.job import Job
-from savbench.plan.upstream import weights_folders
+from savbench.plan.upstream import require_efficienttam, weights_folders
 from savbench.plan.weights import find_weights
 from savbench.results.systems import split_id
 
@@ -49,7 +49,7 @@ def plan(config: RunConfig, split_name: str) -> list[PlannedArm]:
     """Find every arm's weights and checkout before anything is loaded.
 
     Raises:
-        ConfigError: an arm cannot run, or its weights are missing.
+        ConfigError: an arm cannot run, or its weights or its code are missing.
     """
     return [_with_files(config, arm) for arm in plan_arms(config, split_name)]
 
@@ -75,7 +75,11 @@ def _with_files(config: RunConfig, arm: Arm) -> PlannedArm:
     weights = None
     if spec.checkpoint is not None and not config.random_weights:
         weights = find_weights(spec.checkpoint, arm.model, weights_folders(config.weights_dir))
-    checkouts = {} if config.implementation == "transformers" else {"sam2": config.sam2_dir, "edgetam": config.edgetam_dir}
+    checkouts = {"efficienttam": config.efficienttam_dir}
+    if config.implementation != "transformers":
+        checkouts |= {"sam2": config.sam2_dir, "edgetam": config.edgetam_dir}
+    if spec.family == "efficienttam":
+        require_efficienttam(config.efficienttam_dir)
     return PlannedArm(arm, weights, checkouts.get(spec.family))
 
 

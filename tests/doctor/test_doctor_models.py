@@ -188,6 +188,25 @@ def test_sam3(desktop: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "requirements-transformers.txt" in said()
 
 
+def test_efficienttam(desktop: Subject, tmp_path: Path) -> None:
+    def efficienttam(folder: Path | None) -> Check:
+        return by_name(check_models(package_answers(), gpu_answers(), replace(desktop, efficienttam_dir=folder)))["EfficientTAM"]
+
+    assert (efficienttam(None).state, "scripts/get_efficienttam.sh gets it" in efficienttam(None).detail) == ("ok", True)
+    folder = tmp_path / "EfficientTAM"
+    assert (efficienttam(folder).state, efficienttam(folder).remedy) == ("failure", "scripts/get_efficienttam.sh")
+    write(folder / "efficient_track_anything", {"build_efficienttam.py": ""})
+    assert (efficienttam(folder).state, "checkout of unknown commit" in efficienttam(folder).detail) == ("ok", True)
+
+
+def test_weights_without_a_published_size_are_fetched_by_name_and_taken_as_they_are(tmp_path: Path) -> None:
+    table = tmp_path / "weights.tsv"
+    table.write_text("# model\tfile\tbytes\nefficienttam_ti_1\tefficienttam_ti_1.pt\t-\t-\tefficienttam\nother\tother.pt\t1\ts\ts\n")
+    assert check_weights([tmp_path], table).remedy == "scripts/download_weights.sh efficienttam_ti_1"
+    write(tmp_path, {"efficienttam_ti_1.pt": "any"})
+    assert check_weights([tmp_path], table).facts["efficienttam_ti_1"]["state"] == "present"
+
+
 def test_weights(tmp_path: Path) -> None:
     table = tmp_path / "weights.tsv"
     files = {"sam2_tiny": "sam2.1_hiera_tiny.pt", "sam2_small": "sam2.1_hiera_small.pt", "sam2_base": "sam2.1_hiera_base_plus.pt"}

@@ -102,13 +102,15 @@ def test_what_is_missing_is_named_with_what_to_do() -> None:
     [
         ("sam2_tiny\tother.pt\t1\t" + "0" * 64 + "\tsam2", "file other.pt, the spec says sam2.1_hiera_tiny.pt"),
         ("sam2_tiny\tsam2.1_hiera_tiny.pt\tmany\tabc\tsam2", "bytes or sha256"),
+        ("sam2_tiny\tsam2.1_hiera_tiny.pt\t-\tabc\tsam2", "bytes or sha256"),
+        ("sam2_tiny\tsam2.1_hiera_tiny.pt\t-\t-\tsam2", "of unknown size, from sam2"),
         ("sam2_tiny\tsam2.1_hiera_tiny.pt\t1\t" + "0" * 64 + "\tnowhere", "source nowhere has no URL"),
         ("sam2_tiny\tsam2.1_hiera_tiny.pt\t-\t-\tgated", "sam2.1_hiera_tiny.pt, gated"),
         ("sam2_tiny\tsam2.1_hiera_tiny.pt", "2 columns instead of 5"),
         ("sam2_tiny\tsam2.1_hiera_tiny.pt\t1\t" + "0" * 64 + "\tsam2\tMIT", "licence MIT, the spec says Apache-2.0"),
     ],
 )
-def test_a_wrong_line_of_weights(tmp_path: Path, line: str, said: str) -> None:
+def test_what_a_line_of_weights_says(tmp_path: Path, line: str, said: str) -> None:
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "weights.tsv").write_text(f"# model\n{line}\n")
     (tmp_path / "scripts" / "download_weights.sh").write_text("[sam2]=https://example.org\n")
@@ -117,7 +119,7 @@ def test_a_wrong_line_of_weights(tmp_path: Path, line: str, said: str) -> None:
 
 
 def test_sizes_for_random_weights_are_small_and_can_run() -> None:
-    sizes = {"sam2": 64, "sam1": 64, "sam3": 70, "edgetam": 256, "cutie": 96, "baseline": None}
+    sizes = {"sam2": 64, "sam1": 64, "sam3": 70, "edgetam": 256, "efficienttam": 64, "cutie": 96, "baseline": None}
     assert {model: small_size(spec) for model, spec in RUNNERS.items()} == {model: sizes[spec.family] for model, spec in RUNNERS.items()}
 
 

@@ -82,7 +82,9 @@ def given(*arguments: str) -> RunConfig:
 
 def test_what_the_command_line_leaves_out_has_the_default_of_the_settings() -> None:
     bare = given()
-    assert bare == RunConfig(split_dir=Path("/split"), models=("static_mask",), edgetam_dir=bare.edgetam_dir)
+    assert bare == RunConfig(
+        split_dir=Path("/split"), models=("static_mask",), edgetam_dir=bare.edgetam_dir, efficienttam_dir=bare.efficienttam_dir
+    )
 
 
 def numbers() -> list[tuple[str, str, Number]]:
@@ -153,7 +155,8 @@ def paths() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "flag"), paths())
 def test_the_home_folder_is_found_in_every_path(name: str, flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "x" / "sam2").mkdir(parents=True)
+    for package in ("sam2", "efficient_track_anything"):
+        (tmp_path / "x" / package).mkdir(parents=True)
     assert getattr(given(f"{flag}=~/x"), name) == tmp_path / "x"
 
 
@@ -164,6 +167,7 @@ def test_no_path_is_forgotten() -> None:
         "exported_dir",
         "sam2_dir",
         "edgetam_dir",
+        "efficienttam_dir",
         "realtime_from",
         "out_dir",
         "prompts",

@@ -7,8 +7,17 @@ import pytest
 from runners import RUNNERS, SHIPPED_WEIGHTS
 from savbench.arguments.declared import ConfigError
 from savbench.plan.settings import RunConfig
-from savbench.plan.upstream import DEFAULT_MODELS, checkout, edgetam_checkout, weights_folders, with_default_models
+from savbench.plan.upstream import (
+    DEFAULT_MODELS,
+    checkout,
+    edgetam_checkout,
+    efficienttam_checkout,
+    require_efficienttam,
+    weights_folders,
+    with_default_models,
+)
 from savbench.plan.weights import find_weights
+from savbench.supervise.jobs import plan
 
 
 def weights(folder: Path, *models: str) -> Path:
@@ -67,3 +76,30 @@ def test_a_checkout_holds_the_package(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "EdgeTAM" / "sam2").mkdir(parents=True)
     assert edgetam_checkout(None) == edgetam_checkout(tmp_path / "EdgeTAM") == tmp_path / "EdgeTAM"
     assert checkout("sam2_dir", None) is None
+
+
+def test_efficienttam_has_a_package_of_its_own_and_cannot_run_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("savbench.plan.upstream.ROOT", tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert efficienttam_checkout(None) is None
+    with pytest.raises(ConfigError, match=r"get it with `scripts/get_efficienttam\.sh`, or name its checkout with --efficienttam_dir"):
+        require_efficienttam(None)
+    (tmp_path / "EfficientTAM" / "sam2").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"--efficienttam_dir .*: has no efficient_track_anything package"):
+        efficienttam_checkout(tmp_path / "EfficientTAM")
+    (tmp_path / "EfficientTAM" / "efficient_track_anything").mkdir()
+    assert efficienttam_checkout(None) == efficienttam_checkout(tmp_path / "EfficientTAM") == tmp_path / "EfficientTAM"
+    require_efficienttam(tmp_path / "EfficientTAM")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    require_efficienttam(None)  # installed
+
+
+def test_a_run_names_its_checkout_before_it_looks_at_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine" / "efficient_track_anything").mkdir(parents=True)
+    settings = {"split_dir": tmp_path, "models": ("efficienttam_ti_mask",), "random_weights": True}
+    config = RunConfig(**settings, efficienttam_dir=tmp_path / "mine")  # type: ignore[arg-type]
+    assert [one.source_dir for one in plan(config, "sav_val")] == [tmp_path / "mine"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="EfficientTAM's code is neither"):
+        plan(RunConfig(**settings), "sav_val")  # type: ignore[arg-type]

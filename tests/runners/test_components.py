@@ -181,7 +181,7 @@ def as_extension(label: Any) -> types.ModuleType:
 
 
 def test_without_the_extension_opencv_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(components, "_import_extension", lambda: None)
+    monkeypatch.setattr(components, "_import_extension", lambda _: None)
     misc = FakeMisc()
     assert provide_components(misc, CPU) == "opencv"
     assert misc.get_connected_components is connected_components
@@ -192,11 +192,11 @@ def test_an_extension_that_cannot_be_loaded_counts_as_missing(monkeypatch: pytes
     package.__path__ = []
     monkeypatch.setitem(sys.modules, "sam2", package)
     monkeypatch.setitem(sys.modules, "sam2._C", None)
-    assert components._import_extension() is None
+    assert components._import_extension("sam2") is None
 
 
 def test_the_extension_is_kept_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(components, "_import_extension", lambda: as_extension(connected_components))
+    monkeypatch.setattr(components, "_import_extension", lambda _: as_extension(connected_components))
     monkeypatch.setattr(components, "_usable_on", lambda _: True)
     misc = FakeMisc()
     assert provide_components(misc, CPU) == "cuda"
@@ -204,7 +204,7 @@ def test_the_extension_is_kept_where_it_works(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_extension_is_not_used_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(components, "_import_extension", lambda: as_extension(connected_components))
+    monkeypatch.setattr(components, "_import_extension", lambda _: as_extension(connected_components))
     assert provide_components(FakeMisc(), CPU) == "opencv"
 
 
@@ -229,7 +229,7 @@ def no_kernel(mask: Any) -> Any:
 )
 def test_an_extension_that_labels_wrongly_is_replaced(monkeypatch: pytest.MonkeyPatch, label: Any) -> None:
     assert not labels_correctly(label, CPU)
-    monkeypatch.setattr(components, "_import_extension", lambda: as_extension(label))
+    monkeypatch.setattr(components, "_import_extension", lambda _: as_extension(label))
     monkeypatch.setattr(components, "_usable_on", lambda _: True)
     assert provide_components(FakeMisc(), CPU) == "opencv"
 
@@ -257,7 +257,7 @@ class LastError:
 
 def test_an_extension_for_another_gpu_leaves_no_error_to_the_next_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     error = LastError()
-    monkeypatch.setattr(components, "_import_extension", lambda: as_extension(error.label))
+    monkeypatch.setattr(components, "_import_extension", lambda _: as_extension(error.label))
     monkeypatch.setattr(components, "_usable_on", lambda _: True)
     monkeypatch.setattr(components, "_launch", error.launch)
     assert provide_components(FakeMisc(), CPU) == "opencv"
@@ -267,7 +267,7 @@ def test_an_extension_for_another_gpu_leaves_no_error_to_the_next_kernel(monkeyp
 def test_an_extension_that_breaks_cuda_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     error = LastError(sticks=True)
     monkeypatch.setattr(components, "_launch", error.launch)
-    with pytest.raises(RunnerError, match=r"sam2\._C has broken CUDA .*uninstall it"):
+    with pytest.raises(RunnerError, match=r"the extension _C has broken CUDA .*uninstall it"):
         labels_correctly(error.label, CPU)
 
 

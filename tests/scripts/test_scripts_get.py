@@ -31,20 +31,27 @@ class Getter:
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
-@pytest.fixture(params=["sam2", "edgetam"])
+def package_of(model: str) -> str:
+    return "efficient_track_anything" if model == "efficienttam" else "sam2"
+
+
+FOLDERS = {"sam2": "segment-anything-2", "edgetam": "EdgeTAM", "efficienttam": "EfficientTAM"}
+
+
+@pytest.fixture(params=sorted(FOLDERS))
 def getter(request: pytest.FixtureRequest, tmp_path: Path) -> Getter:
     root = tmp_path / "my clone"
     (root / "scripts").mkdir(parents=True)
     for name in ("lib.sh", "lib_git.sh", "lib_wheel.sh", f"get_{request.param}.sh"):
         shutil.copy(ROOT / "scripts" / name, root / "scripts")
-    origin = make_repository(tmp_path / "origin")
+    origin = make_repository(tmp_path / "origin", package=package_of(request.param))
     pinned = git(origin, "rev-parse", "HEAD")
     commit(origin, {NOTES: "newer"})
     script = root / "scripts" / f"get_{request.param}.sh"
     text, pins = re.subn(r"commit=[0-9a-f]{40}\b", f"commit={pinned}", script.read_text())
     assert pins == 1
     script.write_text(text)
-    return Getter(script, origin, root / {"sam2": "segment-anything-2", "edgetam": "EdgeTAM"}[request.param], pinned)
+    return Getter(script, origin, root / FOLDERS[request.param], pinned)
 
 
 def test_clones_the_pinned_commit_once(getter: Getter) -> None:
