@@ -80,6 +80,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("results/after", "results/demo", "results/nano", "results/agx", "shard1", "shard2", "shard3", "shard4"):
         shutil.copytree(folder / "results" / "before", folder / name)
     shutil.copytree(folder / "results" / "sweep", folder / "results" / "run")
+    benchmark(folder, "seal", "results/before", "-o", "orin-nano.zip")
+    benchmark(folder, "seal", "results/sweep", "-o", "agx.zip")
     (folder / "videos").mkdir()
     write_video(folder / "videos" / "walk.mp4", 12)
     mask_hw = np.zeros((48, 64), np.uint8)

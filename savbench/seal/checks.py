@@ -29,7 +29,7 @@ from savbench.seal.private import absolute_paths
 from savbench.validate.run import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Verdict = Literal["pass", "warn", "fail"]
 
@@ -106,21 +106,29 @@ def _checked(path: Path, folder: Path, split_dir: Path | None) -> Checked:
         rows = warned("rows", "; ".join(report.checked), *adapted) if adapted else passed("rows", *report.checked)
     checks = (
         is_whole,
-        _check_manifest(manifest, run),
+        _guarded("manifest", lambda: _check_manifest(manifest, run)),
         rows,
-        check_wall_time(run),
-        check_coverage(run, manifest),
-        check_sittings(run),
-        check_code(run),
-        check_weights(run),
-        check_board(run),
-        check_selfcheck(run),
-        _check_split(run, manifest, split_dir),
+        _guarded("wall time", lambda: check_wall_time(run)),
+        _guarded("coverage", lambda: check_coverage(run, manifest)),
+        _guarded("sittings", lambda: check_sittings(run)),
+        _guarded("code", lambda: check_code(run)),
+        _guarded("weights", lambda: check_weights(run)),
+        _guarded("board", lambda: check_board(run)),
+        _guarded("selfcheck", lambda: check_selfcheck(run)),
+        _guarded("split", lambda: _check_split(run, manifest, split_dir)),
         _check_masks(folder, split_dir),
-        check_audit(folder, run),
+        _guarded("audit", lambda: check_audit(folder, run)),
         _check_private(folder),
     )
     return Checked(path, seal, manifest, checks, run, folder)
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    """A check's outcome; fail where a file holds JSON of another form than a run writes, in any of its depths."""
+    try:
+        return check()
+    except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
+        return failed(name, f"a file holds something that no run writes ({type(error).__name__}: {error})")
 
 
 def _check_manifest(manifest: Mapping[str, Any], run: SealedRun) -> Check:

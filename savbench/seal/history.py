@@ -126,5 +126,5 @@ def _timed_s(row: SummaryRow, frame_ms: float | None) -> float:
 def _seconds(text: str) -> float | None:
     try:
         return datetime.datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -160,7 +160,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         elif one.get("frames_sha256") != other.get("frames_sha256"):
             said.append(f"{name}: other frames ({one.get('frames')} and {other.get('frames')})")
         else:
-            ours, theirs = one.get("objects", {}), other.get("objects", {})
+            ours, theirs = (found if isinstance(found := side.get("objects"), dict) else {} for side in (one, other))
             objects = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
             said.append(f"{name}: other masks of object {', '.join(objects)}")
     return said

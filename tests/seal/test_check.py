@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import hashlib
 import io
 import json
+import random
 import shutil
 import struct
 import zipfile
@@ -22,6 +24,9 @@ from sealed_runs import Members, members_of, rewritten, said, verdicts, with_env
 
 from jetson_benchmark import main
 from savbench.results.rows import FrameRow, SummaryRow
+from savbench.seal import leaderboard
+from savbench.seal.checks import opened
+from savbench.seal.table import render_checks
 
 
 def test_an_untouched_archive_fails_nothing(sealed: Sealed, capsys: pytest.CaptureFixture[str]) -> None:
@@ -372,3 +377,30 @@ def test_an_archive_of_another_version_is_read(sealed: Sealed, tmp_path: Path) -
     assert "fail" not in found.values()
     told = said(path, "rows")
     assert "summary.csv is without: hole_filling | summary.csv has what this version does not know: novelty, weather" in told
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "environment.json", "run.json"])
+def test_json_of_any_other_form_ends_no_check(sealed: Sealed, tmp_path: Path, name: str) -> None:
+    """Each value in turn becomes something else; arms of such archives can still be merged."""
+    whole = json.loads(members_of(sealed.archive)[name])
+    chance = random.Random(name)
+    places = [way for way in _places(whole) if way[:2] != ("files", "frames.csv")]
+    for way in chance.sample(places, min(12, len(places))):
+        spoiled = copy.deepcopy(whole)
+        inside = spoiled
+        for key in way[:-1]:
+            inside = inside[key]
+        inside[way[-1]] = chance.choice([None, 7, "text", [], {}, [[1]], {"a": {"b": 1}}])
+        path = rewritten(sealed.archive, tmp_path / "a.zip", lambda m, data=spoiled: m.update({name: json.dumps(data).encode()}))  # type: ignore[misc]
+        with opened(path, sealed.split) as checked:
+            assert checked.verdict in ("warn", "fail"), way
+            render_checks(checked, 80)
+            json.dumps(checked.to_json())
+            if checked.run is not None:
+                leaderboard._read(checked)
+
+
+def _places(data: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Ways to all values inside, the containers among them."""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [*([way] if way else []), *(place for key, inside in items for place in _places(inside, (*way, key)))]
