@@ -8,6 +8,7 @@ archive is known by is its seal, which a publication quotes.
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from savbench.data.csv_file import InputError
 from savbench.data.dataset import ClipError, DatasetError
 from savbench.plan.protocols import PROTOCOL_VERSION
 from savbench.results.csv_rows import ResultsError
+from savbench.results.run_folder import RUN
 from savbench.seal.archive import FILES, MASKS, extract
 from savbench.seal.audited import check_audit
 from savbench.seal.columns import adapt
@@ -29,9 +31,12 @@ from savbench.seal.private import absolute_paths
 from savbench.validate.run import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Verdict = Literal["pass", "warn", "fail"]
+
+_OTHER_FORM = (AttributeError, TypeError, ValueError, KeyError, IndexError)
+"""What JSON of another form than a run writes ends in."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,10 @@ def _checked(path: Path, folder: Path, split_dir: Path | None) -> Checked:
     is_whole = passed("archive", f"{len(manifest['files'])} members, as sealed") if not problems else failed("archive", *problems)
     try:
         adapted = adapt(folder)
+        _forget_prompts(folder / RUN)
         run = SealedRun.read(folder)
         report = validate(folder, split_dir, with_masks=split_dir is not None and (folder / MASKS).is_dir())
-    except (InputError, ResultsError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (InputError, ResultsError, OSError, *_OTHER_FORM, RecursionError) as error:
         said = one_line(str(error)).replace(f"{folder}/", "")
         return Checked(path, seal, manifest, (is_whole, failed("rows", said or type(error).__name__)), None, folder)
     problems = [line.replace(f"{folder}/", "") for line in report.problems]
@@ -116,18 +122,25 @@ def _checked(path: Path, folder: Path, split_dir: Path | None) -> Checked:
         _guarded("board", lambda: check_board(run)),
         _guarded("selfcheck", lambda: check_selfcheck(run)),
         _guarded("split", lambda: _check_split(run, manifest, split_dir)),
-        _check_masks(folder, split_dir),
+        _check_masks(folder, split_dir, [note for note in report.notes if "not recomputed" in note]),
         _guarded("audit", lambda: check_audit(folder, run)),
         _check_private(folder),
     )
     return Checked(path, seal, manifest, checks, run, folder)
 
 
+def _forget_prompts(path: Path) -> None:
+    """No file that an archive names is opened, such as that of --prompts."""
+    about = json.loads(path.read_text(encoding="utf-8"))
+    if about["fingerprint"].pop("prompts", None) is not None:
+        path.write_text(json.dumps(about), encoding="utf-8")
+
+
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
     """A check's outcome; fail where a file holds JSON of another form than a run writes, in any of its depths."""
     try:
         return check()
-    except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
+    except _OTHER_FORM as error:
         return failed(name, f"a file holds something that no run writes ({type(error).__name__}: {error})")
 
 
@@ -167,11 +180,13 @@ def _check_split(run: SealedRun, manifest: Mapping[str, Any], split_dir: Path | 
     return passed("split", f"{shown}: the same frames and masks as in {split_dir.name}")
 
 
-def _check_masks(folder: Path, split_dir: Path | None) -> Check:
+def _check_masks(folder: Path, split_dir: Path | None, not_scored: Sequence[str]) -> Check:
     if not (folder / MASKS).is_dir():
         return skipped("masks", "none are sealed; run with --save_masks for scores that others can compute again")
     if split_dir is None:
         return skipped("masks", "are sealed; --split_dir scores them again")
+    if not_scored:
+        return skipped("masks", *not_scored)
     return passed("masks", "scored again; what differs is told by `rows`")
 
 

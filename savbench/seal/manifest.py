@@ -94,10 +94,13 @@ def facts_of(run: SealedRun) -> dict[str, Any]:
     }
 
 
-def split_record(run: SealedRun, split_dir: Path) -> dict[str, Any]:
+def split_record(run: SealedRun, split_dir: Path, prompts: Path | None = None) -> dict[str, Any]:
     """Hashes of the frames and masks of the videos that rows are about, by content: a copy under another name or path has the same.
 
     Frames are hashed as they are stored, masks as they are decoded, in the order of frames. Only frames within --max_frames count.
+
+    Args:
+        prompts: file of --prompts, of a run that had one.
 
     Returns:
         `videos`: by name the number of frames, their hash, and number of annotations and hash by object; `listed`: number of videos in the
@@ -108,8 +111,8 @@ def split_record(run: SealedRun, split_dir: Path) -> dict[str, Any]:
         ClipError: a file of it cannot be read.
     """
     settings = run.settings()
-    click, prompts = settings.get("click"), settings.get("prompts")
-    given = Given(Path(prompts) if prompts else None, tuple(click) if click else None)
+    click = settings.get("click")
+    given = Given(prompts, tuple(click) if click else None)
     split = open_split(split_dir, str(run.about.get("split_name")), str(settings.get("layout") or AUTO), given)
     max_frames = settings.get("max_frames")
     videos: dict[str, Any] = {}

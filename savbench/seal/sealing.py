@@ -90,7 +90,8 @@ def _split(run: SealedRun, split_dir: Path | None, say: Callable[[str], None]) -
     where = split_dir or Path(str(run.about.get("split_dir") or ""))
     say(f"hashing the frames and masks of {len({video for video, _ in run.objects})} videos in {where}")
     try:
-        return split_record(run, where), ""
+        prompts = run.settings().get("prompts")
+        return split_record(run, where, Path(prompts) if prompts else None), ""
     except (DatasetError, ClipError, OSError) as error:
         if split_dir is not None:
             raise SealError(f"--split_dir {split_dir}: {one_line(str(error))}") from error
