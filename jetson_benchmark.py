@@ -46,6 +46,7 @@ SUBCOMMANDS = (
     Subcommand("check", "savbench.seal.check_cli", "check a sealed run, without its machine"),
     Subcommand("merge", "savbench.seal.merge_cli", "put sealed runs into one leaderboard, per board and power mode"),
     Subcommand("attention", "savbench.attention_bench.cli", "what attention costs here, call by call, and whether masks stay the same"),
+    Subcommand("certify", "savbench.certify.cli", "prove stage by stage that an arm computes what torch computes in float32"),
     Subcommand("selfcheck", "savbench.selfcheck.cli", "prove that what is measured here means what it says"),
     Subcommand("doctor", "savbench.doctor.command", "check what a run needs, and name the command that fixes each problem"),
     Subcommand("check-model", "savbench.integration.cli", "prove that a model fits the benchmark, and name what is missing"),

@@ -55,6 +55,8 @@ STAGE_MEANINGS = {
 }
 STAGES = tuple(STAGE_MEANINGS)
 """The stages that a call can have; see `FrameReport.stages_ms`."""
+MODEL_STAGES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
+"""Those that the model computes."""
 
 
 def _say(text: str) -> None:

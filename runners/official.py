@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from runners.base import Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError, RuntimeReport
+from runners.base import MODEL_STAGES, Applied, BuildOptions, Clip, Frame, FrameReport, Masks, Prompt, RunnerError, RuntimeReport
 from runners.bounded import FrameSlot, forget_outputs, whole_clip
 from runners.checkpoints import load_strictly, read_checkpoint
 from runners.compiling import Compiler
@@ -129,6 +129,10 @@ class OfficialPredictorRunner:
         if self._hole_filling != "off":
             hooks.append(StageHook(self._loader_module(), "fill_holes_in_mask_scores", "hole_filling"))
         return hooks
+
+    def model_stages(self) -> list[StageHook]:
+        """The functions that call the model, one for each of its stages; the others move and resize data."""
+        return [hook for hook in self._stage_hooks() if hook.stage in MODEL_STAGES]
 
     def _object_hook(self) -> ObjectHook | None:
         """The function upstream calls per object; None if it tracks all objects as a batch."""

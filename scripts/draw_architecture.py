@@ -19,7 +19,7 @@ FIGURE = ROOT / "docs" / "architecture.svg"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("jetson_benchmark",),
-    ("savbench.integration", "savbench.seal"),
+    ("savbench.integration", "savbench.certify", "savbench.seal"),
     ("savbench.doctor", "savbench.selfcheck", "savbench.attention_bench", "savbench.validate", "savbench.report"),
     ("savbench.supervise", "savbench.compare"),
     ("savbench.measure", "savbench.finish"),

@@ -149,16 +149,19 @@ def flag_of(field: Field[Any]) -> str:
     return f"--{declared.flag or field.name}"
 
 
-def add_flags(parser: argparse.ArgumentParser, schema: type[DataclassLike], *, show_all: bool) -> None:
+def add_flags(parser: argparse.ArgumentParser, schema: type[DataclassLike], *, show_all: bool, only: Collection[str] | None = None) -> None:
     """Add a flag for every setting, the common ones first, the others in their groups.
 
     Flags not given are absent from the namespace; the dataclass holds the defaults.
 
     Args:
         show_all: whether the help shows all flags, or only the common ones.
+        only: fields to add; None: all.
     """
     groups = {COMMON: parser.add_argument_group(COMMON)}
     for field, declared in settings_of(schema):
+        if only is not None and field.name not in only:
+            continue
         title = COMMON if declared.common else declared.group
         group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
         shown = _help(field, declared).replace("%", "%%") if show_all or declared.common else argparse.SUPPRESS

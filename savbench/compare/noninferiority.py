@@ -54,24 +54,26 @@ def judge_noninferiority(comparison: Comparison, margin: float) -> list[Noninfer
                 f"{why_not}: {pair.lost} objects have no J&F in {pair.arm}, and leaving them out would favour it; run them again with "
                 "--retry_failed"
             )
-        answer = _answer(pair.kept, 1 - margin)
+        answer = answer_of(pair.kept, 1 - margin)
         where = " ".join(value for value in setting.values() if value not in ("none", "?", "all"))
         found.append(
             Noninferiority(
                 answer,
-                f"{pair.arm} keeps at least {_percent(1 - margin)} of {pair.baseline}'s J&F: {answer}, {_in_words(pair.kept)} ({where})",
+                f"{pair.arm} keeps at least {_percent(1 - margin)} of {pair.baseline}'s J&F: {answer}, {in_words(pair.kept)} ({where})",
             )
         )
     return found
 
 
-def _answer(kept: Kept, share: float) -> Literal["yes", "no", "undecided"]:
+def answer_of(kept: Kept, share: float) -> Literal["yes", "no", "undecided"]:
+    """Whether an arm keeps this share of the baseline's J&F."""
     if kept.low is None or kept.high is None:
         return "undecided"
     return "yes" if kept.low >= share else "no" if kept.high < share else "undecided"
 
 
-def _in_words(kept: Kept) -> str:
+def in_words(kept: Kept) -> str:
+    """The share kept, with its interval."""
     over = f"{kept.objects} objects of {kept.videos} videos"
     if kept.low is None or kept.high is None:
         return f"{kept.share:.2%}, no interval with fewer than {MIN_VIDEOS} videos, {over}"

@@ -247,9 +247,9 @@ def _build(job: Job, say: Callable[[str], None]) -> _Model:
     """
     arm, spec = job.arm, RUNNERS[job.arm.model]
     if spec.is_learned:
-        check_attention(_kernel_choice(arm.attention), arm.autocast_dtype, job.config.device)
+        check_attention(kernel_choice(arm.attention), arm.autocast_dtype, job.config.device)
     begun = time.perf_counter()
-    runner = spec.build(dataclasses.replace(_build_options(job), say=say))
+    runner = spec.build(dataclasses.replace(build_options(job), say=say))
     build_ms = (time.perf_counter() - begun) * 1e3
     applied = runner.applied
     if applied.imgsz != arm.imgsz:
@@ -295,7 +295,8 @@ def _runtime_facts(runtime: RuntimeReport | None) -> dict[str, Any]:
     }
 
 
-def _build_options(job: Job) -> BuildOptions:
+def build_options(job: Job) -> BuildOptions:
+    """What the model of a job is built from."""
     arm = job.arm
     return made_from(
         BuildOptions,
@@ -323,7 +324,7 @@ def _session_settings(job: Job, facts: ModelFacts, objects: int, *, in_pictures:
         SessionSettings,
         config,
         autocast_dtype=job.arm.autocast_dtype,
-        attention=_kernel_choice(job.arm.attention),
+        attention=kernel_choice(job.arm.attention),
         keyframe_every=int(job.arm.keyframe.partition(":")[0] or 1),
         prefetch=facts.prefetch,
         min_frames=math.ceil(config.min_frames * share),
@@ -332,7 +333,7 @@ def _session_settings(job: Job, facts: ModelFacts, objects: int, *, in_pictures:
     )
 
 
-def _kernel_choice(attention: str) -> str:
+def kernel_choice(attention: str) -> str:
     """The choice of kernels in --attention; a choice of relative positions leaves the kernels to PyTorch."""
     return "auto" if attention in RELATIVE_CHOICES else attention
 
