@@ -124,12 +124,15 @@ def audit_run(folder: Path, videos: int, progress: Progress) -> Audit:
         UserError: as `savbench.supervise.run.run`.
     """
     # what is imported here is needed by no check
+    from savbench.supervise.interrupts import EXIT_INTERRUPTED
     from savbench.supervise.run import run
 
     rows = [row for row in read_rows(SummaryRow, folder / SUMMARY) if row.status == "ok"]
     if not rows:
         raise AuditError(f"{folder}: no row has figures that could be compared; leave out --audit")
     config = RunConfig(**read_config(folder / CONFIG))
+    if config.executor != "local":
+        raise AuditError(f"audit: --executor {config.executor} measured on other machines, which do not see the copy; leave out --audit")
     split = open_split(config.split_dir, config.split_name, config.layout, Given(config.prompts, config.click))
     seed = secrets.randbelow(2**32)
     chance = random.Random(seed)
@@ -139,7 +142,8 @@ def audit_run(folder: Path, videos: int, progress: Progress) -> Audit:
         names = copy_under_other_names(split, sample, copy, chance)
         progress.say(f"audit: {', '.join(sample)} again under {'one other name' if len(sample) == 1 else 'other names, in another order'}")
         again = again_config(config, copy, out_dir)
-        run(again, ["audit"], progress)
+        if run(again, ["audit"], progress) == EXIT_INTERRUPTED:
+            raise AuditError("audit: interrupted; nothing was sealed, give the same command again")
         arms = zip(plan_arms(config, split.name), plan_arms(again, copy.name), strict=True)
         found = _pairs(rows, read_rows(SummaryRow, out_dir / SUMMARY), {one.arm_id: other.arm_id for one, other in arms}, names)
     versions = tuple(sorted({row.benchmark_version for row in rows}))

@@ -305,3 +305,15 @@ def test_torch_is_described_with_its_devices() -> None:
 def test_the_gpu_of_a_jetson_is_named_with_its_board(orin: Path, tmp_path: Path) -> None:
     assert environment.gpu_name("Orin", orin) == "Orin (NVIDIA Jetson Orin Nano Developer Kit)"
     assert environment.gpu_name("NVIDIA A100-SXM4-40GB", tmp_path / "no board") == "NVIDIA A100-SXM4-40GB"
+
+
+def test_the_hash_of_the_code_changes_with_every_file_of_it(tmp_path: Path) -> None:
+    (tmp_path / "savbench").mkdir()
+    (tmp_path / "jetson_benchmark.py").write_text("a")
+    seen = {environment.code_sha256(tmp_path)}
+    for name, text in (("savbench/x.py", "1"), ("savbench/x.py", "2"), ("savbench/y.yaml", "2"), ("jetson_benchmark.py", "b")):
+        (tmp_path / name).write_text(text)
+        seen.add(environment.code_sha256(tmp_path))
+    assert len(seen) == 5
+    (tmp_path / "savbench/notes.md").write_text("no code")
+    assert environment.code_sha256(tmp_path) in seen

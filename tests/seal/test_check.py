@@ -26,6 +26,8 @@ from jetson_benchmark import main
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.seal import leaderboard
 from savbench.seal.checks import opened
+from savbench.seal.history import check_wall_time
+from savbench.seal.manifest import SealedRun
 from savbench.seal.table import render_checks
 
 
@@ -152,6 +154,8 @@ def test_times_longer_than_the_run_took_are_found(sealed: Sealed, tmp_path: Path
             row.latency_intervals = dict.fromkeys(row.latency_intervals, 60000.0)
 
         with_rows(members, slow, tmp_path)
+        starts = iter(range(10))
+        with_rows(members, lambda row: setattr(row, "started_at", f"2026-11-28T08:00:{3 * next(starts):02d}+00:00"), tmp_path)
 
     path = rewritten(sealed.archive, tmp_path / "slow.zip", change, mends_sums=True)
     found = verdicts(path)
@@ -421,3 +425,19 @@ def test_no_file_that_an_archive_names_is_opened(sealed: Sealed, tmp_path: Path)
     found = verdicts(path, sealed.split)
     # SA-V's layout refuses prompts from outside: had they been taken up, nothing could be compared
     assert (found["split"], found["masks"], found["rows"]) == ("pass", "pass", "pass")
+
+
+@pytest.mark.parametrize(("columns", "verdict"), [({}, "fail"), ({"session_tracks": 2, "session_latency_ms": 400.0}, "pass")])
+def test_objects_of_one_session_are_prepared_before_they_are_tracked(columns: dict[str, Any], verdict: str) -> None:
+    """Two videos: the objects of a session start a second apart, and are then tracked for 40 s together."""
+    rows = [
+        SummaryRow(
+            video=video, object=name, model="m", arm_id="m-1", started_at=f"2026-11-28T08:0{minute}:0{second}+00:00", frames=100,
+            latency_ms=400.0, **columns,
+        )
+        for minute, video in enumerate("abc")
+        for second, name in enumerate(("000", "001"))
+    ]  # fmt: skip
+    assert check_wall_time(SealedRun(rows)).verdict == verdict
+    # a single one may be the clock's fault
+    assert check_wall_time(SealedRun(rows[:2])).verdict == ("warn" if verdict == "fail" else "pass")
