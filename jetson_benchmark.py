@@ -50,6 +50,7 @@ SUBCOMMANDS = (
     Subcommand("selfcheck", "savbench.selfcheck.cli", "prove that what is measured here means what it says"),
     Subcommand("doctor", "savbench.doctor.command", "check what a run needs, and name the command that fixes each problem"),
     Subcommand("check-model", "savbench.integration.cli", "prove that a model fits the benchmark, and name what is missing"),
+    Subcommand("export", "savbench.measure.export_cli", "export a model's stages as graphs for --runtime, and check them against torch"),
     Subcommand("convert", "savbench.data.convert_cli", "write a data set in another layout: SA-V's, DAVIS's, YouTube-VOS's"),
     Subcommand("demo-data", "savbench.data.demo.cli", "write a small SA-V-shaped split to try everything on"),
 )

@@ -70,9 +70,9 @@ class OfficialPredictorRunner:
         if options.num_maskmem is not None:
             _limit_memory(self._predictor, options.num_maskmem)
         self._predictor.to(self._device).eval()
-        runtime = self._replace_stages(options)
         self._hole_filling = self._provide_hole_filling()
         self._preprocess = FramePreprocessor(imgsz, self._device)
+        runtime = self._replace_stages(options)
         self._download = MaskDownload(self._device)
         self._clock = PartClock(self._device)
         self.applied = Applied(

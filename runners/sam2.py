@@ -65,7 +65,7 @@ class Sam2Runner(OfficialPredictorRunner):
             return None
         from runners.exported.runtime import replace_stages
 
-        return replace_stages(self._predictor, options, self._device)
+        return replace_stages(self._predictor, options, self._device, self._preprocess)
 
     def _loader_module(self) -> ModuleType:
         import sam2.sam2_video_predictor as module

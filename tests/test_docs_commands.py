@@ -50,6 +50,7 @@ NOT_HERE = {
     r".*jetson_benchmark\.py check-model template": "a model that the page adds; tests/integration/test_add_a_model.py executes the page",
     r".* --models template_mask.*": "as above",
     r".* --runtime .*": "an export of 20 s; tests/test_runtimes.py runs it with graphs that the tests share",
+    r".*jetson_benchmark\.py export .*": "as above",
     r".*pip install -r requirements-onnx\.txt": "installs packages from the network; scripts/setup.sh --dev does",
     r".* -m benchmarks\.\w+.*": "minutes, and writes into the documents; the tests of benchmarks run parts of it",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import jetson_benchmark
 from savbench.data.demo.split import generate_demo_split
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
@@ -52,6 +54,31 @@ def test_rows_say_what_ran_and_score_like_torch_s(desk: Path) -> None:
         assert min(row.stages_ms[stage] for stage in ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")) > 0
     assert [row.JandF for row in exported] == pytest.approx([row.JandF for row in native], abs=1e-3)
     assert {row.arm_id for row in native}.isdisjoint(row.arm_id for row in exported)
+
+
+def test_export_makes_what_a_run_takes(desk: Path, exported_dir: Path) -> None:
+    said = benchmark(desk, "export", "sam2_nano", "--out", str(exported_dir))
+    assert "making " not in said  # the run has made them
+    assert "image_encoder CPU " in said
+    assert f"--runtime onnx --autocast_dtype float32 --exported_dir {exported_dir}" in said
+    (folder,) = exported_dir.glob("sam2_nano-192px-*")
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert {"weights", "config", "imgsz", "opset", "torch", "onnx"} <= manifest["identity"].keys()
+    assert {"image_encoder.onnx", "memory_attention.onnx", "mask_decoder.onnx", "memory_encoder.onnx"} <= manifest["files"].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["sam1_base"], "sam1_base: no model with exported stages; did you mean sam2_base?; use sam2_nano, sam2_tiny"),
+        (["sam2_nano", "--imgsz", "200"], "200 is not a size it can run; use a multiple of 32"),
+        (["sam2_nano", "--autocast_dtype", "bfloat16"], "bfloat16"),
+        (["sam2_nano", "--weights_dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert jetson_benchmark.main(["export", *arguments]) == 2
+    assert problem in capsys.readouterr().err
 
 
 def test_the_run_is_valid_compared_and_on_the_page(desk: Path) -> None:

@@ -39,6 +39,26 @@ _AXES: Mapping[str, Mapping[str, tuple[int, str]]] = {
 """Of inputs with a dynamic dimension: the dimension and its name."""
 
 
+DYNAMIC_SIZES = {"memories": (1, 7, 8), "pointers": (1, 16, 64), "points": (1, 1, 16)}
+"""Least, usual and greatest size of each dynamic dimension, for engines that are built for a range; pointers before they are split."""
+
+
+def dynamic_shapes(predictor: Any, stage: str, inputs: tuple[torch.Tensor, ...]) -> dict[str, tuple[list[int], ...]]:
+    """Least, usual and greatest shape of each of a stage's inputs that has a dynamic dimension.
+
+    Args:
+        inputs: of the stage, as `examples` makes them.
+    """
+    found = {}
+    for name, tensor in zip(SIGNATURES[stage].inputs, inputs, strict=True):
+        if name not in _AXES.get(stage, {}):
+            continue
+        axis, dimension = _AXES[stage][name]
+        factor = predictor.hidden_dim // predictor.mem_dim if dimension == "pointers" else 1
+        found[name] = tuple([*tensor.shape[:axis], size * factor, *tensor.shape[axis + 1 :]] for size in DYNAMIC_SIZES[dimension])
+    return found
+
+
 def require_packages() -> None:
     """
     Raises:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from runners.base import RunnerError
+from runners.exported.streams import SideStream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 INSTALL = "run .venv/bin/pip install -r requirements-onnx.txt"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """The provider for each kind of device."""
+TENSORRT = "TensorrtExecutionProvider"
 
 _DTYPES = {
     "tensor(float)": (torch.float32, 1),
@@ -52,35 +54,43 @@ def import_runtime() -> Any:
 class OrtStage:
     """A stage: called with tensors of the device, in the order of its inputs, it returns new tensors on the device."""
 
-    def __init__(self, name: str, graph: Path, device: torch.device, example: Sequence[torch.Tensor]) -> None:
+    def __init__(
+        self, name: str, graph: Path, device: torch.device, example: Sequence[torch.Tensor], tensorrt: Mapping[str, str] | None = None
+    ) -> None:
         """Load a graph and check where its nodes run.
 
         Args:
             name: of the stage, for errors.
             example: inputs to call it with once.
+            tensorrt: options of the TensorRT provider, to run it there; see `tensorrt_options`.
 
         Raises:
             RunnerError: the runtime cannot load the graph, or not all of it runs on the device.
         """
         ort = import_runtime()
-        self._provider = PROVIDERS[device.type]
+        self._provider = PROVIDERS[device.type] if tensorrt is None else TENSORRT
         if self._provider not in ort.get_available_providers():
             raise RunnerError(
-                f"--runtime onnx on {device}: this onnxruntime {ort.__version__} has no {self._provider}, only "
-                f"{', '.join(ort.get_available_providers())}; install onnxruntime-gpu for your CUDA, or use --device cpu"
+                f"the stage {name} on {device}: this onnxruntime {ort.__version__} has no {self._provider}, only "
+                f"{', '.join(ort.get_available_providers())}; install onnxruntime-gpu for your CUDA (docs/runtimes.md), or use --device cpu"
             )
         self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = SideStream(device)
         with tempfile.TemporaryDirectory(prefix="placement-") as folder:
-            self._session = self._load(ort, name, graph, f"{folder}/{name}")
+            self._session = self._load(ort, name, graph, tensorrt or {}, f"{folder}/{name}")
             self._inputs = [(one.name, *_type_of(name, one)) for one in self._session.get_inputs()]
             self._outputs = [(one.name, *_type_of(name, one), one.shape) for one in self._session.get_outputs()]
             self._run_options = ort.RunOptions()
             # the stream below orders what runs on a GPU; the host need not wait
             self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
             self(*example)
-            self.placement = placement(self._session.end_profiling())
-        check_placement(name, self._provider, self.placement)
+            self._placed = placement(self._session.end_profiling())
+        check_placement(name, self._provider, self._placed)
+
+    @property
+    def placement(self) -> str:
+        """What runs it, for the row: the provider, and its number of nodes."""
+        return f"{self._provider.removesuffix('ExecutionProvider')} {self._placed[self._provider].total()}"
 
     def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         binding = self._session.io_binding()
@@ -94,18 +104,11 @@ class OrtStage:
         for name, dtype, number, shape in self._outputs:
             made.append(torch.empty(shape, dtype=dtype, device=self._device))
             binding.bind_output(name, kind, index, number, shape, made[-1].data_ptr())
-        if self._stream is None:
+        with self._stream.after_torch(held):
             self._session.run_with_iobinding(binding, self._run_options)
-        else:
-            current = torch.cuda.current_stream(self._device)
-            self._stream.wait_stream(current)
-            self._session.run_with_iobinding(binding, self._run_options)
-            current.wait_stream(self._stream)
-            for tensor in held:
-                tensor.record_stream(self._stream)
         return tuple(made)
 
-    def _load(self, ort: Any, name: str, graph: Path, profile: str) -> Any:
+    def _load(self, ort: Any, name: str, graph: Path, tensorrt: Mapping[str, str], profile: str) -> Any:
         options = ort.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         # otherwise the threads of one graph keep their cores busy while torch or the next graph wants them
@@ -113,15 +116,37 @@ class OrtStage:
         options.enable_profiling = True
         options.profile_file_prefix = profile
         options.log_severity_level = 3  # the placement is checked, not read in warnings
-        given: dict[str, str] = {}
-        if self._stream is not None:
-            given = {"device_id": str(self._device.index or 0), "user_compute_stream": str(self._stream.cuda_stream)}
+        on_gpu: dict[str, str] = {}
+        if self._device.type == "cuda":
+            on_gpu = {"device_id": str(self._device.index or 0), "user_compute_stream": str(self._stream.handle)}
+        providers = [(self._provider, {**on_gpu, **tensorrt})]
+        if self._provider == TENSORRT:
+            providers.append((PROVIDERS["cuda"], on_gpu))  # what TensorRT leaves is then named as CUDA's
         try:
-            return ort.InferenceSession(graph, options, providers=[(self._provider, given)])
+            return ort.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # its errors share no class
             raise RunnerError(
                 f"onnxruntime {ort.__version__} cannot load the stage {name} for {self._provider} ({' '.join(str(error).split())[:300]})"
             ) from error
+
+
+def tensorrt_options(folder: Path, dtype: str, shapes: Mapping[str, tuple[Sequence[int], ...]]) -> dict[str, str]:
+    """Options of the TensorRT provider: engines are kept in a folder, and built for a range of shapes.
+
+    Args:
+        dtype: of --autocast_dtype; the provider needs leave to use float16 that is in the graph.
+        shapes: least, usual and greatest shape of each input with a dynamic dimension.
+    """
+    texts = [",".join(f"{name}:{'x'.join(map(str, sizes[which]))}" for name, sizes in shapes.items()) for which in range(3)]
+    profile = (
+        dict(zip(("trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes"), texts, strict=True)) if shapes else {}
+    )
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        "trt_fp16_enable": str(int(dtype == "float16")),
+        **profile,
+    }
 
 
 def placement(profile: str | Path) -> dict[str, Counter[str]]:

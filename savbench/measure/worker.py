@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from attention import RELATIVE_CHOICES
@@ -25,6 +26,7 @@ from savbench.arguments.declared import made_from
 from savbench.data.clips import Given
 from savbench.data.dataset import ClipError, NothingToTrackError, open_split
 from savbench.data.feed import PromptMaker, sessions_of
+from savbench.measure.calibration import calibration_frames
 from savbench.measure.devices import Device, PlainCpu, TorchDevice, check_attention
 from savbench.measure.failures import status_of
 from savbench.measure.memory_budget import MemoryBudgetError, MemoryMeter
@@ -41,7 +43,7 @@ from savbench.results.spool import SpoolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from runners.base import RuntimeReport, VideoRunner
+    from runners.base import Frame, RuntimeReport, VideoRunner
     from savbench.data.dataset import Split, SplitVideo
     from savbench.data.feed import Track
     from savbench.measure.streaming_session import Streamed
@@ -106,7 +108,7 @@ class _Worker:
 
     def run(self) -> None:
         """Build the model and run the targets."""
-        model = _build(self._job, lambda text: self._events.send("said", text=text))
+        model = _build(self._job, lambda text: self._events.send("said", text=text), partial(calibration_frames, self._split))
         self._events.send("built", facts=vars(model.facts), environment=model.environment)
         if self._meter is not None:
             self._meter.built(model.device)
@@ -236,11 +238,12 @@ class _Model:
         self.facts = dataclasses.replace(self.facts, sdpa_kernels=named, attention_calls=calls)
 
 
-def _build(job: Job, say: Callable[[str], None]) -> _Model:
+def _build(job: Job, say: Callable[[str], None], calibration: Callable[[], Sequence[Frame]]) -> _Model:
     """Build the model of a job and check that it is the one requested.
 
     Args:
         say: told what takes long.
+        calibration: gives frames of the split.
 
     Raises:
         RunnerError: it is not the one requested, or cannot be built.
@@ -249,7 +252,7 @@ def _build(job: Job, say: Callable[[str], None]) -> _Model:
     if spec.is_learned:
         check_attention(kernel_choice(arm.attention), arm.autocast_dtype, job.config.device)
     begun = time.perf_counter()
-    runner = spec.build(dataclasses.replace(build_options(job), say=say))
+    runner = spec.build(dataclasses.replace(build_options(job), say=say, calibration=calibration))
     build_ms = (time.perf_counter() - begun) * 1e3
     applied = runner.applied
     if applied.imgsz != arm.imgsz:
@@ -289,6 +292,7 @@ def _runtime_facts(runtime: RuntimeReport | None) -> dict[str, Any]:
     return {
         "runtime_version": runtime.version,
         "runtime_placement": runtime.placement,
+        "runtime_difference": runtime.difference,
         "runtime_export_s": runtime.export_s,
         "runtime_load_s": runtime.load_s,
         "runtime_MiB": runtime.size_mib,

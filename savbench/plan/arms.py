@@ -11,7 +11,7 @@ from pathlib import Path
 from attention import CHOICES, RELATIVE_CHOICES, refusal
 from runners import PROMPT_KINDS, RUNNERS, RunnerSpec
 from runners.base import RunnerError
-from runners.exported import EXPORT_DTYPES, EXPORTABLE, TORCH, no_dtype, no_exported_stages
+from runners.exported import EXPORT_DTYPES, EXPORTABLE, ON_GPU, TORCH, no_dtype, no_exported_stages, no_gpu
 from runners.sizes import check_size
 from savbench.arguments.declared import ConfigError, deciding
 from savbench.arguments.keyframe import EVERY_FRAME
@@ -114,7 +114,7 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
             _check_attention(model, attention, dtype, config.device)
             check_implementation(model, config.implementation)
             _check_memory(model, config)
-            _check_runtime(model, attention, dtype, config.runtime)
+            _check_runtime(model, attention, dtype, config)
             compiled = " ".join(filter(None, (config.compile, config.compile_mode))) if spec.is_learned else "off"
             runtime = config.runtime if spec.family in EXPORTABLE else TORCH
             skipping = "" if keyframe == EVERY_FRAME else keyframe
@@ -191,12 +191,12 @@ def _check_memory(model: str, config: RunConfig) -> None:
         raise ConfigError(f"--memory upstream: {model} has no such choice; run it separately from SAM 2 and EdgeTAM, with --memory bounded")
 
 
-def _check_runtime(model: str, attention: str, dtype: str, runtime: str) -> None:
+def _check_runtime(model: str, attention: str, dtype: str, config: RunConfig) -> None:
     """
     Raises:
-        ConfigError: the model, the attention or the dtype is not one of the runtime.
+        ConfigError: the model, the attention, the dtype or the device is not one of the runtime.
     """
-    family = RUNNERS[model].family
+    family, runtime = RUNNERS[model].family, config.runtime
     if runtime == TORCH or family == "baseline":
         return
     if family not in EXPORTABLE:
@@ -205,6 +205,8 @@ def _check_runtime(model: str, attention: str, dtype: str, runtime: str) -> None
         raise ConfigError(f"--attention {attention}: exported graphs hold their own attention; use auto, or --runtime {TORCH}")
     if dtype not in EXPORT_DTYPES[runtime]:
         raise ConfigError(no_dtype(runtime, dtype))
+    if runtime in ON_GPU and config.device == "cpu":
+        raise ConfigError(no_gpu(runtime, config.device))
 
 
 def _device_type(device: str) -> str | None:

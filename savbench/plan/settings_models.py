@@ -193,7 +193,7 @@ class ModelSettings:
     runtime: str = setting(
         Choice(RUNTIMES),
         MODELS,
-        "SAM 2: what runs the model's stages: torch, or graphs exported from it in ONNX Runtime; see docs/runtimes.md",
+        f"SAM 2: what runs the model's stages, {' or '.join(RUNTIMES)}: torch, or graphs exported from it; see docs/runtimes.md",
         Column(
             "runtime",
             "--runtime: what ran the model's stages: `torch`, or exported graphs in another runtime. `none`: a model without exported "

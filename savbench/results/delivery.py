@@ -88,6 +88,7 @@ class ModelFacts:
     build_ms: float
     runtime_version: str = ""
     runtime_placement: str = ""
+    runtime_difference: str = ""
     runtime_export_s: float | None = None
     runtime_load_s: float | None = None
     runtime_MiB: float | None = None

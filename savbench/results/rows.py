@@ -308,6 +308,12 @@ class _ObjectColumns:
         default="",
         cell=RUNTIME_DETAILS,
     )
+    runtime_difference: str = column(
+        "Largest difference of each stage from torch's in float32, on one example of noise, relative to the largest value: whether a graph "
+        "computes what it should, not what that costs in J&F.",
+        default="",
+        cell=RUNTIME_DETAILS,
+    )
     runtime_export_s: float | None = column(
         "Seconds that exporting the graphs took, when they were put into the cache. Never timed.", cell=RUNTIME_DETAILS
     )

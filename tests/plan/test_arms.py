@@ -82,7 +82,8 @@ def test_an_exported_arm_has_an_id_and_a_label_of_its_own() -> None:
     [
         ({"models": ("edgetam_points",)}, "edgetam has no exported stages, only sam2 has; use --runtime torch"),
         ({"models": ("sam1_base_mask",)}, "sam1_base has no exported stages"),
-        ({"autocast_dtypes": ("bfloat16",)}, "--runtime onnx: has no bfloat16; use --autocast_dtype float32"),
+        ({"autocast_dtypes": ("bfloat16",)}, "--runtime onnx: has no bfloat16; use --autocast_dtype float32 or float16"),
+        ({"runtime": "tensorrt", "device": "cpu"}, "runs on NVIDIA GPUs only, not on cpu; use --runtime onnx"),
         ({"attention": ("manual",)}, "--attention manual: exported graphs hold their own attention; use auto"),
     ],
 )

@@ -16,12 +16,14 @@ for package in ("sam2", "onnx", "onnxscript", "onnxruntime"):
 
 from runners import PROMPT_KINDS, RUNNERS, SHIPPED_WEIGHTS  # noqa: E402
 from runners.base import BuildOptions, PromptKind, RunnerError  # noqa: E402
-from runners.exported import ort  # noqa: E402
+from runners.exported import CALIBRATION_FRAMES, ort, variants  # noqa: E402
 from runners.exported.boundary import SIGNATURES, torch_stages  # noqa: E402
 from runners.exported.graphs import examples  # noqa: E402
 from runners.exported.ort import OrtStage, check_placement, placement  # noqa: E402
 from runners.sam2 import Sam2Runner  # noqa: E402
+from savbench.data.dataset import open_split  # noqa: E402
 from savbench.data.demo.split import generate_demo_split  # noqa: E402
+from savbench.measure.calibration import calibration_frames  # noqa: E402
 
 pytestmark = [
     pytest.mark.usefixtures("one_torch_thread"),
@@ -76,6 +78,7 @@ def test_the_row_learns_what_ran_where(exported: Sam2Runner, native: Sam2Runner)
     assert report.version.startswith("onnxruntime 1.")
     counted = dict(part.split(" CPU ") for part in report.placement.split(" | "))
     assert list(counted) == list(SIGNATURES)
+    assert all(float(part.split()[1]) < TOLERANCE for part in report.difference.split(" | "))
     assert all(int(nodes) > 50 for nodes in counted.values())
     assert report.export_s > 1
     assert report.size_mib == pytest.approx(9.5, abs=2)
@@ -109,6 +112,53 @@ def agree(native: Sam2Runner, stages: Mapping[str, OrtStage], stage: str, inputs
     for wanted, found, name in zip(expected, stages[stage](*inputs), SIGNATURES[stage].outputs, strict=True):
         assert found.dtype == wanted.dtype
         assert float((found - wanted).abs().max()) <= TOLERANCE * float(wanted.abs().max()), name
+
+
+def test_float16_scores_nearly_the_same_and_its_points_stay_in_float32(native: Sam2Runner, exported_dir: Path, split_dir: Path) -> None:
+    runner = Sam2Runner(options(runtime="onnx", autocast_dtype="float16", exported_dir=exported_dir))
+    assert runner.applied.runtime is not None
+    within = [float(part.split()[1]) for part in runner.applied.runtime.difference.split(" | ")]
+    assert 1e-6 < max(within) < 0.01
+    with torch.inference_mode():
+        expected = score_split(native, split_dir, "points")
+        with torch.autocast("cpu", torch.float16):
+            found = score_split(runner, split_dir, "points")
+    assert found == pytest.approx(expected, abs=0.02)
+    onnx = pytest.importorskip("onnx")
+    (folder,) = exported_dir.glob(f"sam2_nano-{SPEC.imgsz}px-*")
+    kept = variants._nodes_of_points(onnx.load(folder / "mask_decoder.onnx").graph)
+    kinds = {node.name: node.op_type for node in onnx.load(folder / "mask_decoder.onnx").graph.node}
+    assert {"Sin", "Cos"} <= {kinds[name] for name in kept}
+    assert 10 < len(kept) < len(kinds) / 2
+
+
+def test_int8_quantises_the_encoder_alone_on_the_frames_it_is_given(native: Sam2Runner, exported_dir: Path, split_dir: Path) -> None:
+    split = open_split(split_dir)
+    runner = Sam2Runner(options(runtime="onnx-int8", exported_dir=exported_dir, calibration=lambda: calibration_frames(split)))
+    report = runner.applied.runtime
+    assert report is not None
+    within = {stage: float(value) for stage, value in (part.split() for part in report.difference.split(" | "))}
+    assert within.pop("image_encoder") > 1e-3 > max(within.values())
+    with torch.inference_mode():
+        assert score_split(runner, split_dir, "points") == pytest.approx(score_split(native, split_dir, "points"), abs=0.1)
+
+
+def test_int8_without_frames_says_what_is_missing(exported_dir: Path) -> None:
+    with pytest.raises(RunnerError, match="onnx-int8: has no frames to calibrate on; give a split"):
+        Sam2Runner(options(runtime="onnx-int8", exported_dir=exported_dir))
+
+
+def test_calibration_frames_are_spread_over_the_split(split_dir: Path, tmp_path: Path) -> None:
+    assert len(calibration_frames(open_split(split_dir))) == CALIBRATION_FRAMES
+    several = generate_demo_split(tmp_path / "several", videos=3, frames=24, height=64, width=96)
+    assert [frame.shape for frame in calibration_frames(open_split(several), 2)] == [(64, 96, 3)] * 2
+    assert len(calibration_frames(open_split(several), 7)) == 7
+
+
+@pytest.mark.parametrize("runtime", ["tensorrt", "onnx-tensorrt", "tensorrt-int8"])
+def test_a_runtime_of_gpus_on_the_cpu_says_which_to_use(exported_dir: Path, runtime: str) -> None:
+    with pytest.raises(RunnerError, match="runs on NVIDIA GPUs only, not on cpu; use --runtime onnx"):
+        Sam2Runner(options(runtime=runtime, exported_dir=exported_dir))
 
 
 def test_results_are_the_caller_s(stages: Mapping[str, OrtStage], native: Sam2Runner) -> None:
