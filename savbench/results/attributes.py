@@ -101,7 +101,8 @@ ATTRIBUTES = (
     ),
     Attribute(
         "clutter", "background of like colour",
-        "Bhattacharyya coefficient of the colours of the object and of its surroundings; 0 nothing in common, 1 the same colours.",
+        "Bhattacharyya coefficient of the colours of the object and of its surroundings; 0 nothing in common, 1 the same colours. "
+        "Missing for objects of few pixels.",
         (0.4, 0.7), ("unlike, under 0.4", "0.4 to 0.7", "alike, from 0.7"),
     ),
     Attribute(
