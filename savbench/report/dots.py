@@ -44,8 +44,8 @@ def draw_dots(axes: Any, drawing: Dots, sheet: Sheet, tips: Tips) -> None:
                 tip = tips.add(f"{heading}: {row.label}", said)
                 axes.plot([low, high], [y, y], color=style.colour, linewidth=1.1, label="_nolegend_", gid=tip)
                 axes.plot(
-                    [dot.value], [y], color=style.colour, marker=MARKERS[style.symbol], markersize=5, linestyle="none", gid=tip, clip_on=False,
-                    markerfacecolor=style.colour, label="_nolegend_" if dot.series in named else label,
+                    [dot.value], [y], color=style.colour, marker=MARKERS[style.symbol], markersize=5, linestyle="none", clip_on=False,
+                    markerfacecolor=style.colour, label="_nolegend_" if dot.series in named else label, gid=tip,
                 )  # fmt: skip
                 named.add(dot.series)
             if row.remark:

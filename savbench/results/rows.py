@@ -23,7 +23,7 @@ VALID = "ok"
 
 DIAGNOSTICS = Cell("diagnostics", "Details for finding out why a row is unusual.")
 FORECAST = Cell("forecast", "With --memory_budget: the arm's budget and forecast.")
-CLIP = Cell("clip", "The clip that was tracked.")
+CLIP = Cell("clip", "The clip that was tracked, and what makes its object hard to track; see docs/methods.md.")
 SESSION = Cell("session", "With --joint_objects or --share_prompts: the shared session. Empty: tracked alone.")
 PARTS_MS = Cell("parts_ms", "Parts that make up the latency.")
 STAGES_MS = Cell(
@@ -38,7 +38,6 @@ LATENCY_INTERVALS = Cell(
     "latency_intervals", "Intervals of the percentiles of the latency that assume no distribution, as far as the frames carry them."
 )
 FAILURE = Cell("failure", "When and how the object was lost, and what the mask covers when it is absent; see docs/methods.md.")
-ATTRIBUTES = Cell("attributes", "What makes the object hard to track, from its ground truth and frames; see docs/methods.md.")
 STREAMING_FAILURE = Cell("streaming_failure", "With --realtime: the same of the masks known in time.")
 ATTENTION_DETAILS = Cell("attention_details", "Number of attention calls, and calls that no native kernel served.")
 COMPILE_DETAILS = Cell("compile_details", "What `torch.compile` did. Empty without --compile.")
@@ -194,7 +193,7 @@ class _ObjectColumns:
     )
     frames_annotated: int | None = column("Annotated frames of the object in the clip.", cell=CLIP)
     failure: dict[str, float] = figures(FAILURE_MEANINGS, cell=FAILURE)
-    attributes: dict[str, float] = figures(ATTRIBUTE_MEANINGS, COLUMN, cell=ATTRIBUTES)
+    attributes: dict[str, float] = figures(ATTRIBUTE_MEANINGS, COLUMN, cell=CLIP)
     agreement_with: str = column("Id of the arm whose masks these are compared with.", default="", cell=AGREEMENT)
     agreement_J: float | None = column(
         "Intersection over union with the masks of that arm, mean over the tracked frames after the prompted one, 0 to 1. No accuracy.",
