@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SUMMARY = "summary.csv"
 NAMING = ("model", "prompt", "autocast_dtype", "imgsz", "attention")
 HEADER = ("keyframe", "J&F", "key ms", "between ms", "streaming J&F", "dropped", "keeps up")
+BLIND = "*"
 Row = dict[str, str]
 
 
@@ -47,6 +48,8 @@ class Choice:
     frames: int
     """Frames of all objects that arrived after the prompt."""
     objects: int
+    is_blind: bool
+    """Whether all scored frames are key frames, so that the offline score says nothing of those between."""
 
     @property
     def keeps_up(self) -> bool:
@@ -56,7 +59,15 @@ class Choice:
         between = "" if self.between_ms is None else f"{self.between_ms:.1f}"
         dropped = f"{self.dropped} of {self.frames}"
         yes = "yes" if self.keeps_up else "no"
-        return self.keyframe, f"{self.offline:.3f}", f"{self.key_ms:.1f}", between, f"{self.streaming:.3f}", dropped, yes
+        return (
+            self.keyframe,
+            f"{self.offline:.3f}{BLIND if self.is_blind else ''}",
+            f"{self.key_ms:.1f}",
+            between,
+            f"{self.streaming:.3f}",
+            dropped,
+            yes,
+        )
 
 
 def read_choices(path: Path) -> dict[tuple[str, float], list[Choice]]:
@@ -110,6 +121,7 @@ def _choice(keyframe: str, arms: dict[str, dict[tuple[str, str], Row]], of: tupl
         sum(int(row.get("frames_dropped") or 0) for row in rows),
         sum(int(row.get("frames_dropped") or 0) + int(row.get("frames_processed") or 0) for row in rows),
         len(rows),
+        all(str(row.get("between_frames_scored")) == "0" for row in rows),
     )
 
 
@@ -132,6 +144,8 @@ def report(choices: Sequence[Choice], model: str, rate: float) -> str:
         answer = (
             f"none keeps up with a camera of {rate:g} FPS; highest streaming J&F {highest.streaming:.3f} with --keyframe {highest.keyframe}"
         )
+    if any(one.is_blind for one in choices):
+        lines.append(f"{BLIND} every scored frame is a key frame: the offline score says nothing of those between")
     return "\n".join([f"{model}, camera {rate:g} FPS, {count}", *lines, answer])
 
 

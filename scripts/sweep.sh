@@ -26,7 +26,7 @@ keyframes  does so with the model on every Kth frame only, for each K, and names
                 for keyframes, and static_mask too for fps)
   --rates LIST  frames per second, comma-separated (default: 3,6,12,24,48)
   --camera_fps LIST  the same of keyframes (default: 30)
-  --keyframe LIST    as the benchmark takes it (default: 1,2,4,8,2:hold,4:hold,8:hold)
+  --keyframe LIST    as the benchmark takes it (default: 1,2,3,5,2:hold,3:hold,5:hold)
   --from FILE   use the latencies in an earlier run's frames.csv, perhaps from another board, and measure nothing
   --modes LIST  power modes, comma-separated, as scripts/lock_clocks.sh takes them (default: all that need no reboot)
   --live        run in real time at each rate instead of simulating it
@@ -69,7 +69,7 @@ if [[ ${1-} && $1 != -* ]]; then
     models=$1
     shift
 fi
-rates=3,6,12,24,48 camera_fps=30 keyframe=1,2,4,8,2:hold,4:hold,8:hold from="" live="" out_dir="" modes=""
+rates=3,6,12,24,48 camera_fps=30 keyframe=1,2,3,5,2:hold,3:hold,5:hold from="" live="" out_dir="" modes=""
 arguments=()
 while (($#)); do
     case $sweep:$1 in

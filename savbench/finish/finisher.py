@@ -162,6 +162,8 @@ class Finisher:
             if not frame.repeat and frame.frame in scored.frames:
                 _put(scored.frames[frame.frame], frame)
         row.frames_scored, row.failure, score = 0, scored.failure, scored.score
+        if row.keyframe:
+            row.between_frames_scored = sum(frame.J is not None and frame.frame_kind == "between" for frame in frames)
         if score is not None:
             row.J, row.F, row.JandF, row.frames_scored = score.J, score.F, score.JandF, score.frames_scored
         row.score_ms = (time.perf_counter() - begun) * 1e3

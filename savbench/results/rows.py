@@ -145,6 +145,12 @@ class _ObjectColumns:
     keyframe: str = setting_column("keyframe", cell=CLIP)
     key_frames: int | None = column("With --keyframe: timed frames that the model saw.", cell=CLIP, is_figure=True)
     key_latency_p50_ms: float | None = column("With --keyframe: median latency of a timed frame that the model saw.", cell=CLIP)
+    between_frames_scored: int | None = column(
+        "With --keyframe: scored frames that the model did not see. 0: every scored frame is a key frame, because K divides the step of "
+        "the annotations, and J and F say nothing of the others.",
+        cell=CLIP,
+        is_figure=True,
+    )
     between_latency_p50_ms: float | None = column("With --keyframe: median latency of a timed frame between.", cell=CLIP)
     passes: int | None = column(
         "Times the clip was tracked and timed, above 1 with --min_time or --min_frames. Masks and scores are from the first pass.",

@@ -63,6 +63,10 @@ def closing_table(
     remarks = [scored.describe("J, F and J&F"), timed.describe("FPS and latencies") if timed.lacking != scored.lacking else ""]
     remarks.append(_tails(names, figures))
     remarks += [f"{names[arm_id]}: {kinds}" for arm_id, of_arm in figures.items() if (kinds := kinds_of_frames(of_arm.values))]
+    blind = [names[arm_id] for arm_id, rows in good.items() if rows and all(row.between_frames_scored == 0 for row in rows)]
+    if blind:
+        said = "every scored frame is a key frame, so J and F say nothing of those between"
+        remarks.append(f"{', '.join(blind)}: {said}; choose a K that does not divide the step of the annotations, or score with --realtime")
     if doubtful:
         remarks.append(f"{DOUBTFUL} no row of this arm is valid; do not compare its times and memory with other arms.")
     if any(line[-1] == RANDOM for line in lines):

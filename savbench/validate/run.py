@@ -310,6 +310,9 @@ def _from_frames(frames: Table, of: Positions) -> dict[str, float]:
     found |= {"latency_ms": float(np.mean(latency)), "latency_min_ms": float(latency.min()), "latency_max_ms": float(latency.max())}
     found |= {name: float(np.percentile(latency, percent)) for name, percent in PERCENTILES}
     found |= dict.fromkeys(ROW_MEANINGS, np.nan) | row_values(latency)
+    for kind in ("key", "between"):
+        of_kind = latency[frames.text["frame_kind"][of] == kind]
+        found[f"{kind}_latency_p50_ms"] = float(np.median(of_kind)) if of_kind.size else np.nan
     for name in (*PARTS, *STAGE_PARTS, "decode_ms", "stage_wait_ms"):
         values = frames.numbers[name][of]
         found[name] = float(np.mean(values[~np.isnan(values)])) if not np.isnan(values).all() else np.nan

@@ -27,6 +27,7 @@ def write(folder: Path, *rows: SummaryRow) -> str:
 
 def row(keyframe: str, streaming: float, dropped: int, **changes: object) -> SummaryRow:
     kinds = {"key_latency_p50_ms": 52.0, "between_latency_p50_ms": 4.0} if keyframe else {}
+    kinds |= {"between_frames_scored": 0} if keyframe == "2:flow" else {}
     processed = 30 - dropped
     about = {
         "keyframe": keyframe,
@@ -44,11 +45,12 @@ def test_the_highest_of_those_that_keep_up_is_best(tmp_path: Path, capsys: pytes
     assert best_keyframe.main([write(tmp_path, *rows)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "sam2_nano mask float32 192, camera 30 FPS, 1 object",
-        "keyframe    J&F  key ms  between ms  streaming J&F   dropped  keeps up",
-        "       1  0.800    50.0                      0.700  12 of 30        no",
-        "  2:flow  0.800    52.0         4.0          0.600   1 of 30       yes",
-        "  4:flow  0.800    52.0         4.0          0.650   1 of 30       yes",
-        "  4:hold  0.800    52.0         4.0          0.500   0 of 30       yes",
+        "keyframe     J&F  key ms  between ms  streaming J&F   dropped  keeps up",
+        "       1   0.800    50.0                      0.700  12 of 30        no",
+        "  2:flow  0.800*    52.0         4.0          0.600   1 of 30       yes",
+        "  4:flow   0.800    52.0         4.0          0.650   1 of 30       yes",
+        "  4:hold   0.800    52.0         4.0          0.500   0 of 30       yes",
+        "* every scored frame is a key frame: the offline score says nothing of those between",
         "best for a camera of 30 FPS: --keyframe 4:flow, streaming J&F 0.650",
     ]
 

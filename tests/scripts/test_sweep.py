@@ -60,7 +60,7 @@ def test_keyframes_are_measured_once_and_simulated_at_every_rate_and_the_best_is
 def test_keyframes_by_default_and_live(desk: Desk) -> None:
     assert desk.run("sweep.sh", "keyframes", "/data", "--live", "--out_dir=l").returncode == 0
     run, compared, _ = desk.calls()
-    assert "<--models><sam2_tiny_mask,edgetam_mask><--keyframe><1,2,4,8,2:hold,4:hold,8:hold><--out_dir><l/sweep><--realtime><30>" in run
+    assert "<--models><sam2_tiny_mask,edgetam_mask><--keyframe><1,2,3,5,2:hold,3:hold,5:hold><--out_dir><l/sweep><--realtime><30>" in run
     assert compared == "jetson_benchmark.py <compare><l/sweep><--by><keyframe>"
 
 

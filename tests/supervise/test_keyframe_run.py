@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,11 +36,27 @@ def test_rows_tell_the_keyframe_and_the_latency_of_both_kinds(run: Path) -> None
     assert (skipping.frames, skipping.key_frames) == (8, 2)
     assert skipping.key_latency_p50_ms is not None
     assert skipping.between_latency_p50_ms is not None
+    assert (plain.between_frames_scored, skipping.between_frames_scored) == (None, 1), (
+        "annotated are 0, 4 and 8, scored is 4, key are 3 and 6"
+    )
     assert skipping.notes.startswith("the model runs on one of 3 frames fed")
     assert skipping.streaming_JandF is not None
     frames = read_rows(FrameRow, run / "frames.csv")
     assert {row.frame_kind for row in frames if row.arm_id == plain.arm_id} == {""}
     assert [row.frame for row in frames if row.frame_kind == "key"] == [3, 6]
+
+
+def test_validate_holds_the_row_against_its_frames(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert jetson_benchmark.main(["validate", str(run)]) == 0
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    text = (copy / "summary.csv").read_text(encoding="utf-8")
+    (copy / "summary.csv").write_text(
+        re.sub(r'""between_latency_p50_ms"":[^,}]*', '""between_latency_p50_ms"":9.5', text), encoding="utf-8"
+    )
+    capsys.readouterr()
+    assert jetson_benchmark.main(["validate", str(copy)]) == 1
+    assert "between_latency_p50_ms 9.5, frames.csv gives" in capsys.readouterr().out
 
 
 def test_compare_pairs_rows_over_keyframes_and_says_what_percentiles_mix(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,3 +85,13 @@ def test_the_best_of_a_run_is_named_by_the_script(run: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "static mask, camera 24 FPS, 1 object" in done.stdout
     assert "best for a camera of 24 FPS: --keyframe 1, streaming J&F 1.000" in done.stdout
+
+
+def test_a_score_that_no_frame_between_enters_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = TinySplit(tmp_path / "split")
+    split.write_video("alpha", 9, {"000": [rectangle(4, 2, 8, 8)] * 3})
+    (split.root / "sav_tiny.txt").write_text("alpha\n")
+    arguments = ("--split_dir", split.root, "--models", "static_mask", "--keyframe", "2:hold,3:hold", "--power", "none")
+    assert jetson_benchmark.main([*map(str, arguments), "--out_dir", str(tmp_path / "run")]) == 0
+    assert [row.between_frames_scored for row in read_rows(SummaryRow, tmp_path / "run" / "summary.csv")] == [0, 1]
+    assert "static_mask keyframe 2:hold: every scored frame is a key frame, so J and F say nothing" in capsys.readouterr().out
