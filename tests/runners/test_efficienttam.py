@@ -23,7 +23,7 @@ from attention_clip import kernels_of_a_frame  # noqa: E402
 from edgetam_clip import HEIGHT, MANY, WIDTH, make_frames, make_prompt, other_mask, run_clip  # noqa: E402
 from efficienttam_code import PACKAGE, checkout, make_stand_in  # noqa: E402
 
-from runners import RUNNERS, SHIPPED_WEIGHTS, sources  # noqa: E402
+from runners import RUNNERS, SHIPPED_WEIGHTS, compiling, sources  # noqa: E402
 from runners.base import BuildOptions, Clip, Frame, Prompt, RunnerError  # noqa: E402
 from runners.efficienttam import EfficientTamRunner  # noqa: E402
 from runners.sam2 import Sam2Runner  # noqa: E402
@@ -124,6 +124,18 @@ def test_a_checkpoint_is_read_from_under_its_key_and_must_fit(tmp_path: Path) ->
     torch.save({"model": {key: value for key, value in state.items() if key != "no_mem_embed"}}, tmp_path / "short.pt")
     with pytest.raises(RunnerError, match="1 missing: no_mem_embed"):
         TINY.build(BuildOptions(**options, weights=tmp_path / "short.pt"))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_only_what_is_asked_for_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "BACKEND", "eager")
+    options = BuildOptions(imgsz=IMGSZ, config=TINY.config, source_dir=make_stand_in(tmp_path))
+    built: dict[Any, Any] = {scope: TINY.build(replace(options, compile=scope)) for scope in ("off", "encoder", "full")}
+    assert [len(runner._compiler._parts) for runner in built.values()] == [0, 1, 5]
+    assert [type(runner._predictor).__name__.endswith("VOS") for runner in built.values()] == [False, False, True]
+    run_clip(built["encoder"], [make_prompt("mask")], count=3)
+    report = built["encoder"]._compiler.report()
+    assert (report.fallback, report.graphs) == ("", 1)
 
 
 @pytest.mark.usefixtures("forgotten")
