@@ -14,10 +14,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch")
 pytest.importorskip("transformers", reason="needs transformers")
 
+from attention_clip import ON_CPU, kernels_of_a_frame  # noqa: E402
 from edgetam_clip import HEIGHT, MANY, WIDTH, make_frames, make_prompt, other_mask, run_clip  # noqa: E402
 
-from runners import RUNNERS, SHIPPED_WEIGHTS  # noqa: E402
-from runners.base import BuildOptions, Clip, RunnerError  # noqa: E402
+from runners import RUNNERS, SHIPPED_WEIGHTS, compiling  # noqa: E402
+from runners.base import STAGES, BuildOptions, Clip, RunnerError  # noqa: E402
 from runners.implementations import build_sam2  # noqa: E402
 
 pytestmark = [pytest.mark.usefixtures("one_torch_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -101,6 +102,41 @@ def test_lower_precision_differs_by_its_rounding(runner: Any, official: Any, dty
     assert all(finite)
     assert masks[0].dtype == np.bool_
     assert np.abs(np.stack(logits) - np.stack(theirs)).mean() < 0.03
+
+
+@pytest.mark.parametrize("choice", sorted(ON_CPU))
+def test_attention_goes_through_the_choice_call_by_call_as_officially(runner: Any, official: Any, choice: str) -> None:
+    # with several threads or float32 the profiler follows many more events
+    assert kernels_of_a_frame(runner, choice, "bfloat16") == kernels_of_a_frame(official, choice, "bfloat16")
+
+
+def test_compiled_masks_are_those_of_the_model(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "BACKEND", "eager")
+    compiled: Any = build_sam2(dataclasses.replace(OPTIONS, compile="full"))
+    frames = make_frames(SHORT)
+    with torch.inference_mode():
+        compiled.open(Clip("square", SHORT, HEIGHT, WIDTH), frames[0])
+        masks = [compiled.prompt(0, frames[0], [make_prompt("points")]), *(compiled.track(i, frames[i]) for i in range(1, SHORT))]
+    report = compiled.inspect().compiled
+    assert (report.graphs > 0, report.graph_breaks, report.fallback) == (True, 0, "")
+    np.testing.assert_array_equal(masks, run_clip(runner, [make_prompt("points")], count=SHORT)[0])
+
+
+def test_stages_cover_the_call_and_change_nothing(runner: Any) -> None:
+    staged: Any = build_sam2(dataclasses.replace(OPTIONS, stages=True))
+    prompts = [make_prompt("mask"), other_mask(2)]
+    frames = make_frames(2)
+    with torch.inference_mode():
+        staged.open(Clip("square", 2, HEIGHT, WIDTH), frames[0])
+        masks = [staged.prompt(0, frames[0], prompts), staged.track(1, frames[1])]
+        report = staged.inspect()
+    assert list(report.stages_ms) == list(STAGES)
+    assert all(ms > 0 for ms in report.stages_ms.values())
+    assert len(report.objects_ms) == 2
+    # memories are encoded for all objects at once
+    own = sum(report.stages_ms[stage] for stage in ("memory_attention", "mask_decoder"))
+    assert own <= sum(report.objects_ms) <= sum(report.stages_ms.values()) - report.stages_ms["memory_encoder"]
+    np.testing.assert_array_equal(masks, run_clip(runner, prompts, count=2)[0])
 
 
 def test_memory_does_not_grow_with_the_clip(runner: Any) -> None:
