@@ -32,7 +32,7 @@ from runners.base import RunnerError
 from runners.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 NESTED = ("model", "state_dict", "model_state_dict")
@@ -74,8 +74,11 @@ class Checkpoint:
     """What was removed or converted, as text."""
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, wanted: Callable[[str], bool] | None = None) -> Checkpoint:
     """Read a weights file.
+
+    Args:
+        wanted: says of a name whether to read its tensor from a file of safetensors, which may hold other models too; None: all.
 
     Raises:
         RunnerError: the file is missing, damaged, or in none of the forms above; the message says which and what to do.
@@ -84,7 +87,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with path.open("rb") as file:
             before = os.fstat(file.fileno())
             sha256 = _sha256(file)
-            content = _content(path, file, before.st_size)
+            content = _content(path, file, before.st_size, wanted)
             after = os.fstat(file.fileno())
             # The kernel sets the change time (ctime), while programs that copy files can set the modification time. It advances in steps
             # of a few milliseconds, so it cannot show a second change within one step.
@@ -147,7 +150,7 @@ def _sha256(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _content(path: Path, file: IO[bytes], size: int) -> Any:
+def _content(path: Path, file: IO[bytes], size: int, wanted: Callable[[str], bool] | None) -> Any:
     """The file's content as Python objects and tensors."""
     head = file.read(512)
     file.seek(0)
@@ -158,7 +161,7 @@ def _content(path: Path, file: IO[bytes], size: int) -> Any:
         if start.startswith(beginning) or (beginning == b"ustar" and head[257:262] == beginning):
             raise RunnerError(f"{path}: is {what}")
     if _is_safetensors(head, size):
-        return _safetensors(path, file)
+        return _safetensors(path, file, wanted)
     if _is_torchscript(file):  # older torch releases would run it
         raise RunnerError(f"{path}: is a TorchScript archive, a model without its classes; {SAVE}")
     try:
@@ -195,13 +198,16 @@ def _is_safetensors(head: bytes, size: int) -> bool:
     return head[8:9] == b"{" and 2 <= length <= min(size - 8, _SAFETENSORS_HEADER_LIMIT)
 
 
-def _safetensors(path: Path, file: IO[bytes]) -> Any:
+def _safetensors(path: Path, file: IO[bytes], wanted: Callable[[str], bool] | None) -> Any:
     try:
-        import safetensors.torch
+        import safetensors
     except ImportError as error:
         raise RunnerError(f"{path}: is a file of safetensors, which needs its package; run pip install safetensors") from error
     try:
-        return safetensors.torch.load(file.read())
+        # opens the same file again, even if another has its name by now, and maps it: nothing is in memory but the copies
+        with safetensors.safe_open(f"/proc/self/fd/{file.fileno()}", framework="pt") as mapped:
+            names = mapped.keys()
+            return {name: mapped.get_tensor(name).clone() for name in names if wanted is None or wanted(name)}
     # The package raises its own error, and KeyError and others for types unknown to torch.
     except Exception as error:
         raise RunnerError(f"{path}: is a damaged file of safetensors ({one_line(str(error))[:200]}); {FETCH}") from error

@@ -143,16 +143,20 @@ def loadable(checkpoint: Checkpoint, wanted: Mapping[str, torch.Tensor]) -> dict
     return _converted(state, sources, wanted, checkpoint.path)
 
 
+def is_tracked_with(name: str) -> bool:
+    """Whether a tensor of a SAM 3 file belongs to the tracker, not to the detector alone. True for other models' names."""
+    return not _own_name(name).startswith("detector_model.")
+
+
+def _own_name(name: str) -> str:
+    for pattern, replacement in _TRACKER_OF_SAM3:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
 def _tracker_of(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tracker of a SAM 3 file, which also holds the detector; the two share the backbone. Other files are returned as they are."""
-    taken = {}
-    for key, value in state.items():
-        own = key
-        for pattern, replacement in _TRACKER_OF_SAM3:
-            own = re.sub(pattern, replacement, own)
-        if not own.startswith("detector_model."):
-            taken[own] = value
-    return taken
+    return {_own_name(name): value for name, value in state.items() if is_tracked_with(name)}
 
 
 def _converted(

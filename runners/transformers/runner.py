@@ -28,7 +28,7 @@ from runners.torch_common import (
     resolve_device,
 )
 from runners.transformers import corrections
-from runners.transformers.names import loadable
+from runners.transformers.names import is_tracked_with, loadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ class TransformersRunner:
             positional = self._model.prompt_encoder.shared_embedding.positional_embedding
             self._model.shared_image_embedding.positional_embedding.copy_(positional)
         corrections.encode_positions_in_float32(self._model)
-        checkpoint = None if options.weights is None else read_checkpoint(options.weights)
+        checkpoint = None if options.weights is None else read_checkpoint(options.weights, is_tracked_with)
         if checkpoint is not None:
             self._model.load_state_dict(loadable(checkpoint, self._model.state_dict()))
         if options.num_maskmem is not None:

@@ -18,6 +18,7 @@ from edgetam_clip import HEIGHT, MANY, WIDTH, make_frames, make_prompt, other_ma
 
 from runners import RUNNERS  # noqa: E402
 from runners.base import BuildOptions, Clip, RunnerError  # noqa: E402
+from runners.checkpoints import read_checkpoint  # noqa: E402
 from runners.implementations import build_sam3  # noqa: E402
 from savbench.arguments.declared import ConfigError  # noqa: E402
 from savbench.plan.arms import check_implementation  # noqa: E402
@@ -137,6 +138,8 @@ def test_the_published_names_and_shapes_are_those_of_the_tracker(family: Any) ->
 def test_a_file_of_these_names_gives_the_weights_that_transformers_takes(
     runner: Any, family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from runners.transformers.names import is_tracked_with
+
     safetensors = pytest.importorskip("safetensors.torch")
     monkeypatch.setattr(family, "IMAGE_ENCODER", SMALL)
     state = {"detector_model.text_encoder.logit_scale": torch.ones(1)}
@@ -148,6 +151,7 @@ def test_a_file_of_these_names_gives_the_weights_that_transformers_takes(
     (tmp_path / "config.json").write_text(json.dumps(config))
     loaded: Any = build_sam3(BuildOptions(imgsz=IMGSZ, seed=8, weights=tmp_path / "model.safetensors"))
     theirs = transformers.Sam3TrackerVideoModel.from_pretrained(tmp_path).state_dict()
+    assert "detector_model.text_encoder.logit_scale" not in read_checkpoint(tmp_path / "model.safetensors", is_tracked_with).state
     for name, value in runner._model.state_dict().items():
         assert torch.equal(loaded._model.state_dict()[name], value), name
         assert torch.equal(theirs[name], value), name
