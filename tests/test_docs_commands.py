@@ -129,8 +129,8 @@ def test_a_command_of_the_documents_runs(desk: Path, page: str, line: str, tmp_p
     arguments = line.split()[len(BENCHMARK) :]
     is_run = arguments[0] == "run" or arguments[0].startswith("-")
     if arguments == ["--help"] or not is_run:
-        # the doctor's status is 1 on a machine without the weights of all models
-        said = benchmark(desk, *arguments, allowed=(0, 1) if arguments[0] == "doctor" else (0,))
+        # 1: of the doctor on a machine without the weights of all models, of an audit where something else runs meanwhile
+        said = benchmark(desk, *arguments, allowed=(0, 1) if arguments[0] == "doctor" or "--audit" in arguments else (0,))
         assert said
         if "-o" in arguments:
             assert (desk / arguments[arguments.index("-o") + 1]).stat().st_size

@@ -23,6 +23,7 @@ from savbench.data.clips import Given
 from savbench.data.conversion import convert
 from savbench.data.dataset import open_split
 from savbench.data.listing import FRAMES_DIR, MASKS_DIR
+from savbench.data.video import in_order
 from savbench.plan.arms import plan_arms
 from savbench.plan.config_file import read_config
 from savbench.plan.settings import RunConfig
@@ -172,7 +173,7 @@ def copy_under_other_names(split: Split, videos: Sequence[str], copy: Path, chan
     Raises:
         AuditError: a video cannot be written in that layout.
     """
-    objects = {video: sorted(obj.object for obj in split.video(video).objects) for video in videos}
+    objects = {video: sorted((obj.object for obj in split.video(video).objects), key=in_order) for video in videos}
     listed, split.videos = split.videos, list(videos)
     try:
         written = convert(split, copy, "sav")
@@ -192,7 +193,7 @@ def copy_under_other_names(split: Split, videos: Sequence[str], copy: Path, chan
     return {
         (video, obj): (names[video], other)
         for video, of_video in objects.items()
-        for obj, other in zip(of_video, sorted(one.object for one in renamed.video(names[video]).objects), strict=True)
+        for obj, other in zip(of_video, sorted((one.object for one in renamed.video(names[video]).objects), key=in_order), strict=True)
     }
 
 

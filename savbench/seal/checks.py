@@ -103,8 +103,9 @@ def _checked(path: Path, folder: Path, split_dir: Path | None) -> Checked:
         run = SealedRun.read(folder)
         report = validate(folder, split_dir, with_masks=split_dir is not None and (folder / MASKS).is_dir())
     except (InputError, ResultsError, OSError, *_OTHER_FORM, RecursionError) as error:
-        said = one_line(str(error)).replace(f"{folder}/", "")
-        return Checked(path, seal, manifest, (is_whole, failed("rows", said or type(error).__name__)), None, folder)
+        said = str(error).replace(f"{folder}/", "")
+        what = said if isinstance(error, (InputError, ResultsError)) else f"cannot be read ({type(error).__name__}: {said})"
+        return Checked(path, seal, manifest, (is_whole, failed("rows", what)), None, folder)
     problems = [line.replace(f"{folder}/", "") for line in report.problems]
     if problems:
         rows = failed("rows", *problems)
@@ -132,7 +133,8 @@ def _checked(path: Path, folder: Path, split_dir: Path | None) -> Checked:
 def _forget_prompts(path: Path) -> None:
     """No file that an archive names is opened, such as that of --prompts."""
     about = json.loads(path.read_text(encoding="utf-8"))
-    if about["fingerprint"].pop("prompts", None) is not None:
+    settings = about.get("fingerprint")
+    if isinstance(settings, dict) and settings.pop("prompts", None) is not None:
         path.write_text(json.dumps(about), encoding="utf-8")
 
 

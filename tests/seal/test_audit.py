@@ -12,8 +12,10 @@ from typing import Any
 
 import caching_worker
 import pytest
+from picture_split import labels, write_davis
 from sealed_fixture import Sealed
 from sealed_runs import rewritten, run_benchmark, said, verdicts
+from tiny_split import rectangle
 
 from jetson_benchmark import main
 from runners import RUNNERS
@@ -93,6 +95,21 @@ def test_a_copy_has_other_names_and_the_same_pixels(sealed: Sealed, tmp_path: Pa
         assert [path.read_bytes() for path in ours.frames.files or ()] == [path.read_bytes() for path in theirs.frames.files or ()]
         pairs = zip(ours.object(name).annotations, theirs.object(other_name).annotations, strict=True)
         assert all(i == j and (a.read() == b.read()).all() for (i, a), (j, b) in pairs)
+
+
+def test_objects_of_a_picture_keep_their_masks(tmp_path: Path) -> None:
+    """Labels 1 to 11 become the folders 000 to 010: in the order of numbers, not of texts."""
+    squares = [(label, rectangle(2 * (label - 1) % 22, 2 * label, 2, 2)) for label in range(1, 12)]
+    write_davis(tmp_path / "davis", {"dance": [labels(*squares)] * 3})
+    split = open_split(tmp_path / "davis")
+    names = copy_under_other_names(split, ["dance"], tmp_path / "copy", random.Random(1))
+    copy = open_split(tmp_path / "copy")
+    assert len(names) == 11
+    for (video, name), (other, other_name) in names.items():
+        ours, theirs = (
+            one.object(obj).annotations[0][1].read() for one, obj in ((split.video(video), name), (copy.video(other), other_name))
+        )
+        assert (ours == theirs).all()
 
 
 @pytest.mark.parametrize(
