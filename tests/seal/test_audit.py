@@ -100,15 +100,14 @@ def test_a_copy_has_other_names_and_the_same_pixels(sealed: Sealed, tmp_path: Pa
 def test_objects_of_a_picture_keep_their_masks(tmp_path: Path) -> None:
     """Labels 1 to 11 become the folders 000 to 010: in the order of numbers, not of texts."""
     squares = [(label, rectangle(2 * (label - 1) % 22, 2 * label, 2, 2)) for label in range(1, 12)]
-    write_davis(tmp_path / "davis", {"dance": [labels(*squares)] * 3})
+    write_davis(tmp_path / "davis", {"dance": [labels(*squares)] * 3}, lists={"2017/val": ["dance"]})
     split = open_split(tmp_path / "davis")
     names = copy_under_other_names(split, ["dance"], tmp_path / "copy", random.Random(1))
     copy = open_split(tmp_path / "copy")
     assert len(names) == 11
     for (video, name), (other, other_name) in names.items():
-        ours, theirs = (
-            one.object(obj).annotations[0][1].read() for one, obj in ((split.video(video), name), (copy.video(other), other_name))
-        )
+        sides = ((split.video(video), name), (copy.video(other), other_name))
+        ours, theirs = (side.object(obj).annotations[0][1].read() for side, obj in sides)
         assert (ours == theirs).all()
 
 
