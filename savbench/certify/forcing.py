@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from runners.base import RunnerError
+from runners.stages import StageHook
 from savbench.certify.findings import FORCED, FREE, StageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runners.base import Masks
-    from runners.stages import StageHook
 
 DECODER = "mask_decoder"
 SCORE_FLOOR = 1.0
@@ -58,15 +58,29 @@ class Side:
 
 
 @dataclass
+class Choices:
+    """The masks that the mask decoder chooses from, for one object."""
+
+    masks: torch.Tensor = field(default_factory=lambda: torch.empty(1, 0, 0, 0))
+    """(1, masks, height, width), logits in low resolution."""
+    ious: torch.Tensor = field(default_factory=lambda: torch.empty(1, 0))
+    """(1, masks), estimated."""
+
+
+_Kept = tuple[str, Any, Choices | None]
+"""Stage, outputs, and the mask decoder's choices."""
+
+
+@dataclass
 class Recorder:
     """Collects the errors of a frame."""
 
     frame: int = 0
     errors: list[StageError] = field(default_factory=list)
 
-    def add(self, mode: str, stage: str, expected: Any, found: Any) -> None:
+    def add(self, mode: str, stage: str, expected: Any, found: Any, choices: Choices | None = None) -> None:
         """Compare the outputs of a stage. Several calls on one frame count as one, by the largest error."""
-        error, is_finite, decisions = compare_outputs(stage, expected, found)
+        error, is_finite, decisions = compare_outputs(stage, expected, found, choices)
         last = next((one for one in reversed(self.errors) if (one.frame, one.mode, one.stage) == (self.frame, mode, stage)), None)
         if last is None:
             self.errors.append(StageError(self.frame, mode, stage, error, is_finite, decisions))
@@ -83,10 +97,11 @@ def teacher_forced(reference: Side, candidate: Side, recorder: Recorder) -> Iter
         original, other = getattr(expected_of.owner, expected_of.name), getattr(found_of.owner, found_of.name)
 
         def forced(*args: Any, **kwargs: Any) -> Any:
-            expected = original(*args, **kwargs)
+            with _choices_of(expected_of) as choices:
+                expected = original(*args, **kwargs)
             with turns.of(candidate):
                 found = other(*_for_autocast(args), **_for_autocast(kwargs))
-            recorder.add(FORCED, expected_of.stage, expected, found)
+            recorder.add(FORCED, expected_of.stage, expected, found, choices)
             return expected
 
         return forced
@@ -125,42 +140,52 @@ class FreeRunning:
     def __init__(self, reference: Side, candidate: Side, recorder: Recorder) -> None:
         self._sides = reference, candidate
         self._recorder = recorder
-        self._kept: tuple[list[tuple[str, Any]], list[tuple[str, Any]]] = [], []
+        self._kept: tuple[list[_Kept], list[_Kept]] = [], []
 
     def run(self, call: Callable[[Any], Masks]) -> tuple[Masks, Masks]:
         """Make one call of both runners. Returns the masks of both."""
         masks = []
         for side, kept in zip(self._sides, self._kept, strict=True):
             kept.clear()
-            with _replacing([(hook, _keeping(hook, kept)) for hook in side.stages()]), side.contexts():
+            with _replacing([(hook, _keeping(hook, kept, is_reference=side is self._sides[0])) for hook in side.stages()]), side.contexts():
                 masks.append(call(side.runner))
-        for (stage, expected), (_, found) in zip(*self._kept, strict=False):
-            self._recorder.add(FREE, stage, expected, found)
+        for (stage, expected, choices), (_, found, _) in zip(*self._kept, strict=False):
+            self._recorder.add(FREE, stage, expected, found, choices)
         return masks[0], masks[1]
 
 
-def compare_outputs(stage: str, expected: Any, found: Any) -> tuple[float, bool, int]:
+def compare_outputs(stage: str, expected: Any, found: Any, choices: Choices | None = None) -> tuple[float, bool, int]:
     """Relative error of a stage's outputs, whether the candidate's are finite, and how many decisions differ.
 
     The error of a tensor is the root mean square of the difference over that of the expected values; the largest over all tensors counts.
     The mask decoder also decides: whether the object is there (the sign of its score), and which of several masks is best. A different
-    decision is counted, and what follows from it alone (the masks of an object that is absent to one of both) is not compared.
+    decision is counted, and what follows from it alone is not compared: the masks of an object that is absent to one of both, the pointer
+    of another mask.
+
+    Args:
+        choices: of the mask decoder, the masks that the reference chose from.
     """
     if stage == DECODER:
-        return _compare_decoder(expected, found)
+        return _compare_decoder(expected, found, choices)
     pairs = list(zip(_tensors(expected), _tensors(found), strict=True))
     return max((relative_error(one, other) for one, other in pairs), default=0.0), all(_finite(other) for _, other in pairs), 0
 
 
-def _compare_decoder(expected: Any, found: Any) -> tuple[float, bool, int]:
-    """`_forward_sam_heads` returns all masks in low and high resolution, their estimated IoUs, the chosen mask in low and high resolution,
-    the object pointer, and the object's score."""
+def _compare_decoder(expected: Any, found: Any, choices: Choices | None) -> tuple[float, bool, int]:
+    """`_forward_sam_heads` returns the masks in low and high resolution, their estimated IoUs, the best mask in low and high resolution,
+    the object pointer, and the object's score. Of one mask, the decoder has chosen which: if the candidate's is nearer to another one of
+    the reference's choices, it is compared with that one."""
     masks, ious, pointer, score = (expected[index] for index in (0, 2, 5, 6))
     other_masks, other_ious, other_pointer, other_score = (found[index] for index in (0, 2, 5, 6))
     is_finite = all(_finite(one) for one in (other_masks, other_ious, other_pointer, other_score))
-    errors = [relative_error(ious, other_ious, SCORE_FLOOR), relative_error(score, other_score, SCORE_FLOOR)]
     same_presence = bool(((score > 0) == (other_score > 0)).all())
     same_choice = bool((ious.argmax(-1) == other_ious.argmax(-1)).all())
+    if choices is not None and masks.shape[:2] == (1, 1) and bool(score > 0) and same_presence:
+        nearest = min(range(choices.masks.shape[1]), key=lambda index: relative_error(choices.masks[:, index : index + 1], other_masks))
+        nearest_masks, nearest_ious = choices.masks[:, nearest : nearest + 1].float(), choices.ious[:, nearest : nearest + 1]
+        same_choice = bool((nearest_masks == masks).all())
+        masks, ious = nearest_masks, nearest_ious
+    errors = [relative_error(ious, other_ious, SCORE_FLOOR), relative_error(score, other_score, SCORE_FLOOR)]
     if same_presence:
         errors.append(relative_error(masks, other_masks, SCORE_FLOOR))
         if same_choice:
@@ -197,15 +222,34 @@ def _pairs(reference: Side, candidate: Side) -> list[tuple[StageHook, StageHook]
     return list(zip(ours, theirs, strict=True))
 
 
-def _keeping(hook: StageHook, kept: list[tuple[str, Any]]) -> Callable[..., Any]:
+def _keeping(hook: StageHook, kept: list[_Kept], *, is_reference: bool) -> Callable[..., Any]:
     original = getattr(hook.owner, hook.name)
 
     def keeping(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        kept.append((hook.stage, _cloned(result)))  # a CUDA graph overwrites its outputs
+        with _choices_of(hook) if is_reference else contextlib.nullcontext() as choices:
+            result = original(*args, **kwargs)
+        kept.append((hook.stage, _cloned(result), choices))  # a CUDA graph overwrites its outputs
         return result
 
     return keeping
+
+
+@contextlib.contextmanager
+def _choices_of(hook: StageHook) -> Iterator[Choices | None]:
+    """What the reference's mask decoder chooses from in the block; None for other stages."""
+    if hook.stage != DECODER:
+        yield None
+        return
+    decoder = hook.owner.sam_mask_decoder
+    predict, choices = decoder.predict_masks, Choices()
+
+    def predicting(*args: Any, **kwargs: Any) -> Any:
+        result = predict(*args, **kwargs)
+        choices.masks, choices.ious = result[0].clone(), result[1].clone()
+        return result
+
+    with _replacing([(StageHook(decoder, "predict_masks", DECODER), predicting)]):
+        yield choices
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from runners.base import RunnerError
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
-from savbench.certify.forcing import compare_outputs, mask_iou, relative_error  # noqa: E402 - needs torch
+from savbench.certify.forcing import Choices, compare_outputs, mask_iou, relative_error  # noqa: E402 - needs torch
 
 
 def decoded(masks: list[float], ious: list[float], score: float, pointer: float = 1.0) -> tuple[object, ...]:
@@ -43,6 +43,18 @@ def test_another_best_mask_is_a_decision_and_its_pointer_is_not_compared() -> No
     error, _, decisions = compare_outputs("mask_decoder", expected, decoded([4.0, 3.0], [0.90, 0.89], 5.0, pointer=1.5))
     assert error == pytest.approx(0.5)
     assert decisions == 0
+
+
+def test_another_single_mask_is_compared_with_the_nearest_that_the_reference_could_have_chosen() -> None:
+    choices = Choices(torch.tensor([4.0, 2.0, -3.0, 8.0]).reshape(1, 4, 1, 1), torch.tensor([[0.9, 0.8, 0.7, 0.6]]))
+    expected = decoded([4.0], [0.9], 5.0)
+    error, _, decisions = compare_outputs("mask_decoder", expected, decoded([2.1], [0.8], 5.0, pointer=9.0), choices)
+    assert error == pytest.approx(0.05)
+    assert decisions == 1
+    error, _, decisions = compare_outputs("mask_decoder", expected, decoded([4.2], [0.9], 5.0, pointer=1.5), choices)
+    assert error == pytest.approx(0.5), "the pointer of the same mask"
+    assert decisions == 0
+    assert compare_outputs("mask_decoder", expected, decoded([5.5], [0.6], 5.0), choices)[0] == pytest.approx(2.5 / 8), "near to none"
 
 
 def test_an_object_that_is_absent_to_one_of_both_is_a_decision_and_its_masks_are_not_compared() -> None:
