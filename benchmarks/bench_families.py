@@ -1,6 +1,6 @@
 """All families side by side: CPU time of a tracked frame by stage, parameters, peak memory, and memory per remembered frame and object.
 
-    .venv/bin/python benchmarks/bench_families.py [--models sam2_tiny,cutie] [--imgsz 512,1024] [--cache FILE] [-o FILE]
+    .venv/bin/python benchmarks/bench_families.py [--models sam2_tiny,sam2_tiny/transformers] [--imgsz 512,1024] [--cache FILE] [-o FILE]
 
 Random weights and float32 on one thread of a CPU: CPU time, which other programs on the machine hardly change. Frames are 1920x1080. The
 memory of past frames is full, as on all but the first frames of a clip (`savbench.attention_bench.clip` says how it is filled). Each model
@@ -21,18 +21,18 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import ROOT, machine, table
 from runners import RUNNERS
 from runners.base import STAGES, BuildOptions, RunnerError
-from runners.sizes import check_size
+from runners.sizes import STRIDES, check_size
 from savbench.plan.upstream import usual_edgetam
 
 if TYPE_CHECKING:
-    from runners.base import VideoRunner
+    from runners.base import Implementation, VideoRunner
 
 CACHE = ROOT / "results" / "families.jsonl"
 MIB = 2**20
@@ -42,15 +42,23 @@ MOST_FRAMES = 5
 """Timed frames at most. Of Cutie, which remembers every fifth frame, as many are timed whatever they take."""
 
 
+def all_models() -> list[str]:
+    """Every model with weights, and those that show what another implementation costs."""
+    learned = [name for name, spec in RUNNERS.items() if spec.is_learned]
+    return [*learned, *(f"{name}/transformers" for name in ("sam2_tiny", "edgetam"))]
+
+
 def arms(models: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[str, int]]:
-    """Models and sizes that they can run."""
+    """Models and sizes; of a size that a family cannot run, the next smaller multiple of its stride."""
     for model in models:
+        family = RUNNERS[model.partition("/")[0]].family
         for imgsz in sizes:
+            nearest = imgsz - imgsz % STRIDES.get(family, 1)
             try:
-                check_size(RUNNERS[model].family, imgsz)
+                check_size(family, nearest)
             except RunnerError:
                 continue
-            yield model, imgsz
+            yield model, nearest
 
 
 # one model, in a process of its own -------------------------------------------------------------------------------------------------------
@@ -68,7 +76,8 @@ def measure(model: str, imgsz: int) -> dict[str, Any]:
     from runners.torch_common import replaced
 
     torch.set_num_threads(1)
-    spec = RUNNERS[model]
+    name, _, implementation = model.partition("/")
+    spec = RUNNERS[name]
     # stages are timed with the wall's clock otherwise, which runs on while other programs have the core
     with replaced(stages, "time", SimpleNamespace(perf_counter=time.process_time)):
         options = BuildOptions(
@@ -77,6 +86,7 @@ def measure(model: str, imgsz: int) -> dict[str, Any]:
             config=spec.config,
             stages=True,
             source_dir=usual_edgetam() if spec.family == "edgetam" else None,
+            implementation=cast("Implementation", implementation or "auto"),
         )
         runner = spec.build(options)
         clip = _Clip(runner)
@@ -205,8 +215,7 @@ def page(measured: Sequence[dict[str, Any]], missing: Sequence[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="All families side by side, as a markdown table.")
-    learned = [name for name, spec in RUNNERS.items() if spec.is_learned]
-    parser.add_argument("--models", default=",".join(learned), help="default: all with weights")
+    parser.add_argument("--models", default=",".join(all_models()), help="default: all with weights")
     parser.add_argument("--imgsz", default="512,1024", help="sides of the input in pixels (default: %(default)s)")
     parser.add_argument("--cache", type=Path, default=CACHE, help="figures so far, one JSON object a line (default: %(default)s)")
     parser.add_argument("--cached", action="store_true", help="measure nothing, print what the cache has")
@@ -221,8 +230,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.quick:
         arguments.models, arguments.imgsz = "sam2_nano", "64"
     models = arguments.models.split(",")
-    if unknown := sorted(set(models) - set(learned)):
-        parser.error(f"--models {','.join(unknown)}: choose of {', '.join(learned)}")
+    if unknown := sorted(set(models) - set(all_models())):
+        parser.error(f"--models {','.join(unknown)}: choose of {', '.join(all_models())}")
     wanted = list(arms(models, [int(size) for size in arguments.imgsz.split(",")]))
     known = {} if arguments.quick else read_cache(arguments.cache)
     for model, imgsz in wanted:

@@ -28,6 +28,8 @@ CompileScope = Literal["off", "encoder", "full"]
 
 MemoryMode = Literal["bounded", "upstream"]
 
+MemorySelection = Literal["latest", "samurai"]
+
 Implementation = Literal["auto", "official", "transformers"]
 
 Between = Literal["flow", "hold"]
@@ -147,6 +149,9 @@ class BuildOptions:
     memory: MemoryMode = "bounded"
     """`bounded`: prepare a frame when it is fed and drop outputs that no later frame reads. `upstream`: as the official SAM 2 and EdgeTAM
     do, prepare all frames when the clip is opened and keep every output to its end; other runners refuse it."""
+    memory_selection: MemorySelection = "latest"
+    """SAM 2's official predictor: which frames memory attention reads besides the prompted ones. `latest`: the last ones, as upstream.
+    `samurai`: the last good ones, and among three masks motion counts too (`runners.motion_memory`)."""
 
 
 @dataclass(frozen=True)

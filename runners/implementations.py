@@ -34,6 +34,8 @@ def build_sam2(options: BuildOptions) -> VideoRunner:
 
         return Sam2Runner(options)
     otherwise = "run the official sam2, which scripts/setup.sh installs"
+    if options.memory_selection != "latest":
+        raise RunnerError(f"--memory_selection {options.memory_selection}: is done around the official code; {otherwise}")
     _refuse_upstreams_memory("SAM 2", options, otherwise)
     try:
         from runners.transformers.sam2 import Sam2TransformersRunner

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from runners.base import BuildOptions, RunnerError, RuntimeReport
 from runners.exported import TORCH
+from runners.motion_memory import MotionMemory
 from runners.official import OfficialPredictorRunner
 from runners.sources import hydra_searches, import_package, package_version
 
@@ -35,6 +36,21 @@ class Sam2Runner(OfficialPredictorRunner):
     """SAM 2.1 tiny, small, base+ or large, or our nano; `options.config` names the size. Sizes: multiples of 32."""
 
     name = "sam2"
+
+    def __init__(self, options: BuildOptions) -> None:
+        """As `OfficialPredictorRunner`, with the memory selection that the options name."""
+        self._selection = options.memory_selection
+        super().__init__(options)
+        self._motion = MotionMemory(self._predictor) if self._selection == "samurai" else None
+
+    def close(self) -> None:
+        super().close()
+        if self._motion is not None:
+            self._motion.forget()
+
+    def _notes(self) -> tuple[str, ...]:
+        chosen = ("masks and memories chosen with motion, as SAMURAI does",) if self._selection == "samurai" else ()
+        return (*super()._notes(), *chosen)
 
     def _build(self, options: BuildOptions, imgsz: int) -> Any:
         if options.config is None:

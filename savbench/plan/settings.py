@@ -16,7 +16,7 @@ from savbench.arguments.keyframe import EVERY_FRAME
 from savbench.arguments.values import Choice, ChoiceOrFile, FilePath, Real, Switch, Text, Whole
 from savbench.plan.settings_data import DataSettings
 from savbench.plan.settings_measuring import MeasuringSettings
-from savbench.plan.settings_models import ModelSettings
+from savbench.plan.settings_models import SELECTIONS, ModelSettings
 
 POWER_SOURCES = ("auto", "jtop", "sysfs", "nvml", "none")
 METER = "csv"
@@ -137,6 +137,10 @@ class RunConfig(MeasuringSettings, ModelSettings, DataSettings):
             raise ConfigError(f"--compile_mode {self.compile_mode}: nothing is compiled; add --compile encoder or full")
         if self.runtime != TORCH and self.implementation == "transformers":
             raise ConfigError(f"--runtime {self.runtime}: exports the official code; leave out --implementation transformers")
+        if self.memory_selection != SELECTIONS[0] and (self.runtime != TORCH or self.implementation == "transformers"):
+            raise ConfigError(
+                f"--memory_selection {self.memory_selection}: is done around the official code; leave out --runtime and --implementation"
+            )
         if self.runtime != TORCH and self.compile != "off":
             raise ConfigError(f"--compile {self.compile}: --runtime {self.runtime} runs no code that torch compiles; leave one of them out")
         if self.agreement is not None and (self.order == "interleaved" or self.share_prompts or self.executor != "local"):

@@ -17,6 +17,8 @@ MAX_MASKMEM = 7
 """Memories that SAM 2, EdgeTAM and EfficientTAM were trained with."""
 MEMORY_MODES = ("bounded", "upstream")
 """What a model keeps of a clip, see `runners.base.BuildOptions.memory`."""
+SELECTIONS = ("latest", "samurai")
+"""Which frames a model reads of its memory, see `runners.base.BuildOptions.memory_selection`."""
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 """Documented modes of torch.compile."""
 NOT_APPLICABLE = "none"
@@ -148,6 +150,15 @@ class ModelSettings:
         default="bounded",
         decides=True,
         families=WITH_MEMORY,
+    )
+    memory_selection: str = setting(
+        Choice(SELECTIONS),
+        MODELS,
+        "SAM 2's official code: frames that memory attention reads: latest, as upstream, or samurai, the last good ones, with motion in "
+        "the choice of masks (docs/models.md)",
+        default=SELECTIONS[0],
+        decides=True,
+        families=frozenset({"sam2"}),
     )
     postprocessing: str = setting(
         Choice(("on", "off")),
