@@ -29,13 +29,15 @@ from benchmarks.common import ROOT, machine, table
 from runners import RUNNERS
 from runners.base import STAGES, BuildOptions, RunnerError
 from runners.sizes import STRIDES, check_size
-from savbench.plan.upstream import usual_edgetam
+from savbench.plan.upstream import usual_edgetam, usual_efficienttam
 
 if TYPE_CHECKING:
     from runners.base import Implementation, VideoRunner
 
 CACHE = ROOT / "results" / "families.jsonl"
 MIB = 2**20
+SOURCES = {"edgetam": usual_edgetam, "efficienttam": usual_efficienttam}
+"""Checkouts of families that are not installed."""
 ENOUGH_S = 20.0
 """CPU seconds after which no further frame is timed."""
 MOST_FRAMES = 5
@@ -43,19 +45,19 @@ MOST_FRAMES = 5
 
 
 def all_models() -> list[str]:
-    """Every model with weights, and those that show what another implementation costs."""
-    learned = [name for name, spec in RUNNERS.items() if spec.is_learned]
+    """Every model with weights, and those that show what another implementation costs. Of EfficientTAM's variants those of 1024 pixels."""
+    learned = [name for name, spec in RUNNERS.items() if spec.is_learned and not name.endswith("_512x512")]
     return [*learned, *(f"{name}/transformers" for name in ("sam2_tiny", "edgetam"))]
 
 
 def arms(models: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[str, int]]:
     """Models and sizes; of a size that a family cannot run, the next smaller multiple of its stride."""
     for model in models:
-        family = RUNNERS[model.partition("/")[0]].family
+        spec = RUNNERS[model.partition("/")[0]]
         for imgsz in sizes:
-            nearest = imgsz - imgsz % STRIDES.get(family, 1)
+            nearest = imgsz - imgsz % STRIDES.get(spec.family, 1)
             try:
-                check_size(family, nearest)
+                check_size(spec.family, nearest, spec.config)
             except RunnerError:
                 continue
             yield model, nearest
@@ -85,7 +87,7 @@ def measure(model: str, imgsz: int) -> dict[str, Any]:
             imgsz=imgsz,
             config=spec.config,
             stages=True,
-            source_dir=usual_edgetam() if spec.family == "edgetam" else None,
+            source_dir=SOURCES.get(spec.family, lambda: None)(),
             implementation=cast("Implementation", implementation or "auto"),
         )
         runner = spec.build(options)

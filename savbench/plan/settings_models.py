@@ -156,6 +156,13 @@ class ModelSettings:
         MODELS,
         "SAM 2's official code: frames that memory attention reads: latest, as upstream, or samurai, the last good ones, with motion in "
         "the choice of masks (docs/models.md)",
+        Column(
+            "memory_selection",
+            "--memory_selection: frames that memory attention reads besides the prompted ones: `latest`, the last ones, or `samurai`, the "
+            "last good ones, with motion in the choice of masks. Empty: a model that has no such choice.",
+            _APART,
+            elsewhere="",
+        ),
         default=SELECTIONS[0],
         decides=True,
         families=frozenset({"sam2"}),

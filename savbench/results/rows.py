@@ -348,6 +348,7 @@ class _ObjectColumns:
         default="",
         cell=DIAGNOSTICS,
     )
+    memory_selection: str = setting_column("memory_selection", cell=MODEL_DETAILS)
     notes: str = column("Adjustments made to upstream at run time, separated by ` | `.", default="", cell=MODEL_DETAILS)
     parameters: int | None = column("Number of the model's parameters.", cell=MODEL_DETAILS)
     licence: str = column(
