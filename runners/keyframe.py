@@ -45,7 +45,7 @@ class KeyframeRunner:
         self._carrier = _CARRIERS[between](BuildOptions(stages=stages))
         note = (
             f"the model runs on one of {self._every} frames fed and on prompted ones, so its memory holds frames that far apart; "
-            f"between: {self._carrier.applied.implementation}"
+            f"between: {'the last masks' if between == 'hold' else self._carrier.applied.implementation}"
         )
         self.applied = dataclasses.replace(model.applied, notes=(*model.applied.notes, note))
         self._clip: Clip | None = None

@@ -10,7 +10,7 @@ from savbench.compare.explained import has_attributes
 from savbench.compare.findings import Options
 from savbench.compare.protocol import require_one_version
 from savbench.compare.tables import OF_OBJECTS, figure_label
-from savbench.report.arms import UNTRAINED, find_arms
+from savbench.report.arms import UNTRAINED, find_arms, numbers
 from savbench.report.atlas import atlas
 from savbench.report.changes import change_figures, compare_all, losses
 from savbench.report.charts import Chapter, Figure, notes_of, number
@@ -35,6 +35,8 @@ from savbench.results.grid import Grid
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import pandas as pd
 
     from savbench.report.arms import Arm
 
@@ -142,7 +144,7 @@ def make_report(paths: Sequence[Path], settings: Settings, command: Sequence[str
         made_at=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         answer=tuple(answer(arms, results, compared, options)),
         arms=_arms_table(arms),
-        arms_notes=(*_about_objects(arms), *notes_of(arms, of_scores=True)),
+        arms_notes=(*_about_objects(arms), *_blind(arms, rows), *notes_of(arms, of_scores=True)),
         references=_references(arms),
         chapters=chapters,
         gallery=make_gallery(arms, rows, runs, settings.split_dir, settings.objects),
@@ -192,6 +194,13 @@ def _about_objects(arms: Sequence[Arm]) -> list[str]:
             f"p50 ms{OF_OBJECTS}: mean over objects of their own percentiles; that of all frames needs frames.csv beside every file."
         )
     return notes
+
+
+def _blind(arms: Sequence[Arm], rows: pd.DataFrame) -> list[str]:
+    """Name the arms whose scores cover only frames that the model saw."""
+    counts = {arm.label: numbers(rows.iloc[arm.scored], "between_frames_scored") for arm in arms}
+    blind = [label for label, found in counts.items() if found.size and (found == 0).all()]
+    return [f"{', '.join(blind)}: every scored frame is a key frame, so J and F say nothing of those between."] if blind else []
 
 
 def _references(arms: Sequence[Arm]) -> Grid | None:

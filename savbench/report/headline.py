@@ -12,6 +12,7 @@ from savbench.report.arms import FILE, whole_arm
 from savbench.report.charts import number
 from savbench.report.streaming import winners
 from savbench.report.tradeoffs import JOULES, SPEED, below_floor, contenders, floor_of, pareto_front
+from savbench.results.figures import kinds_of_frames
 from savbench.results.foreign import Results
 from savbench.results.numbers import counted
 
@@ -190,7 +191,9 @@ def _camera(arms: Sequence[Arm], results: Results, pool: Sequence[Arm]) -> list[
     if best:
         listed = "; ".join(f"{arm.shown} at {rate:g} FPS (streaming J&F {score:.3f})" for rate, arm, score in best)
         return [f"In a live loop, best at the camera's rate: {listed}."]
-    timed = [(arm, value) for arm in pool if (value := arm.figure("latency_p90_ms")) is not None and not arm.shared]
+    # the 90th percentile of an arm with --keyframe may be that of frames that the model did not see
+    whole = [arm for arm in pool if not arm.shared and not kinds_of_frames(arm.summary.figures)]
+    timed = [(arm, value) for arm in whole if (value := arm.figure("latency_p90_ms")) is not None]
     if not timed:
         return []
     limit = 1000 / CAMERA_FPS
