@@ -72,7 +72,6 @@ class TransformersRunner:
             # One matrix in the official model; transformers holds two copies and draws each at random.
             positional = self._model.prompt_encoder.shared_embedding.positional_embedding
             self._model.shared_image_embedding.positional_embedding.copy_(positional)
-        corrections.encode_positions_in_float32(self._model)
         checkpoint = None if options.weights is None else read_checkpoint(options.weights, is_tracked_with)
         if checkpoint is not None:
             self._model.load_state_dict(loadable(checkpoint, self._model.state_dict()))
@@ -117,8 +116,8 @@ class TransformersRunner:
     def _notes(self) -> tuple[str, ...]:
         """Adjustments to transformers, for the row."""
         notes = [
-            "object pointers of clips under 16 frames, pointer and memory of a mask prompt, memories beside a late object and position "
-            "encodings computed as officially",
+            "object pointers of clips under 16 frames, pointer and memory of a mask prompt and memories beside a late object computed as "
+            "officially",
         ]
         if self._fills_holes:
             notes.append("small holes in masks filled as officially")
