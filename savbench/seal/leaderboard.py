@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _LATENCY = "latency_ms"
 _UNTOLD = ("", UNKNOWN, "none")
-LESS, OTHER_DATA = "§", "¶"
-"""Marks of arms whose scores are over fewer objects than those of others in the group, and over other data."""
+LESS, OTHER_DATA, FAILED = "§", "¶", "✗"
+"""Marks of arms whose scores are over fewer objects than those of others in the group, over other data, and of an archive that fails."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +254,8 @@ def _group(group: tuple[str, ...], entries: Sequence[Entry]) -> Group:
         reference = {**entry.split, **reference}
     if any(LESS in mark for mark in marks.values()):
         notes.insert(0, f"{LESS} scores are over fewer objects than the {len(union)} of this table, which may be the easier ones.")
+    if any(entry.verdict == "fail" for entry in ordered):
+        notes.append(f"{FAILED} the archive fails its check: not to be quoted.")
     notes += notes_of([entry.arm for entry in ordered], of_scores=True)
     where = ", ".join(filter(None, (device or "unknown device", mode)))
     what = ", ".join(filter(None, (split or "unknown split", f"{len(union)} objects", cut, f"protocol version {version or 'untold'}")))
@@ -275,7 +277,7 @@ def table_of(group: Group) -> Grid:
         interval = arm.intervals.get("JandF")
         rows.append(
             [
-                arm.shown,
+                f"{FAILED} {arm.shown}" if entry.verdict == "fail" else arm.shown,
                 "" if arm.JandF is None else f"{arm.JandF:.3f}{group.marks.get(index, '')}",
                 f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
                 _percentile(arm, "latency_p50_ms"),

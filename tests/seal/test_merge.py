@@ -85,7 +85,8 @@ def test_what_is_worse_is_marked_and_stands_last(archive: Archive, tmp_path: Pat
     assert [(line["file"], line["marks"]) for line in lines] == [("sound.zip", ""), ("part.zip", "§"), ("cheat.zip", "")]
     assert [line["check"] for line in lines] == ["pass", "warn: coverage", "fail: rows"]
     assert "§ scores are over fewer objects than the 6 of this table" in page
-    assert "fail: rows" in page
+    assert "✗ static_mask" in page
+    assert "✗ the archive fails its check: not to be quoted." in page
 
 
 def test_a_run_counts_once(archive: Archive, sealed: Sealed, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
