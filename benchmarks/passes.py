@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from runners import RUNNERS
-from runners.base import BuildOptions, Clip, FrameReport, PromptKind
+from runners.base import BuildOptions, Clip, Frame, FrameReport, PromptKind
 from savbench.data.demo.motion import Role
 from savbench.data.demo.split import make_clip
 from savbench.data.prompts import make_prompt
@@ -63,6 +63,10 @@ class GeneratedClip:
         self._masks_nhw = made.masks_nthw[:, 0]
         self._now = clock(device)
 
+    def frames(self) -> list[Frame]:
+        """All frames, (height, width, 3) uint8."""
+        return list(self._frames_thwc)
+
     def prompts(self, kinds: Sequence[PromptKind], objects: int) -> list[Prompt]:
         """Every kind of prompt for each of the first objects, with ids of their own."""
         pairs = [(kind, mask_hw) for mask_hw in self._masks_nhw[:objects] for kind in kinds]
@@ -86,5 +90,10 @@ class GeneratedClip:
 
 def build(model: str, imgsz: int | None, device: torch.device, *, stages: bool = False) -> VideoRunner:
     """A model with random weights: neither its time nor its memory depends on them."""
+    return RUNNERS[model].build(replace(options_of(model, imgsz, device), stages=stages))
+
+
+def options_of(model: str, imgsz: int | None, device: torch.device) -> BuildOptions:
+    """A model with random weights, at a size or at its own."""
     spec = RUNNERS[model]
-    return spec.build(BuildOptions(device=str(device), imgsz=imgsz or spec.imgsz, config=spec.config, stages=stages))
+    return BuildOptions(device=str(device), imgsz=imgsz or spec.imgsz, config=spec.config)

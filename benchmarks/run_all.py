@@ -69,6 +69,12 @@ BENCHMARKS = (
         "Stages", "bench_stages.py", "What measuring the stages of a frame (--stages) costs.", on_cpu=("--imgsz", "512", "--frames", "4")
     ),
     Benchmark(
+        "Exported graphs",
+        "bench_runtimes.py",
+        "ONNX Runtime against torch, whole frames and stages in ms, with the factor over torch. EdgeTAM has no exported stages.",
+        on_gpu=("--models", "sam2_nano:192,sam2_tiny:1024"),
+    ),
+    Benchmark(
         "Preparing a frame",
         "bench_resize.py",
         "Pillow's resize by PyTorch, with the same bits, against Pillow; and the whole step from a decoded frame to the model's input.",

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import run_all
 
 NEEDS_NO_TORCH = ["append", "harness", "metrics", "planning", "scoring", "startup"]
-QUICK_WITH_TORCH = ["attention", "families", "pauses", "relative_position", "resize", "sessions", "stages"]
+QUICK_WITH_TORCH = ["attention", "families", "pauses", "relative_position", "resize", "sessions", "runtimes", "stages"]
 
 
 def quick_run(name: str, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
@@ -37,6 +37,9 @@ def test_a_quick_run_prints_a_table(name: str, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("name", QUICK_WITH_TORCH)
 def test_a_quick_run_with_torch_prints_a_table(name: str, one_torch_thread: None, capsys: pytest.CaptureFixture[str]) -> None:
+    if name == "runtimes":
+        for package in ("sam2", "onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package, reason=f"needs {package} (requirements-onnx.txt)")
     if name in ("families", "pauses", "sessions", "stages"):
         pytest.importorskip("sam2", reason="needs sam2")
     quick_run(name, capsys)
