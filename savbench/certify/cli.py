@@ -29,9 +29,10 @@ CHILD_COMMAND = (sys.executable, "-m", "savbench.certify.child")
 TIMEOUT_S = 900.0
 """Without a frame for so long the model hangs; exporting graphs and compiling take minutes."""
 SETTINGS = (
-    "split_dir", "models", "imgsz", "autocast_dtypes", "attention", "num_maskmem", "postprocessing", "compile", "compile_mode", "runtime",
-    "exported_dir", "device", "weights_dir", "random_weights", "sam2_dir", "edgetam_dir", "num_points", "split_name", "layout", "protocol",
-    "prompts", "click", "limit_videos", "limit_objects", "max_frames", "frame_stride", "shuffle_videos", "seed",
+    "split_dir", "models", "imgsz", "autocast_dtypes", "attention", "num_maskmem", "postprocessing", "compile", "compile_mode",
+    "runtime", "exported_dir", "device", "weights_dir", "random_weights", "sam2_dir", "edgetam_dir", "efficienttam_dir", "num_points",
+    "split_name", "layout", "protocol", "prompts", "click", "limit_videos", "limit_objects", "max_frames", "frame_stride",
+    "shuffle_videos", "seed",
 )  # fmt: skip
 """Settings of a run that arms and clips depend on here; times are not measured."""
 
@@ -39,7 +40,7 @@ DESCRIPTION = """\
 Prove that an arm computes what torch computes in float32: both run side by side on clips of a split. Each stage of the arm (image encoder,
 memory attention, mask decoder, memory encoder) gets the reference's inputs, and its relative error must stay within a bound of its dtype;
 then both track by themselves, which shows whether errors grow through the memory and what J&F they cost. docs/certify.md explains the
-figures. For sam2_*, and for edgetam from its official checkout.
+figures. For sam2_*, and for edgetam and efficienttam_* from their official checkouts.
 """
 EPILOG = """\
 examples:

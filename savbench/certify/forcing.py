@@ -51,7 +51,7 @@ class Side:
         if not hasattr(self.runner, "model_stages"):
             raise RunnerError(
                 f"certify: {type(self.runner).__name__} has no stages that can be compared one by one; it works for the official code of "
-                "sam2_* and edgetam (scripts/get_edgetam.sh)"
+                "sam2_* and edgetam (scripts/get_edgetam.sh), and of efficienttam_*"
             )
         found: Sequence[StageHook] = self.runner.model_stages()
         return found
