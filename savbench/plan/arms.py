@@ -141,7 +141,7 @@ def _read_latencies(path: Path) -> RecordedLatencies:
 
 
 def _latencies_for(recorded: RecordedLatencies, config: RunConfig, arm: Arm) -> ArmLatencies:
-    named = ("model", "prompt", "imgsz", "autocast_dtype", "attention", "keyframe")
+    named = ("model", "prompt", "imgsz", "autocast_dtype", "attention", "keyframe", "runtime")
     wanted: dict[str, str | int | None] = {name: getattr(arm, name) for name in named}
     try:
         return recorded.select({**wanted, "num_maskmem": config.num_maskmem, "frame_stride": config.frame_stride})

@@ -29,7 +29,7 @@ _KEYFRAME = "keyframe"
 _NAMED = ("model", "prompt", "imgsz", "autocast_dtype")
 MUST_AGREE = (*_NAMED, _KEYFRAME)
 """Columns in which an arm and its recorded latencies must agree; otherwise they would be another arm's."""
-PREFERRED = ("attention", "num_maskmem", "frame_stride")
+PREFERRED = ("runtime", "attention", "num_maskmem", "frame_stride")
 """Columns that decide, in this order, if several arms agree in MUST_AGREE."""
 
 

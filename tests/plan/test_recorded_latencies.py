@@ -94,6 +94,12 @@ def test_of_several_arms_the_one_that_agrees_in_more_is_taken_and_else_none(reco
         RecordedLatencies(path).select({**TINY, "attention": "flash"})
 
 
+def test_of_arms_in_several_runtimes_the_one_asked_for_serves(recorded: Recorded) -> None:
+    recorded.add("graphs", "000", 300.0, [20.0], runtime="onnx")
+    path = recorded.write()
+    assert draw(path, "v", "000", 2, runtime="onnx") == [300, 20]
+
+
 def test_a_single_arm_serves_another_attention_since_masks_are_computed_here(recorded: Recorded) -> None:
     assert draw(recorded.write(), "v", "000", 1, attention="math") == [50]
 
