@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
@@ -9,6 +12,19 @@ pytest.importorskip("torch", reason="needs torch")
 
 from training import sampling
 from training.pool import POOL_FRAMES, POOL_SIDE, ClipPool
+
+
+def write_pictures(folder: Path) -> dict[str, str]:
+    """A photograph of noise and a figure of two colours, as sources of a `PoolConfig`."""
+    for name in ("photos", "figures"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    cv2.imwrite(str(folder / "photos" / "noise.png"), noise)
+    figure = np.zeros((60, 40, 4), np.uint8)
+    figure[10:50, 5:35] = (30, 30, 220, 255)
+    figure[10:30, 5:35] = (220, 60, 30, 255)
+    cv2.imwrite(str(folder / "figures" / "two_colours.png"), figure)
+    return {"photos": str(folder / "photos"), "figure_folder": str(folder / "figures")}
 
 
 def square_pool(clips: int = 2, hidden: tuple[int, int] = (0, 0)) -> ClipPool:
@@ -30,4 +46,4 @@ def square_pool(clips: int = 2, hidden: tuple[int, int] = (0, 0)) -> ClipPool:
 def draw(seed: int = 0, pool: ClipPool | None = None, **changed: object) -> sampling.Batch:
     """A small batch of clicked objects, of squares unless another pool is given."""
     arguments = {"side": 64, "frames": 3, "clips": 2, "prompt": "points", **changed}
-    return sampling.draw_batch(pool or square_pool(), np.random.default_rng(seed), **arguments)  # type: ignore[arg-type]
+    return sampling.draw_batch((pool or square_pool(),), np.random.default_rng(seed), **arguments)  # type: ignore[arg-type]

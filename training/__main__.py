@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from training.recipe import RECIPE, parse_recipe
+from training.recipe import RECIPE, read_recipe
 
 if TYPE_CHECKING:
     from training.loop import TrainConfig
@@ -81,14 +81,17 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--real_split", type=Path, help="split in SA-V layout whose videos are mixed in (default none)")
     parser.add_argument("--real_videos", default="", metavar="LIST", help="names of its videos to use, separated by commas")
     parser.add_argument("--real_clips", type=int, default=320, metavar="N", help="clips to cut from them (default 320)")
-    parser.add_argument("--peak_lr", type=float, default=1.5e-3, help="highest learning rate (default 0.0015)")
+    parser.add_argument("--figures", type=Path, help="folder of pictures with an alpha channel, with --photos; needed by the card's recipe")
+    parser.add_argument("--figure_clips", type=int, default=1000, metavar="N", help="clips of them (default 1000)")
     parser.add_argument(
-        "--recipe", type=parse_recipe, default=RECIPE,
-        help="stages, each STEPS:SIDE:FRAMES:CLIPS:SINGLE_FRAMES:SINGLE_SHARE[:discs], separated by commas (default: that of the card)",
+        "--recipe", type=Path, metavar="FILE",
+        help="JSON with rounds and stages, as a run notes its own in settings.json (default: those of the card)",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
     if (arguments.real_split is None) != (not arguments.real_videos):
         parser.error("--real_split and --real_videos go together: name the videos, so that others stay for validation")
+    if arguments.figures is not None and arguments.photos is None:
+        parser.error("--figures needs --photos: figures move before photographs")
     if arguments.processes < 1:
         parser.error(f"--processes {arguments.processes}: 1 or more")
     if arguments.device != "cpu" and arguments.processes != 1:
@@ -97,23 +100,32 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def config_of(arguments: argparse.Namespace) -> TrainConfig:
+    """The run that the arguments ask for.
+
+    Raises:
+        ValueError: the recipe cannot be read.
+    """
     from training.loop import TrainConfig
     from training.pool import PoolConfig
 
-    pool = PoolConfig("train", arguments.scenes)
+    pool, figures = PoolConfig("train", arguments.scenes), None
+    sources: dict[str, Any] = {}
     if arguments.photos is not None:
-        pool = replace(pool, natural=arguments.natural, photos=str(arguments.photos))
+        sources["photos"] = str(arguments.photos)
+        pool = replace(pool, natural=arguments.natural)
     if arguments.real_split is not None:
-        videos = tuple(arguments.real_videos.split(","))
-        pool = replace(pool, real_clips=arguments.real_clips, real_split=str(arguments.real_split), real_videos=videos)
+        sources.update(real_split=str(arguments.real_split), real_videos=tuple(arguments.real_videos.split(",")))
+        pool = replace(pool, real_clips=arguments.real_clips)
+    if arguments.figures is not None:
+        figures = PoolConfig("train", 0, figures=arguments.figure_clips, figure_folder=str(arguments.figures), **sources)
     return TrainConfig(
         out_dir=arguments.out_dir,
-        pool=pool,
-        recipe=arguments.recipe,
+        pool=replace(pool, **sources),
+        recipe=RECIPE if arguments.recipe is None else read_recipe(arguments.recipe),
+        figures=figures,
         seed=arguments.seed,
         processes=arguments.processes,
         device=arguments.device,
-        peak_lr=arguments.peak_lr,
     )
 
 

@@ -18,8 +18,8 @@ import torch.distributed as dist
 from training.losses import clip_loss
 from training.model import Unroller, build_model
 from training.optimizer import Optimizer
-from training.pool import ClipPool, PoolConfig, open_pool
-from training.recipe import Stage, learning_rate, stage_of, total_steps
+from training.pool import ClipPool, PoolConfig, by_kind, open_pool
+from training.recipe import KINDS, Recipe, Stage, rate_of, stage_of, total_steps
 from training.sampling import PROMPT_TYPES, Batch, discs, draw_batch
 from training.validation import mean_j
 
@@ -34,11 +34,11 @@ class TrainConfig:
 
     out_dir: Path
     pool: PoolConfig
-    recipe: tuple[Stage, ...]
+    recipe: Recipe
+    figures: PoolConfig | None = None
     seed: int = 0
     processes: int = 1
     device: str = "cpu"
-    peak_lr: float = 1.5e-3
     checkpoint_every_s: float = 120.0
     validate_every: int = 1000
     validation_clips: int = 24
@@ -63,6 +63,9 @@ class _Trainer:
         self.config = config
         self.device = torch.device(config.device)
         self.pool = open_pool(config.out_dir / "pool", config.pool, workers=1)
+        self.figures: tuple[ClipPool, ...] = (
+            () if config.figures is None else (open_pool(config.out_dir / "figures", config.figures, workers=1),)
+        )
         self.validation_pool = open_pool(config.out_dir / "pool_val", validation_config(config), workers=1)
         self.step = 0
         self.total = total_steps(config.recipe)
@@ -122,10 +125,22 @@ class _Trainer:
         kinds = PROMPT_TYPES[:2] if single else PROMPT_TYPES
         prompt = kinds[int(shared.integers(len(kinds)))]
         frames, clips = (1, stage.single_frames) if single else (stage.frames, stage.clips)
-        batch = draw_batch(self.pool, own, side=stage.side, frames=frames, clips=clips, prompt=prompt, prompts_each=2 if single else 1)
+        pools, shares = self._pools_of(stage)
+        batch = draw_batch(
+            pools, own, shares=shares, side=stage.side, frames=frames, clips=clips, prompt=prompt, prompts_each=2 if single else 1
+        )
         if stage.discs:
             return f"discs/{prompt}", discs(batch)
         return f"{'frame' if single else 'clip'}/{prompt}", batch
+
+    def _pools_of(self, stage: Stage) -> tuple[tuple[ClipPool, ...], tuple[float, ...]]:
+        if not stage.shares:
+            return (self.pool,), (1.0,)
+        kinds = (*by_kind(self.pool, self.config.pool), *self.figures)
+        there = [(pool, share) for pool, share in zip(kinds, stage.shares, strict=False) if pool.clips and share]
+        if not there:
+            raise ValueError(f"a stage asks for shares {stage.shares} of {', '.join(KINDS)}, of which this run has none")
+        return tuple(pool for pool, _ in there), tuple(share for _, share in there)
 
     def _update(self, batch: Batch) -> float:
         self.model.zero_grad(set_to_none=True)
@@ -143,7 +158,7 @@ class _Trainer:
                 start += parameter.numel()
         norm = torch.nn.utils.clip_grad_norm_(parameters, _MAX_GRADIENT)
         if torch.isfinite(norm):
-            self.optimizer.step(learning_rate(self.step, self.total, self.config.peak_lr))
+            self.optimizer.step(rate_of(self.config.recipe, self.step))
         weight = 1 - min(_AVERAGING, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), weight)
@@ -188,10 +203,9 @@ def held_to_its_settings(config: TrainConfig) -> None:
         ValueError: the folder holds a run of other settings.
     """
     settings = {
-        "recipe": [asdict(stage) for stage in config.recipe],
+        "recipe": json.loads(json.dumps([asdict(part) for part in config.recipe])),
         "seed": config.seed,
         "processes": config.processes,
-        "peak_lr": config.peak_lr,
     }
     noted = config.out_dir / "settings.json"
     if not noted.is_file():
@@ -212,9 +226,9 @@ def validation_config(config: TrainConfig) -> PoolConfig:
     return PoolConfig("validation", config.validation_clips)
 
 
-def pools_drawn(config: TrainConfig, workers: int) -> tuple[ClipPool, ClipPool]:
-    """Both pools, drawn where they are missing; to be called before the processes start."""
-    return (
-        open_pool(config.out_dir / "pool", config.pool, workers),
-        open_pool(config.out_dir / "pool_val", validation_config(config), workers),
-    )
+def pools_drawn(config: TrainConfig, workers: int) -> None:
+    """Draw the pools that are missing; to be called before the processes start."""
+    open_pool(config.out_dir / "pool", config.pool, workers)
+    open_pool(config.out_dir / "pool_val", validation_config(config), workers)
+    if config.figures is not None:
+        open_pool(config.out_dir / "figures", config.figures, workers)

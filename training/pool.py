@@ -21,6 +21,7 @@ from savbench.data.demo.planning import plan_scene
 from savbench.data.demo.scene import DemoScene
 from savbench.data.demo.split import DEMO_HEIGHT, DEMO_ROLES, DEMO_WIDTH
 from training.cutouts import Cutout, back_and_forth, cut_out, paste
+from training.figures import animate, backdrop, figure_files, read_figure
 from training.natural import plan_natural_scene
 from training.photos import digest_of, photo_files, read_photos
 from training.real import filmed_again, read_video
@@ -37,10 +38,13 @@ POOL_SIDE = 256
 _STREAM = {"train": 0x6E61_6E6F, "validation": 0x7661_6C69}
 _NATURAL_STREAM = 0x6E61_7475
 _REAL_STREAM = 0x7265_616C
+_FIGURE_STREAM = 0x6669_6775
 
-_WORN_DRAWN, _WORN_NATURAL, _WORN_REAL = 0.25, 0.85, 0.5
+_WORN_DRAWN, _WORN_NATURAL, _WORN_REAL, _WORN_FIGURES = 0.25, 0.85, 0.5, 0.5
 _PASTED_NATURAL, _PASTED_REAL = 0.5, 0.4
 """Shares of the clips that are worn, and that cut-outs are pasted over."""
+_FIGURES_IN_REAL = 0.3
+"""Share of the clips of figures that have a real video for a backdrop."""
 _CUTOUT_SIDE = 160
 _MAX_CUTOUTS = 2
 _STILLS = 3
@@ -51,7 +55,7 @@ Frames = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """What is in a pool: drawn scenes, then natural ones, then clips of real videos."""
+    """What is in a pool: drawn scenes, then natural ones, then clips of real videos, then those of figures."""
 
     stream: str
     """`train` or `validation`: which scenes."""
@@ -67,10 +71,14 @@ class PoolConfig:
     """Folder of a split in SA-V layout that the real clips, stills and cut-outs come from."""
     real_videos: tuple[str, ...] = ()
     """Names of its videos that may be used."""
+    figures: int = 0
+    """Number of clips of figures, before the photographs or the real videos."""
+    figure_folder: str = ""
+    """Folder of the pictures that figures are made of."""
 
     @property
     def clips(self) -> int:
-        return self.scenes + self.natural + self.real_clips
+        return self.scenes + self.natural + self.real_clips + self.figures
 
 
 @dataclass(frozen=True)
@@ -100,8 +108,10 @@ def open_pool(folder: Path, config: PoolConfig, workers: int) -> ClipPool:
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / "pool.json"
     wanted = {**asdict(config), "real_videos": list(config.real_videos), "frames": POOL_FRAMES, "side": POOL_SIDE}
-    if config.natural:
+    if config.natural or config.figures:
         wanted["photos"] = digest_of(photo_files(Path(config.photos)))
+    if config.figures:
+        wanted["figure_folder"] = digest_of(figure_files(Path(config.figure_folder)))
     if not (marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == wanted):
         marker.unlink(missing_ok=True)
         shape = (config.clips, POOL_FRAMES, POOL_SIDE, POOL_SIDE)
@@ -114,6 +124,13 @@ def open_pool(folder: Path, config: PoolConfig, workers: int) -> ClipPool:
                     print(f"pool {config.stream}: {done} of {config.clips} clips", flush=True)
         marker.write_text(json.dumps(wanted), encoding="utf-8")
     return ClipPool(np.load(folder / "frames.npy", mmap_mode="r"), np.load(folder / "labels.npy", mmap_mode="r"))
+
+
+def by_kind(pool: ClipPool, config: PoolConfig) -> tuple[ClipPool, ClipPool, ClipPool]:
+    """Drawn scenes, natural scenes and clips of real videos of a pool."""
+    first, second = config.scenes, config.scenes + config.natural
+    drawn, natural, real = (slice(0, first), slice(first, second), slice(second, None))
+    return tuple(ClipPool(pool.frames_ntssc[part], pool.labels_ntss[part]) for part in (drawn, natural, real))  # type: ignore[return-value]
 
 
 def _fill(task: tuple[Path, PoolConfig, int]) -> None:
@@ -130,7 +147,9 @@ def draw_clip(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
         return draw_scene(config, number)
     if number < config.scenes + config.natural:
         return draw_natural(config, number - config.scenes)
-    return draw_real(config, number - config.scenes - config.natural)
+    if number < config.scenes + config.natural + config.real_clips:
+        return draw_real(config, number - config.scenes - config.natural)
+    return draw_figures(config, number - config.scenes - config.natural - config.real_clips)
 
 
 def draw_scene(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
@@ -183,6 +202,21 @@ def draw_real(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
     return (worn(frames_tssc, rng) if rng.random() < _WORN_REAL else frames_tssc), labels_tss
 
 
+def draw_figures(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
+    """A clip of figures before a photograph, or before a real video whose objects are annotated too; half of them worn."""
+    rng = np.random.default_rng((_STREAM[config.stream], _FIGURE_STREAM, number))
+    photos = _photos(config.photos)
+    if config.real_videos and rng.random() < _FIGURES_IN_REAL:
+        video = read_video(Path(config.real_split), config.real_videos[int(rng.integers(len(config.real_videos)))])
+        picks = back_and_forth(len(video.labels_thw), int(rng.integers(2 * len(video.labels_thw) - 2)), POOL_FRAMES)
+        frames_tssc, labels_tss = _squashed(*filmed_again(video, picks, (DEMO_HEIGHT, DEMO_WIDTH), rng))
+    else:
+        frames_tssc = backdrop(photos[int(rng.integers(len(photos)))], rng, POOL_FRAMES, POOL_SIDE)
+        labels_tss = np.zeros(frames_tssc.shape[:3], np.uint8)
+    animate(frames_tssc, labels_tss, _figures(config.figure_folder), photos, rng)
+    return (worn(frames_tssc, rng) if rng.random() < _WORN_FIGURES else frames_tssc), labels_tss
+
+
 def _rendered(scene: DemoScene, rng: np.random.Generator) -> tuple[Frames, Frames]:
     """A window of a scene at a stride of 1, 2 or 3."""
     stride = int(rng.integers(1, SCENE_FRAMES // POOL_FRAMES + 1))
@@ -205,6 +239,11 @@ def _paste_some(frames_thwc: Frames, labels_thw: Frames, config: PoolConfig, rng
 @functools.lru_cache(maxsize=1)
 def _photos(folder: str) -> tuple[Frames, ...]:
     return tuple(read_photos(photo_files(Path(folder))))
+
+
+@functools.lru_cache(maxsize=1)
+def _figures(folder: str) -> tuple[Frames, ...]:
+    return tuple(read_figure(path) for path in figure_files(Path(folder)))
 
 
 @functools.lru_cache(maxsize=1)

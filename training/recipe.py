@@ -1,10 +1,16 @@
-"""How `sam2_nano` is trained: stages, rates, seeds."""
+"""How `sam2_nano` is trained: rounds, stages, rates."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+KINDS = ("drawn", "natural", "real", "figures")
+"""Of clips, in the order in which `Stage.shares` weighs them."""
+_WARMUP = 60
 
 
 @dataclass(frozen=True)
@@ -24,51 +30,96 @@ class Stage:
     """Share of the steps that are of single frames, each object prompted twice."""
     discs: bool = False
     """Train for discs around the prompts instead of objects: the one task that cannot be solved without looking at them."""
+    shares: tuple[float, ...] = ()
+    """How often a clip of each of `KINDS` is drawn, kinds that the run lacks aside; empty: every clip but the figures equally often."""
 
 
-RECIPE: tuple[Stage, ...] = (
-    Stage(steps=350, side=128, frames=1, clips=16, single_frames=16, single_share=1.0, discs=True),
-    Stage(steps=2050, side=128, frames=4, clips=8, single_frames=16, single_share=0.4),
-    Stage(steps=350, side=128, frames=8, clips=5, single_frames=16, single_share=0.1),
-    Stage(steps=420, side=192, frames=8, clips=3, single_frames=12, single_share=0.1),
-    Stage(steps=110, side=192, frames=12, clips=2, single_frames=12, single_share=0.05),
+@dataclass(frozen=True)
+class Round:
+    """Stages under one schedule of the learning rate: it rises, stays at its peak and falls along half a cosine."""
+
+    peak_lr: float
+    stages: tuple[Stage, ...]
+    held: int = _WARMUP
+    """Steps before it falls."""
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+
+Recipe = tuple[Round, ...]
+
+RECIPE: Recipe = (
+    Round(
+        peak_lr=1.5e-3,
+        stages=(
+            Stage(steps=350, side=128, frames=1, clips=16, single_frames=16, single_share=1.0, discs=True),
+            Stage(steps=2050, side=128, frames=4, clips=8, single_frames=16, single_share=0.4),
+            Stage(steps=350, side=128, frames=8, clips=5, single_frames=16, single_share=0.1),
+            Stage(steps=420, side=192, frames=8, clips=3, single_frames=12, single_share=0.1),
+            Stage(steps=110, side=192, frames=12, clips=2, single_frames=12, single_share=0.05),
+        ),
+    ),
+    Round(
+        peak_lr=1e-3,
+        held=700,
+        stages=(
+            Stage(steps=700, side=128, frames=8, clips=5, single_frames=16, single_share=0.4, shares=(0.2, 0.4, 0.4, 0.0)),
+            Stage(steps=400, side=128, frames=8, clips=5, single_frames=16, single_share=0.4, shares=(0.15, 0.2, 0.25, 0.4)),
+            Stage(steps=560, side=128, frames=16, clips=3, single_frames=16, single_share=0.4, shares=(0.15, 0.2, 0.25, 0.4)),
+            Stage(steps=890, side=192, frames=12, clips=2, single_frames=12, single_share=0.6, shares=(0.25, 0.15, 0.25, 0.35)),
+        ),
+    ),
 )
 
 
-def stage_of(recipe: Sequence[Stage], step: int) -> Stage:
-    """The stage that a step belongs to, steps counted from 0."""
-    for stage in recipe:
+def stage_of(recipe: Sequence[Round], step: int) -> Stage:
+    """The stage that a step belongs to, steps counted from 0; the last one from the end on."""
+    stages = [stage for part in recipe for stage in part.stages]
+    for stage in stages:
         if step < stage.steps:
             return stage
         step -= stage.steps
-    return recipe[-1]
+    return stages[-1]
 
 
-def total_steps(recipe: Sequence[Stage]) -> int:
-    return sum(stage.steps for stage in recipe)
+def total_steps(recipe: Sequence[Round]) -> int:
+    return sum(part.steps for part in recipe)
 
 
-def learning_rate(step: int, total: int, peak: float, warmup: int = 60) -> float:
-    """Linear warm-up, then half a cosine down to a fiftieth of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    along = min(1.0, (step - warmup) / max(1, total - warmup))
+def rate_of(recipe: Sequence[Round], step: int) -> float:
+    """The learning rate of a step, steps counted from 0 and fewer than `total_steps`."""
+    for part in recipe:
+        if step < part.steps:
+            return learning_rate(step, part.steps, part.peak_lr, part.held)
+        step -= part.steps
+    raise ValueError(f"the recipe ended {step + 1} steps before")
+
+
+def learning_rate(step: int, total: int, peak: float, held: int = _WARMUP) -> float:
+    """Linear warm-up, the peak, then from step `held` on half a cosine down to a fiftieth of the peak."""
+    if step < _WARMUP:
+        return peak * (step + 1) / _WARMUP
+    along = min(1.0, max(0, step - held) / max(1, total - held))
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * along)))
 
 
-def parse_recipe(text: str) -> tuple[Stage, ...]:
-    """Stages from `STEPS:SIDE:FRAMES:CLIPS:SINGLE_FRAMES:SINGLE_SHARE`, with `:discs` after a stage of discs, separated by commas.
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from a JSON file in the form in which a run's `settings.json` notes its own, under `recipe`.
 
     Raises:
-        ValueError: a stage without its six numbers.
+        ValueError: the file holds none.
     """
-    stages = []
-    for part in text.split(","):
-        numbers = part.split(":")
-        discs = numbers[-1] == "discs"
-        numbers = numbers[:-1] if discs else numbers
-        if len(numbers) != 6:
-            raise ValueError(f"stage {part!r}: write STEPS:SIDE:FRAMES:CLIPS:SINGLE_FRAMES:SINGLE_SHARE")
-        steps, side, frames, clips, singles = (int(number) for number in numbers[:5])
-        stages.append(Stage(steps, side, frames, clips, singles, float(numbers[5]), discs))
-    return tuple(stages)
+    try:
+        rounds = json.loads(path.read_text(encoding="utf-8"))["recipe"]
+        return tuple(Round(**{**part, "stages": tuple(_stage(stage) for stage in part["stages"])}) for part in rounds)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: holds no recipe ({error}); copy settings.json of a run and change it") from error
+
+
+def _stage(values: dict[str, object]) -> Stage:
+    stage = Stage(**{**values, "shares": tuple(values.get("shares", ()))})  # type: ignore[arg-type]
+    if stage.shares and len(stage.shares) != len(KINDS):
+        raise ValueError(f"shares {stage.shares}: one for each of {', '.join(KINDS)}")
+    return stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -63,8 +64,18 @@ class Batch:
         return Batch(*(value.to(device) if isinstance(value, torch.Tensor) else value for value in vars(self).values()))
 
 
-def draw_batch(pool: ClipPool, rng: Rng, *, side: int, frames: int, clips: int, prompt: PromptType, prompts_each: int = 1) -> Batch:
-    """Draw windows of the pool, augmented.
+def draw_batch(
+    pools: Sequence[ClipPool],
+    rng: Rng,
+    *,
+    side: int,
+    frames: int,
+    clips: int,
+    prompt: PromptType,
+    prompts_each: int = 1,
+    shares: Sequence[float] = (),
+) -> Batch:
+    """Draw windows of the pools, augmented.
 
     Args:
         side: of the model's input, `POOL_SIDE` or less.
@@ -72,12 +83,14 @@ def draw_batch(pool: ClipPool, rng: Rng, *, side: int, frames: int, clips: int, 
         clips: windows.
         prompt: kind of prompt of every object.
         prompts_each: how often each object is prompted, each time anew.
+        shares: how often each pool is drawn from, relative to the others; not needed for one.
     """
     gap = int(np.exp(rng.uniform(0, np.log(40)))) if frames > 1 and rng.random() < 0.4 else 0
     images: list[npt.NDArray[np.float32]] = []
     targets: list[npt.NDArray[np.bool_]] = []
     clip_of: list[int] = []
     while len(images) < clips:
+        pool = pools[0] if len(pools) == 1 else pools[int(rng.choice(len(pools), p=np.divide(shares, sum(shares))))]
         number = int(rng.integers(pool.clips))
         picks = _picks(pool.labels_ntss[number], rng, frames, jump=gap > 0)
         if not picks:

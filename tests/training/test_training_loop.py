@@ -6,8 +6,11 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from training_clips import write_pictures
 
 torch = pytest.importorskip("torch", reason="needs torch")
 pytest.importorskip("sam2", reason="needs the sam2 package")
@@ -17,7 +20,7 @@ from training.export import export  # noqa: E402
 from training.model import build_model  # noqa: E402
 from training.optimizer import Optimizer  # noqa: E402
 from training.pool import PoolConfig  # noqa: E402
-from training.recipe import parse_recipe  # noqa: E402
+from training.recipe import Round, Stage  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,9 +31,16 @@ pytestmark = [
 
 
 def tiny_run(out_dir: Path) -> loop.TrainConfig:
-    recipe = parse_recipe("1:64:1:1:1:1.0:discs,2:64:2:1:1:0.0,1:128:2:1:1:0.0")
+    def stage(side: int, frames: int, **more: Any) -> Stage:
+        return Stage(1, side, frames, clips=1, single_frames=1, **{"single_share": 0.0, **more})
+
+    recipe = (
+        Round(1e-3, (stage(64, 1, single_share=1.0, discs=True), stage(64, 2))),
+        Round(1e-3, (stage(64, 2, shares=(0.0, 0.0, 0.0, 1.0)), stage(128, 2, shares=(1.0, 1.0, 0.0, 0.0)))),
+    )
+    figures = PoolConfig("train", 0, figures=1, **write_pictures(out_dir / "sources"))  # type: ignore[arg-type]
     return loop.TrainConfig(
-        out_dir, PoolConfig("train", 2), recipe, processes=1, checkpoint_every_s=0.0, validate_every=99, validation_clips=1
+        out_dir, PoolConfig("train", 2), recipe, figures, processes=1, checkpoint_every_s=0.0, validate_every=99, validation_clips=1
     )
 
 
@@ -44,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_goes_on_where_it_was_stopped(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("pool", "pool_val"):
+    for name in ("pool", "figures", "pool_val"):
         (tmp_path / name).symlink_to(trained / name)
     with monkeypatch.context() as patch:
         update = loop._Trainer._update
@@ -93,7 +103,20 @@ def test_a_run_does_not_go_on_by_another_recipe(tmp_path: Path) -> None:
     loop.held_to_its_settings(run)
     loop.held_to_its_settings(tiny_run(tmp_path))
     with pytest.raises(ValueError, match=r"holds a run of another recipe, seed; give what settings\.json says"):
-        loop.held_to_its_settings(dataclasses.replace(run, recipe=run.recipe[:2], seed=1))
+        loop.held_to_its_settings(dataclasses.replace(run, recipe=run.recipe[:1], seed=1))
+
+
+def test_a_stage_draws_the_kinds_that_it_asks_for(trained: Path) -> None:
+    trainer = loop._Trainer(0, tiny_run(trained))
+    of_figures, of_scenes = trainer.config.recipe[1].stages
+    (figures,), shares = trainer._pools_of(of_figures)
+    assert np.array_equal(figures.labels_ntss, trainer.figures[0].labels_ntss)
+    assert shares == (1.0,)
+    (drawn,), _ = trainer._pools_of(of_scenes)
+    assert drawn.clips == 2
+    trainer.figures = ()
+    with pytest.raises(ValueError, match="of which this run has none"):
+        trainer._pools_of(of_figures)
 
 
 def test_help_and_wrong_arguments(tmp_path: Path) -> None:
@@ -103,6 +126,7 @@ def test_help_and_wrong_arguments(tmp_path: Path) -> None:
     assert "goes on from the last checkpoint" in run("--help").stdout
     for arguments, message in {
         ("--real_split", "somewhere"): "--real_split and --real_videos go together",
+        ("--figures", "somewhere"): "--figures needs --photos",
         ("--photos", str(tmp_path / "missing")): "has no photograph; put JPEG or PNG files there",
         ("--export_only",): "there is no checkpoint yet; train without --export_only first",
     }.items():

@@ -8,10 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from training_clips import write_pictures
 
 from training import pool
+from training.figures import animate, figure_files, read_figure
 from training.photos import digest_of, photo_files, read_photos
-from training.pool import POOL_FRAMES, POOL_SIDE, PoolConfig, draw_clip, draw_natural, draw_real, draw_scene, open_pool
+from training.pool import POOL_FRAMES, POOL_SIDE, PoolConfig, draw_clip, draw_figures, draw_natural, draw_real, draw_scene, open_pool
 from training.real import read_video
 
 
@@ -72,6 +74,32 @@ def test_a_folder_without_photographs_says_so(tmp_path: Path) -> None:
     broken.write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"broken\.png: cannot be read as an image"):
         read_photos([broken])
+
+
+def test_clips_of_figures_show_whole_figures_and_label_them(tmp_path: Path) -> None:
+    config = PoolConfig("train", 1, figures=3, **write_pictures(tmp_path))  # type: ignore[arg-type]
+    frames, labels = draw_figures(config, 1)
+    again, _ = draw_clip(config, 2)
+    assert frames.shape == (POOL_FRAMES, POOL_SIDE, POOL_SIDE, 3)
+    assert np.array_equal(frames, again)
+    assert not np.array_equal(frames, draw_figures(config, 2)[0])
+    assert labels.max() >= 1
+
+
+def test_a_figure_lies_where_its_label_says() -> None:
+    frames, labels = np.zeros((POOL_FRAMES, 64, 64, 3), np.uint8), np.zeros((POOL_FRAMES, 64, 64), np.uint8)
+    white = np.full((160, 160, 4), 255, np.uint8)
+    animate(frames, labels, [white], [np.full((200, 200, 3), 128, np.uint8)], np.random.default_rng(3))
+    assert ((frames.max(-1) > 0)[labels > 0]).all()
+    assert (frames.max(-1) > 0).sum() < 1.2 * (labels > 0).sum()
+
+
+def test_a_picture_without_an_alpha_channel_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no figure; put PNG or WebP files"):
+        figure_files(tmp_path / "missing")
+    cv2.imwrite(str(tmp_path / "opaque.png"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"opaque\.png: has no alpha channel"):
+        read_figure(tmp_path / "opaque.png")
 
 
 def test_real_clips_show_the_object_that_their_masks_say(davis_sav: Path) -> None:
