@@ -211,7 +211,7 @@ def page(measured: Sequence[dict[str, Any]], missing: Sequence[str]) -> str:
     where = "\n".join(dict.fromkeys(f"{one['machine']}." for one in measured))
     lines = [where, "", table(HEAD, rows(measured), left=2)]
     if missing:
-        lines += ["", f"Not measured: {'; '.join(missing)}."]
+        lines += ["", "Not measured:", "", *(f"- {arm}" for arm in missing)]
     return "\n".join(lines)
 
 
@@ -248,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 cache.write(json.dumps(found) + "\n")
     measured = [known[arm] for arm in wanted if arm in known and "error" not in known[arm]]
     missing = [f"{model} at {imgsz}: {known[model, imgsz]['error']}" for model, imgsz in wanted if "error" in known.get((model, imgsz), {})]
-    missing += [f"{model} at {imgsz}" for model, imgsz in wanted if (model, imgsz) not in known]
+    missing += [f"{model} at {imgsz}: not run yet" for model, imgsz in wanted if (model, imgsz) not in known]
     text = page(measured, missing)
     print(text)
     if arguments.out is not None:

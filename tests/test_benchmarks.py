@@ -45,6 +45,38 @@ def test_a_quick_run_with_torch_prints_a_table(name: str, one_torch_thread: None
     quick_run(name, capsys)
 
 
+def test_families_are_measured_once_and_what_is_missing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    families = importlib.import_module("benchmarks.bench_families")
+    assert list(families.arms(["edgetam", "sam3", "cutie"], [512, 520])) == [
+        ("edgetam", 512),
+        ("sam3", 504),
+        ("sam3", 518),
+        ("cutie", 512),
+        ("cutie", 512),
+    ]
+    asked: list[tuple[str, int]] = []
+
+    def run(model: str, imgsz: int) -> dict[str, object]:
+        asked.append((model, imgsz))
+        if model == "sam3":
+            return {"model": model, "imgsz": imgsz, "error": "no such package"}
+        facts = {"implementation": "x 1.0", "parameters": 2_000_000, "peak_rss_mib": 700.0, "remembered_mib": 0.5, "machine": "a board"}
+        return {"model": model, "imgsz": imgsz, "stages_ms": {"image_encoder": 30.0, "other": 2.0}, **facts}
+
+    monkeypatch.setattr(families, "run", run)
+    arguments = ["--imgsz", "512", "--cache", str(tmp_path / "cache.jsonl"), "-o", str(tmp_path / "page.md"), "--models"]
+    assert families.main([*arguments, "cutie"]) == 0
+    assert families.main([*arguments, "cutie,sam3"]) == 1
+    assert families.main([*arguments, "cutie,sam3,edgetam", "--cached"]) == 0
+    assert asked == [("cutie", 512), ("sam3", 504)]
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "| cutie | x 1.0 | 512 | 2.0 | 32 | 30 |  |  |  |  |  | 2 | 700 | 0.50 |" in page
+    assert "- sam3 at 504: not run yet\n- edgetam at 512: not run yet" in page
+    assert "- sam3 at 504: no such package" in capsys.readouterr().out
+
+
 def test_every_benchmark_of_the_folder_is_among_all() -> None:
     folder = Path(run_all.__file__).parent
     assert {path.name for path in folder.glob("bench_*.py")} == {benchmark.script for benchmark in run_all.BENCHMARKS}
