@@ -14,6 +14,7 @@ import argparse
 import gc
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from runners.base import Implementation, VideoRunner
 
 CACHE = ROOT / "results" / "families.jsonl"
+LOAD = r"load ([\d.]+)"
 MIB = 2**20
 SOURCES = {"edgetam": usual_edgetam, "efficienttam": usual_efficienttam}
 """Checkouts of families that are not installed."""
@@ -206,12 +208,22 @@ def rows(found: Sequence[dict[str, Any]]) -> list[list[str]]:
 HEAD = ["model", "implementation", "px", "M parameters", "ms a frame", *STAGES, "peak RSS, MiB", "MiB a remembered frame and object"]
 
 
-def page(measured: Sequence[dict[str, Any]], missing: Sequence[str]) -> str:
-    """The table as markdown, with what it was measured on and what is not in it."""
-    where = "\n".join(dict.fromkeys(f"{one['machine']}." for one in measured))
+def page(measured: Sequence[dict[str, Any]], missing: Sequence[tuple[str, str]]) -> str:
+    """The table as markdown, with what it was measured on and what is not in it.
+
+    Args:
+        missing: models and sizes in words, each with the reason.
+    """
+    # the load differs from row to row, and CPU time hardly with it
+    loads = [float(load) for one in measured for load in re.findall(LOAD, one["machine"])]
+    beside = f", beside other programs (load {min(loads):.0f} to {max(loads):.0f})" if loads else ""
+    where = "\n".join(dict.fromkeys(f"{re.sub(f', {LOAD}', '', one['machine'])}{beside}." for one in measured))
     lines = [where, "", table(HEAD, rows(measured), left=2)]
     if missing:
-        lines += ["", "Not measured:", "", *(f"- {arm}" for arm in missing)]
+        by_reason: dict[str, list[str]] = {}
+        for arm, reason in missing:
+            by_reason.setdefault(reason, []).append(arm)
+        lines += ["", "Not in the table:", "", *(f"- {reason}: {', '.join(of_it)}" for reason, of_it in by_reason.items())]
     return "\n".join(lines)
 
 
@@ -247,8 +259,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             with arguments.cache.open("a", encoding="utf-8") as cache:
                 cache.write(json.dumps(found) + "\n")
     measured = [known[arm] for arm in wanted if arm in known and "error" not in known[arm]]
-    missing = [f"{model} at {imgsz}: {known[model, imgsz]['error']}" for model, imgsz in wanted if "error" in known.get((model, imgsz), {})]
-    missing += [f"{model} at {imgsz}: not run yet" for model, imgsz in wanted if (model, imgsz) not in known]
+    reasons = {arm: known[arm].get("error") if arm in known else "not run yet" for arm in wanted}
+    missing = [(f"{model} at {imgsz}", reason) for (model, imgsz), reason in reasons.items() if reason is not None]
     text = page(measured, missing)
     print(text)
     if arguments.out is not None:

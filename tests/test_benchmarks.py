@@ -62,7 +62,13 @@ def test_families_are_measured_once_and_what_is_missing_is_said(
         asked.append((model, imgsz))
         if model == "sam3":
             return {"model": model, "imgsz": imgsz, "error": "no such package"}
-        facts = {"implementation": "x 1.0", "parameters": 2_000_000, "peak_rss_mib": 700.0, "remembered_mib": 0.5, "machine": "a board"}
+        facts = {
+            "implementation": "x 1.0",
+            "parameters": 2_000_000,
+            "peak_rss_mib": 700.0,
+            "remembered_mib": 0.5,
+            "machine": "a board, load 3.2",
+        }
         return {"model": model, "imgsz": imgsz, "stages_ms": {"image_encoder": 30.0, "other": 2.0}, **facts}
 
     monkeypatch.setattr(families, "run", run)
@@ -73,8 +79,9 @@ def test_families_are_measured_once_and_what_is_missing_is_said(
     assert asked == [("cutie", 512), ("sam3", 504)]
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "| cutie | x 1.0 | 512 | 2.0 | 32 | 30 |  |  |  |  |  | 2 | 700 | 0.50 |" in page
-    assert "- sam3 at 504: not run yet\n- edgetam at 512: not run yet" in page
-    assert "- sam3 at 504: no such package" in capsys.readouterr().out
+    assert "a board, beside other programs (load 3 to 3)." in page
+    assert "- not run yet: sam3 at 504, edgetam at 512" in page
+    assert "- no such package: sam3 at 504" in capsys.readouterr().out
 
 
 def test_every_benchmark_of_the_folder_is_among_all() -> None:
