@@ -10,6 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from savbench.report.arms import Arm, find_arms
+from savbench.report.charts import Figure
+from savbench.report.content import Report, Settings, make_report
+from savbench.report.figures import RC, draw
+from savbench.report.sheet import Sheet
+from savbench.results.foreign import load_results
 from savbench.results.rows import FrameRow, SummaryRow
 from savbench.results.schema import RowSchema, columns, values_of
 from savbench.results.telemetry import TelemetryRow
@@ -186,3 +194,24 @@ def _packed(schema: type[RowSchema], row: dict[str, Any]) -> dict[str, Any]:
     within = {value.name for value in values_of(schema) if value.cell is not None}
     plain = {name: content for name, content in row.items() if name not in within}
     return plain | {column: json.dumps(details) for column, details in cells.items()}
+
+
+def report_of(folder: Path, **settings: object) -> Report:
+    return make_report([folder], Settings(resamples=1000, **settings), [".venv/bin/python", "jetson_benchmark.py", "report", str(folder)])  # type: ignore[arg-type]
+
+
+def arms_of(*paths: Path, force: bool = False) -> list[Arm]:
+    return find_arms(load_results(paths), force=force)
+
+
+def drawn(figure: Figure, sheet: Sheet) -> Any:
+    """Axes of a figure as laid out."""
+    matplotlib = pytest.importorskip("matplotlib", reason="charts need matplotlib")
+    with matplotlib.rc_context(RC):
+        page = draw(figure, sheet)
+        page.canvas.draw()
+    return page.axes[0]
+
+
+def legend(axes: Any) -> list[str]:
+    return [text.get_text() for found in axes.figure.legends for text in found.get_texts()]
