@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.common import machine, ratio, table, take_turns, timed
 from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import row_line
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import RunFolder
 
 

@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.common import ROOT, machine, ratio, table, take_turns
 from savbench.data.demo.split import MIN_DEMO_FRAMES, generate_demo_split
 from savbench.results.csv_rows import read_rows
+from savbench.results.frame_rows import FrameRow
 from savbench.results.latency import LatencySamples
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import FRAMES, SUMMARY
 
 HEIGHT, WIDTH = 720, 1280

@@ -18,7 +18,8 @@ from savbench.report.content import Report, Settings, make_report
 from savbench.report.figures import RC, draw
 from savbench.report.sheet import Sheet
 from savbench.results.foreign import load_results
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 from savbench.results.schema import RowSchema, columns, values_of
 from savbench.results.telemetry import TelemetryRow
 

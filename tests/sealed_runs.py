@@ -13,7 +13,8 @@ from typing import Any
 
 from jetson_benchmark import main
 from savbench.results.csv_rows import header_line, read_rows, row_line
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 from savbench.seal.archive import write_archive
 from savbench.seal.checks import opened
 from savbench.seal.manifest import SealedRun, facts_of

@@ -12,7 +12,8 @@ import pytest
 from tiny_split import TinySplit
 
 from savbench.results.csv_rows import read_rows
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from savbench.board.power.base import Reading
-    from savbench.results.rows import FrameRow
+    from savbench.results.frame_rows import FrameRow
 
 DROPPED = 0.95
 """A clock under this share of its median has dropped."""

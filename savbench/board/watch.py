@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from savbench.plan.settings import RunConfig
-    from savbench.results.rows import FrameRow, SummaryRow
+    from savbench.results.frame_rows import FrameRow
+    from savbench.results.rows import SummaryRow
     from savbench.results.telemetry import Phase
 
 SETTLE_S = 1.5

@@ -31,7 +31,8 @@ from savbench.plan.protocols import protocol_named
 from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import ResultsError, read_rows
 from savbench.results.delivery import Delivery
-from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+from savbench.results.frame_rows import FrameRow, StreamingRow
+from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import SUMMARY
 from savbench.results.spool import read_masks
 from savbench.results.systems import whole_id

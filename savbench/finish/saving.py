@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from savbench.data.video import SplitObject, SplitVideo
     from savbench.finish.scoring import TruthMasks
     from savbench.plan.arms import Arm
-    from savbench.results.rows import FrameRow, SummaryRow
+    from savbench.results.frame_rows import FrameRow
+    from savbench.results.rows import SummaryRow
 
 FRAMES_PER_SECOND = 24
 MASKS_DIR = "masks"

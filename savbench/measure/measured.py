@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from runners.base import PARTS, STAGES
 from savbench.measure.spikes import spike_causes
 from savbench.measure.witness import Witnessed
+from savbench.results.frame_rows import FrameRow
 from savbench.results.latency import LatencySamples
 from savbench.results.quantiles import row_values
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.rows import SummaryRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -19,7 +19,8 @@ from savbench.data.masks import PackedMask
 from savbench.measure.session import nonfinite_message
 from savbench.measure.streaming import Camera, LiveClock, SimulatedClock, Timeline, stream
 from savbench.plan.arms import latencies_for
-from savbench.results.rows import StreamingRow, without_figures
+from savbench.results.frame_rows import StreamingRow
+from savbench.results.rows import without_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable

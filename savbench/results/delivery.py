@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from savbench.arguments.declared import cells
 from savbench.plan.protocols import PROTOCOL_VERSION
-from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+from savbench.results.frame_rows import FrameRow, StreamingRow
+from savbench.results.rows import SummaryRow
 from savbench.results.spool import write_masks
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+from savbench.results.frame_rows import FrameRow, StreamingRow
+from savbench.results.rows import SummaryRow
 from savbench.results.schema import Cell, RowSchema, values_of
 from savbench.results.sustained import SustainedRow
 from savbench.results.telemetry import TelemetryRow

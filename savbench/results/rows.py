@@ -1,6 +1,6 @@
-"""The schema of summary.csv, frames.csv and streaming.csv.
+"""The schema of summary.csv; `savbench.results.frame_rows` has that of frames.csv and streaming.csv.
 
-The dataclasses below are the schema: they define the columns and their order, drive writer and reader, and hold the dictionary printed in
+The dataclasses are the schema: they define the columns and their order, drive writer and reader, and hold the dictionary printed in
 results/README.md. A missing value is an empty cell; zero never means "not measured".
 """
 
@@ -48,7 +48,8 @@ STAGE_COLUMN = "stage_{}_ms"
 """Name of a stage's value."""
 
 
-def _with_prefix(prefix: str, meanings: dict[str, str]) -> dict[str, str]:
+def with_prefix(prefix: str, meanings: dict[str, str]) -> dict[str, str]:
+    """Meanings of the keys of a cell that say first what they are of."""
     return {key: f"{prefix}: {meaning}." for key, meaning in meanings.items()}
 
 
@@ -170,8 +171,8 @@ class _ObjectColumns:
         "Part of session_latency_ms done once for all tracks, mainly the image encoder. The rest is the sum of their own times.",
         cell=SESSION,
     )
-    parts_ms: dict[str, float] = figures(_with_prefix("Mean part of the latency", PART_MEANINGS), cell=PARTS_MS)
-    stages_ms: dict[str, float] = figures(_with_prefix("Mean part of the latency", STAGE_MEANINGS), STAGE_COLUMN, cell=STAGES_MS)
+    parts_ms: dict[str, float] = figures(with_prefix("Mean part of the latency", PART_MEANINGS), cell=PARTS_MS)
+    stages_ms: dict[str, float] = figures(with_prefix("Mean part of the latency", STAGE_MEANINGS), STAGE_COLUMN, cell=STAGES_MS)
     decode_ms: float | None = column(
         "Mean time to read and decode a timed frame, measured in the decoding thread. Not part of the latency."
     )
@@ -401,71 +402,6 @@ class SummaryRow(PowerSummary, _ObjectColumns):
     @property
     def key(self) -> tuple[str, str, str]:
         """Arm id, video and object, which identify a row."""
-        return (self.arm_id, self.video, self.object)
-
-
-@dataclass
-class FrameRow:
-    """One timed frame."""
-
-    arm_id: str = column("As in summary.csv.", default="")
-    video: str = column("As in summary.csv.", default="")
-    object: str = column("As in summary.csv.", default="")
-    frame: int | None = column("Frame of the clip, counted from 0.")
-    repeat: int | None = column("Pass over the clip, counted from 0; above 0 with --min_time or --min_frames.")
-    latency_ms: float | None = column("Latency of this frame, with the same boundaries as in summary.csv.")
-    session_latency_ms: float | None = column("In a shared session: time of the call for all its tracks.")
-    frame_kind: str = column(
-        "With --keyframe: `key`, a frame that the model saw, or `between`. Empty: the model saw every frame.", default=""
-    )
-    parts_ms: dict[str, float] = figures(_with_prefix("Part of the latency", PART_MEANINGS))
-    stages_ms: dict[str, float] = figures(_with_prefix("With --stages, part of the latency", STAGE_MEANINGS), STAGE_COLUMN)
-    decode_ms: float | None = column("Time to read and decode the frame; not part of the latency.")
-    stage_wait_ms: float | None = column("Time that the tracker waited for the frame to be decoded; not part of the latency.")
-    spike_cause: str = column(
-        "If the frame is beyond the 99th percentile of its object's frames: why, as far as it can be known, separated by `; `; `unknown` "
-        "if nothing that is watched tells. docs/methods.md lists the causes. Empty: no such frame.",
-        default="",
-    )
-    object_score: float | None = column(
-        "The model's own estimate that the object is visible, a logit: above 0 means visible. Empty for models without one."
-    )
-    J: float | None = column("Region similarity, if the frame is scored.")
-    F: float | None = column("Boundary accuracy, if the frame is scored.")
-    truth_px: int | None = column("Pixels of the object in the ground truth, if the frame is scored; 0 if it is absent.")
-    mask_px: int | None = column("Pixels of the predicted mask, if the frame is scored.")
-    on_object: str = column(
-        "If the frame is scored: annotated object of the clip on which the mask lies, the prompted one or another. Empty: on none.",
-        default="",
-    )
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return (self.arm_id, self.video, self.object)
-
-
-@dataclass
-class StreamingRow:
-    """One frame of the camera in a streaming pass, the prompted one included. Times in ms since the prompt."""
-
-    arm_id: str = column("As in summary.csv.", default="")
-    video: str = column("As in summary.csv.", default="")
-    object: str = column("As in summary.csv.", default="")
-    frame: int | None = column("Frame of the clip, counted from 0. An object's first row is the prompted frame.")
-    arrived_ms: float | None = column("Time at which the camera delivered the frame, in ms since the prompt.")
-    taken_ms: float | None = column("Time at which the tracker took the frame. Empty, like the next two columns, if it was never tracked.")
-    latency_ms: float | None = column("Latency of the frame, with the same boundaries as in summary.csv.")
-    finished_ms: float | None = column("Time at which its mask was finished, taken_ms + latency_ms.")
-    known_frame: int | None = column("Frame of the newest mask finished when this frame arrived. Empty: none was finished.")
-    mask_age_ms: float | None = column("Age of that mask: time since known_frame arrived, or since the prompt if none was finished.")
-    J: float | None = column("Region similarity of the mask known when this frame arrived, if the frame is scored.")
-    F: float | None = column("Boundary accuracy of the same mask, if the frame is scored.")
-    truth_px: int | None = column("Pixels of the object in the ground truth of this frame, if it is scored.")
-    mask_px: int | None = column("Pixels of the mask known when this frame arrived, if it is scored.")
-    on_object: str = column("As in frames.csv, of the mask known when this frame arrived.", default="")
-
-    @property
-    def key(self) -> tuple[str, str, str]:
         return (self.arm_id, self.video, self.object)
 
 

@@ -21,7 +21,8 @@ from savbench.arguments.declared import identifying
 from savbench.arguments.errors import UserError
 from savbench.plan.config_file import config_text
 from savbench.results.csv_rows import ResultsError, header_line, read_rows, row_line
-from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+from savbench.results.frame_rows import FrameRow, StreamingRow
+from savbench.results.rows import SummaryRow
 from savbench.results.run_lock import LockedError, RunLock
 from savbench.results.schema import Row
 from savbench.results.spool import SPOOL, SpoolError, write_bytes

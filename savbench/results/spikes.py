@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from savbench.results.rows import FrameRow
+    from savbench.results.frame_rows import FrameRow
 
 CAUSES = {
     "recompilation": "`torch.compile` compiled a graph in the call",

@@ -11,7 +11,8 @@ import json
 from typing import TYPE_CHECKING
 
 from savbench.results.cells import open_cell
-from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+from savbench.results.frame_rows import FrameRow, StreamingRow
+from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import FRAMES, STREAMING, SUMMARY
 from savbench.results.schema import columns, values_of
 from savbench.results.sustained import SUSTAINED, SustainedRow

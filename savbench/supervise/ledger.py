@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from savbench.finish.finisher import Finished
     from savbench.plan.arms import Arm
     from savbench.plan.job import Job
-    from savbench.results.rows import FrameRow, StreamingRow, SummaryRow
+    from savbench.results.frame_rows import FrameRow, StreamingRow
+    from savbench.results.rows import SummaryRow
     from savbench.results.run_folder import RunFolder
     from savbench.supervise.finisher_process import FinisherProcess
     from savbench.supervise.gathering import Gathering

@@ -19,8 +19,9 @@ from runners.base import PARTS, STAGES
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import INPUT_PATH
 from savbench.data.csv_file import InputError, read_csv
+from savbench.results.frame_rows import FrameRow
 from savbench.results.quantiles import ROW_MEANINGS, row_values
-from savbench.results.rows import FORECAST, STAGE_COLUMN, STATUSES, FrameRow, SummaryRow
+from savbench.results.rows import FORECAST, STAGE_COLUMN, STATUSES, SummaryRow
 from savbench.results.run_folder import FRAMES, RUN, SUMMARY
 from savbench.results.schema import number_values, values_of
 from savbench.results.systems import SYSTEM, mixed, system_of

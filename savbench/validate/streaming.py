@@ -9,7 +9,7 @@ import numpy as np
 
 from savbench.data.csv_file import InputError, read_csv
 from savbench.measure.streaming import Camera, Processed, Timeline
-from savbench.results.rows import StreamingRow
+from savbench.results.frame_rows import StreamingRow
 from savbench.results.run_folder import STREAMING, SUMMARY
 from savbench.validate.failures import check_failures
 from savbench.validate.findings import KEY, RELATIVE, Table, close, keys_of, positions_by_key

@@ -8,7 +8,7 @@ import pytest
 
 from savbench.board.power.base import Reading
 from savbench.board.spikes import add_causes
-from savbench.results.rows import FrameRow
+from savbench.results.frame_rows import FrameRow
 from savbench.results.spikes import CAUSES, UNKNOWN, count_causes
 
 SPANS = [(second + 0.2, second + 0.4) for second in range(6)]

@@ -23,7 +23,8 @@ from savbench.finish.scoring import FrameFacts, TruthMasks, score_object
 from savbench.plan.arms import Arm, plan_arms
 from savbench.plan.settings import RunConfig
 from savbench.results.delivery import Delivery, EventWriter
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 from savbench.supervise.finisher_process import FinisherProcess
 
 

@@ -25,7 +25,7 @@ from savbench.finish.overlay import (
     overlay_path,
 )
 from savbench.finish.saving import _Captions
-from savbench.results.rows import FrameRow
+from savbench.results.frame_rows import FrameRow
 
 av = pytest.importorskip("av", reason="overlays need the package av")
 

@@ -19,7 +19,8 @@ from savbench.data.masks import CompressedMask
 from savbench.measure.devices import PlainCpu
 from savbench.measure.measured import Measured
 from savbench.measure.session import SessionSettings, observe_kernels, track_together
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 
 SETTINGS = SessionSettings(autocast_dtype="none", attention="none", warmup_frames=2)
 

@@ -12,7 +12,8 @@ from savbench.plan.arms import plan_arms
 from savbench.plan.job import Job
 from savbench.plan.settings import RunConfig
 from savbench.results.delivery import Delivery, EventWriter, blank_row
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 from savbench.results.spool import read_masks
 
 

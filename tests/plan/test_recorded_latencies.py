@@ -14,7 +14,8 @@ from savbench.plan.arms import plan_arms
 from savbench.plan.recorded_latencies import RecordedLatencies, RecordedLatenciesError
 from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import header_line, row_line
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 
 TINY: dict[str, Any] = {"model": "sam2_tiny", "prompt": "mask", "imgsz": 1024, "autocast_dtype": "bfloat16", "attention": "auto"}
 

@@ -11,7 +11,8 @@ from runners.base import PARTS, STAGES
 from savbench.results.cells import LONGEST_TEXT
 from savbench.results.csv_rows import ResultsError, header_line, read_rows, row_line
 from savbench.results.dictionary import dictionary, with_dictionary
-from savbench.results.rows import PARTS_MS, STAGES_MS, FrameRow, StreamingRow, SummaryRow, without_figures
+from savbench.results.frame_rows import FrameRow, StreamingRow
+from savbench.results.rows import PARTS_MS, STAGES_MS, SummaryRow, without_figures
 from savbench.results.schema import RowSchema, columns, values_of
 from savbench.results.sustained import SustainedRow
 from savbench.results.telemetry import TelemetryRow

@@ -14,7 +14,8 @@ import pytest
 
 from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import header_line, read_rows, row_line
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import RunFolder, RunFolderError, choose_out_dir
 from savbench.results.sustained import SustainedRow
 

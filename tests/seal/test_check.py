@@ -23,7 +23,8 @@ from sealed_fixture import Sealed
 from sealed_runs import Members, members_of, rewritten, said, verdicts, with_environment, with_frames, with_rows
 
 from jetson_benchmark import main
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 from savbench.seal import leaderboard
 from savbench.seal.checks import opened
 from savbench.seal.table import render_checks

@@ -16,7 +16,8 @@ from savbench.board import validity
 from savbench.board import watch as board
 from savbench.board.power.choose import Choice
 from savbench.results.csv_rows import read_rows
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 from savbench.supervise import local_executor, worker_process
 from savbench.supervise import run as runs
 from savbench.supervise.progress import Progress

@@ -15,7 +15,7 @@ from fake_cluster import Event, FakeCluster, Lose, config, lose_on, make_split, 
 
 from runners import RUNNERS
 from savbench.results.csv_rows import read_rows
-from savbench.results.rows import FrameRow
+from savbench.results.frame_rows import FrameRow
 from savbench.supervise import outcome, ray_executor, worker_process
 from savbench.supervise import run as runs
 from savbench.supervise.interrupts import EXIT_INTERRUPTED

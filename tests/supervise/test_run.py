@@ -31,7 +31,8 @@ from savbench.results import selfcheck
 from savbench.results.csv_rows import header_line, read_rows, row_line
 from savbench.results.delivery import ModelFacts
 from savbench.results.environment import cpu_name
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.frame_rows import FrameRow
+from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import RunFolderError
 from savbench.supervise import ledger, local_executor, outcome, worker_process
 from savbench.supervise import run as runs

@@ -13,7 +13,8 @@ from tiny_split import TinySplit, rectangle
 
 import jetson_benchmark
 from savbench.results.csv_rows import header_line, read_rows, row_line
-from savbench.results.rows import StreamingRow, SummaryRow
+from savbench.results.frame_rows import StreamingRow
+from savbench.results.rows import SummaryRow
 from savbench.validate.run import validate
 
 FIGURES = (

@@ -22,9 +22,10 @@ from savbench.plan.protocols import SAV
 from savbench.plan.settings import RunConfig
 from savbench.results.csv_rows import header_line, read_rows, row_line
 from savbench.results.failure_measures import JudgedFrame, failure_measures
+from savbench.results.frame_rows import FrameRow
 from savbench.results.latency import LatencySamples
 from savbench.results.quantiles import row_values
-from savbench.results.rows import FrameRow, SummaryRow
+from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import RunFolder
 from savbench.validate.masks import score_masks
 from savbench.validate.run import validate
