@@ -20,8 +20,9 @@ from runners.base import BuildOptions, Prompt, RunnerError
 from runners.official import OfficialPredictorRunner
 from runners.sam2 import import_sam2
 from runners.sizes import EDGETAM_STRIDE
-from runners.sources import EDGETAM_WHEEL, commit_of, unpacked_wheel
+from runners.sources import commit_of
 from runners.torch_common import replaced
+from runners.wheels import EDGETAM_WHEEL, unpacked_wheel
 
 if TYPE_CHECKING:
     from types import ModuleType

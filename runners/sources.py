@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import ModuleType
 
-EDGETAM_WHEEL = "edgetam-dimos"
-"""Name of EdgeTAM's official sources on PyPI, which `scripts/get_edgetam.sh --pypi` installs into a folder of their own."""
-
 
 def import_package(name: str, builder: str, source_dir: Path | None, remedy: str) -> ModuleType:
     """Import the package, from `source_dir` if given, and check where it came from.
@@ -87,12 +84,6 @@ def package_version(package: ModuleType, distributions: tuple[str, ...]) -> str:
         if Path(str(distribution.locate_file(package.__name__))).resolve() == origin and not (origin.parent / ".git").exists():
             return distribution.version
     return f"checkout ({commit_of(origin.parent)})"
-
-
-def unpacked_wheel(source_dir: Path, name: str) -> str | None:
-    """Name and version of a distribution that was installed into a folder of its own; None if it is none."""
-    found = importlib.metadata.distributions(name=name, path=[str(source_dir)])
-    return next((f"{name} {distribution.version}" for distribution in found), None)
 
 
 def commit_of(source_dir: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners import RUNNERS
-from runners.sources import EDGETAM_WHEEL, unpacked_wheel
+from runners.wheels import EDGETAM_WHEEL, unpacked_wheel
 from savbench.arguments.declared import ConfigError
 from savbench.doctor.check import Check, Subject, pip, set_up_again, short_path
 from savbench.plan.upstream import EFFICIENTTAM

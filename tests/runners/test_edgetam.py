@@ -23,7 +23,8 @@ from runners.base import BuildOptions, Clip, RunnerError  # noqa: E402
 from runners.edgetam_official import EdgeTamRunner  # noqa: E402
 from runners.implementations import build_edgetam as build  # noqa: E402
 from runners.sizes import check_size  # noqa: E402
-from runners.sources import EDGETAM_WHEEL, commit_of, unpacked_wheel  # noqa: E402
+from runners.sources import commit_of  # noqa: E402
+from runners.wheels import EDGETAM_WHEEL, unpacked_wheel  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
