@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
@@ -48,6 +49,11 @@ class Grid:
 def width_of(stream: TextIO) -> int | None:
     """Columns of the terminal that a stream writes to; None for a file or a pipe, unless COLUMNS is set."""
     return shutil.get_terminal_size().columns if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else None
+
+
+def wrapped(text: str, width: int | None) -> str:
+    """A remark on a table, broken into lines of the terminal's width, the later ones indented; as it is if the width is None."""
+    return text if width is None else textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def text_table(grid: Grid, width: int | None = None) -> str:

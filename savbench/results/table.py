@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from savbench.results.figures import SameObjects, arm_figures, kinds_of_frames
-from savbench.results.grid import Grid, text_table
+from savbench.results.grid import Grid, text_table, wrapped
 from savbench.results.numbers import number
 from savbench.results.quantiles import LEVEL
 from savbench.results.rows import VALID, is_valid
@@ -71,7 +71,8 @@ def closing_table(
         remarks.append(f"{DOUBTFUL} no row of this arm is valid; do not compare its times and memory with other arms.")
     if any(line[-1] == RANDOM for line in lines):
         remarks.append(f"{UNTRAINED} untrained weights: times and memory are real, J, F and J&F are meaningless.")
-    return "\n".join([text_table(Grid(header, lines, left=1, drop=DROPPED), width), *filter(None, remarks)])
+    table = text_table(Grid(header, lines, left=1, drop=DROPPED), width)
+    return "\n".join([table, *(wrapped(remark, width) for remark in remarks if remark)])
 
 
 def _key(row: SummaryRow) -> tuple[str, str]:
@@ -125,8 +126,11 @@ def _percentile(figures: ArmFigures, column: str) -> str:
 
 def _tails(names: Mapping[str, str], figures: Mapping[str, ArmFigures]) -> str:
     """One line with the interval of every arm's p90; empty if no arm has the latencies of its frames."""
-    found = [(names[arm_id], of_arm.percentiles.get("latency_p90_ms")) for arm_id, of_arm in figures.items()]
-    told = [f"{name} {percentile.described(number)}" for name, percentile in found if percentile is not None]
+    arms_of: dict[str, list[str]] = {}
+    for arm_id, of_arm in figures.items():
+        if (percentile := of_arm.percentiles.get("latency_p90_ms")) is not None:
+            arms_of.setdefault(percentile.described(number), []).append(names[arm_id])
+    told = [f"every arm {text}" if len(arms) == len(figures) > 1 else f"{', '.join(arms)} {text}" for text, arms in arms_of.items()]
     return f"{LEVEL:.0%} intervals: {'; '.join(told)}" if told else ""
 
 

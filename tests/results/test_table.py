@@ -61,6 +61,15 @@ def test_a_percentile_of_too_few_frames_is_not_told() -> None:
     assert intervals == ["95% intervals: static_mask p90 n too small (35 frames, 36 needed)"]
 
 
+def test_remarks_tell_what_arms_share_once_and_fit_the_terminal() -> None:
+    both = arms()
+    rows = [row(arm, "a", frames=35, latency_ms=10.0) for arm in both]
+    latencies = {one.key: [10.0] * 35 for one in rows}
+    assert closing_table(both, rows, latencies).splitlines()[-1] == "95% intervals: every arm p90 n too small (35 frames, 36 needed)"
+    narrow = closing_table(both, rows, latencies, width=40).splitlines()
+    assert narrow[-2:] == ["95% intervals: every arm p90 n too small", "  (35 frames, 36 needed)"]
+
+
 def test_streaming_scores_have_a_column_where_there_are_any() -> None:
     static, sam2 = arms()
     rows = [
