@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 SAME_CLIP = ("clip_frames", "video_height", "video_width", "frames_annotated")
 """Columns in which two rows of one object agree if both cover the same frames."""
-_FIGURE = re.compile(r" \(\d[^)]*\)")
 
 
 def compare(results: Results, options: Options, frame_latencies: FrameLatencies | None = None) -> Comparison:
@@ -258,7 +256,7 @@ class _Computation:
         reasons: dict[str, list[str]] = {}
         for one, other in zip(first, second, strict=True):
             sides = ((baseline, one), (arm, other))
-            why = {side: f"invalid ({_causes(self.data.text['invalid'][row])})" for side, row in sides if not self._is_valid[row]}
+            why = {side: f"invalid ({self.data.text['invalid'][row]})" for side, row in sides if not self._is_valid[row]}
             reasons.setdefault(_both_sides(baseline, arm, why), []).append(self.data.label(one))
         return tuple(Unpaired(reason, tuple(sorted(names))) for reason, names in reasons.items())
 
@@ -270,11 +268,6 @@ class _Computation:
             if ours and theirs and ours != theirs and name not in self._plan.compared:
                 differs[name] = (", ".join(sorted(ours)), ", ".join(sorted(theirs)))
         return differs
-
-
-def _causes(validity: str) -> str:
-    """Why a row is invalid, without the figures, which differ from row to row: `background load` of `background load (0.7 CPUs)`."""
-    return _FIGURE.sub("", validity)
 
 
 def _both_sides(baseline: str, arm: str, why: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from runners.text import one_line
 from savbench.compare.camera_rates import RateTable, rate_tables
+from savbench.compare.causes import by_cause
 from savbench.compare.explained import explanation_sections, legend
 from savbench.compare.section import Section
 from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOST_RESAMPLES
@@ -21,7 +22,7 @@ from savbench.results.text import for_markdown
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from savbench.compare.findings import ArmSummary, BlockComparison, Change, Comparison, PairComparison
+from savbench.compare.findings import ArmSummary, BlockComparison, Change, Comparison, PairComparison
 
 TEXT_WIDTH = 100
 """Columns that lines of text are wrapped to where there is no terminal, or a wider one."""
@@ -169,8 +170,8 @@ def _pair_section(pair: PairComparison, center: str) -> Section:
         section.before.append(
             "differ too: " + "; ".join(f"{name} {' -> '.join(shortened(sides, 40))}" for name, sides in pair.differs.items())
         )
-    section.before += [f"not compared: {counted(len(u.objects), 'object')} {u.reason}: {_some(u.objects)}" for u in pair.unpaired]
-    section.before += [f"times not compared: {counted(len(u.objects), 'object')} {u.reason}: {_some(u.objects)}" for u in pair.untimed]
+    for what, found in (("not compared", pair.unpaired), ("times not compared", pair.untimed)):
+        section.before += [f"{what}: {counted(len(names), 'object')} {cause}: {_some(names)}" for cause, names in by_cause(found)]
     too_few = sorted({change.videos for change in pair.changes if change.low is None})
     if too_few:
         section.before.append(f"no interval: need at least {MIN_VIDEOS} videos, have {' and '.join(map(str, too_few))}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from savbench.arguments.errors import UserError
 
+_ZIP = b"PK\x03\x04"
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     # before UTF-16, whose mark is a prefix of this one
@@ -98,6 +99,10 @@ def _empty_again(path: Path, columns: dict[str, list[str | None]], notes: list[s
 
 def _decode(path: Path, data: bytes, notes: list[str]) -> str:
     encoding = "utf-8"
+    if data.startswith(_ZIP):
+        raise InputError(
+            f"{path}: an archive, not a CSV file; show sealed runs with `jetson_benchmark.py merge`, or unpack it and give its folder"
+        )
     for mark, name in _BOMS:
         if data.startswith(mark):
             data, encoding = data[len(mark) :], name

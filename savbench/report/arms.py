@@ -17,7 +17,7 @@ from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
 from savbench.results.foreign import SHARED as TRACKED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from savbench.compare.blocks import Positions
     from savbench.compare.findings import ArmSummary
@@ -37,12 +37,15 @@ _SHOWN = {
     "camera_fps": "camera", "streaming_clock": "clock", "streaming_device": "as on", "compile": "compile", "memory": "memory",
     "prefetch": "prefetch", "protocol_version": "protocol version", "runtime": "runtime", "keyframe": "keyframe",
 }  # fmt: skip
+_NAMED_ALONE = (
+    *_NAMED_FIRST, "compile", "runtime", "keyframe", "num_maskmem", "num_points", "memory", "memory_selection", "postprocessing",
+)  # fmt: skip
 _WEIGHTS_SHOWN = 8
 _RESAMPLES = 2000
 _UNTOLD = {UNKNOWN, NOT_APPLICABLE, ""}
 _USUAL = {
     ("attention", "auto"), ("compile", "off"), ("runtime", "torch"), ("memory", "bounded"), ("num_maskmem", "own"), ("max_frames", "all"),
-    ("frame_stride", "1"), ("keyframe", "1"),
+    ("frame_stride", "1"), ("keyframe", "1"), ("memory_selection", "latest"), ("num_points", "1"), ("postprocessing", "on"),
 }  # fmt: skip
 """Settings omitted from names: upstream's defaults."""
 
@@ -230,6 +233,14 @@ def _labels(rows: pd.DataFrame, groups: Sequence[Positions]) -> list[str]:
     files = [str(rows[FILE].iloc[group[0]]) for group in groups]
     labels = [f"{label} ({file})" if labels.count(label) > 1 else label for label, file in zip(labels, files, strict=True)]
     return [f"{label} #{labels[:i].count(label) + 1}" if labels.count(label) > 1 else label for i, label in enumerate(labels)]
+
+
+def unusual_settings(arm: Arm) -> Iterator[str]:
+    """What names an arm beside arms of other runs: its settings where they are not upstream's defaults."""
+    for name in _NAMED_ALONE:
+        value = arm.settings.get(name, UNKNOWN)
+        if value not in _UNTOLD and (name, value) not in _USUAL:
+            yield _shown(name, value)
 
 
 def _told(firsts: Sequence[Mapping[str, str]], tags: Sequence[str], tag: str, name: str) -> set[str]:

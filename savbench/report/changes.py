@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from savbench.compare.causes import by_cause
 from savbench.compare.comparison import compare
 from savbench.compare.findings import Options
 from savbench.compare.tables import describe
@@ -16,12 +16,10 @@ from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
 from savbench.results.grid import Grid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     import pandas as pd
 
     from savbench.compare.findings import Change as Found
-    from savbench.compare.findings import Comparison, PairComparison
+    from savbench.compare.findings import Comparison, PairComparison, Unpaired
 
     Pair = tuple[str, PairComparison]
 
@@ -216,52 +214,29 @@ def _cut(count: int, most: int) -> tuple[str, ...]:
     return () if count <= most else (f"The first {most} of {count} comparisons are drawn; the table has all.",)
 
 
-_FIGURE = re.compile(r"(?<=\()\d+(?:\.\d+)?(?= |%)")
-_OF_EACH = re.compile(r"(.+) in [^,]+, (.+) in [^,]+")
-"""A figure within a reason, and a reason that names each of two arms: `invalid (swap (1.5 MiB)) in a, invalid (swap (2.0 MiB)) in b`."""
-
-
 def losses(compared: Compared) -> list[str]:
     """List what a comparison left out or was forced to include, one line each."""
     if compared.comparison is None:
         return []
     lines = [*compared.comparison.forced]
-    lost: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    lost: dict[str, list[Unpaired]] = {}
     differing = []
     for block in compared.comparison.blocks:
         for pair in block.comparisons:
             between = f"{pair.arm} against {pair.baseline}"
-            lost.setdefault(f"{between}: ", []).extend((one.reason, one.objects) for one in pair.unpaired)
-            lost.setdefault(f"{between}: times of ", []).extend((one.reason, one.objects) for one in pair.untimed)
+            lost.setdefault(f"{between}: ", []).extend(pair.unpaired)
+            lost.setdefault(f"{between}: times of ", []).extend(pair.untimed)
             differing += [
                 f"{pair.arm} and {pair.baseline} differ too in {name}: {b} and {a}"
                 for name, (a, b) in pair.differs.items()
                 if not (compared.column == "model" and name in _OF_THE_MODEL)
             ]
-    lines += [line for what, found in lost.items() for line in _one_line_per_cause(what, found)]
+    lines += [
+        f"{what}{len(names)} not compared, {cause}: {_names(tuple(dict.fromkeys(names)))}"
+        for what, found in lost.items()
+        for cause, names in by_cause(found)
+    ]
     return list(dict.fromkeys([*lines, *differing]))
-
-
-def _one_line_per_cause(what: str, found: Sequence[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
-    """Sum up objects that are not compared for reasons that differ in their figures only, of which the range is told.
-
-    Args:
-        what: begins every line.
-        found: reasons, each with its objects.
-    """
-    causes: dict[str, tuple[list[list[str]], list[str]]] = {}
-    for reason, objects in found:
-        of_each = _OF_EACH.fullmatch(reason)
-        both = of_each is not None and _FIGURE.sub("", of_each[1]) == _FIGURE.sub("", of_each[2])
-        told = [f"{of_each[1]} in both", f"{of_each[2]} in both"] if of_each is not None and both else [reason]
-        figures, names = causes.setdefault(_FIGURE.sub("\0", told[0]), ([], []))
-        figures += [_FIGURE.findall(text) for text in told]
-        names += objects
-    for cause, (figures, names) in causes.items():
-        ends = [(min(values, key=float), max(values, key=float)) for values in zip(*figures, strict=True)]
-        ranges = iter([low if low == high else f"{low} to {high}" for low, high in ends])
-        said = "".join(next(ranges) if part == "\0" else part for part in re.split("(\0)", cause))
-        yield f"{what}{len(names)} not compared, {said}: {_names(tuple(dict.fromkeys(names)))}"
 
 
 def _names(objects: tuple[str, ...]) -> str:

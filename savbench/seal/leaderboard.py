@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from savbench.data.csv_file import InputError
-from savbench.report.arms import Arm, find_arms
+from savbench.report.arms import Arm, find_arms, unusual_settings
 from savbench.report.charts import notes_of, number
 from savbench.results.beside import FRAME_TEXT, FrameLatencies, read_table
 from savbench.results.foreign import UNKNOWN, Results, load_results
@@ -202,7 +202,7 @@ def _entry(arm: Arm, rows: pd.DataFrame, about: Mapping[str, Any]) -> Entry:
     ]
     version = told("protocol_version")
     learned = arm.settings.get("device_name", "")
-    named = [arm.label, *(text for text in (_own_settings(arm)) if text not in arm.label.split(" "))]
+    named = [arm.label, *(text for text in unusual_settings(arm) if text not in arm.label)]
     return Entry(
         arm=replace(arm, label=" ".join(named)),
         protocol_version=version,
@@ -211,17 +211,6 @@ def _entry(arm: Arm, rows: pd.DataFrame, about: Mapping[str, Any]) -> Entry:
         group=(learned, told("nvpmodel"), told("split"), ", ".join(cut), version),
         **about,
     )
-
-
-def _own_settings(arm: Arm) -> Iterator[str]:
-    """What names an arm beside arms of other runs: dtype, attention, size and compilation where they are not upstream's."""
-    settings = arm.settings
-    for name, usual in (("autocast_dtype", ()), ("attention", ("auto",)), ("compile", ("off",))):
-        value = settings.get(name, "")
-        if value not in (*_UNTOLD, *usual):
-            yield value if name != "compile" else f"compiled {value}"
-    if settings.get("imgsz", "") not in _UNTOLD:
-        yield f"{settings['imgsz']}px"
 
 
 def _require_one_version(entries: Sequence[Entry], force: bool) -> None:

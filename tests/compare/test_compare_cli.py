@@ -117,7 +117,11 @@ def test_a_busy_machine_still_compares_scores(tmp_path: Path, capsys: pytest.Cap
     assert compare(trained) == 0
     captured = capsys.readouterr()
     assert "no times to compare, only J, F and J&F" in captured.err
-    assert "times not compared: 6 objects invalid (background load) in both" in captured.out
+    assert "times not compared: 6 objects invalid (background load (3.0 to 4.0 CPUs)) in both" in captured.out
+    archive = tmp_path / "sealed.zip"
+    archive.write_bytes(b"PK\x03\x04 as every archive begins")
+    assert compare(archive) == 2
+    assert "jetson_benchmark.py merge" in capsys.readouterr().err
     untrained = write(
         tmp_path / "b.csv", rows(3, validity=busy, weights="random") + rows(3, model="edgetam", validity=busy, weights="random")
     )

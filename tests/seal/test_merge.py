@@ -73,6 +73,13 @@ def test_boards_and_modes_have_tables_of_their_own(archive: Archive, tmp_path: P
     assert "Orin Nano, 15W: sav_tiny" in capsys.readouterr().out
 
 
+def test_a_line_names_every_setting_that_is_not_upstreams(archive: Archive, tmp_path: Path) -> None:
+    path = archive("nano", keyframe="3:hold", runtime="onnx", compile="encoder", memory_selection="samurai")
+    [line], _ = merged(tmp_path, path)
+    for setting in ("keyframe 3:hold", "runtime onnx", "compile encoder", "samurai"):
+        assert setting in line["arm"]
+
+
 def test_what_is_worse_is_marked_and_stands_last(archive: Archive, tmp_path: Path) -> None:
     on = {"device_name": "Orin", "nvpmodel": "MAXN"}
     lines, page = merged(
