@@ -115,8 +115,8 @@ def show(checks: Iterable[Check], stream: TextIO) -> list[Check]:
     state = next(state for state in ("failure", "warning", "ok") if counts[state] or state == "ok")
     words = {
         "failure": f"{_count(counts['failure'], 'failure')}, {_count(counts['warning'], 'warning')}: a run cannot work as it is",
-        "warning": f"{_count(counts['warning'], 'warning')}, no failure: runs will work; {NEXT_STEP}",
-        "ok": f"all well; {NEXT_STEP}",
+        "warning": f"{_count(counts['warning'], 'warning')}, no failure: runs will work\n{NEXT_STEP}",
+        "ok": f"all well\n{NEXT_STEP}",
     }
     print(_paint(words[state], state, colour=colour), file=stream)
     return found

@@ -13,7 +13,7 @@ from savbench.plan.settings_models import NOT_APPLICABLE
 CAMERA_FPS = 24.0
 """Frames per second of SA-V."""
 MEASURING = "prompts and measuring"
-STREAMING = "streaming: track every object once more at the camera's pace, beside its offline score"
+STREAMING = "streaming: track every object once more at a camera's pace"
 
 _DAY_S = 86_400
 _WEEK_S = 604_800

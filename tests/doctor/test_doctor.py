@@ -220,18 +220,18 @@ def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("states", "words"),
     [
-        (["ok"], "all well; next, `jetson_benchmark.py selfcheck` proves what this machine measures"),
+        (["ok"], "all well\nnext, `jetson_benchmark.py selfcheck` proves what this machine measures"),
         (
             ["ok", "warning"],
-            "1 warning, no failure: runs will work; next, `jetson_benchmark.py selfcheck` proves what this machine measures",
+            "1 warning, no failure: runs will work\nnext, `jetson_benchmark.py selfcheck` proves what this machine measures",
         ),
         (["failure", "warning", "warning"], "1 failure, 2 warnings: a run cannot work as it is"),
     ],
 )
-def test_the_closing_line(states: list[Any], words: str) -> None:
+def test_the_closing_lines(states: list[Any], words: str) -> None:
     stream = StringIO()
     show([replace(WARNING, state=state) for state in states], stream)
-    assert stream.getvalue().splitlines()[-1] == words
+    assert stream.getvalue().endswith(f"\n{words}\n")
 
 
 def test_the_report_for_programs() -> None:
