@@ -128,9 +128,9 @@ def _count(number: int, noun: str) -> str:
 
 def lines(check: Check, width: int, *, colour: bool) -> list[str]:
     """A check as lines of text: state, name and detail, then the remedy on one unbroken line, for copying."""
-    margin = " " * 22
+    margin = " " * 21
     text = textwrap.wrap(
-        f"{check.state:<8} {check.name:<13}{check.detail}", max(width, 50), subsequent_indent=margin, break_on_hyphens=False
+        f"{check.state:<8} {check.name:<11} {check.detail}", max(width, 50), subsequent_indent=margin, break_on_hyphens=False
     )
     text[0] = _paint(f"{check.state:<8}", check.state, colour=colour) + text[0][8:]
     return [*text, f"{margin}> {check.remedy}"] if check.remedy else text

@@ -194,11 +194,11 @@ WARNING = Check(
 
 def test_a_line_is_wrapped_and_its_remedy_is_not() -> None:
     shown = lines(replace(WARNING, remedy="sudo " + "x" * 120), 80, colour=False)
-    assert shown[0].startswith("warning  clocks       not locked (17000000.gpu): figures")
-    assert all(line.startswith(" " * 22) for line in shown[1:])
+    assert shown[0].startswith("warning  clocks      not locked (17000000.gpu): figures")
+    assert all(line.startswith(" " * 21) for line in shown[1:])
     assert all(len(line) <= 80 for line in shown[:-1])
     assert lines(replace(WARNING, name="EfficientTAM"), 80, colour=False)[0].startswith("warning  EfficientTAM not locked")
-    assert shown[-1] == f"{' ' * 22}> sudo {'x' * 120}"
+    assert shown[-1] == f"{' ' * 21}> sudo {'x' * 120}"
 
 
 class Terminal(StringIO):
@@ -427,8 +427,8 @@ def test_the_lines_on_a_broken_machine(broken_machine: Path) -> None:
     done = doctor(broken_machine, "--split_dir", "/nowhere")
     assert (done.returncode, done.stderr) == (1, "")
     shown = done.stdout.splitlines()
-    assert any(re.fullmatch(r"failure  torch        cannot be imported: importing it ended with SIGSEGV.*", line) for line in shown)
-    assert any(line.startswith("failure  dataset      /nowhere: no such folder") for line in shown)
+    assert any(re.fullmatch(r"failure  torch       cannot be imported: importing it ended with SIGSEGV.*", line) for line in shown)
+    assert any(line.startswith("failure  dataset     /nowhere: no such folder") for line in shown)
     assert shown[-1].startswith("2 failures, ")
     assert len(shown) <= 40
 
