@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from savbench.compare.section import Section
 from savbench.compare.statistics import FEWEST_RESAMPLES, LEVEL, MIN_VIDEOS, MOST_RESAMPLES
 from savbench.results.figures import kinds_of_frames
 from savbench.results.foreign import UNKNOWN
-from savbench.results.grid import Grid, markdown_table, shortened, text_table
+from savbench.results.grid import Grid, markdown_table, shortened, text_table, wrapped
 from savbench.results.measures import BY_COLUMN, Measure
 from savbench.results.numbers import counted, difference, number, ratio
 from savbench.results.text import for_markdown
@@ -22,7 +21,7 @@ from savbench.results.text import for_markdown
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-from savbench.compare.findings import ArmSummary, BlockComparison, Change, Comparison, PairComparison
+    from savbench.compare.findings import ArmSummary, BlockComparison, Change, Comparison, PairComparison
 
 TEXT_WIDTH = 100
 """Columns that lines of text are wrapped to where there is no terminal, or a wider one."""
@@ -279,19 +278,14 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _text_section(section: Section, width: int | None) -> str:
-    wrapped = min(width or TEXT_WIDTH, TEXT_WIDTH)
-    lines = _wrapped(section.title, wrapped)
+    room = min(width or TEXT_WIDTH, TEXT_WIDTH)
+    lines = wrapped(section.title, room)
     if section.level > 1:
         lines.append("=-"[section.level - 2] * max(map(len, lines)))
-    lines += [part for line in section.before for part in _wrapped(line, wrapped)]
+    lines += [part for line in section.before for part in wrapped(line, room)]
     if section.grid:
         lines.append(text_table(section.grid, width))
-    return "\n".join([*lines, *(part for line in section.after for part in _wrapped(line, wrapped))])
-
-
-def _wrapped(line: str, width: int) -> list[str]:
-    indent = len(line) - len(line.lstrip())
-    return textwrap.wrap(line, width, subsequent_indent=" " * (indent + 2), break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*lines, *(part for line in section.after for part in wrapped(line, room))])
 
 
 def _markdown_section(section: Section) -> str:

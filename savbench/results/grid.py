@@ -51,9 +51,12 @@ def width_of(stream: TextIO) -> int | None:
     return shutil.get_terminal_size().columns if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else None
 
 
-def wrapped(text: str, width: int | None) -> str:
-    """A remark on a table, broken into lines of the terminal's width, the later ones indented; as it is if the width is None."""
-    return text if width is None else textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+def wrapped(text: str, width: int | None) -> list[str]:
+    """A remark as lines of the terminal's width, later ones indented by two more than the first; one line if the width is None."""
+    if width is None:
+        return [text]
+    indent = len(text) - len(text.lstrip())
+    return textwrap.wrap(text, width, subsequent_indent=" " * (indent + 2), break_long_words=False, break_on_hyphens=False)
 
 
 def text_table(grid: Grid, width: int | None = None) -> str:
