@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from savbench.certify.findings import FORCED, FREE, GROWS_FROM, errors_of, first
 from savbench.compare.findings import Kept
 from savbench.compare.noninferiority import answer_of, in_words
 from savbench.compare.statistics import ratio_interval
-from savbench.results.grid import Grid, text_table
+from savbench.results.grid import Grid, text_table, wrapped
 from savbench.results.numbers import counted
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class Verdict:
     def bound(self) -> float:
         return bound_of(self.arm.autocast_dtype)
 
-    @property
+    @cached_property
     def beyond(self) -> Beyond | None:
         """The first stage, of the first frame, that leaves its bound."""
         return first_beyond(self.found, self.bound)
 
-    @property
+    @cached_property
     def kept(self) -> Kept | None:
         """Share of the reference's mean J&F; None without ground truth."""
         scored = [(one.candidate_JandF, one.reference_JandF, one.video) for one in self.found if one.reference_JandF is not None]
@@ -55,7 +55,7 @@ class Verdict:
         low, high = ratio_interval(ours, theirs, videos) or (None, None)
         return Kept(float(ours.sum() / theirs.sum()), low, high, len(scored), len(set(videos.tolist())))
 
-    @property
+    @cached_property
     def problems(self) -> list[str]:
         """Why the arm is not certified; empty if it is."""
         problems = [f"not compared: {line}" for line in self.failed]
@@ -91,12 +91,12 @@ class Verdict:
         """Table and answer."""
         head = f"{self.arm.label} against torch float32"
         if not self.found:
-            return "\n".join(_wrapped([head, *self._answer()], width))
+            return "\n".join(_lines([head, *self._answer()], width))
         videos = counted(len({one.video for one in self.found}), "video")
         rows = [self._row(stage) for stage in MODEL_STAGES if errors_of(self.found, FORCED, stage)]
         grid = Grid(["stage", "bound", "median", "largest", "free, largest", "first beyond"], rows, left=1, drop=("median", "bound"))
         title = f"{head}: {counted(len(self.found), 'object')} of {videos}"
-        return "\n".join([*_wrapped([title], width), text_table(grid, width), *_wrapped([*self._remarks(), *self._answer()], width)])
+        return "\n".join([*wrapped(title, width), text_table(grid, width), *_lines([*self._remarks(), *self._answer()], width)])
 
     def _row(self, stage: str) -> list[str]:
         forced, free = (errors_of(self.found, mode, stage) for mode in (FORCED, FREE))
@@ -138,8 +138,8 @@ class Verdict:
         return [f"certified: every stage within its bound on every frame{more}"]
 
 
-def _wrapped(lines: list[str], width: int | None) -> list[str]:
-    return [part for line in lines for part in (textwrap.wrap(line, width, subsequent_indent="  ") if width else [line])]
+def _lines(remarks: list[str], width: int | None) -> list[str]:
+    return [line for remark in remarks for line in wrapped(remark, width)]
 
 
 def _short(value: float) -> str:
