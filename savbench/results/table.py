@@ -72,7 +72,7 @@ def closing_table(
     if any(line[-1] == RANDOM for line in lines):
         remarks.append(f"{UNTRAINED} untrained weights: times and memory are real, J, F and J&F are meaningless.")
     table = text_table(Grid(header, lines, left=1, drop=DROPPED), width)
-    return "\n".join([table, *(wrapped(remark, width) for remark in remarks if remark)])
+    return "\n".join([table, *(line for remark in remarks if remark for line in wrapped(remark, width))])
 
 
 def _key(row: SummaryRow) -> tuple[str, str]:
@@ -148,14 +148,17 @@ def _objects(rows: Sequence[SummaryRow]) -> str:
     return " + ".join([str(good), *(f"{count} {status}" for status, count in counts.most_common())])
 
 
+def invalid_rows(rows: Sequence[SummaryRow]) -> tuple[int, str]:
+    """Number of rows with figures whose times are not comparable, and their causes with the number of rows of each."""
+    reasons = [row.validity.split("; ") for row in rows if row.status == "ok" and row.validity not in ("", VALID)]
+    counts = Counter(reason.partition(" (")[0] for of_row in reasons for reason in of_row)
+    return len(reasons), ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+
+
 def invalid_rows_line(rows: Sequence[SummaryRow]) -> str:
     """One line about rows whose times are not comparable; empty if there are none."""
-    reasons = [row.validity.split("; ") for row in rows if row.status == "ok" and row.validity not in ("", VALID)]
-    if not reasons:
-        return ""
-    counts = Counter(reason.partition(" (")[0] for of_row in reasons for reason in of_row)
-    listed = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
-    return f"times of {len(reasons)} of {len(rows)} rows are not comparable (column validity): {listed}"
+    count, causes = invalid_rows(rows)
+    return f"times of {count} of {len(rows)} rows are not comparable (column validity): {causes}" if count else ""
 
 
 def shared_sessions_line(rows: Sequence[SummaryRow]) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from runners import SHIPPED_WEIGHTS
 from savbench.results import selfcheck
 from savbench.results.environment import CHECKOUT, benchmark_version, code_sha256
-from savbench.results.rows import VALID
+from savbench.results.table import invalid_rows
 from savbench.seal.manifest import some
 from savbench.seal.outcome import Check, failed, passed, skipped, warned
 
@@ -66,12 +65,10 @@ def check_board(run: SealedRun) -> Check:
     """Clocks, heat and other load: what `validity` says of the rows, and whether the board was read at all."""
     name = "board"
     ok = [row for row in run.rows if row.status == "ok"]
-    invalid = Counter(reason.partition(" (")[0] for row in ok if row.validity not in ("", VALID) for reason in row.validity.split("; "))
+    invalid, causes = invalid_rows(ok)
     notes = []
     if invalid:
-        count = sum(row.validity not in ("", VALID) for row in ok)
-        told = ", ".join(f"{reason} {number}" for reason, number in invalid.most_common())
-        notes.append(f"times of {count} of {len(ok)} rows are not comparable: {told}")
+        notes.append(f"times of {invalid} of {len(ok)} rows are not comparable: {causes}")
     unread = [row for row in ok if row.power_source in ("", "none")]
     if unread:
         notes.append(f"clocks, heat and power of {len(unread)} of {len(ok)} rows were not read")
