@@ -15,6 +15,7 @@ from savbench.results.circumstances import ARM, MUST_AGREE, TELLS_APART
 from savbench.results.figures import frame_ms, timed_frames
 from savbench.results.foreign import NOT_APPLICABLE, UNKNOWN, Results
 from savbench.results.foreign import SHARED as TRACKED
+from savbench.results.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -109,6 +110,11 @@ class Arm:
         """The arm's value for a column of `MEASURES` other than scores, as `savbench.results.figures` defines it; None if it has none."""
         return self.summary.figures.get(column)
 
+    def told(self, column: str) -> str:
+        """The same for people; of a percentile that the frames cannot carry, how many it needs."""
+        percentile = self.summary.percentiles.get(column)
+        return number(self.figure(column)) if percentile is None else percentile.shown(number)
+
 
 def find_arms(results: Results, *, force: bool = False, frame_latencies: FrameLatencies | None = None) -> list[Arm]:
     """Find the arms of all files, in the order of their first rows. Means are over the objects that all arms share.
@@ -132,7 +138,7 @@ def find_arms(results: Results, *, force: bool = False, frame_latencies: FrameLa
     has_time = data.is_timed() & is_valid
     pools_frames = all(data.frames_are_there(timed) for group in groups if (timed := group[has_time[group]]).size)
     found = []
-    for number, (label, group, is_doubtful) in enumerate(zip(labels, groups, doubtful, strict=True)):
+    for place, (label, group, is_doubtful) in enumerate(zip(labels, groups, doubtful, strict=True)):
         summary = data.summarize(label, group, is_valid=is_valid, same=same, pools_frames=pools_frames)
         scored, valid = group[data.has_figures[group]], group[is_valid[group]]
         timed = np.array([row for row in valid if has_time[row] and data.names[row] in same.timed], np.int64)
@@ -140,7 +146,7 @@ def find_arms(results: Results, *, force: bool = False, frame_latencies: FrameLa
         part = rows.iloc[group]
         found.append(
             Arm(
-                number=number,
+                number=place,
                 label=label,
                 run=str(part[FILE].iloc[0]),
                 arm_id=str(part["arm_id"].iloc[0]) if "arm_id" in part else "",

@@ -13,7 +13,7 @@ from savbench.compare.tables import OF_OBJECTS, figure_label
 from savbench.report.arms import UNTRAINED, find_arms, numbers
 from savbench.report.atlas import atlas
 from savbench.report.changes import change_figures, compare_all, losses
-from savbench.report.charts import Chapter, Figure, notes_of, number
+from savbench.report.charts import Chapter, Figure, notes_of
 from savbench.report.gallery import Gallery, make_gallery
 from savbench.report.headline import answer
 from savbench.report.memory import peak_memory
@@ -168,17 +168,12 @@ def _arms_table(arms: Sequence[Arm]) -> Grid:
         if has_scores:
             means, mark = summary.means, UNTRAINED if arm.is_random else ""
             line += ["", "", ""] if means is None else [f"{value:.3f}{mark}" for value in (means.J, means.F, means.JandF)]
-        line += [_figure(arm, name) for name in figures]
+        line += [arm.told(name) for name in figures]
         if kinds:
             peak = "" if summary.peak_MiB is None else f"{summary.peak_MiB:.0f}"
             line.append(f"{peak} {summary.peak_kind}".rstrip() if len(kinds) > 1 else peak)
         lines.append(line)
     return Grid(header, lines)
-
-
-def _figure(arm: Arm, name: str) -> str:
-    percentile = arm.summary.percentiles.get(name)
-    return number(arm.figure(name)) if percentile is None else percentile.shown(number)
 
 
 def _about_objects(arms: Sequence[Arm]) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from savbench.data.csv_file import InputError
 from savbench.report.arms import Arm, find_arms, unusual_settings
-from savbench.report.charts import notes_of, number
+from savbench.report.charts import notes_of
 from savbench.results.beside import FRAME_TEXT, FrameLatencies, read_table
 from savbench.results.foreign import UNKNOWN, Results, load_results
 from savbench.results.grid import Grid
@@ -269,10 +269,10 @@ def table_of(group: Group) -> Grid:
                 f"{FAILED} {arm.shown}" if entry.verdict == "fail" else arm.shown,
                 "" if arm.JandF is None else f"{arm.JandF:.3f}{group.marks.get(index, '')}",
                 f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
-                _percentile(arm, "latency_p50_ms"),
-                _percentile(arm, "latency_p90_ms"),
-                number(arm.figure("fps")),
-                number(arm.figure("energy_j_per_frame")),
+                arm.told("latency_p50_ms"),
+                arm.told("latency_p90_ms"),
+                arm.told("fps"),
+                arm.told("energy_j_per_frame"),
                 f"{arm.summary.peak_MiB:.0f} {arm.summary.peak_kind}" if arm.summary.peak_MiB is not None else "",
                 f"{len(entry.objects)}" if len(entry.objects) == group.objects else f"{len(entry.objects)} of {group.objects}",
                 entry.check,
@@ -285,11 +285,6 @@ def table_of(group: Group) -> Grid:
     header = [HEADER[index] for index in kept]
     left = sum(name in _TEXTS for name in header)
     return Grid(header, [[row[index] for index in kept] for row in rows], left=left, drop=_DROP)
-
-
-def _percentile(arm: Arm, column: str) -> str:
-    percentile = arm.summary.percentiles.get(column)
-    return number(arm.figure(column)) if percentile is None else percentile.shown(number)
 
 
 def as_records(board: Leaderboard) -> list[dict[str, Any]]:
