@@ -6,12 +6,16 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from savbench.arguments.values import Kind
+from savbench.arguments.values import EMPTY, Kind
 
 EVERY_FRAME = "1"
 """The model on every frame."""
 MOST = 1_000
-_EMPTY = "''"
+
+
+def every_of(keyframe: str) -> int:
+    """K of `K:flow` or `K:hold`; 1 of an empty text, where the model sees every frame."""
+    return int(keyframe.partition(":")[0] or 1)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,6 @@ class Keyframe(Kind):
         match = self._PATTERN.fullmatch(value)
         if match is None or not 2 <= int(match[1]) <= MOST:
             raise ValueError(
-                f"{value or _EMPTY}: give {EVERY_FRAME} (the model on every frame), or K, K:flow or K:hold with K from 2 to {MOST}, for "
+                f"{value or EMPTY}: give {EVERY_FRAME} (the model on every frame), or K, K:flow or K:hold with K from 2 to {MOST}, for "
                 "example 4:hold"
             )

@@ -23,6 +23,7 @@ from attention import RELATIVE_CHOICES
 from runners import RUNNERS
 from runners.base import BuildOptions, PromptKind, RunnerError
 from savbench.arguments.declared import made_from
+from savbench.arguments.keyframe import every_of
 from savbench.data.clips import Given
 from savbench.data.dataset import ClipError, NothingToTrackError, open_split
 from savbench.data.feed import PromptMaker, sessions_of
@@ -329,7 +330,7 @@ def _session_settings(job: Job, facts: ModelFacts, objects: int, *, in_pictures:
         config,
         autocast_dtype=job.arm.autocast_dtype,
         attention=kernel_choice(job.arm.attention),
-        keyframe_every=int(job.arm.keyframe.partition(":")[0] or 1),
+        keyframe_every=every_of(job.arm.keyframe),
         prefetch=facts.prefetch,
         min_frames=math.ceil(config.min_frames * share),
         min_time_s=config.min_time_s * share,

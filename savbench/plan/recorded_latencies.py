@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from savbench.arguments.keyframe import every_of
 from savbench.data.csv_file import InputError, read_csv
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class RecordedLatencies:
                 f"--realtime_from {self._path}: {len(agreeing)} of its arms are {label}: {', '.join(agreeing)}; copy it and its {SUMMARY} "
                 "into a folder and keep the rows of one arm"
             )
-        return replace(self._arms[agreeing[0]], every=int(asked[_KEYFRAME].partition(":")[0] or 1))
+        return replace(self._arms[agreeing[0]], every=every_of(asked[_KEYFRAME]))
 
     def _read(self, frames: CsvFile, summary: CsvFile) -> dict[str, ArmLatencies]:
         devices: dict[str, str] = {}
