@@ -6,6 +6,7 @@ weights are in its format.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from runners.exported import TORCH
 from runners.sizes import check_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from runners.base import VideoRunner
 
 
@@ -37,10 +40,8 @@ def build_sam2(options: BuildOptions) -> VideoRunner:
     if options.memory_selection != "latest":
         raise RunnerError(f"--memory_selection {options.memory_selection}: is done around the official code; {otherwise}")
     _refuse_upstreams_memory("SAM 2", options, otherwise)
-    try:
+    with _importing("sam2", "Sam2VideoModel", otherwise):
         from runners.transformers.sam2 import Sam2TransformersRunner
-    except (ImportError, RuntimeError) as error:
-        raise _not_importable("sam2", "Sam2VideoModel", error, otherwise) from error
     return Sam2TransformersRunner(options)
 
 
@@ -57,10 +58,8 @@ def build_edgetam(options: BuildOptions) -> VideoRunner:
         return EdgeTamRunner(options)
     otherwise = "get the official code with scripts/get_edgetam.sh, or name its folder with --edgetam_dir"
     _refuse_upstreams_memory("EdgeTAM", options, otherwise)
-    try:
+    with _importing("edgetam", "EdgeTamVideoModel", otherwise):
         from runners.transformers.edgetam import EdgeTamTransformersRunner
-    except (ImportError, RuntimeError) as error:
-        raise _not_importable("edgetam", "EdgeTamVideoModel", error, otherwise) from error
     return EdgeTamTransformersRunner(options)
 
 
@@ -72,10 +71,8 @@ def build_sam3(options: BuildOptions) -> VideoRunner:
     """
     check_size("sam3", 1008 if options.imgsz is None else options.imgsz)
     _refuse_upstreams_memory("SAM 3", options)
-    try:
+    with _importing("sam3", "Sam3TrackerVideoModel"):
         from runners.transformers.sam3 import Sam3TransformersRunner
-    except (ImportError, RuntimeError) as error:
-        raise _not_importable("sam3", "Sam3TrackerVideoModel", error) from error
     return Sam3TransformersRunner(options)
 
 
@@ -92,15 +89,22 @@ def _refuse_upstreams_memory(model: str, options: BuildOptions, otherwise: str =
         )
 
 
-def _not_importable(family: str, name: str, error: Exception, otherwise: str = "") -> RunnerError:
-    """
+@contextlib.contextmanager
+def _importing(family: str, name: str, otherwise: str = "") -> Iterator[None]:
+    """Import a runner of transformers in the block.
+
     Args:
-        error: ImportError, or RuntimeError, with which transformers and timm report a mismatched torchvision.
         otherwise: what to do instead of installing transformers, if there is anything.
+
+    Raises:
+        RunnerError: the import failed; transformers and timm report a mismatched torchvision as RuntimeError.
     """
-    said = str(error).strip().splitlines()[0]
-    python = ".".join(map(str, sys.version_info[:2]))
-    return RunnerError(
-        f"{family}: transformers' {name} cannot be imported ({said}) by Python {python}; run scripts/setup.sh without --minimal "
-        f"(requirements-edgetam.txt, requirements-transformers.txt){otherwise and f', or {otherwise}'}"
-    )
+    try:
+        yield
+    except (ImportError, RuntimeError) as error:
+        said = str(error).strip().splitlines()[0]
+        python = ".".join(map(str, sys.version_info[:2]))
+        raise RunnerError(
+            f"{family}: transformers' {name} cannot be imported ({said}) by Python {python}; run scripts/setup.sh without --minimal "
+            f"(requirements-edgetam.txt, requirements-transformers.txt){otherwise and f', or {otherwise}'}"
+        ) from error
