@@ -98,7 +98,7 @@ def _sam2(origin: dict[str, Any] | None, torch: Answers, subject: Subject) -> Ch
 def _which(origin: dict[str, Any]) -> str:
     """The commit of a checkout, or the distribution and version of an installed package."""
     if origin["git"] is not None:
-        return f"checkout at {origin['git']['commit'][:12]}{' with local changes' * origin['git']['dirty']}"
+        return _checkout(origin["git"])
     return ", ".join(f"{name} {version}" for name, version in origin["distributions"].items()) or "of unknown version"
 
 
@@ -169,9 +169,8 @@ def _edgetam(subject: Subject) -> Check:
             detail = f"{subject.edgetam_dir} is not a checkout of EdgeTAM"
             return Check(TOPIC, "EdgeTAM", "failure", detail, GET_EDGETAM, facts)
         state, wheel = git_state(package / "build_sam.py"), unpacked_wheel(subject.edgetam_dir, EDGETAM_WHEEL)
-        commit = "of unknown commit" if state is None else f"at {state['commit'][:12]}{' with local changes' * state['dirty']}"
         facts["checkout"] = {"folder": str(subject.edgetam_dir), "git": state, "wheel": wheel}
-        summary = f"{wheel or f'checkout {commit}'}, {short_path(subject.edgetam_dir)}, {with_timm}"
+        summary = f"{wheel or _checkout(state)}, {short_path(subject.edgetam_dir)}, {with_timm}"
         if "timm" not in versions:
             return Check(
                 TOPIC, "EdgeTAM", "failure", f"{summary}: its image encoder needs timm", pip("install --no-deps 'timm>=1.0.23'"), facts
@@ -222,9 +221,8 @@ def _efficienttam(subject: Subject) -> Check:
     if not builder.is_file():
         return Check(TOPIC, "EfficientTAM", "failure", f"{folder} is not a checkout of EfficientTAM", GET_EFFICIENTTAM, facts)
     state = git_state(builder)
-    commit = "of unknown commit" if state is None else f"at {state['commit'][:12]}{' with local changes' * state['dirty']}"
     facts["checkout"] = {"folder": str(folder), "git": state}
-    return Check(TOPIC, "EfficientTAM", "ok", f"checkout {commit}, {short_path(folder)}", facts=facts)
+    return Check(TOPIC, "EfficientTAM", "ok", f"{_checkout(state)}, {short_path(folder)}", facts=facts)
 
 
 def _installed(distribution: str) -> str | None:
@@ -232,6 +230,12 @@ def _installed(distribution: str) -> str | None:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _checkout(state: dict[str, Any] | None) -> str:
+    """A checkout in words, from what git says of it."""
+    commit = "of unknown commit" if state is None else f"at {state['commit'][:12]}{' with local changes' * state['dirty']}"
+    return f"checkout {commit}"
 
 
 def check_weights(folders: Sequence[Path], table: Path) -> Check:
