@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,7 +92,7 @@ def atlas(arms: Sequence[Arm], rows: pd.DataFrame, compared: Sequence[Compared])
     if not found:
         return [Missing(KEY, TITLE, f"No bin of any attribute has the {MIN_VIDEOS} videos that an interval needs.")]
     notes = tuple(_conclusions(compared))
-    return [*(Figure(**{**vars(found[0]), "notes": (*found[0].notes, *notes)}),), *found[1:]]
+    return [replace(found[0], notes=(*found[0].notes, *notes)), *found[1:]]
 
 
 def _figure(measure: _Measure, arms: Sequence[Arm], rows: pd.DataFrame, left_out: tuple[str, ...]) -> Figure | None:

@@ -70,11 +70,12 @@ def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str,
                 files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
                 _write(archive, name, data)
             text = json.dumps({**manifest, "files": files}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-            _write(archive, MANIFEST, text.encode("utf-8", "backslashreplace"))
+            data = text.encode("utf-8", "backslashreplace")
+            _write(archive, MANIFEST, data)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return seal_of(text.encode("utf-8", "backslashreplace"))
+    return seal_of(data)
 
 
 def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

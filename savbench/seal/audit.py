@@ -137,7 +137,8 @@ def audit_run(folder: Path, videos: int, progress: Progress) -> Audit:
     split = open_split(config.split_dir, config.split_name, config.layout, Given(config.prompts, config.click))
     seed = secrets.randbelow(2**32)
     chance = random.Random(seed)
-    sample = sorted(chance.sample(sorted({row.video for row in rows}), min(videos, len({row.video for row in rows}))))
+    measured = sorted({row.video for row in rows})
+    sample = sorted(chance.sample(measured, min(videos, len(measured))))
     with tempfile.TemporaryDirectory(prefix="audit-") as made:
         copy, out_dir = Path(made) / f"split_{seed}", Path(made) / "run"
         names = copy_under_other_names(split, sample, copy, chance)
