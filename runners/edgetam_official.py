@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from runners.base import BuildOptions, Prompt, RunnerError
+from runners.base import BuildOptions, Prompt, RunnerError, RuntimeReport
+from runners.exported import TORCH
 from runners.official import OfficialPredictorRunner
 from runners.sam2 import import_sam2
 from runners.sizes import EDGETAM_STRIDE
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from runners.stages import ObjectHook
+
+
+_NOTES_OF_TORCH = (
+    "attention kernels left to PyTorch's choice (upstream tries flash alone first)",
+    "perceiver.forward_2d reshapes where it views when a session has several objects",
+)
 
 
 class EdgeTamRunner(OfficialPredictorRunner):
@@ -87,6 +94,15 @@ class EdgeTamRunner(OfficialPredictorRunner):
             self._compiler.compile_forward(predictor.memory_attention, dynamic=True)
         return predictor
 
+    def _replace_stages(self, options: BuildOptions) -> RuntimeReport | None:
+        self._runtime = options.runtime
+        if options.runtime == TORCH:
+            return None
+        from runners.exported.edgetam import EdgeTamBoundary
+        from runners.exported.runtime import replace_stages
+
+        return replace_stages(EdgeTamBoundary(self._predictor), options, self._device, self._preprocess)
+
     def _loader_module(self) -> ModuleType:
         import sam2.sam2_video_predictor as module
 
@@ -101,8 +117,7 @@ class EdgeTamRunner(OfficialPredictorRunner):
             *super()._notes(),
             "rotary tables of the memory attention sized to imgsz / 16 by configuration",
             "timm built without its ImageNet weights",
-            "attention kernels left to PyTorch's choice (upstream tries flash alone first)",
-            "perceiver.forward_2d reshapes where it views when a session has several objects",
+            *(_NOTES_OF_TORCH if self._runtime == TORCH else ("several objects of a session go through the exported graphs one by one",)),
         )
 
     def _object_hook(self) -> ObjectHook | None:

@@ -52,7 +52,8 @@ def build_edgetam(options: BuildOptions) -> VideoRunner:
         RunnerError: the size, device, packages or weights are unusable.
     """
     check_size("edgetam", 1024 if options.imgsz is None else options.imgsz)
-    if options.implementation == "official" or (options.implementation == "auto" and options.source_dir is not None):
+    wants_official = options.implementation == "official" or options.runtime != TORCH
+    if wants_official or (options.implementation == "auto" and options.source_dir is not None):
         from runners.edgetam_official import EdgeTamRunner
 
         return EdgeTamRunner(options)

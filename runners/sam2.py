@@ -79,9 +79,10 @@ class Sam2Runner(OfficialPredictorRunner):
     def _replace_stages(self, options: BuildOptions) -> RuntimeReport | None:
         if options.runtime == TORCH:
             return None
+        from runners.exported.boundary import Boundary
         from runners.exported.runtime import replace_stages
 
-        return replace_stages(self._predictor, options, self._device, self._preprocess)
+        return replace_stages(Boundary(self._predictor), options, self._device, self._preprocess)
 
     def _loader_module(self) -> ModuleType:
         import sam2.sam2_video_predictor as module

@@ -20,15 +20,15 @@ RUNTIMES = (TORCH, *EXPORT_DTYPES)
 """Values of --runtime; `torch` exports nothing."""
 ON_GPU = frozenset({"onnx-tensorrt", "tensorrt", "tensorrt-int8"})
 """Runtimes that need an NVIDIA GPU."""
-EXPORTABLE = frozenset({"sam2"})
-"""Families whose stages can be exported."""
+EXPORTABLE = frozenset({"edgetam", "sam2"})
+"""Families whose stages can be exported, from their official code."""
 CALIBRATION_FRAMES = 16
 """Frames that ranges of activations are measured on, for int8."""
 
 
 def no_exported_stages(model: str, runtime: str) -> str:
     """What an error says of a model that cannot be exported."""
-    return f"--runtime {runtime}: {model} has no exported stages, only {', '.join(sorted(EXPORTABLE))} has; use --runtime {TORCH}"
+    return f"--runtime {runtime}: {model} has no exported stages, only {' and '.join(sorted(EXPORTABLE))} have; use --runtime {TORCH}"
 
 
 def no_dtype(runtime: str, dtype: str) -> str:

@@ -1,11 +1,12 @@
 """The boundary at which exported graphs replace a SAM 2 predictor: four stages, each a function of tensors.
 
-`torch_stages` gives upstream's own stages, `install` puts any stages behind upstream's predictor. The predictor keeps the rest: prompts,
-objects that come late, the memory bank, choosing a mask, pointers of absent objects, filling holes. So the same four functions serve to
-export a model, to run exported graphs, and to compare both on the same inputs.
+`Boundary.torch_stages` gives upstream's own stages, `Boundary.install` puts any stages behind upstream's predictor. The predictor keeps the
+rest: prompts, objects that come late, the memory bank, choosing a mask, pointers of absent objects, filling holes. So the same four
+functions serve to export a model, to run exported graphs, and to compare both on the same inputs. `runners.exported.edgetam` derives
+EdgeTAM's boundary.
 
 Shapes: b objects (1: upstream's predictor runs one after the other), c channels, h x w the grid of cells of imgsz / 16 pixels, n points, m
-memories, p pointers' tokens, d channels of a memory.
+memories of t tokens, p pointers' tokens, d channels of a memory.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from runners.exported.rope import real_rope
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     StageFunction = Callable[..., tuple[torch.Tensor, ...]]
 
@@ -31,7 +35,7 @@ class Signature(NamedTuple):
 SIGNATURES = {
     # (1, 3, imgsz, imgsz) normalised; features at strides 4, 8, 16, the first two as the mask decoder takes them
     "image_encoder": Signature(("image",), ("features_s4", "features_s8", "features")),
-    # (b, c, h, w) twice; (m, h w, b, d) twice; (p, b, d) twice; returns (b, c, h, w)
+    # (b, c, h, w) twice; (m, t, b, d) twice; (p, b, d) twice; returns (b, c, h, w)
     "memory_attention": Signature(
         ("features", "position", "memories", "memory_positions", "pointers", "pointer_positions"), ("conditioned",)
     ),
@@ -41,7 +45,7 @@ SIGNATURES = {
         ("conditioned", "features_s4", "features_s8", "points", "labels", "mask", "has_mask"),
         ("masks", "ious", "tokens", "object_score"),
     ),
-    # (b, c, h, w) and (b, 1, imgsz, imgsz); returns (b, d, h, w)
+    # (b, c, h, w) and (b, 1, imgsz, imgsz); returns (b, d, h, w), or EdgeTAM's latents (b, t, d)
     "memory_encoder": Signature(("features", "mask"), ("memory",)),
 }
 """The stages in the order of a frame, by the names of `runners.base.STAGES`."""
@@ -54,11 +58,11 @@ class _ImageEncoder(torch.nn.Module):  # type: ignore[misc]
         self.project_s4, self.project_s8 = predictor.sam_mask_decoder.conv_s0, predictor.sam_mask_decoder.conv_s1
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        s4, s8, s16 = _own_forward(self.encoder, image)["backbone_fpn"]
+        s4, s8, s16 = own_forward(self.encoder, image)["backbone_fpn"]
         return self.project_s4(s4), self.project_s8(s8), s16
 
 
-class _MemoryAttention(torch.nn.Module):  # type: ignore[misc]
+class MemoryAttention(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, predictor: Any) -> None:
         super().__init__()
         self.attention = predictor.memory_attention
@@ -72,15 +76,19 @@ class _MemoryAttention(torch.nn.Module):  # type: ignore[misc]
         pointers: torch.Tensor,
         pointer_positions: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        out_lbc = _own_forward(
+        out_lbc = own_forward(
             self.attention,
             curr=[_cells_first(features)],
             curr_pos=[_cells_first(position)],
             memory=torch.cat([memories.flatten(0, 1), pointers]),
             memory_pos=torch.cat([memory_positions.flatten(0, 1), pointer_positions]),
-            num_obj_ptr_tokens=pointers.shape[0],
+            **self.counts(memories, pointers),
         )
         return (out_lbc.permute(1, 2, 0).unflatten(2, features.shape[-2:]),)
+
+    def counts(self, memories: torch.Tensor, pointers: torch.Tensor) -> dict[str, int]:
+        """What upstream's `forward` is told of the tokens that it gets in one sequence."""
+        return {"num_obj_ptr_tokens": pointers.shape[0]}
 
 
 class _MaskDecoder(torch.nn.Module):  # type: ignore[misc]
@@ -98,7 +106,7 @@ class _MaskDecoder(torch.nn.Module):  # type: ignore[misc]
         mask: torch.Tensor,
         has_mask: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        sparse, dense = _own_forward(self.prompts, points=(points, labels), boxes=None, masks=mask)
+        sparse, dense = own_forward(self.prompts, points=(points, labels), boxes=None, masks=mask)
         return type(self.decoder).predict_masks(  # type: ignore[no-any-return]
             self.decoder,
             image_embeddings=conditioned,
@@ -116,22 +124,60 @@ class _MemoryEncoder(torch.nn.Module):  # type: ignore[misc]
         self.encoder = predictor.memory_encoder
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return (_own_forward(self.encoder, features, mask, skip_mask_sigmoid=True)["vision_features"],)
+        return (own_forward(self.encoder, features, mask, skip_mask_sigmoid=True)["vision_features"],)
 
 
-def torch_stages(predictor: Any) -> dict[str, torch.nn.Module]:
-    """Upstream's own stages of a SAM 2 predictor, as `SIGNATURES` describes them, also after `install`.
+class Boundary:
+    """Of a SAM 2 predictor. Another family's boundary overrides what differs there."""
 
-    Args:
-        predictor: a `SAM2VideoPredictor`, in evaluation mode.
-    """
-    made: tuple[torch.nn.Module, ...] = (
-        _ImageEncoder(predictor),
-        _MemoryAttention(predictor),
-        _MaskDecoder(predictor),
-        _MemoryEncoder(predictor),
-    )
-    return {name: module.eval() for name, module in zip(SIGNATURES, made, strict=True)}
+    family = "sam2"
+    attention_stage: Callable[[Any], torch.nn.Module] = MemoryAttention
+    memory_stage: Callable[[Any], torch.nn.Module] = _MemoryEncoder
+
+    def __init__(self, predictor: Any) -> None:
+        """
+        Args:
+            predictor: a `SAM2VideoPredictor` on its device, with its weights, in evaluation mode.
+        """
+        self.predictor = predictor
+
+    @property
+    def grid(self) -> int:
+        """h and w."""
+        return int(self.predictor.image_size // self.predictor.backbone_stride)
+
+    @property
+    def memory_tokens(self) -> int:
+        """t, tokens of a memory."""
+        return self.grid**2
+
+    def torch_stages(self) -> dict[str, torch.nn.Module]:
+        """Upstream's own stages, as `SIGNATURES` describes them, also after `install`."""
+        kinds: tuple[Callable[[Any], torch.nn.Module], ...] = (_ImageEncoder, self.attention_stage, _MaskDecoder, self.memory_stage)
+        return {name: kind(self.predictor).eval() for name, kind in zip(SIGNATURES, kinds, strict=True)}
+
+    def exportable(self, module: torch.nn.Module) -> AbstractContextManager[None]:
+        """Let a stage compute in what ONNX has while the block runs."""
+        return real_rope(module, self.grid)
+
+    def install(self, stages: Mapping[str, StageFunction]) -> None:
+        """Let the predictor call these stages from now on. The attributes are set on its modules; their parameters stay.
+
+        Args:
+            stages: by the names of `SIGNATURES`, each a function of the named inputs, in order, that returns the named outputs, in order.
+        """
+        predictor = self.predictor
+        predictor.forward_image = _image_call(stages["image_encoder"], _positions_of(predictor.image_encoder.neck.position_encoding))
+        predictor.memory_attention.forward = _attention_call(stages["memory_attention"], self.memory_tokens)
+        predictor.sam_prompt_encoder.forward = _prompt_call(predictor.sam_prompt_encoder)
+        # part of the mask decoder's graph
+        predictor.sam_prompt_encoder.get_dense_pe = lambda: None
+        predictor.sam_mask_decoder.predict_masks = _decoder_call(stages["mask_decoder"])
+        predictor.memory_encoder.forward = _memory_call(stages["memory_encoder"], self.memory_positions())
+
+    def memory_positions(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A function that gives a memory its position encoding, of the same shape."""
+        return _positions_of(self.predictor.memory_encoder.position_encoding)
 
 
 @dataclass(frozen=True)
@@ -144,60 +190,45 @@ class _PromptInputs:
     has_mask: torch.Tensor
 
 
-def install(predictor: Any, stages: Mapping[str, StageFunction]) -> None:
-    """Let a predictor call these stages from now on. The attributes are set on the predictor's modules; their parameters stay.
+def _positions_of(encoding: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The position encoding of a feature map: upstream's, computed once for each shape."""
+    made: dict[tuple[Any, ...], torch.Tensor] = {}
 
-    Args:
-        predictor: a `SAM2VideoPredictor`, in evaluation mode.
-        stages: by the names of `SIGNATURES`, each a function of the named inputs, in order, that returns the named outputs, in order.
-    """
-    positions = _Positions()
-    predictor.forward_image = _image_call(stages["image_encoder"], predictor, positions)
-    predictor.memory_attention.forward = _attention_call(stages["memory_attention"])
-    predictor.sam_prompt_encoder.forward = _prompt_call(predictor.sam_prompt_encoder)
-    # part of the mask decoder's graph
-    predictor.sam_prompt_encoder.get_dense_pe = lambda: None
-    predictor.sam_mask_decoder.predict_masks = _decoder_call(stages["mask_decoder"])
-    predictor.memory_encoder.forward = _memory_call(stages["memory_encoder"], predictor.memory_encoder, positions)
+    def position_of(features_bchw: torch.Tensor) -> torch.Tensor:
+        key = (features_bchw.shape, features_bchw.dtype, features_bchw.device)
+        if key not in made:
+            made[key] = encoding(features_bchw).to(features_bchw.dtype)
+        return made[key]
+
+    return position_of
 
 
-class _Positions:
-    """Position encodings of feature maps: upstream's, computed once for each shape."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[Any, ...], torch.Tensor] = {}
-
-    def of(self, encoding: torch.nn.Module, features_bchw: torch.Tensor) -> torch.Tensor:
-        key = (id(encoding), features_bchw.shape, features_bchw.dtype, features_bchw.device)
-        if key not in self._made:
-            self._made[key] = encoding(features_bchw).to(features_bchw.dtype)
-        return self._made[key]
-
-
-def _image_call(stage: StageFunction, predictor: Any, positions: _Positions) -> Callable[[torch.Tensor], dict[str, Any]]:
-    encoding = predictor.image_encoder.neck.position_encoding
-
+def _image_call(stage: StageFunction, position_of: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], dict[str, Any]]:
     def forward_image(img_batch: torch.Tensor) -> dict[str, Any]:
         features = list(stage(img_batch))
         return {
             "vision_features": features[-1],
-            "vision_pos_enc": [positions.of(encoding, level) for level in features],
+            "vision_pos_enc": [position_of(level) for level in features],
             "backbone_fpn": features,
         }
 
     return forward_image
 
 
-def _attention_call(stage: StageFunction) -> Callable[..., torch.Tensor]:
+def _attention_call(stage: StageFunction, memory_tokens: int) -> Callable[..., torch.Tensor]:
     def forward(
-        curr: list[torch.Tensor], curr_pos: list[torch.Tensor], memory: torch.Tensor, memory_pos: torch.Tensor, num_obj_ptr_tokens: int
+        curr: list[torch.Tensor],
+        curr_pos: list[torch.Tensor],
+        memory: torch.Tensor,
+        memory_pos: torch.Tensor,
+        num_obj_ptr_tokens: int,
+        **_: Any,
     ) -> torch.Tensor:
-        cells = curr[0].shape[0]
-        side = round(cells**0.5)
+        side = round(curr[0].shape[0] ** 0.5)
         end = len(memory) - num_obj_ptr_tokens
         (conditioned,) = stage(
             *(x.permute(1, 2, 0).unflatten(2, (side, side)) for x in (curr[0], curr_pos[0])),
-            *(x[:end].unflatten(0, (-1, cells)) for x in (memory, memory_pos)),
+            *(x[:end].unflatten(0, (-1, memory_tokens)) for x in (memory, memory_pos)),
             memory[end:],
             memory_pos[end:],
         )
@@ -228,15 +259,15 @@ def _decoder_call(stage: StageFunction) -> Callable[..., tuple[torch.Tensor, ...
     return predict_masks
 
 
-def _memory_call(stage: StageFunction, memory_encoder: Any, positions: _Positions) -> Callable[..., dict[str, Any]]:
+def _memory_call(stage: StageFunction, position_of: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., dict[str, Any]]:
     def forward(pix_feat: torch.Tensor, masks: torch.Tensor, skip_mask_sigmoid: bool) -> dict[str, Any]:
         (memory,) = stage(pix_feat, masks if skip_mask_sigmoid else masks.sigmoid())
-        return {"vision_features": memory, "vision_pos_enc": [positions.of(memory_encoder.position_encoding, memory)]}
+        return {"vision_features": memory, "vision_pos_enc": [position_of(memory)]}
 
     return forward
 
 
-def _own_forward(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+def own_forward(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
     """Upstream's `forward`, also where `install` has set another on the module."""
     return type(module).forward(module, *args, **kwargs)
 

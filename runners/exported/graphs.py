@@ -1,4 +1,4 @@
-"""Exports the stages of a SAM 2 predictor as ONNX graphs, in float32.
+"""Exports the stages of a predictor as ONNX graphs, in float32.
 
 The number of memories, of pointers and of points is dynamic; everything else has one size. Exporting runs each stage once, on inputs of
 noise that the stage before it has made, and takes seconds for nano and minutes for the large models.
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from runners.base import RunnerError
-from runners.exported.boundary import SIGNATURES, torch_stages
-from runners.exported.rope import real_rope
+from runners.exported.boundary import SIGNATURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from runners.exported.boundary import Boundary
 
 OPSET = 18
 """Version of ONNX's operators: the one that torch's exporter writes without converting, and that TensorRT 10.3 of JetPack 6 reads."""
@@ -69,7 +70,7 @@ def require_packages() -> None:
         raise RunnerError(f"exporting needs {' and '.join(missing)}; run .venv/bin/pip install -r requirements-onnx.txt")
 
 
-def identity_of(predictor: Any, config: str, imgsz: int) -> dict[str, Any]:
+def identity_of(boundary: Boundary, config: str) -> dict[str, Any]:
     """All that the graphs of a predictor depend on.
 
     Args:
@@ -77,29 +78,31 @@ def identity_of(predictor: Any, config: str, imgsz: int) -> dict[str, Any]:
     """
     versions = {package: importlib.metadata.version(package) for package in ("torch", "onnx", "onnxscript")}
     return {
-        "weights": _digest_of_weights(predictor),
+        "family": boundary.family,  # EdgeTAM's package has the name of SAM 2's
+        "weights": _digest_of_weights(boundary.predictor),
         "config": config,
-        "imgsz": imgsz,
+        "imgsz": int(boundary.predictor.image_size),
         "opset": OPSET,
         **versions,
         "code": _digest_of_code(),
     }
 
 
-def examples(predictor: Any) -> dict[str, tuple[torch.Tensor, ...]]:
+def examples(boundary: Boundary) -> dict[str, tuple[torch.Tensor, ...]]:
     """Inputs for each stage, of noise from a fixed seed, on the predictor's device."""
+    predictor = boundary.predictor
     device, imgsz = predictor.device, predictor.image_size
     generator = torch.Generator().manual_seed(0)
 
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator).to(device)
 
-    stages = torch_stages(predictor)
+    stages = boundary.torch_stages()
     with torch.inference_mode():
         image = noise(1, 3, imgsz, imgsz)
         features_s4, features_s8, features = stages["image_encoder"](image)
-        grid, split = features.shape[-1], predictor.hidden_dim // predictor.mem_dim
-        memories = [noise(EXAMPLE_MEMORIES, grid * grid, 1, predictor.mem_dim) for _ in range(2)]
+        grid, split = boundary.grid, predictor.hidden_dim // predictor.mem_dim
+        memories = [noise(EXAMPLE_MEMORIES, boundary.memory_tokens, 1, predictor.mem_dim) for _ in range(2)]
         pointers = [noise(EXAMPLE_POINTERS * split, 1, predictor.mem_dim) for _ in range(2)]
         position = predictor.image_encoder.neck.position_encoding(features)
         attention = (features, position, *memories, *pointers)
@@ -111,7 +114,7 @@ def examples(predictor: Any) -> dict[str, tuple[torch.Tensor, ...]]:
     return {name: tuple(tensor.clone() for tensor in inputs) for name, inputs in zip(SIGNATURES, made, strict=True)}
 
 
-def export(predictor: Any, stage: str, inputs: tuple[torch.Tensor, ...], path: Path) -> None:
+def export(boundary: Boundary, stage: str, inputs: tuple[torch.Tensor, ...], path: Path) -> None:
     """Write one stage as an ONNX graph.
 
     Args:
@@ -120,12 +123,12 @@ def export(predictor: Any, stage: str, inputs: tuple[torch.Tensor, ...], path: P
     Raises:
         RunnerError: torch cannot export it.
     """
-    signature, module = SIGNATURES[stage], torch_stages(predictor)[stage]
+    signature, module = SIGNATURES[stage], boundary.torch_stages()[stage]
     axes = _AXES.get(stage, {})
     dimensions = {name: torch.export.Dim(name, min=1) for _, name in axes.values()}
     shapes = tuple({axes[name][0]: dimensions[axes[name][1]]} if name in axes else {} for name in signature.inputs)
-    grid = predictor.image_size // predictor.backbone_stride
-    with torch.no_grad(), torch.autocast(predictor.device.type, enabled=False), real_rope(module, grid), warnings.catch_warnings():
+    device = boundary.predictor.device.type
+    with torch.no_grad(), torch.autocast(device, enabled=False), boundary.exportable(module), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about its own exporter
         try:
             program = torch.onnx.export(
@@ -151,11 +154,11 @@ def _digest_of_weights(predictor: Any) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(predictor.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def _digest_of_code() -> str:
     """Of the modules that decide what a graph computes."""
-    folder = Path(__file__).parent
-    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in ("boundary", "graphs", "rope"))).hexdigest()[:12]
+    files = (Path(__file__).with_name(f"{name}.py") for name in ("boundary", "edgetam", "graphs", "rope"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]

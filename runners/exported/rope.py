@@ -35,31 +35,57 @@ def real_rope(module: torch.nn.Module, grid: int) -> Iterator[None]:
 
 def _real_forward(attention: Any, grid: int) -> Callable[..., torch.Tensor]:
     """The attention's `forward`, with its own projections and angles."""
-    # computed here and not in `forward`, where an export would record complex numbers
-    angles_lc = attention.compute_cis(end_x=grid, end_y=grid)
-    device = attention.q_proj.weight.device
-    cos_lc, sin_lc = angles_lc.real.contiguous().to(device), angles_lc.imag.contiguous().to(device)
+    turn = Rotation(attention.compute_cis(end_x=grid, end_y=grid), attention.q_proj.weight.device)
 
     def forward(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_k_exclude_rope: int = 0) -> torch.Tensor:
-        q, k, v = (
-            attention._separate_heads(project(x), attention.num_heads)
-            for project, x in ((attention.q_proj, q), (attention.k_proj, k), (attention.v_proj, v))
-        )
-        rotated = k.shape[-2] - num_k_exclude_rope
-        frames = k[:, :, :rotated].unflatten(2, (-1, grid * grid))
-        k = torch.cat([_rotate(frames, cos_lc, sin_lc).flatten(2, 3), k[:, :, rotated:]], dim=2)
-        out = functional.scaled_dot_product_attention(_rotate(q, cos_lc, sin_lc), k, v)
-        return attention.out_proj(attention._recombine_heads(out))
+        def turn_keys(k: torch.Tensor) -> torch.Tensor:
+            rotated = k.shape[-2] - num_k_exclude_rope
+            frames = k[:, :, :rotated].unflatten(2, (-1, grid * grid))
+            return torch.cat([turn(frames).flatten(2, 3), k[:, :, rotated:]], dim=2)
+
+        return attend(attention, q, k, v, turn, turn_keys)
 
     return forward
 
 
-def _rotate(x: torch.Tensor, cos_lc: torch.Tensor, sin_lc: torch.Tensor) -> torch.Tensor:
-    """
+def attend(
+    attention: Any,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    turn_queries: Callable[[torch.Tensor], torch.Tensor],
+    turn_keys: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """Attention through the projections of a module of upstream.
+
     Args:
-        x: (..., l, 2 c), pairs of neighbouring channels.
-        cos_lc, sin_lc: of the angle of each pair at each cell.
+        q, k, v: (b, l, c), before they are projected.
+        turn_queries, turn_keys: rotate them after that, (b, heads, l, c) into the same shape.
     """
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * cos_lc - odd * sin_lc, even * sin_lc + odd * cos_lc), dim=-1)
-    return turned.flatten(-2).type_as(x)
+    q, k, v = (
+        attention._separate_heads(project(x), attention.num_heads)
+        for project, x in ((attention.q_proj, q), (attention.k_proj, k), (attention.v_proj, v))
+    )
+    out = functional.scaled_dot_product_attention(turn_queries(q), turn_keys(k), v)
+    return attention.out_proj(attention._recombine_heads(out))
+
+
+class Rotation:
+    """Turns each pair of neighbouring channels by the angle of its cell."""
+
+    def __init__(self, angles_lc: torch.Tensor, device: torch.device) -> None:
+        """
+        Args:
+            angles_lc: complex, of absolute value 1, for each cell and pair. Split here and not in a call, where an export would record
+                complex numbers.
+        """
+        self._cos_lc, self._sin_lc = (part.contiguous().to(device) for part in (angles_lc.real, angles_lc.imag))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            x: (..., l, 2 c).
+        """
+        even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+        turned = torch.stack((even * self._cos_lc - odd * self._sin_lc, even * self._sin_lc + odd * self._cos_lc), dim=-1)
+        return turned.flatten(-2).type_as(x)

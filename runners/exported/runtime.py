@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from runners.base import RunnerError, RuntimeReport
 from runners.exported import EXPORT_DTYPES, INT8, ON_GPU, no_dtype, no_gpu
-from runners.exported.boundary import SIGNATURES, install, torch_stages
+from runners.exported.boundary import SIGNATURES
 from runners.exported.cache import GraphFolder, Kept, default_folder
 from runners.exported.graphs import dynamic_shapes, examples, export, identity_of, require_packages
 from runners.exported.ort import OrtStage, import_runtime, tensorrt_options
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runners.base import BuildOptions, Frame
+    from runners.exported.boundary import Boundary
 
 
 class LoadedStage(Protocol):
@@ -33,11 +34,13 @@ class LoadedStage(Protocol):
     def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]: ...
 
 
-def replace_stages(predictor: Any, options: BuildOptions, device: torch.device, prepare: Callable[[Frame], torch.Tensor]) -> RuntimeReport:
+def replace_stages(
+    boundary: Boundary, options: BuildOptions, device: torch.device, prepare: Callable[[Frame], torch.Tensor]
+) -> RuntimeReport:
     """Let the runtime of the options run a predictor's stages, from now on and until the process ends.
 
     Args:
-        predictor: a `SAM2VideoPredictor` on the device, with its weights, in evaluation mode.
+        boundary: of the predictor, which is on the device.
         prepare: makes a frame the image encoder's input, (3, imgsz, imgsz) float32, which the next call may overwrite.
 
     Raises:
@@ -48,13 +51,13 @@ def replace_stages(predictor: Any, options: BuildOptions, device: torch.device, 
     if options.runtime in ON_GPU and device.type != "cuda":
         raise RunnerError(no_gpu(options.runtime, str(device)))
     package = import_tensorrt() if options.runtime.startswith("tensorrt") else import_runtime()
-    made = ExportedModel(predictor, options)
+    made = ExportedModel(boundary, options)
     graphs = made.graphs(prepare)
     begun = time.perf_counter()
     stages = {stage: made.load(stage, graph, device) for stage, graph in graphs.items()}
     load_s = time.perf_counter() - begun
-    difference = " | ".join(f"{name} {_difference(predictor, name, stage, made.inputs[name]):.1g}" for name, stage in stages.items())
-    install(predictor, stages)
+    difference = " | ".join(f"{name} {_difference(boundary, name, stage, made.inputs[name]):.1g}" for name, stage in stages.items())
+    boundary.install(stages)
     return RuntimeReport(
         version=f"{package.__name__} {package.__version__}",
         placement=" | ".join(f"{name} {stage.placement}" for name, stage in stages.items()),
@@ -69,20 +72,20 @@ def replace_stages(predictor: Any, options: BuildOptions, device: torch.device, 
 class ExportedModel:
     """The graphs of one predictor, in the cache."""
 
-    def __init__(self, predictor: Any, options: BuildOptions) -> None:
+    def __init__(self, boundary: Boundary, options: BuildOptions) -> None:
         """
         Raises:
             RunnerError: a package is missing, or the cache cannot be written.
         """
         require_packages()
-        self._predictor, self._options = predictor, options
+        self._boundary, self._options = boundary, options
         config = options.config or ""
-        name = f"{config.rpartition('/')[2].removesuffix('.yaml')}-{predictor.image_size}px"
-        identity = identity_of(predictor, config, predictor.image_size)
+        name = f"{config.rpartition('/')[2].removesuffix('.yaml')}-{boundary.predictor.image_size}px"
+        identity = identity_of(boundary, config)
         self._folder = GraphFolder(options.exported_dir or default_folder(), name, identity, options.say)
         self.files: list[Kept] = []
         """Files that were used, each also when another was made from it."""
-        self.inputs = examples(predictor)
+        self.inputs = examples(boundary)
         """An example of each stage's inputs."""
 
     @property
@@ -112,7 +115,7 @@ class ExportedModel:
         Raises:
             RunnerError: the runtime cannot run all of it there.
         """
-        dtype, shapes = self._options.autocast_dtype, dynamic_shapes(self._predictor, stage, self.inputs[stage])
+        dtype, shapes = self._options.autocast_dtype, dynamic_shapes(self._boundary.predictor, stage, self.inputs[stage])
         if self._options.runtime.startswith("tensorrt"):
             name = engine_name(graph.path.name.removesuffix(".onnx"), dtype, device)
             engine = self._file(name, lambda path: build_engine(stage, graph.path, path, dtype, shapes))
@@ -125,7 +128,7 @@ class ExportedModel:
         return self.files[-1]
 
     def _exporter(self, stage: str) -> Callable[[Path], None]:
-        return lambda path: export(self._predictor, stage, self.inputs[stage], path)
+        return lambda path: export(self._boundary, stage, self.inputs[stage], path)
 
     def _quantised(self, graph: Kept, prepare: Callable[[Frame], torch.Tensor]) -> Kept:
         frames: Sequence[Frame] = [] if self._options.calibration is None else self._options.calibration()
@@ -136,11 +139,11 @@ class ExportedModel:
         return self._file(f"image_encoder.int8-{digest}.onnx", lambda path: to_int8(graph.path, path, images))
 
 
-def _difference(predictor: Any, name: str, stage: LoadedStage, inputs: tuple[torch.Tensor, ...]) -> float:
+def _difference(boundary: Boundary, name: str, stage: LoadedStage, inputs: tuple[torch.Tensor, ...]) -> float:
     """Largest difference between a loaded stage and torch's in float32, over its outputs, each relative to its largest value."""
-    device = predictor.device.type
+    device = boundary.predictor.device.type
     with torch.inference_mode(), torch.autocast(device, enabled=False):
-        expected, found = torch_stages(predictor)[name](*inputs), stage(*inputs)
+        expected, found = boundary.torch_stages()[name](*inputs), stage(*inputs)
     pairs = zip(expected, found, strict=True)
     return max(float((there.float() - here).abs().max() / here.abs().max()) for here, there in pairs)
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 RUNTIME = "onnx"
 """What the graphs are checked in, on the CPU, which every machine has."""
 DESCRIPTION = """\
-Export the four stages of a SAM 2 model as ONNX graphs, and run each once in ONNX Runtime on the CPU against torch. A run with --runtime
-makes what is missing by itself; this makes it before, and says how far each stage is from torch. Beside the graphs, manifest.json says what
-they were made from. See docs/runtimes.md.
+Export the four stages of a model of SAM 2 or EdgeTAM as ONNX graphs, and run each once in ONNX Runtime on the CPU against torch. A run with
+--runtime makes what is missing by itself; this makes it before, and says how far each stage is from torch. Beside the graphs, manifest.json
+says what they were made from. See docs/runtimes.md.
 """
 
 
@@ -40,6 +40,7 @@ def add_flags(flags: Parser) -> None:
         help="dtype of the graphs (default %(default)s)",
     )
     flags.add_argument("--weights_dir", type=FilePath(), help="folder with its weights (default: where a run looks)")
+    flags.add_argument("--edgetam_dir", type=FilePath(), help="checkout of the official EdgeTAM (default: where a run looks)")
     flags.add_argument("--random_weights", action="store_true", help="untrained weights")
 
 
@@ -49,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: the model cannot be exported, its weights are missing, or a package is.
     """
-    from savbench.plan.upstream import weights_folders
+    from savbench.plan.upstream import edgetam_checkout, weights_folders
     from savbench.plan.weights import find_weights
 
     exportable = [name for name, spec in RUNNERS.items() if spec.family in EXPORTABLE]
@@ -67,6 +68,7 @@ def main(args: argparse.Namespace) -> int:
                 imgsz=imgsz,
                 config=spec.config,
                 weights=weights,
+                source_dir=edgetam_checkout(args.edgetam_dir) if spec.family == "edgetam" else None,
                 runtime=RUNTIME,
                 autocast_dtype=args.autocast_dtype,
                 exported_dir=None if args.out is None else args.out.absolute(),

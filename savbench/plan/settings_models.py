@@ -211,7 +211,8 @@ class ModelSettings:
     runtime: str = setting(
         Choice(RUNTIMES),
         MODELS,
-        f"SAM 2: what runs the model's stages, {' or '.join(RUNTIMES)}: torch, or graphs exported from it; see docs/runtimes.md",
+        f"SAM 2, official EdgeTAM: what runs the model's stages, {' or '.join(RUNTIMES)}: torch, or graphs exported from it; see "
+        "docs/runtimes.md",
         Column(
             "runtime",
             "--runtime: what ran the model's stages: `torch`, or exported graphs in another runtime. `none`: a model without exported "

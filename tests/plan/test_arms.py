@@ -80,7 +80,7 @@ def test_an_exported_arm_has_an_id_and_a_label_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"models": ("edgetam_points",)}, "edgetam has no exported stages, only sam2 has; use --runtime torch"),
+        ({"models": ("sam3_points",)}, "sam3 has no exported stages, only edgetam and sam2 have; use --runtime torch"),
         ({"models": ("sam1_base_mask",)}, "sam1_base has no exported stages"),
         ({"autocast_dtypes": ("bfloat16",)}, "--runtime onnx: has no bfloat16; use --autocast_dtype float32 or float16"),
         ({"runtime": "tensorrt", "device": "cpu"}, "runs on NVIDIA GPUs only, not on cpu; use --runtime onnx"),

@@ -17,7 +17,7 @@ for package in ("sam2", "onnx", "onnxscript", "onnxruntime"):
 from runners import PROMPT_KINDS, RUNNERS, SHIPPED_WEIGHTS  # noqa: E402
 from runners.base import BuildOptions, PromptKind, RunnerError  # noqa: E402
 from runners.exported import CALIBRATION_FRAMES, ort, variants  # noqa: E402
-from runners.exported.boundary import SIGNATURES, torch_stages  # noqa: E402
+from runners.exported.boundary import SIGNATURES, Boundary  # noqa: E402
 from runners.exported.graphs import examples  # noqa: E402
 from runners.exported.ort import OrtStage, check_placement, placement  # noqa: E402
 from runners.sam2 import Sam2Runner  # noqa: E402
@@ -60,7 +60,7 @@ def exported(exported_dir: Path) -> Sam2Runner:
 def stages(exported_dir: Path, exported: Sam2Runner) -> Mapping[str, OrtStage]:
     """The graphs that the runner has put into the cache, loaded once more."""
     (folder,) = exported_dir.glob(f"sam2_nano-{SPEC.imgsz}px-*")
-    inputs = examples(exported._predictor)
+    inputs = examples(Boundary(exported._predictor))
     return {name: OrtStage(name, folder / f"{name}.onnx", torch.device("cpu"), inputs[name]) for name in SIGNATURES}
 
 
@@ -90,7 +90,7 @@ def test_the_row_learns_what_ran_where(exported: Sam2Runner, native: Sam2Runner)
 def test_memory_attention_takes_any_number_of_memories_and_pointers(
     native: Sam2Runner, stages: Mapping[str, OrtStage], memories: int, pointers: int
 ) -> None:
-    features, position, memory, _, pointer, _ = examples(native._predictor)["memory_attention"]
+    features, position, memory, _, pointer, _ = examples(Boundary(native._predictor))["memory_attention"]
     tokens = pointers * native._predictor.hidden_dim // native._predictor.mem_dim
     held = [torch.randn(memories, *memory.shape[1:]) for _ in range(2)] + [torch.randn(tokens, *pointer.shape[1:]) for _ in range(2)]
     agree(native, stages, "memory_attention", (features, position, *held))
@@ -101,14 +101,14 @@ def test_memory_attention_takes_any_number_of_memories_and_pointers(
 def test_the_mask_decoder_takes_any_number_of_points_with_and_without_a_mask(
     native: Sam2Runner, stages: Mapping[str, OrtStage], points: int, has_mask: bool
 ) -> None:
-    *features, _, _, mask, _ = examples(native._predictor)["mask_decoder"]
+    *features, _, _, mask, _ = examples(Boundary(native._predictor))["mask_decoder"]
     labels = torch.tensor([[1, -1, 0, 2, 3]], dtype=torch.int32)[:, :points]
     agree(native, stages, "mask_decoder", (*features, torch.rand(1, points, 2) * 192, labels, mask, torch.tensor([has_mask])))
 
 
 def agree(native: Sam2Runner, stages: Mapping[str, OrtStage], stage: str, inputs: tuple[Any, ...]) -> None:
     with torch.inference_mode():
-        expected = torch_stages(native._predictor)[stage](*inputs)
+        expected = Boundary(native._predictor).torch_stages()[stage](*inputs)
     for wanted, found, name in zip(expected, stages[stage](*inputs), SIGNATURES[stage].outputs, strict=True):
         assert found.dtype == wanted.dtype
         assert float((found - wanted).abs().max()) <= TOLERANCE * float(wanted.abs().max()), name
@@ -171,7 +171,7 @@ def test_results_are_the_caller_s(stages: Mapping[str, OrtStage], native: Sam2Ru
 
 
 def test_other_families_say_who_can(exported_dir: Path) -> None:
-    with pytest.raises(RunnerError, match="sam1 has no exported stages, only sam2 has; use --runtime torch"):
+    with pytest.raises(RunnerError, match="sam1 has no exported stages, only edgetam and sam2 have; use --runtime torch"):
         RUNNERS["sam1_base"].build(BuildOptions(runtime="onnx", exported_dir=exported_dir))
 
 
