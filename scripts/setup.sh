@@ -17,7 +17,8 @@ usage: scripts/setup.sh [--minimal] [--dev] [--ray] [--with-torch] [--python PYT
 Makes a virtual environment and installs the benchmark's requirements into it. Ends at once if nothing has changed.
 
   --minimal        only what SAM 2, the baselines, compare and validate need, without report's packages (requirements-report.txt), EdgeTAM's
-                   (requirements-edgetam.txt), Cutie's (requirements-cutie.txt) and transformers; what is installed already stays
+                   (requirements-edgetam.txt), Cutie's (requirements-cutie.txt), transformers and what --runtime onnx needs
+                   (requirements-onnx.txt); what is installed already stays
   --dev            also install packages for tests, lint and benchmarks
   --ray            also install Ray, for --executor ray: 80 MB to download, 240 MB installed
   --with-torch     on a Jetson without a torch that works: install the one for its JetPack into the environment (what it is and what it
@@ -430,6 +431,36 @@ install_transformers() {
         say "WARNING: transformers could not be installed; all else works, and edgetam needs its checkout: scripts/get_edgetam.sh"
 }
 
+# Whether an ONNX Runtime is there that is not the one of the requirements, such as onnxruntime-gpu: both are one module.
+other_onnxruntime() {
+    (cd / && "$venv_python" - 2>/dev/null) <<'EOF'
+import sys
+from importlib.metadata import distributions
+
+names = {(found.metadata["Name"] or "").lower().replace("_", "-") for found in distributions()}
+sys.exit(not any(name.startswith("onnxruntime-") for name in names))
+EOF
+}
+
+# For --runtime onnx. On JetPack 6 the index that has torch also has the ONNX Runtime that computes on the GPU.
+install_onnx() {
+    local failed="WARNING: ONNX Runtime could not be installed; all else works, and --runtime onnx needs it: docs/runtimes.md"
+    cp -- "$root/requirements-onnx.txt" "$work/onnx.txt"
+    if other_onnxruntime; then
+        sed -i '/^onnxruntime/d' "$work/onnx.txt"
+    elif [[ $torch_from == system ]] && torch_of_jetpack && [[ $torch_index == *jetson-ai-lab* ]] && grep -q '^onnxruntime' "$work/onnx.txt"; then
+        say "installing onnxruntime-gpu for JetPack $jetpack"
+        # what it needs comes from the registry that all others come from
+        "$venv_python" -m pip install --log "$log" --no-deps --index-url "$torch_index" onnxruntime-gpu || {
+            say "$failed"
+            return
+        }
+        sed -i 's/^onnxruntime.*/onnxruntime-gpu/' "$work/onnx.txt"
+    fi
+    say "installing what --runtime onnx needs"
+    "$venv_python" -m pip install --log "$log" ${constraints[@]+"${constraints[@]}"} --requirement "$work/onnx.txt" || say "$failed"
+}
+
 install_online() {
     # Older releases of pip also work, but download whole packages to find matching versions.
     "$venv_python" -m pip install --quiet --log "$log" "pip>=23.1" || say "continuing with $("$venv_python" -m pip --version)"
@@ -443,7 +474,7 @@ install_online() {
         local part
         for part in report edgetam cutie; do requirements+=(--requirement "$root/requirements-$part.txt"); done
     fi
-    if [[ $dev == yes ]]; then requirements+=(--requirement "$root/requirements-dev.txt" --requirement "$root/requirements-onnx.txt"); fi
+    if [[ $dev == yes ]]; then requirements+=(--requirement "$root/requirements-dev.txt"); fi
     if [[ $ray == yes ]]; then requirements+=(--requirement "$root/requirements-ray.txt"); fi
     pip_install "requirements" ${constraints[@]+"${constraints[@]}"} "${requirements[@]}"
 
@@ -451,7 +482,10 @@ install_online() {
         # It was built for another NumPy than the one that is there now.
         pip_install "OpenCV" ${constraints[@]+"${constraints[@]}"} "$(grep '^opencv-' "$root/requirements.txt")"
     fi
-    if [[ $minimal == no ]]; then install_transformers; fi
+    if [[ $minimal == no ]]; then
+        install_transformers
+        install_onnx
+    fi
 
     # A checkout that the user installed is called SAM-2 and provides the same package.
     if "$venv_python" -c 'from importlib.metadata import version; version("SAM-2")' 2>/dev/null; then

@@ -51,7 +51,7 @@ NOT_HERE = {
     r".* --models template_mask.*": "as above",
     r".* --runtime .*": "an export of 20 s; tests/test_runtimes.py runs it with graphs that the tests share",
     r".*jetson_benchmark\.py export .*": "as above",
-    r".*pip install -r requirements-onnx\.txt": "installs packages from the network; scripts/setup.sh --dev does",
+    r".*pip install -r requirements-onnx\.txt": "installs packages from the network; scripts/setup.sh does",
     r".* -m benchmarks\.\w+.*": "minutes, and writes into the documents; the tests of benchmarks run parts of it",
 }
 IS_NO_COMMAND = r"(sav_val/|arm |sam2_tiny_points |edgetam_points |plan: |to know |disk: |\d).*"

@@ -40,6 +40,11 @@ class JetPack:
     download_mib: int
     """About what they and their dependencies download."""
 
+    @property
+    def has_onnxruntime(self) -> bool:
+        """Whether the index also has onnxruntime-gpu: the Jetson AI Lab's has, PyTorch's has not."""
+        return "jetson-ai-lab" in self.index
+
 
 @functools.cache
 def chips() -> tuple[Chip, ...]:

@@ -20,6 +20,7 @@ from savbench.doctor.models import check_models, edgetam_extension
 from savbench.doctor.packages import check_dataset, check_packages
 from savbench.doctor.probe import Probe
 from savbench.doctor.reference import check_reference
+from savbench.doctor.runtimes import check_runtimes
 from savbench.plan.upstream import usual_edgetam, usual_efficienttam, weights_folders
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def examine(subject: Subject, out_dir: Path, *, torch_timeout_s: float = TORCH_T
         torch = torch_probe.answers()
         yield from check_torch(torch, subject)
         yield from check_models(packages, torch, subject)
+        yield check_runtimes(packages, subject)
         yield from check_dataset(packages, subject)
         yield from check_reference(torch, subject)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     steps.run("sam2", _sam2)
     if args.split_dir is not None:
         steps.run("dataset", lambda: _dataset(args.split_dir))
+    # last, as these are compiled and optional: a crash hides nothing else
+    steps.run("onnxruntime", _onnxruntime)
+    steps.run("tensorrt", lambda: {"version": str(importlib.import_module("tensorrt").__version__)})
     return 0
 
 
@@ -60,6 +64,17 @@ def _sam2() -> dict[str, Any]:
     from savbench.results.environment import package_origin
 
     return {"origin": package_origin("sam2")}
+
+
+def _onnxruntime() -> dict[str, Any]:
+    import onnxruntime
+
+    installed = {str(found.metadata["Name"]).lower().replace("_", "-"): found.version for found in importlib.metadata.distributions()}
+    return {
+        "version": onnxruntime.__version__,
+        "providers": onnxruntime.get_available_providers(),
+        "distributions": {name: version for name, version in sorted(installed.items()) if re.match(r"onnxruntime(-|$)", name)},
+    }
 
 
 def _dataset(split_dir: Path) -> dict[str, Any]:

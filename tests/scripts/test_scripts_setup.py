@@ -40,17 +40,17 @@ def test_makes_an_environment_once_and_again_only_when_something_changed(machine
 
 
 def test_minimal_leaves_the_extras_out_until_they_are_asked_for(machine: Machine) -> None:
-    for name in ("reporter", "encoder", "devtool"):
+    for name in ("reporter", "encoder", "graphs", "devtool"):
         machine.offer(name, "1.0")
     machine.require("torch", "torchvision", "numpy", dev=("devtool",))
-    for extra, package in (("report", "reporter"), ("edgetam", "encoder")):
+    for extra, package in (("report", "reporter"), ("edgetam", "encoder"), ("onnx", "graphs")):
         (machine.clone / f"requirements-{extra}.txt").write_text(f"{package}\n", encoding="utf-8")
     assert machine.set_up("--minimal").returncode == 0
-    assert [machine.installed(name) for name in ("reporter", "encoder", "numpy")] == [None, None, "2.4.0"]
+    assert [machine.installed(name) for name in ("reporter", "encoder", "graphs", "numpy")] == [None, None, None, "2.4.0"]
     assert "up to date" in machine.set_up("--minimal").stdout
 
     assert machine.set_up().returncode == 0
-    assert [machine.installed(name) for name in ("reporter", "encoder")] == ["1.0", "1.0"]
+    assert [machine.installed(name) for name in ("reporter", "encoder", "graphs")] == ["1.0", "1.0", "1.0"]
     assert "up to date" in machine.set_up("--minimal").stdout  # what is installed stays wanted
     assert "up to date" in machine.set_up().stdout
 

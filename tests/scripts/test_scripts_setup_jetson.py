@@ -149,6 +149,29 @@ def test_edgetam_needs_no_transformers_where_its_checkout_is_there_and_setup_goe
     assert (done.returncode, "transformers is left out" in done.stdout, board.installed("transformers")) == (0, True, None)
 
 
+@pytest.mark.slow
+def test_jetpack_6_gets_the_onnx_runtime_of_its_index_and_one_that_is_there_stays(board: Machine) -> None:
+    board.run_jetpack(BOARDS["orin-nano-jp6.2"].jetpack.release)
+    board.require("torch>=2.5.0a0", "torchvision>=0.20.0a0", "numpy")
+    (board.clone / "requirements-onnx.txt").write_text("# a reason\nonnxruntime>=1.20\nonnx>=1.17\n", encoding="utf-8")
+    board.offer("onnx", "1.18.0")
+    board.offer("onnxruntime", "1.23.0")
+    done = board.set_up()
+    assert done.returncode == 0, done.stderr
+    assert "ONNX Runtime could not be installed; all else works, and --runtime onnx needs it: docs/runtimes.md" in done.stdout
+
+    board.offer("onnxruntime_gpu", "1.23.0", {"onnxruntime": ""}, requires=("flat",))
+    board.offer("flat", "1.0")
+    (board.venv / ".setup-stamp").unlink()
+    assert board.set_up().returncode == 0
+    expected = {"onnxruntime_gpu": "1.23.0", "flat": "1.0", "onnx": "1.18.0", "onnxruntime": None}
+    assert {name: board.installed(name) for name in expected} == expected
+
+    (board.venv / ".setup-stamp").unlink()
+    assert "onnxruntime-gpu for JetPack" not in board.set_up().stdout
+    assert {name: board.installed(name) for name in expected} == expected
+
+
 @pytest.mark.parametrize(("python", "wanted", "refused"), [("3.10", "5.20.2", "5.21.0"), ("3.11", "5.24.0", "4.57.0")])
 def test_each_python_gets_a_transformers_that_runs_on_it(python: str, wanted: str, refused: str) -> None:
     lines = (ROOT / "requirements-transformers.txt").read_text(encoding="utf-8").splitlines()
