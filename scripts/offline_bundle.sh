@@ -80,7 +80,7 @@ tr ',' '\n' <<<"$without" >"$work/without"
 index=$("$python" -m pip config get global.index-url 2>/dev/null) || index=""
 "$uv" pip compile --quiet --no-header --no-annotate ${index:+--index-url "$index"} --excludes "$work/without" \
     --python-version "$python_version" --python-platform "$architecture-manylinux_2_$((glibc < 40 ? glibc : 40))" \
-    --output-file "$out/requirements.txt" "$root"/requirements{,-report,-edgetam,-cutie,-transformers}.txt ||
+    --output-file "$out/requirements.txt" "$root"/requirements{,-report,-edgetam,-cutie,-transformers,-onnx}.txt ||
     die "the requirements cannot be met for Python $python_version on $architecture (see above); use another --python or --platform"
 # sam2 is not in requirements.txt, since its build would install a torch; its wheel is pure Python.
 grep -oE '^sam2==[^ ]+' "$root/requirements-sam2.txt" >>"$out/requirements.txt"

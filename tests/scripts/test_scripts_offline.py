@@ -57,6 +57,19 @@ def test_the_folder_is_all_that_a_machine_without_a_network_needs(maker: Machine
     assert "up to date" in maker.set_up("--minimal").stdout
 
 
+def test_the_folder_has_onnx_runtime_unless_the_machine_has_its_own(maker: Machine, tmp_path: Path) -> None:
+    maker.offer("onnxruntime", "1.23.0", requires=("flat",))
+    maker.offer("flat", "1.0")
+    maker.offer("onnx", "1.18.0")
+    (maker.clone / "requirements-onnx.txt").write_text("# a reason\nonnxruntime>=1.20\nonnx>=1.17\n", encoding="utf-8")
+    found = {}
+    for name, without in (("whole", "torch,torchvision,numpy"), ("of_jetson", "torch,torchvision,numpy,onnxruntime")):
+        done = bundle(maker, tmp_path / name, "--without", without)
+        assert done.returncode == 0, done.stderr
+        found[name] = {path.name.split("-")[0] for path in (tmp_path / name).glob("*.whl")} - {"hydra", "needed", "sam2"}
+    assert found == {"whole": {"onnxruntime", "flat", "onnx"}, "of_jetson": {"onnx"}}
+
+
 def test_a_package_that_is_nowhere_is_named(maker: Machine, tmp_path: Path) -> None:
     maker.require("torch", "torchvision", "numpy", "hydra", "nowhere")
     done = bundle(maker, tmp_path / "kit")
