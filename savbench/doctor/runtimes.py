@@ -31,7 +31,7 @@ def check_runtimes(answers: Answers, subject: Subject) -> Check:
     broken = {name: why for name in ("onnxruntime", "tensorrt") if (why := _why_broken(answers, name)) is not None}
     if broken:
         reasons = "; ".join(f"{name} cannot be imported: {why}" for name, why in broken.items())
-        remedy = _install(subject) if "onnxruntime" in broken else pip("install --force-reinstall tensorrt")
+        remedy = _instead("onnxruntime", "onnxruntime-gpu", subject=subject) if "onnxruntime" in broken else _tensorrt(subject, again=True)
         return Check(TOPIC, NAME, "warning", f"{_values(usable)}; {reasons}", remedy, {**facts, "errors": broken})
     found = (
         [f"onnxruntime {ort['version']} ({', '.join(said for name, said in PROVIDERS.items() if name in ort['providers'])})"]
@@ -43,10 +43,10 @@ def check_runtimes(answers: Answers, subject: Subject) -> Check:
     if ort is not None and len(ort["distributions"]) > 1:
         names = list(ort["distributions"])
         detail += f"; {' and '.join(names)} overwrite each other"
-        return Check(TOPIC, NAME, "warning", detail, f"{pip('uninstall -y', *names)} && {_install(subject)}", facts)
+        return Check(TOPIC, NAME, "warning", detail, _instead(*names, subject=subject), facts)
     if ort is not None and subject.nvidia_gpu is not None and GPU_PROVIDER not in ort["providers"]:
         detail += "; this build of onnxruntime runs graphs on the CPU only"
-        return Check(TOPIC, NAME, "warning", detail, f"{pip('uninstall -y', *ort['distributions'])} && {_install(subject)}", facts)
+        return Check(TOPIC, NAME, "warning", detail, _instead(*ort["distributions"], subject=subject), facts)
     return Check(TOPIC, NAME, "ok", detail + _lacking(ort, tensorrt, exporters, subject), facts=facts)
 
 
@@ -70,8 +70,7 @@ def _lacking(ort: dict[str, Any] | None, tensorrt: dict[str, Any] | None, export
     ]
     said = f"; exported graphs need {', '.join(missing)} ({_install(subject)})" if missing else ""
     if tensorrt is None and subject.nvidia_gpu is not None:
-        how = "sudo apt-get install python3-libnvinfer" if subject.is_jetson else pip("install tensorrt")
-        said += f"; tensorrt is not installed ({how})"
+        said += f"; tensorrt is not installed ({_tensorrt(subject)})"
     return said
 
 
@@ -83,6 +82,18 @@ def _install(subject: Subject) -> str:
     if jetpack is not None and jetpack.has_onnxruntime:
         return f"{pip('install', *EXPORTERS)} && {pip('install --index-url', jetpack.index, 'onnxruntime-gpu')}"
     return pip("install", *EXPORTERS, "onnxruntime-gpu")
+
+
+def _instead(*names: str, subject: Subject) -> str:
+    """The command that replaces the builds of ONNX Runtime that are there: pip would keep one whose version is right."""
+    return f"{pip('uninstall -y', *names)} && {_install(subject)}"
+
+
+def _tensorrt(subject: Subject, *, again: bool = False) -> str:
+    """The command that installs TensorRT: on a Jetson JetPack's, which fits its driver."""
+    if subject.is_jetson:
+        return f"sudo apt-get install {'--reinstall ' * again}python3-libnvinfer"
+    return pip(f"install {'--force-reinstall ' * again}tensorrt")
 
 
 def _why_broken(answers: Answers, name: str) -> str | None:

@@ -98,13 +98,17 @@ def test_a_build_without_cuda_on_a_gpu_and_two_builds_at_once_are_warned_of(desk
     assert found.remedy.endswith(" -m pip install onnx onnxscript onnxruntime-gpu")
 
 
-def test_a_runtime_that_cannot_be_imported_is_told_with_the_reason(desktop: Subject) -> None:
+def test_a_runtime_that_cannot_be_imported_is_told_with_the_reason(desktop: Subject, orin: Subject) -> None:
     broken = Answers({"tensorrt": TENSORRT}, {"onnxruntime": "ImportError: libcudart.so.12: cannot open"})
     found = check_runtimes(broken, desktop)
     assert (found.state, found.facts["usable"]) == ("warning", ["torch"])
     assert found.detail == "--runtime torch; onnxruntime cannot be imported: ImportError: libcudart.so.12: cannot open"
+    assert " -m pip uninstall -y onnxruntime onnxruntime-gpu && " in found.remedy
     dead = Answers(died_in="onnxruntime", death="SIGSEGV")
     assert "importing it ended with SIGSEGV" in check_runtimes(dead, desktop).detail
+    stale = Answers({"onnxruntime": GPU}, {"tensorrt": "ImportError: libnvinfer.so.10: cannot open"})
+    assert check_runtimes(stale, desktop).remedy.endswith(" -m pip install --force-reinstall tensorrt")
+    assert check_runtimes(stale, orin).remedy == "sudo apt-get install --reinstall python3-libnvinfer"
 
 
 def test_the_probe_asks_the_packages_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
