@@ -111,6 +111,7 @@ def test_the_help_shows_the_flags_that_most_runs_need_and_help_all_shows_all(cap
     for words in (["--help_all"], ["--help-all"], ["run", "--help-all"]):
         text = said_by(capsys, *words)
         assert all(f"\n  {flag}" in text for flag in every)
+        assert max(map(len, text.splitlines())) <= 80
         assert text.index("flags that most runs need:") < text.index("\ndata:") < text.index("\noutput:")
 
 

@@ -26,6 +26,10 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
             parts += lines if is_raw else textwrap.wrap(" ".join(lines), width, break_on_hyphens=False)
         return "\n".join(indent + part for part in parts)
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        """Break a flag's text between words only: many values have hyphens."""
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises ConfigError for bad arguments. Flags are declared with underscores and may be given with dashes."""

@@ -111,10 +111,12 @@ class Choice(Kind):
     words: tuple[str, ...]
     hint: str = ""
     """Appended to the message about a wrong word."""
+    name: str = ""
+    """Placeholder in the help where the words are too long for one line; the setting's text then lists them."""
 
     @property
     def metavar(self) -> str:
-        return f"{{{','.join(self.words)}}}"
+        return self.name or f"{{{','.join(self.words)}}}"
 
     def parse(self, text: str) -> str:
         return text

@@ -199,9 +199,9 @@ class ModelSettings:
         families=LEARNED,
     )
     compile_mode: str | None = setting(
-        Choice(COMPILE_MODES),
+        Choice(COMPILE_MODES, name="MODE"),
         MODELS,
-        "mode of torch.compile",
+        f"mode of torch.compile: {', '.join(COMPILE_MODES)}",
         Column("compile_mode", "Mode of `torch.compile` applied: upstream's own or --compile_mode.", _APART, filled="applied"),
         default=None,
         default_text="upstream's if it has one, else torch's",
