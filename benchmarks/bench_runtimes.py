@@ -1,20 +1,23 @@
 """What exported graphs are worth: whole frames and stages in ONNX Runtime over torch, in float32 and with an int8 image encoder.
 
-    python benchmarks/bench_runtimes.py [--models sam2_nano:192,sam2_tiny:256] [--device cuda]
+    python benchmarks/bench_runtimes.py [--models sam2_nano:192,sam2_tiny:256,edgetam:256] [--device cuda]
 
-The models are in one process and take turns, pass by pass; a factor is the median over the rounds of the time over torch's in the same
-round, on a CPU of its time. `torch again` is a second model like the first: what noise alone makes of it.
+The arms of a model are in one process and take turns, pass by pass; a factor is the median over the rounds of the time over torch's in the
+same round, on a CPU of its time. `torch again` is a second model like the first: what noise alone makes of it. Each model has a process of
+its own, since EdgeTAM's package has the name of SAM 2's; EdgeTAM's code is in ./EdgeTAM (scripts/get_edgetam.sh) or --edgetam_dir.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import multiprocessing
 import statistics
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +30,7 @@ from benchmarks.common import machine, ratio, table, take_turns
 from benchmarks.passes import GeneratedClip, clock, of_device, options_of
 from runners import RUNNERS, stages
 from runners.torch_common import replaced, resolve_device
+from savbench.plan.upstream import usual_edgetam
 
 STAGES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
 """Those that are graphs."""
@@ -34,13 +38,27 @@ AGAIN = "torch again"
 RUNTIMES = ("torch", AGAIN, "onnx", "onnx-int8")
 
 
-def measure(model: str, imgsz: int, device: torch.device, clip: GeneratedClip, rounds: int, folder: Path) -> list[list[str]]:
-    """Rows of the table: one for each runtime.
+def measure(wanted: str, arguments: argparse.Namespace, folder: Path) -> tuple[str, list[list[str]]]:
+    """What was measured on, and rows of the table: one for each runtime.
 
     Args:
+        wanted: MODEL:IMGSZ.
         folder: cache of exported graphs.
     """
-    options = replace(options_of(model, imgsz, device), stages=True, exported_dir=folder, calibration=clip.frames)
+    model, _, imgsz = wanted.partition(":")
+    device = resolve_device(arguments.device)
+    # stages go by the wall's clock otherwise, which runs on while other programs have the core
+    by_clock = replaced(stages, "time", SimpleNamespace(perf_counter=clock(device)))
+    with of_device(device) as where, by_clock, torch.inference_mode():
+        clip = GeneratedClip(arguments.frames, 1, device)
+        return where, _rows(model, int(imgsz), device, clip, arguments, folder)
+
+
+def _rows(
+    model: str, imgsz: int, device: torch.device, clip: GeneratedClip, arguments: argparse.Namespace, folder: Path
+) -> list[list[str]]:
+    source_dir = (arguments.edgetam_dir or usual_edgetam()) if model == "edgetam" else None
+    options = replace(options_of(model, imgsz, device), stages=True, exported_dir=folder, calibration=clip.frames, source_dir=source_dir)
     runners = {name: RUNNERS[model].build(replace(options, runtime=name.split()[0])) for name in RUNTIMES}
     prompts = clip.prompts(["points"], 1)
     of_stages: dict[str, dict[str, list[float]]] = {stage: defaultdict(list) for stage in STAGES}
@@ -56,7 +74,7 @@ def measure(model: str, imgsz: int, device: torch.device, clip: GeneratedClip, r
         call()  # warms up
     for samples in of_stages.values():
         samples.clear()
-    frames = take_turns(calls, rounds)
+    frames = take_turns(calls, arguments.rounds)
     columns = [frames, *of_stages.values()]
     rows = []
     for name in RUNTIMES:
@@ -67,26 +85,26 @@ def measure(model: str, imgsz: int, device: torch.device, clip: GeneratedClip, r
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Exported graphs against torch, as a markdown table.")
-    parser.add_argument("--models", default="sam2_nano:192,sam2_tiny:256", help="MODEL:IMGSZ, comma-separated (default: %(default)s)")
+    usual = "sam2_nano:192,sam2_tiny:256" + (",edgetam:256" if usual_edgetam() else "")
+    parser.add_argument("--models", default=usual, help="MODEL:IMGSZ, comma-separated (default here: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=12, help="frames of the clip (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="passes of each (default: %(default)s)")
     parser.add_argument("--exported_dir", type=Path, help="keep the graphs here (default: export them anew)")
+    parser.add_argument("--edgetam_dir", type=Path, help="EdgeTAM's official code (default: ./EdgeTAM)")
     parser.add_argument("--quick", action="store_true", help="sam2_nano on three frames, to see that it works")
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1 or arguments.frames < 2:
         parser.error("--rounds is 1 or more and --frames 2 or more")
     if arguments.quick:
         arguments.models, arguments.frames, arguments.rounds = "sam2_nano:192", 3, 1
-    device = resolve_device(arguments.device)
-    clip = GeneratedClip(arguments.frames, 1, device)
     rows = []
-    # stages go by the wall's clock otherwise, which runs on while other programs have the core
-    by_clock = replaced(stages, "time", SimpleNamespace(perf_counter=clock(device)))
-    with of_device(device) as where, by_clock, tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
         for wanted in arguments.models.split(","):
-            model, _, imgsz = wanted.partition(":")
-            rows += measure(model, int(imgsz), device, clip, arguments.rounds, arguments.exported_dir or Path(folder))
+            with ProcessPoolExecutor(1, spawn) as process:
+                where, measured = process.submit(measure, wanted, arguments, arguments.exported_dir or Path(folder)).result()
+            rows += measured
     import onnxruntime
 
     settings = f"onnxruntime {onnxruntime.__version__}, float32, random weights, {arguments.frames} frames, {arguments.rounds} rounds"

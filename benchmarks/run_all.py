@@ -71,7 +71,7 @@ BENCHMARKS = (
     Benchmark(
         "Exported graphs",
         "bench_runtimes.py",
-        "ONNX Runtime against torch, whole frames and stages in ms, with the factor over torch. EdgeTAM has no exported stages.",
+        "ONNX Runtime against torch, whole frames and stages in ms, with the factor over torch.",
         on_gpu=("--models", "sam2_nano:192,sam2_tiny:1024"),
     ),
     Benchmark(

@@ -74,6 +74,7 @@ def test_export_makes_what_a_run_takes(desk: Path, exported_dir: Path) -> None:
         (["sam2_nano", "--imgsz", "200"], "200 is not a size it can run; use a multiple of 32"),
         (["sam2_nano", "--autocast_dtype", "bfloat16"], "bfloat16"),
         (["sam2_nano", "--weights_dir", "nowhere"], "nowhere"),
+        (["edgetam", "--random_weights", "--edgetam_dir", "nowhere"], "--edgetam_dir nowhere: has no sam2 package; give the top folder"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
