@@ -73,7 +73,7 @@ class Column:
     """Source of the value: `asked`, the setting; `arm`, the arm's item of a list; `applied`, what the built model or measurement
     reports."""
     elsewhere: Any = None
-    """With `asked`: the value in rows of arms that the setting does not apply to."""
+    """With `asked` and `arm`: the value in rows of arms that the setting does not apply to."""
     empty: str = ""
     """In a comparison: text shown for an empty cell; empty: none."""
     kind: type | None = None
@@ -261,11 +261,11 @@ def cells(settings: DataclassLike, arm: SubjectOfSettings) -> dict[str, Any]:
     known: dict[str, Any] = {}
     for field, declared in settings_of(settings):
         for column in declared.columns:
-            if column.filled == "arm":
-                known[column.name] = getattr(arm, column.name)
-            elif column.filled == "asked":
-                value = declared.kind.to_cell(getattr(settings, field.name))
-                known[column.name] = value if declared.concerns(arm) else column.elsewhere
+            if column.filled == "applied":
+                continue
+            asked = column.filled == "asked"
+            value = declared.kind.to_cell(getattr(settings, field.name)) if asked else getattr(arm, column.name)
+            known[column.name] = value if declared.concerns(arm) else column.elsewhere
     return known
 
 

@@ -80,7 +80,7 @@ def _certify(job: Job, events: IO[str]) -> Iterator[Outcome]:
 
 def reference_of(job: Job) -> Job:
     """The job under torch in float32 as upstream computes, with everything else as in the arm."""
-    config = dataclasses.replace(job.config, compile="off", compile_mode=None, runtime=TORCH)
+    config = dataclasses.replace(job.config, compile="off", compile_mode=None, runtime=(TORCH,))
     arm = dataclasses.replace(job.arm, autocast_dtype="float32", attention="auto", compile="off", runtime=TORCH)
     return dataclasses.replace(job, config=config, arm=arm)
 

@@ -106,22 +106,28 @@ def plan_arms(config: RunConfig, split_name: str) -> list[Arm]:
         spec = RUNNERS[model]
         if spec.is_learned:
             sizes: tuple[int | None, ...] = config.imgsz or (spec.imgsz,)
-            combinations = list(itertools.product(config.autocast_dtypes, sizes, config.attention, config.keyframes))
+            runtimes = (TORCH,) if runs_in_torch_only(config, model) else config.runtime
+            combinations = list(itertools.product(config.autocast_dtypes, sizes, config.attention, config.keyframes, runtimes))
         else:
-            combinations = [(NOT_APPLICABLE, None, NOT_APPLICABLE, keyframe) for keyframe in config.keyframes]
-        for dtype, imgsz, attention, keyframe in combinations:
+            combinations = [(NOT_APPLICABLE, None, NOT_APPLICABLE, keyframe, TORCH) for keyframe in config.keyframes]
+        for dtype, imgsz, attention, keyframe, runtime in combinations:
             _check_size(spec, imgsz)
             _check_attention(model, attention, dtype, config.device)
             check_implementation(model, config.implementation)
             _check_memory(model, config)
-            _check_runtime(model, attention, dtype, config)
+            _check_runtime(model, attention, dtype, runtime, config.device)
             compiled = " ".join(filter(None, (config.compile, config.compile_mode))) if spec.is_learned else "off"
-            runtime = config.runtime if spec.family in EXPORTABLE else TORCH
             skipping = "" if keyframe == EVERY_FRAME else keyframe
             arm = Arm(model, prompt, dtype, attention, imgsz, "", compiled, runtime, skipping)
             latencies = None if recorded is None else _latencies_for(recorded, config, arm)
             arms.append(replace(arm, arm_id=_arm_id(config, split_name, arm, latencies)))
     return arms
+
+
+def runs_in_torch_only(config: RunConfig, model: str) -> bool:
+    """Whether --runtime lists torch beside exported graphs, which a learned model does not have: it gets the arms of torch alone."""
+    spec = RUNNERS[model]
+    return TORCH in config.runtime and config.runtime != (TORCH,) and spec.is_learned and spec.family not in EXPORTABLE
 
 
 def latencies_for(config: RunConfig, arm: Arm) -> ArmLatencies | None:
@@ -191,22 +197,21 @@ def _check_memory(model: str, config: RunConfig) -> None:
         raise ConfigError(f"--memory upstream: {model} has no such choice; run it separately from SAM 2 and EdgeTAM, with --memory bounded")
 
 
-def _check_runtime(model: str, attention: str, dtype: str, config: RunConfig) -> None:
+def _check_runtime(model: str, attention: str, dtype: str, runtime: str, device: str) -> None:
     """
     Raises:
         ConfigError: the model, the attention, the dtype or the device is not one of the runtime.
     """
-    family, runtime = RUNNERS[model].family, config.runtime
-    if runtime == TORCH or family == "baseline":
+    if runtime == TORCH:
         return
-    if family not in EXPORTABLE:
+    if RUNNERS[model].family not in EXPORTABLE:
         raise ConfigError(no_exported_stages(model, runtime))
     if attention != "auto":
         raise ConfigError(f"--attention {attention}: exported graphs hold their own attention; use auto, or --runtime {TORCH}")
     if dtype not in EXPORT_DTYPES[runtime]:
         raise ConfigError(no_dtype(runtime, dtype))
-    if runtime in ON_GPU and config.device == "cpu":
-        raise ConfigError(no_gpu(runtime, config.device))
+    if runtime in ON_GPU and device == "cpu":
+        raise ConfigError(no_gpu(runtime, device))
 
 
 def _device_type(device: str) -> str | None:
@@ -225,6 +230,8 @@ def _arm_id(config: RunConfig, split_name: str, arm: Arm, latencies: ArmLatencie
         settings.pop("share_prompts", None)
     if settings.get("protocol") == SAV.name:  # what all results of earlier versions were scored by
         del settings["protocol"]
+    if arm.runtime != TORCH:
+        settings["runtime"] = arm.runtime
     if latencies is not None:
         settings["realtime_from"] = latencies.digest
     digest = hashlib.sha256(json.dumps({"split": split_name, **settings}, sort_keys=True).encode()).hexdigest()[:8]

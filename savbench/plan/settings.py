@@ -135,14 +135,15 @@ class RunConfig(MeasuringSettings, ModelSettings, DataSettings):
             raise ConfigError("--warmup_frames 0: compilation would be timed; --compile needs at least 1")
         if self.compile_mode is not None and self.compile == "off":
             raise ConfigError(f"--compile_mode {self.compile_mode}: nothing is compiled; add --compile encoder or full")
-        if self.runtime != TORCH and self.implementation == "transformers":
-            raise ConfigError(f"--runtime {self.runtime}: exports the official code; leave out --implementation transformers")
-        if self.memory_selection != SELECTIONS[0] and (self.runtime != TORCH or self.implementation == "transformers"):
+        exported = next((runtime for runtime in self.runtime if runtime != TORCH), None)
+        if exported is not None and self.implementation == "transformers":
+            raise ConfigError(f"--runtime {exported}: exports the official code; leave out --implementation transformers")
+        if self.memory_selection != SELECTIONS[0] and (exported is not None or self.implementation == "transformers"):
             raise ConfigError(
                 f"--memory_selection {self.memory_selection}: is done around the official code; leave out --runtime and --implementation"
             )
-        if self.runtime != TORCH and self.compile != "off":
-            raise ConfigError(f"--compile {self.compile}: --runtime {self.runtime} runs no code that torch compiles; leave one of them out")
+        if exported is not None and self.compile != "off":
+            raise ConfigError(f"--compile {self.compile}: --runtime {exported} runs no code that torch compiles; leave one of them out")
         if self.agreement is not None and (self.order == "interleaved" or self.share_prompts or self.executor != "local"):
             raise ConfigError(
                 "--agreement needs its arm to run before the others; leave out --order interleaved, --share_prompts and --executor ray"

@@ -208,8 +208,8 @@ class ModelSettings:
         decides=True,
         families=LEARNED,
     )
-    runtime: str = setting(
-        Choice(RUNTIMES),
+    runtime: tuple[str, ...] = setting(
+        ListOf(Choice(RUNTIMES)),
         MODELS,
         f"SAM 2, official EdgeTAM: what runs the model's stages, {' or '.join(RUNTIMES)}: torch, or graphs exported from it; see "
         "docs/runtimes.md",
@@ -218,10 +218,10 @@ class ModelSettings:
             "--runtime: what ran the model's stages: `torch`, or exported graphs in another runtime. `none`: a model without exported "
             "stages.",
             _APART,
+            filled="arm",
             elsewhere=NOT_APPLICABLE,
         ),
-        default=TORCH,
-        decides=True,
+        default=(TORCH,),
         families=EXPORTABLE,
     )
     exported_dir: Path | None = setting(

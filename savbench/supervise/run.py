@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runners.exported import TORCH
 from savbench.arguments.declared import ConfigError
 from savbench.board.power.base import PowerError
 from savbench.board.watch import BoardWatch
@@ -15,6 +16,7 @@ from savbench.data.clips import Given
 from savbench.data.dataset import AUTO, open_split
 from savbench.finish.finisher import scores_together
 from savbench.finish.overlay import require_encoder
+from savbench.plan.arms import runs_in_torch_only
 from savbench.plan.protocols import protocol_named
 from savbench.plan.shards import object_work, take_shard
 from savbench.plan.upstream import with_default_models
@@ -87,6 +89,8 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         config, which = with_default_models(config)
         progress.say(which)
     planned = plan(config, split.name)
+    if alone := list(dict.fromkeys(one.arm.model for one in planned if runs_in_torch_only(config, one.arm.model))):
+        progress.say(f"--runtime {','.join(config.runtime)}: {', '.join(alone)} runs in {TORCH} only, there is nothing exported of it")
     if config.agreement is not None:
         planned = with_reference_first(planned, config.agreement)
         config = dataclasses.replace(config, agreement=planned[0].arm.arm_id)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runners import RUNNERS
-from savbench.arguments.declared import ConfigError
+from savbench.arguments.declared import ConfigError, cells
 from savbench.plan.arms import parse_tag, plan_arms
 from savbench.plan.settings import RunConfig
 from savbench.plan.settings_models import NOT_APPLICABLE
@@ -70,11 +70,25 @@ def test_a_compiled_arm_has_an_id_and_a_label_of_its_own(changed: dict[str, obje
 
 def test_an_exported_arm_has_an_id_and_a_label_of_its_own() -> None:
     float32 = {"autocast_dtypes": ("float32",)}
-    (plain,), (arm,) = plan_arms(config(**float32), "sav_val"), plan_arms(config(runtime="onnx", **float32), "sav_val")
+    (plain,), (arm,) = plan_arms(config(**float32), "sav_val"), plan_arms(config(runtime=("onnx",), **float32), "sav_val")
     assert arm.arm_id != plain.arm_id
     assert (arm.runtime, arm.label) == ("onnx", f"{plain.label} onnx")
-    (baseline,) = plan_arms(config(runtime="onnx", models=("static_mask",)), "sav_val")
+    (baseline,) = plan_arms(config(runtime=("onnx",), models=("static_mask",)), "sav_val")
     assert [baseline] == plan_arms(config(models=("static_mask",)), "sav_val")
+    # both in one command are the arms of two commands: either resumes what the other has measured
+    assert plan_arms(config(runtime=("torch", "onnx"), **float32), "sav_val") == [plain, arm]
+    assert (plain.arm_id, arm.arm_id) == ("sam2_tiny_points-float32-auto-1024px-87f63fae", "sam2_tiny_points-float32-auto-1024px-63ec5788")
+
+
+def test_beside_torch_a_model_without_exported_stages_runs_in_torch_only() -> None:
+    models = ("sam2_tiny_points", "edgetam_points", "static_mask")
+    settings = config(runtime=("onnx", "torch"), models=models, autocast_dtypes=("float32",))
+    arms = plan_arms(settings, "sav_val")
+    assert [(arm.model, arm.runtime) for arm in arms] == [
+        ("sam2_tiny", "onnx"), ("sam2_tiny", "torch"), ("edgetam", "torch"), ("static", "torch"),
+    ]  # fmt: skip
+    assert [arm for arm in arms if arm.runtime == "torch"] == plan_arms(config(models=models, autocast_dtypes=("float32",)), "sav_val")
+    assert [cells(settings, arm)["runtime"] for arm in arms] == ["onnx", "torch", "none", "none"]
 
 
 @pytest.mark.parametrize(
@@ -83,13 +97,14 @@ def test_an_exported_arm_has_an_id_and_a_label_of_its_own() -> None:
         ({"models": ("sam3_points",)}, "sam3 has no exported stages, only edgetam and sam2 have; use --runtime torch"),
         ({"models": ("sam1_base_mask",)}, "sam1_base has no exported stages"),
         ({"autocast_dtypes": ("bfloat16",)}, "--runtime onnx: has no bfloat16; use --autocast_dtype float32 or float16"),
-        ({"runtime": "tensorrt", "device": "cpu"}, "runs on NVIDIA GPUs only, not on cpu; use --runtime onnx"),
+        ({"runtime": ("tensorrt",), "device": "cpu"}, "runs on NVIDIA GPUs only, not on cpu; use --runtime onnx"),
+        ({"runtime": ("torch", "onnx"), "autocast_dtypes": ("float32", "bfloat16")}, "--runtime onnx: has no bfloat16"),
         ({"attention": ("manual",)}, "--attention manual: exported graphs hold their own attention; use auto"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(changed: dict[str, object], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
-        plan_arms(config(**{"runtime": "onnx", "autocast_dtypes": ("float32",), **changed}), "sav_val")
+        plan_arms(config(**{"runtime": ("onnx",), "autocast_dtypes": ("float32",), **changed}), "sav_val")
 
 
 def test_an_arm_with_stages_has_an_id_of_its_own() -> None:

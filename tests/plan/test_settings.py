@@ -25,9 +25,9 @@ def config(**settings: object) -> RunConfig:
         ({"compile": "full", "compile_mode": "fastest"}, "use default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs"),
         ({"compile_mode": "default"}, "nothing is compiled; add --compile encoder or full"),
         ({"compile": "full", "warmup_frames": 0}, "--compile needs at least 1"),
-        ({"memory_selection": "samurai", "runtime": "onnx"}, "--memory_selection samurai: is done around the official code; leave out"),
+        ({"memory_selection": "samurai", "runtime": ("onnx",)}, "--memory_selection samurai: is done around the official code; leave out"),
         ({"memory_selection": "samurai", "implementation": "transformers"}, "leave out --runtime and --implementation"),
-        ({"compile": "full", "runtime": "onnx"}, "--runtime onnx runs no code that torch compiles; leave one of them out"),
+        ({"compile": "full", "runtime": ("onnx",)}, "--runtime onnx runs no code that torch compiles; leave one of them out"),
     ],
 )
 def test_what_cannot_be_compiled_is_refused(changed: dict[str, object], problem: str) -> None:
