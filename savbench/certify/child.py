@@ -18,6 +18,7 @@ from savbench.data.dataset import ClipError, NothingToTrackError, open_split
 from savbench.data.feed import Feed, PromptMaker
 from savbench.data.masks import CompressedMask, PackedMask
 from savbench.finish.scoring import TruthMasks, score_object
+from savbench.measure.calibration import calibration_frames
 from savbench.measure.worker import build_options, kernel_choice
 from savbench.plan.job import Job
 from savbench.plan.protocols import protocol_named
@@ -58,12 +59,12 @@ def _check(line: str, _: Path, events: IO[str]) -> tuple[str, Iterator[Outcome]]
 
 def _certify(job: Job, events: IO[str]) -> Iterator[Outcome]:
     """Send what is found of every object; a crash is the only outcome."""
+    split = open_split(job.config.split_dir, job.split_name, job.config.layout, Given(job.config.prompts, job.config.click))
     try:
-        reference, candidate = build(reference_of(job)), build(job)
+        reference, candidate = build(reference_of(job)), build(job, partial(calibration_frames, split))
     except RunnerError as error:
         send(events, refused=str(error))
         return
-    split = open_split(job.config.split_dir, job.split_name, job.config.layout, Given(job.config.prompts, job.config.click))
     protocol = protocol_named(job.config.protocol, split.layout.protocol)
     for video_name, name in job.targets:
         where = f"{video_name}/{name}"
@@ -85,8 +86,11 @@ def reference_of(job: Job) -> Job:
     return dataclasses.replace(job, config=config, arm=arm)
 
 
-def build(job: Job) -> Side:
+def build(job: Job, calibration: Callable[[], Sequence[Frame]] | None = None) -> Side:
     """Build the model of a job, with the contexts in which a run would call it.
+
+    Args:
+        calibration: gives frames to measure ranges on, for int8.
 
     Raises:
         RunnerError: it cannot be built, or has no stages to compare.
@@ -96,7 +100,7 @@ def build(job: Job) -> Side:
     from savbench.certify.forcing import Side
     from savbench.measure.devices import TorchDevice
 
-    runner: Any = RUNNERS[job.arm.model].build(build_options(job))
+    runner: Any = RUNNERS[job.arm.model].build(dataclasses.replace(build_options(job), calibration=calibration))
     device = TorchDevice(torch, runner.applied.device)
 
     @contextlib.contextmanager

@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 FORCED, FREE = "forced", "free"
 GROWS_FROM = 2.0
@@ -76,11 +76,11 @@ def errors_of(found: Sequence[ObjectFindings], mode: str, stage: str) -> list[St
     return [error for one in found for error in one.errors if (error.mode, error.stage) == (mode, stage)]
 
 
-def first_beyond(found: Sequence[ObjectFindings], bound: float, stage: str | None = None) -> Beyond | None:
-    """The first teacher-forced error beyond the bound, in the order of objects, frames and calls; of one stage, or of any."""
+def first_beyond(found: Sequence[ObjectFindings], bounds: Mapping[str, float], stage: str | None = None) -> Beyond | None:
+    """The first teacher-forced error beyond its stage's bound, in the order of objects, frames and calls; of one stage, or of any."""
     for one in found:
         for error in one.errors:
-            if error.mode == FORCED and stage in (None, error.stage) and not error.error <= bound:
+            if error.mode == FORCED and stage in (None, error.stage) and not error.error <= bounds[error.stage]:
                 return Beyond(f"{one.video}/{one.object}", error)
     return None
 

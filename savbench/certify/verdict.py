@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runners.base import MODEL_STAGES
-from savbench.certify.bounds import ROUNDINGS, SUMS, UNIT_ROUNDOFF, bound_of
+from savbench.certify.bounds import ROUNDINGS, SUMS, UNIT_ROUNDOFF, bound_of, dtypes_of
 from savbench.certify.findings import FORCED, FREE, GROWS_FROM, errors_of, first_beyond, growth
 from savbench.compare.findings import Kept
 from savbench.compare.noninferiority import answer_of, in_words
@@ -35,14 +35,15 @@ class Verdict:
     margin: float | None
     """Share of J&F that may be lost; None: any."""
 
-    @property
-    def bound(self) -> float:
-        return bound_of(self.arm.autocast_dtype)
+    @cached_property
+    def bounds(self) -> dict[str, float]:
+        """By stage."""
+        return {stage: bound_of(dtype) for stage, dtype in dtypes_of(self.arm).items()}
 
     @cached_property
     def beyond(self) -> Beyond | None:
         """The first stage, of the first frame, that leaves its bound."""
-        return first_beyond(self.found, self.bound)
+        return first_beyond(self.found, self.bounds)
 
     @cached_property
     def kept(self) -> Kept | None:
@@ -65,7 +66,7 @@ class Verdict:
             error = self.beyond.error
             size = f"{error.error:.2g}" if math.isfinite(error.error) else "NaN or infinite"
             where = f"frame {error.frame} of {self.beyond.where}"
-            problems.append(f"{error.stage} leaves its bound first on {where}: {size}, where {self.bound:.2g} is healthy")
+            problems.append(f"{error.stage} leaves its bound first on {where}: {size}, where {self.bounds[error.stage]:.2g} is healthy")
         if self.margin is not None:
             answer = None if self.kept is None else answer_of(self.kept, 1 - self.margin)
             if answer != "yes":
@@ -81,7 +82,7 @@ class Verdict:
             "arm_id": self.arm.arm_id,
             "certified": not self.problems,
             "problems": self.problems,
-            "bound": self.bound,
+            "bounds": self.bounds,
             "growth": growth(self.found),
             "share_of_JandF_kept": None if kept is None else vars(kept),
             "objects": [one.to_json() for one in self.found],
@@ -100,16 +101,15 @@ class Verdict:
 
     def _row(self, stage: str) -> list[str]:
         forced, free = (errors_of(self.found, mode, stage) for mode in (FORCED, FREE))
-        beyond = first_beyond(self.found, self.bound, stage)
+        beyond = first_beyond(self.found, self.bounds, stage)
         first = "" if beyond is None else f"{beyond.where} {beyond.error.frame}"
         errors = [error.error for error in forced]
         largest = max((error.error for error in free), default=math.nan)
-        return [stage, _short(self.bound), _short(median(errors)), _short(max(errors)), _short(largest), first]
+        return [stage, _short(self.bounds[stage]), _short(median(errors)), _short(max(errors)), _short(largest), first]
 
     def _remarks(self) -> list[str]:
-        dtype = self.arm.autocast_dtype
-        factor = f"{ROUNDINGS} x {SUMS} u" if dtype == "float32" else f"{ROUNDINGS} u"
-        remarks = [f"relative errors, each stage on the reference's inputs; bound: {factor}, u = {UNIT_ROUNDOFF[dtype]:.1e} of {dtype}"]
+        bounds = " and ".join(_bound_in_words(dtype) for dtype in sorted(set(dtypes_of(self.arm).values())))
+        remarks = [f"relative errors, each stage on the reference's inputs; bound: {bounds}"]
         ratio = growth(self.found)
         if ratio is not None:
             grows = "grows" if ratio > GROWS_FROM else "does not grow"
@@ -136,6 +136,11 @@ class Verdict:
             return [f"NOT CERTIFIED: {problem}" for problem in self.problems]
         more = "" if self.margin is None else f", and at least {100 * (1 - self.margin):.12g}% of J&F kept"
         return [f"certified: every stage within its bound on every frame{more}"]
+
+
+def _bound_in_words(dtype: str) -> str:
+    factor = f"{ROUNDINGS} x {SUMS} u" if dtype == "float32" else f"{ROUNDINGS} u"
+    return f"{factor}, u = {UNIT_ROUNDOFF[dtype]:.1e} of {dtype}"
 
 
 def _lines(remarks: list[str], width: int | None) -> list[str]:

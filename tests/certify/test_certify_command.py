@@ -34,7 +34,7 @@ def test_an_arm_is_certified_and_every_error_is_in_the_file(split_dir: Path, tmp
     assert arm["certified"]
     forced = [error for error in arm["objects"][0]["errors"] if error["mode"] == "forced" and error["stage"] == "memory_encoder"]
     assert [error["frame"] for error in forced] == [0, 1, 2]
-    assert all(0 < error["error"] < arm["bound"] for error in forced)
+    assert all(0 < error["error"] < arm["bounds"][error["stage"]] for error in forced)
 
 
 def test_a_model_without_stages_is_refused_with_what_it_works_for(split_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runners import RUNNERS, SHIPPED_WEIGHTS
+from runners.base import MODEL_STAGES
 from savbench.certify.bounds import bound_of
 from savbench.certify.findings import FORCED, FREE, ObjectFindings, errors_of, first_beyond
 from savbench.data.dataset import open_split
@@ -77,7 +78,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 def found_at(findings: ObjectFindings, dtype: str = "float32") -> tuple[str, int] | None:
-    beyond = first_beyond([findings], bound_of(dtype))
+    beyond = first_beyond([findings], dict.fromkeys(MODEL_STAGES, bound_of(dtype)))
     return None if beyond is None else (beyond.error.stage, beyond.error.frame)
 
 

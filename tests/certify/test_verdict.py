@@ -15,10 +15,12 @@ from savbench.plan.arms import Arm, plan_arms
 from savbench.plan.settings import RunConfig
 
 STAGES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
+BOUNDS = dict.fromkeys(STAGES, 0.1)
 
 
-def arm(dtype: str = "bfloat16") -> Arm:
-    return plan_arms(RunConfig(split_dir=Path("/s"), models=("sam2_nano_mask",), autocast_dtypes=(dtype,)), "s")[0]
+def arm(dtype: str = "bfloat16", runtime: str = "torch") -> Arm:
+    config = RunConfig(split_dir=Path("/s"), models=("sam2_nano_mask",), autocast_dtypes=(dtype,), runtime=(runtime,))
+    return plan_arms(config, "s")[0]
 
 
 def findings(
@@ -38,14 +40,14 @@ def test_bounds_are_multiples_of_the_unit_roundoff() -> None:
 
 def test_the_first_beyond_is_the_first_in_time_and_in_the_order_of_stages() -> None:
     found = findings(changed={("memory_encoder", 3): 0.2, ("mask_decoder", 3): 0.3, ("image_encoder", 5): 0.9})
-    beyond = first_beyond([findings(), found], 0.1)
+    beyond = first_beyond([findings(), found], BOUNDS)
     assert beyond is not None
     assert (beyond.where, beyond.error.stage, beyond.error.frame, beyond.error.error) == ("v/000", "mask_decoder", 3, 0.3)
-    of_encoder = first_beyond([found], 0.1, "image_encoder")
+    of_encoder = first_beyond([found], BOUNDS, "image_encoder")
     assert of_encoder is not None
     assert of_encoder.error.frame == 5
-    assert first_beyond([findings(free=0.9)], 0.1) is None, "free-running errors are those of the clip, not of a stage"
-    assert first_beyond([findings(changed={("mask_decoder", 2): math.nan})], 0.1) is not None
+    assert first_beyond([findings(free=0.9)], BOUNDS) is None, "free-running errors are those of the clip, not of a stage"
+    assert first_beyond([findings(changed={("mask_decoder", 2): math.nan})], BOUNDS) is not None
 
 
 def test_growth_is_that_of_what_the_memory_adds() -> None:
@@ -92,10 +94,21 @@ def test_an_arm_beyond_a_bound_is_not_and_says_where() -> None:
     assert "not finite" in text
     assert "v/000 4" in text
     written = json.loads(json.dumps(verdict.to_json(), allow_nan=False))
-    assert (written["certified"], written["bound"]) == (False, 2.0**-4)
+    assert (written["certified"], written["bounds"]) == (False, dict.fromkeys(STAGES, 2.0**-4))
     (error,) = (error for error in written["objects"][0]["errors"] if error["error"] is None)
     assert (error["stage"], error["frame"]) == ("memory_attention", 4)
     assert ObjectFindings.from_json(written["objects"][0]) == verdict.found[0]
+
+
+def test_an_int8_encoder_has_a_bound_of_its_own_and_later_stages_that_of_float32() -> None:
+    exact = {(stage, frame): 1e-6 for stage in STAGES[1:] for frame in range(9)}
+    int8 = arm("float32", "onnx-int8")
+    healthy = findings(changed={**exact, **{("image_encoder", frame): 0.05 for frame in range(9)}})
+    assert Verdict(int8, (healthy,), (), None).problems == []
+    assert "bound: 32 x 32 u, u = 6.0e-08 of float32 and 32 u, u = 3.9e-03 of int8" in Verdict(int8, (healthy,), (), None).text(None)
+    for stage, error, bound in (("image_encoder", 0.2, "0.12"), ("memory_attention", 1e-3, "6.1e-05")):
+        (problem,) = Verdict(int8, (findings(changed={**exact, (stage, 4): error}),), (), None).problems
+        assert problem == f"{stage} leaves its bound first on frame 4 of v/000: {error:.2g}, where {bound} is healthy"
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,11 @@ def test_an_exported_arm_has_an_id_and_a_label_of_its_own() -> None:
 
 
 def test_beside_torch_a_model_without_exported_stages_runs_in_torch_only() -> None:
-    models = ("sam2_tiny_points", "edgetam_points", "static_mask")
+    models = ("sam2_tiny_points", "sam1_base_mask", "static_mask")
     settings = config(runtime=("onnx", "torch"), models=models, autocast_dtypes=("float32",))
     arms = plan_arms(settings, "sav_val")
     assert [(arm.model, arm.runtime) for arm in arms] == [
-        ("sam2_tiny", "onnx"), ("sam2_tiny", "torch"), ("edgetam", "torch"), ("static", "torch"),
+        ("sam2_tiny", "onnx"), ("sam2_tiny", "torch"), ("sam1_base", "torch"), ("static", "torch"),
     ]  # fmt: skip
     assert [arm for arm in arms if arm.runtime == "torch"] == plan_arms(config(models=models, autocast_dtypes=("float32",)), "sav_val")
     assert [cells(settings, arm)["runtime"] for arm in arms] == ["onnx", "torch", "none", "none"]
