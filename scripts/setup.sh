@@ -498,7 +498,10 @@ install_online() {
 # The folder has all packages on its list, which leaves out those that the machine has, so pip resolves nothing.
 install_offline() {
     (cd -- "$offline" && sha256sum --check --quiet --strict SHA256SUMS) || die "$offline is damaged (see above); copy it again"
-    pip_install "requirements from $offline" --no-deps --requirement "$offline/requirements.txt"
+    cp -- "$offline/requirements.txt" "$work/offline.txt"
+    # one module: the kit's, for the CPU, would take the place of the board's
+    if other_onnxruntime; then sed -i '/^onnxruntime[^-]/d' "$work/offline.txt"; fi
+    pip_install "requirements from $offline" --no-deps --requirement "$work/offline.txt"
     "$venv_python" -m pip check || say "NOTE: the lines above name packages that are missing or in another version; doctor reports the consequences"
 }
 

@@ -69,6 +69,11 @@ def test_the_folder_has_onnx_runtime_unless_the_machine_has_its_own(maker: Machi
         found[name] = {path.name.split("-")[0] for path in (tmp_path / name).glob("*.whl")} - {"hydra", "needed", "sam2"}
     assert found == {"whole": {"onnxruntime", "flat", "onnx"}, "of_jetson": {"onnx"}}
 
+    maker.have("onnxruntime_gpu", "1.23.0")
+    done = maker.set_up("--offline", str(tmp_path / "whole"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [maker.installed(name) for name in ("onnxruntime", "onnx")] == [None, "1.18.0"]
+
 
 def test_a_package_that_is_nowhere_is_named(maker: Machine, tmp_path: Path) -> None:
     maker.require("torch", "torchvision", "numpy", "hydra", "nowhere")
