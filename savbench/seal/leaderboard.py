@@ -12,6 +12,7 @@ from savbench.data.csv_file import InputError
 from savbench.report.arms import Arm, find_arms, unusual_settings
 from savbench.report.charts import notes_of
 from savbench.results.beside import FRAME_TEXT, FrameLatencies, read_table
+from savbench.results.figures import kinds_of_frames
 from savbench.results.foreign import UNKNOWN, Results, load_results
 from savbench.results.grid import Grid
 from savbench.results.run_folder import FRAMES, SUMMARY
@@ -246,6 +247,7 @@ def _group(group: tuple[str, ...], entries: Sequence[Entry]) -> Group:
     if any(entry.verdict == "fail" for entry in ordered):
         notes.append(f"{FAILED} the archive fails its check: not to be quoted.")
     notes += notes_of([entry.arm for entry in ordered], of_scores=True)
+    notes += [f"{entry.arm.shown}: {kinds}." for entry in ordered if (kinds := kinds_of_frames(entry.arm.summary.figures))]
     where = ", ".join(filter(None, (device or "unknown device", mode)))
     what = ", ".join(filter(None, (split or "unknown split", f"{len(union)} objects", cut, f"protocol version {version or 'untold'}")))
     return Group(f"{where}: {what}", tuple(ordered), len(union), marks, tuple(dict.fromkeys(notes)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import INPUT_PATH, FilePath
-from savbench.results.grid import text_table, width_of
+from savbench.results.grid import text_table, width_of, wrapped
 from savbench.seal.archive import SealError
 from savbench.seal.leaderboard import merge, table_of
 from savbench.seal.page import render_csv, render_page
@@ -52,7 +52,8 @@ def main(args: argparse.Namespace) -> int:
     written = {page: render_page(board, args.title), page.with_suffix(".csv"): render_csv(board)}
     width = width_of(sys.stdout)
     for group in board.groups:
-        print("\n".join([group.title, text_table(table_of(group), width), *group.notes, ""]))
+        remarks = [line for note in group.notes for line in wrapped(note, width)]
+        print("\n".join([*wrapped(group.title, width), text_table(table_of(group), width), *remarks, ""]))
     for line in (*board.notes, *(f"not in the tables: {line}" for line in board.left_out)):
         print(line)
     try:

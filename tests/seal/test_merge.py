@@ -80,6 +80,13 @@ def test_a_line_names_every_setting_that_is_not_upstreams(archive: Archive, tmp_
         assert setting in line["arm"]
 
 
+def test_percentiles_of_two_kinds_of_frames_are_told(archive: Archive, tmp_path: Path) -> None:
+    mixed = archive("nano", keyframe="3", key_latency_p50_ms=21.5, between_latency_p50_ms=4.0)
+    _, page = merged(tmp_path, mixed, status=1)
+    assert "its percentiles mix two kinds of frames: p50 21.50 ms of those that the model saw, p50 4.000 ms of those between." in page
+    assert "two kinds of frames" not in merged(tmp_path, archive("every"))[1]
+
+
 def test_what_is_worse_is_marked_and_stands_last(archive: Archive, tmp_path: Path) -> None:
     on = {"device_name": "Orin", "nvpmodel": "MAXN"}
     lines, page = merged(
