@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from emulated_board import jtop_service
 
 import jetson_benchmark
 from savbench.data.demo.split import generate_demo_split
@@ -16,7 +17,8 @@ from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
 
 ROOT = Path(__file__).parents[1]
-TINY = ("--limit_videos", "1", "--limit_objects", "2", "--max_frames", "9", "--warmup_frames", "2", "--device", "cpu", "--power", "none")
+TINY = ("--limit_videos", "1", "--limit_objects", "2", "--max_frames", "9", "--warmup_frames", "2", "--device", "cpu")
+NANO = ("--models", "sam2_nano_points", "--autocast_dtype", "float32")
 
 
 def benchmark(folder: Path, *arguments: str) -> str:
@@ -29,12 +31,12 @@ def benchmark(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, exported_dir: Path) -> Path:
-    """A folder with a run of torch and a run of exported graphs over the same objects."""
+    """A folder with a run of torch and a run of exported graphs over the same objects, offline and at a camera's pace."""
     folder = tmp_path_factory.mktemp("runtimes")
     generate_demo_split(folder / "demo", videos=1, frames=24, height=96, width=128)
     for runtime in ("torch", "onnx"):
-        arms = ("--models", "sam2_nano_points", "--autocast_dtype", "float32", "--runtime", runtime, "--exported_dir", str(exported_dir))
-        benchmark(folder, "--split_dir", "demo", *arms, *TINY, "--stages", "--out_dir", runtime)
+        arms = (*NANO, "--runtime", runtime, "--exported_dir", str(exported_dir), "--power", "none")
+        benchmark(folder, "--split_dir", "demo", *arms, *TINY, "--stages", "--realtime", "24", "--out_dir", runtime)
     return folder
 
 
@@ -54,6 +56,30 @@ def test_rows_say_what_ran_and_score_like_torch_s(desk: Path) -> None:
         assert min(row.stages_ms[stage] for stage in ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")) > 0
     assert [row.JandF for row in exported] == pytest.approx([row.JandF for row in native], abs=1e-3)
     assert {row.arm_id for row in native}.isdisjoint(row.arm_id for row in exported)
+
+
+def test_graphs_run_at_a_camera_s_pace(desk: Path) -> None:
+    native, exported = rows_of(desk, "torch"), rows_of(desk, "onnx")
+    for row in (*native, *exported):
+        assert row.streaming_fps is not None
+        assert row.streaming_JandF is not None
+        assert 0 < row.streaming_JandF <= 1
+    lines = (desk / "onnx" / "streaming.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + 2 * 9  # a line for each frame of both objects
+
+
+@pytest.mark.alone
+def test_energy_of_graphs_is_read_from_the_jtop_service(desk: Path, exported_dir: Path) -> None:
+    with jtop_service():
+        arms = (*NANO, "--runtime", "onnx", "--exported_dir", str(exported_dir), "--power", "jtop")
+        benchmark(desk, "--split_dir", "demo", *arms, *TINY, "--limit_objects", "1", "--max_frames", "24", "--out_dir", "energy")
+    (row,) = rows_of(desk, "energy")
+    assert (row.status, row.runtime, row.power_source) == ("ok", "onnx", "jtop")
+    assert row.energy_gross_j_per_frame is not None
+    assert row.power_mean_w is not None
+    # a frame's energy is the mean power over its time
+    assert row.latency_ms is not None
+    assert row.energy_gross_j_per_frame == pytest.approx(row.power_mean_w * row.latency_ms / 1e3, rel=0.02)
 
 
 def test_export_makes_what_a_run_takes(desk: Path, exported_dir: Path) -> None:
