@@ -90,7 +90,7 @@ def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts:
         progress.say(which)
     planned = plan(config, split.name)
     if alone := list(dict.fromkeys(one.arm.model for one in planned if runs_in_torch_only(config, one.arm.model))):
-        progress.say(f"--runtime {','.join(config.runtime)}: {', '.join(alone)} runs in {TORCH} only, there is nothing exported of it")
+        progress.say(f"--runtime {','.join(config.runtime)}: without exported stages, so in {TORCH} only: {', '.join(alone)}")
     if config.agreement is not None:
         planned = with_reference_first(planned, config.agreement)
         config = dataclasses.replace(config, agreement=planned[0].arm.arm_id)
