@@ -129,7 +129,9 @@ def test_a_command_of_the_documents_runs(desk: Path, page: str, line: str, tmp_p
     arguments = line.split()[len(BENCHMARK) :]
     is_run = arguments[0] == "run" or arguments[0].startswith("-")
     if arguments == ["--help"] or not is_run:
-        # 1: of the doctor on a machine without the weights of all models, of an audit where something else runs meanwhile
+        if "--audit" in arguments:  # where something else runs meanwhile it may say no: not in the archive that others read
+            arguments[arguments.index("-o") + 1] = str(tmp_path / "audited.zip")
+        # 1: of the doctor on a machine without the weights of all models, of an audit
         said = benchmark(desk, *arguments, allowed=(0, 1) if arguments[0] == "doctor" or "--audit" in arguments else (0,))
         assert said
         if "-o" in arguments:
