@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from training.loop import TrainConfig
 
 
+_DRESSED = 0.6
+"""Share of the clip art each of whose colours is dressed in a photograph: clip art has no textures of its own."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train and export.
 
@@ -82,7 +86,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--real_videos", default="", metavar="LIST", help="names of its videos to use, separated by commas")
     parser.add_argument("--real_clips", type=int, default=320, metavar="N", help="clips to cut from them (default 320)")
     parser.add_argument("--figures", type=Path, help="folder of pictures with an alpha channel, with --photos; needed by the card's recipe")
-    parser.add_argument("--figure_clips", type=int, default=1000, metavar="N", help="clips of them (default 1000)")
+    parser.add_argument("--clip_art", type=Path, help="folder of more such pictures, with --figures; for a --recipe that names their kind")
+    parser.add_argument("--figure_clips", type=int, default=1000, metavar="N", help="clips of each of the two (default 1000)")
     parser.add_argument(
         "--recipe", type=Path, metavar="FILE",
         help="JSON with rounds and stages, as a run notes its own in settings.json (default: those of the card)",
@@ -92,6 +97,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--real_split and --real_videos go together: name the videos, so that others stay for validation")
     if arguments.figures is not None and arguments.photos is None:
         parser.error("--figures needs --photos: figures move before photographs")
+    if arguments.clip_art is not None and arguments.figures is None:
+        parser.error("--clip_art needs --figures: a stage's shares name both kinds in this order")
     if arguments.processes < 1:
         parser.error(f"--processes {arguments.processes}: 1 or more")
     if arguments.device != "cpu" and arguments.processes != 1:
@@ -108,7 +115,7 @@ def config_of(arguments: argparse.Namespace) -> TrainConfig:
     from training.loop import TrainConfig
     from training.pool import PoolConfig
 
-    pool, figures = PoolConfig("train", arguments.scenes), None
+    pool = PoolConfig("train", arguments.scenes)
     sources: dict[str, Any] = {}
     if arguments.photos is not None:
         sources["photos"] = str(arguments.photos)
@@ -116,8 +123,11 @@ def config_of(arguments: argparse.Namespace) -> TrainConfig:
     if arguments.real_split is not None:
         sources.update(real_split=str(arguments.real_split), real_videos=tuple(arguments.real_videos.split(",")))
         pool = replace(pool, real_clips=arguments.real_clips)
-    if arguments.figures is not None:
-        figures = PoolConfig("train", 0, figures=arguments.figure_clips, figure_folder=str(arguments.figures), **sources)
+    figures = tuple(
+        PoolConfig("train", 0, figures=arguments.figure_clips, figure_folder=str(folder), dressed=dressed, **sources)
+        for folder, dressed in ((arguments.figures, 0.0), (arguments.clip_art, _DRESSED))
+        if folder is not None
+    )
     return TrainConfig(
         out_dir=arguments.out_dir,
         pool=replace(pool, **sources),

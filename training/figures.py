@@ -26,6 +26,7 @@ _BACKDROP = 1.5
 _MOST_FIGURES = 4
 _ALIKE = 0.35
 """Share of the further figures that show the picture of the one before in other colours."""
+_MOST_PARTS = 5
 _AWAY = 0.3
 """Share of the figures that leave and come back."""
 
@@ -80,12 +81,20 @@ def backdrop(photo: Image, rng: np.random.Generator, frames: int, side: int) -> 
     return np.asarray(np.stack(out), np.uint8)
 
 
-def animate(frames_tssc: Image, labels_tss: Labels, figures: Sequence[Image], photos: Sequence[Image], rng: np.random.Generator) -> None:
+def animate(
+    frames_tssc: Image,
+    labels_tss: Labels,
+    figures: Sequence[Image],
+    photos: Sequence[Image],
+    rng: np.random.Generator,
+    dressed: float = 0.0,
+) -> None:
     """Let one to `_MOST_FIGURES` of the pictures move over a clip, each over those before it. Works in place.
 
     Args:
         frames_tssc: (frames, side, side, 3), RGB, uint8.
         labels_tss: (frames, side, side); new objects get the labels after its largest.
+        dressed: share of the pictures each of whose colours is dressed in a photograph.
     """
     squash = float(rng.choice([9 / 16, 0.75, 1.0]))
     picture = figures[int(rng.integers(len(figures)))]
@@ -93,7 +102,8 @@ def animate(frames_tssc: Image, labels_tss: Labels, figures: Sequence[Image], ph
     for label in range(first, first + int(rng.integers(1, _MOST_FIGURES + 1))):
         if label > first and rng.random() >= _ALIKE:
             picture = figures[int(rng.integers(len(figures)))]
-        _animate_one(frames_tssc, labels_tss, _coloured(picture, photos, rng), label, squash, rng)
+        worn = _dressed(picture, photos, rng) if dressed and rng.random() < dressed else picture
+        _animate_one(frames_tssc, labels_tss, _coloured(worn, photos, rng), label, squash, rng)
 
 
 def _coloured(picture: Image, photos: Sequence[Image], rng: np.random.Generator) -> Image:
@@ -105,6 +115,27 @@ def _coloured(picture: Image, photos: Sequence[Image], rng: np.random.Generator)
         colour = np.clip(colour * (1 + strength * (grain - grain.mean()) / 128), 0, 255).astype(np.uint8)
     flip = slice(None, None, -1 if rng.random() < 0.5 else 1)
     return np.ascontiguousarray(np.dstack([colour, picture[..., 3]])[:, flip])
+
+
+def _dressed(picture: Image, photos: Sequence[Image], rng: np.random.Generator) -> Image:
+    """With a photograph of its own on each of two to `_MOST_PARTS` colours, as clothes, fur and paint are of several textures."""
+    colours_n3 = picture[..., :3].reshape(-1, 3).astype(np.float32)
+    seen_n = picture[..., 3].ravel() > 127
+    count = min(int(rng.integers(2, _MOST_PARTS + 1)), len(np.unique(colours_n3[seen_n], axis=0)))
+    cv2.setRNGSeed(int(rng.integers(2**31)))
+    criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1.0)
+    _, labels_m1, centres_k3 = cv2.kmeans(colours_n3[seen_n], count, None, criteria, 1, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    part_n = np.full(len(colours_n3), -1)
+    part_n[seen_n] = labels_m1[:, 0]
+    out_n3 = colours_n3.copy()
+    for part in range(count):
+        cloth_n3 = cut(photos[int(rng.integers(len(photos)))], rng, (_SIDE, _SIDE), (0.1, 0.6)).reshape(-1, 3).astype(np.float32)
+        here_n = part_n == part
+        # at times the photograph's own colours, else its light and dark in the colour of the part; what shading there was stays
+        tint_3 = centres_k3[part] - cloth_n3[here_n].mean(0) if rng.random() < 0.5 else 0.0
+        out_n3[here_n] = cloth_n3[here_n] + tint_3 + 0.7 * (colours_n3[here_n] - centres_k3[part])
+    shown = np.clip(out_n3, 0, 255).astype(np.uint8).reshape(picture.shape[0], picture.shape[1], 3)
+    return np.dstack([shown, picture[..., 3]])
 
 
 def _animate_one(frames_tssc: Image, labels_tss: Labels, picture: Image, label: int, squash: float, rng: np.random.Generator) -> None:

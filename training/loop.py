@@ -26,6 +26,8 @@ from training.validation import mean_j
 _MAX_GRADIENT = 1.0
 _AVERAGING = 0.999
 _LOG_EVERY = 50
+FIGURE_FOLDERS = ("figures", "clip_art")
+"""Of a run's folder, in the order of the kinds of `training.recipe.KINDS`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class TrainConfig:
     out_dir: Path
     pool: PoolConfig
     recipe: Recipe
-    figures: PoolConfig | None = None
+    figures: tuple[PoolConfig, ...] = ()
+    """Of figures and of clip art, each pool in a folder of its own."""
     seed: int = 0
     processes: int = 1
     device: str = "cpu"
@@ -63,9 +66,7 @@ class _Trainer:
         self.config = config
         self.device = torch.device(config.device)
         self.pool = open_pool(config.out_dir / "pool", config.pool, workers=1)
-        self.figures: tuple[ClipPool, ...] = (
-            () if config.figures is None else (open_pool(config.out_dir / "figures", config.figures, workers=1),)
-        )
+        self.figures = tuple(open_pool(folder, pool, workers=1) for folder, pool in figure_pools(config))
         self.validation_pool = open_pool(config.out_dir / "pool_val", validation_config(config), workers=1)
         self.step = 0
         self.total = total_steps(config.recipe)
@@ -124,6 +125,8 @@ class _Trainer:
         # on a single frame a mask is its own answer
         kinds = PROMPT_TYPES[:2] if single else PROMPT_TYPES
         prompt = kinds[int(shared.integers(len(kinds)))]
+        if single and stage.click_share is not None:
+            prompt = kinds[int(shared.random() >= stage.click_share)]
         frames, clips = (1, stage.single_frames) if single else (stage.frames, stage.clips)
         pools, shares = self._pools_of(stage)
         batch = draw_batch(
@@ -230,5 +233,10 @@ def pools_drawn(config: TrainConfig, workers: int) -> None:
     """Draw the pools that are missing; to be called before the processes start."""
     open_pool(config.out_dir / "pool", config.pool, workers)
     open_pool(config.out_dir / "pool_val", validation_config(config), workers)
-    if config.figures is not None:
-        open_pool(config.out_dir / "figures", config.figures, workers)
+    for folder, pool in figure_pools(config):
+        open_pool(folder, pool, workers)
+
+
+def figure_pools(config: TrainConfig) -> list[tuple[Path, PoolConfig]]:
+    """Where each pool of figures is kept."""
+    return [(config.out_dir / name, pool) for name, pool in zip(FIGURE_FOLDERS, config.figures, strict=False)]

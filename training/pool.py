@@ -39,6 +39,7 @@ _STREAM = {"train": 0x6E61_6E6F, "validation": 0x7661_6C69}
 _NATURAL_STREAM = 0x6E61_7475
 _REAL_STREAM = 0x7265_616C
 _FIGURE_STREAM = 0x6669_6775
+_DRESSED_STREAM = 0x6472_6573
 
 _WORN_DRAWN, _WORN_NATURAL, _WORN_REAL, _WORN_FIGURES = 0.25, 0.85, 0.5, 0.5
 _PASTED_NATURAL, _PASTED_REAL = 0.5, 0.4
@@ -75,6 +76,8 @@ class PoolConfig:
     """Number of clips of figures, before the photographs or the real videos."""
     figure_folder: str = ""
     """Folder of the pictures that figures are made of."""
+    dressed: float = 0.0
+    """Share of the figures each of whose colours is dressed in a photograph."""
 
     @property
     def clips(self) -> int:
@@ -204,7 +207,7 @@ def draw_real(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
 
 def draw_figures(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
     """A clip of figures before a photograph, or before a real video whose objects are annotated too; half of them worn."""
-    rng = np.random.default_rng((_STREAM[config.stream], _FIGURE_STREAM, number))
+    rng = np.random.default_rng((_STREAM[config.stream], _DRESSED_STREAM if config.dressed else _FIGURE_STREAM, number))
     photos = _photos(config.photos)
     if config.real_videos and rng.random() < _FIGURES_IN_REAL:
         video = read_video(Path(config.real_split), config.real_videos[int(rng.integers(len(config.real_videos)))])
@@ -213,7 +216,7 @@ def draw_figures(config: PoolConfig, number: int) -> tuple[Frames, Frames]:
     else:
         frames_tssc = backdrop(photos[int(rng.integers(len(photos)))], rng, POOL_FRAMES, POOL_SIDE)
         labels_tss = np.zeros(frames_tssc.shape[:3], np.uint8)
-    animate(frames_tssc, labels_tss, _figures(config.figure_folder), photos, rng)
+    animate(frames_tssc, labels_tss, _figures(config.figure_folder), photos, rng, config.dressed)
     return (worn(frames_tssc, rng) if rng.random() < _WORN_FIGURES else frames_tssc), labels_tss
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-KINDS = ("drawn", "natural", "real", "figures")
+KINDS = ("drawn", "natural", "real", "figures", "clip art")
 """Of clips, in the order in which `Stage.shares` weighs them."""
 _WARMUP = 60
 
@@ -31,7 +31,10 @@ class Stage:
     discs: bool = False
     """Train for discs around the prompts instead of objects: the one task that cannot be solved without looking at them."""
     shares: tuple[float, ...] = ()
-    """How often a clip of each of `KINDS` is drawn, kinds that the run lacks aside; empty: every clip but the figures equally often."""
+    """How often a clip of each of `KINDS` is drawn, kinds that the run lacks aside and those not named never; empty:
+    every clip of the first three equally often."""
+    click_share: float | None = None
+    """Share of the steps of single frames that click, the rest give boxes; None: as many of the one as of the other."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,6 @@ def read_recipe(path: Path) -> Recipe:
 
 def _stage(values: dict[str, object]) -> Stage:
     stage = Stage(**{**values, "shares": tuple(values.get("shares", ()))})  # type: ignore[arg-type]
-    if stage.shares and len(stage.shares) != len(KINDS):
-        raise ValueError(f"shares {stage.shares}: one for each of {', '.join(KINDS)}")
+    if len(stage.shares) > len(KINDS):
+        raise ValueError(f"shares {stage.shares}: one for each of {', '.join(KINDS)} at most")
     return stage

@@ -40,7 +40,14 @@ def tiny_run(out_dir: Path) -> loop.TrainConfig:
     )
     figures = PoolConfig("train", 0, figures=1, **write_pictures(out_dir / "sources"))  # type: ignore[arg-type]
     return loop.TrainConfig(
-        out_dir, PoolConfig("train", 2), recipe, figures, processes=1, checkpoint_every_s=0.0, validate_every=99, validation_clips=1
+        out_dir,
+        PoolConfig("train", 2),
+        recipe,
+        (figures, dataclasses.replace(figures, dressed=1.0)),
+        processes=1,
+        checkpoint_every_s=0.0,
+        validate_every=99,
+        validation_clips=1,
     )
 
 
@@ -54,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_goes_on_where_it_was_stopped(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("pool", "figures", "pool_val"):
+    for name in ("pool", *loop.FIGURE_FOLDERS, "pool_val"):
         (tmp_path / name).symlink_to(trained / name)
     with monkeypatch.context() as patch:
         update = loop._Trainer._update
@@ -114,9 +121,28 @@ def test_a_stage_draws_the_kinds_that_it_asks_for(trained: Path) -> None:
     assert shares == (1.0,)
     (drawn,), _ = trainer._pools_of(of_scenes)
     assert drawn.clips == 2
+    pools, shares = trainer._pools_of(dataclasses.replace(of_figures, shares=(1.0, 0.0, 0.0, 1.0, 2.0)))
+    assert np.array_equal(pools[2].frames_ntssc, trainer.figures[1].frames_ntssc)
+    assert shares == (1.0, 1.0, 2.0)
+    assert not np.array_equal(trainer.figures[0].frames_ntssc, trainer.figures[1].frames_ntssc)
     trainer.figures = ()
     with pytest.raises(ValueError, match="of which this run has none"):
         trainer._pools_of(of_figures)
+
+
+def test_a_stage_clicks_on_single_frames_as_often_as_it_says(trained: Path) -> None:
+    trainer = loop._Trainer(0, tiny_run(trained))
+    stage = trainer.config.recipe[0].stages[1]
+
+    def drawn(**changed: Any) -> list[str]:
+        kinds = []
+        for trainer.step in range(6):
+            kinds.append(trainer._draw(dataclasses.replace(stage, **changed))[0])
+        return kinds
+
+    assert set(drawn(single_share=1.0, click_share=1.0)) == {"frame/points"}
+    assert set(drawn(single_share=1.0, click_share=0.0)) == {"frame/bbox"}
+    assert drawn(click_share=1.0) == drawn()
 
 
 def test_help_and_wrong_arguments(tmp_path: Path) -> None:
@@ -127,6 +153,7 @@ def test_help_and_wrong_arguments(tmp_path: Path) -> None:
     for arguments, message in {
         ("--real_split", "somewhere"): "--real_split and --real_videos go together",
         ("--figures", "somewhere"): "--figures needs --photos",
+        ("--clip_art", "somewhere"): "--clip_art needs --figures",
         ("--photos", str(tmp_path / "missing")): "has no photograph; put JPEG or PNG files there",
         ("--export_only",): "there is no checkpoint yet; train without --export_only first",
     }.items():

@@ -11,7 +11,7 @@ import pytest
 from training_clips import write_pictures
 
 from training import pool
-from training.figures import animate, figure_files, read_figure
+from training.figures import _dressed, animate, figure_files, read_figure
 from training.photos import digest_of, photo_files, read_photos
 from training.pool import POOL_FRAMES, POOL_SIDE, PoolConfig, draw_clip, draw_figures, draw_natural, draw_real, draw_scene, open_pool
 from training.real import read_video
@@ -84,6 +84,17 @@ def test_clips_of_figures_show_whole_figures_and_label_them(tmp_path: Path) -> N
     assert np.array_equal(frames, again)
     assert not np.array_equal(frames, draw_figures(config, 2)[0])
     assert labels.max() >= 1
+
+
+def test_clip_art_is_dressed_in_photographs_by_its_colours(tmp_path: Path) -> None:
+    config = PoolConfig("train", 0, figures=3, dressed=1.0, **write_pictures(tmp_path))  # type: ignore[arg-type]
+    frames, _ = draw_figures(config, 1)
+    assert np.array_equal(frames, draw_figures(config, 1)[0])
+    figure, noise = read_figure(figure_files(tmp_path / "figures")[0]), read_photos(photo_files(tmp_path / "photos"))
+    seen = figure[..., 3] > 127
+    dressed = _dressed(figure, noise, np.random.default_rng(0))
+    assert np.array_equal(dressed[..., 3], figure[..., 3])
+    assert len(np.unique(figure[seen][:, :3], axis=0)) < 20 < len(np.unique(dressed[seen][:, :3], axis=0))
 
 
 def test_a_figure_lies_where_its_label_says() -> None:

@@ -35,7 +35,9 @@ def test_a_recipe_is_read_as_a_run_notes_it(tmp_path: Path) -> None:
     for text, message in {
         "{}": "holds no recipe",
         '{"recipe": [{"peak_lr": 1, "stages": [{"steps": 1}]}]}': "holds no recipe",
-        path.read_text().replace("[0.5, 0.0, 0.0, 0.5]", "[0.5]"): "one for each of drawn, natural, real, figures",
+        path.read_text().replace(
+            "[0.5, 0.0, 0.0, 0.5]", "[1, 1, 1, 1, 1, 1]"
+        ): "one for each of drawn, natural, real, figures, clip art at most",
     }.items():
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
