@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from runners.base import BuildOptions, Prompt, RunnerError, RuntimeReport
+from runners.base import BuildOptions, Prompt, RunnerError
 from runners.exported import TORCH
 from runners.official import OfficialPredictorRunner
 from runners.sam2 import import_sam2
@@ -28,6 +28,7 @@ from runners.wheels import EDGETAM_WHEEL, unpacked_wheel
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from runners.exported.boundary import Boundary
     from runners.stages import ObjectHook
 
 
@@ -94,14 +95,10 @@ class EdgeTamRunner(OfficialPredictorRunner):
             self._compiler.compile_forward(predictor.memory_attention, dynamic=True)
         return predictor
 
-    def _replace_stages(self, options: BuildOptions) -> RuntimeReport | None:
-        self._runtime = options.runtime
-        if options.runtime == TORCH:
-            return None
+    def _boundary(self) -> Boundary:
         from runners.exported.edgetam import EdgeTamBoundary
-        from runners.exported.runtime import replace_stages
 
-        return replace_stages(EdgeTamBoundary(self._predictor), options, self._device, self._preprocess)
+        return EdgeTamBoundary(self._predictor)
 
     def _loader_module(self) -> ModuleType:
         import sam2.sam2_video_predictor as module

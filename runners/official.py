@@ -17,6 +17,7 @@ from runners.bounded import FrameSlot, forget_outputs, whole_clip
 from runners.checkpoints import load_strictly, read_checkpoint
 from runners.compiling import Compiler
 from runners.components import provide_components
+from runners.exported import TORCH
 from runners.preprocessing import FramePreprocessor
 from runners.resize import PILLOW
 from runners.sizes import check_size
@@ -35,6 +36,8 @@ from runners.torch_common import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import ModuleType
+
+    from runners.exported.boundary import Boundary
 
 
 OUTPUT_KINDS = ("cond_frame_outputs", "non_cond_frame_outputs")
@@ -59,7 +62,7 @@ class OfficialPredictorRunner:
         imgsz = 1024 if options.imgsz is None else options.imgsz
         check_size(self.name, imgsz, options.config)
         self._device = resolve_device(options.device)
-        self._memory = options.memory
+        self._memory, self._runtime = options.memory, options.runtime
         self._compiler = Compiler(options, self._device)
         torch.manual_seed(options.seed)
         with building_on(self._device):
@@ -98,7 +101,15 @@ class OfficialPredictorRunner:
 
     def _replace_stages(self, options: BuildOptions) -> RuntimeReport | None:
         """Let another runtime run the predictor's stages, if the options name one."""
-        return None
+        if options.runtime == TORCH:
+            return None
+        from runners.exported.runtime import replace_stages
+
+        return replace_stages(self._boundary(), options, self._device, self._preprocess)
+
+    def _boundary(self) -> Boundary:
+        """Where exported graphs replace the predictor's stages, of families that have them."""
+        raise NotImplementedError
 
     def _loader_module(self) -> ModuleType:
         raise NotImplementedError

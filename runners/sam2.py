@@ -8,14 +8,15 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from runners.base import BuildOptions, RunnerError, RuntimeReport
-from runners.exported import TORCH
+from runners.base import BuildOptions, RunnerError
 from runners.motion_memory import MotionMemory
 from runners.official import OfficialPredictorRunner
 from runners.sources import hydra_searches, import_package, package_version
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from runners.exported.boundary import Boundary
 
 DISTRIBUTIONS = ("sam2", "SAM-2")
 """Names under which SAM 2 may be installed: its copy on PyPI and the official repository."""
@@ -76,13 +77,10 @@ class Sam2Runner(OfficialPredictorRunner):
                 vos_optimized=options.compile == "full",
             )
 
-    def _replace_stages(self, options: BuildOptions) -> RuntimeReport | None:
-        if options.runtime == TORCH:
-            return None
+    def _boundary(self) -> Boundary:
         from runners.exported.boundary import Boundary
-        from runners.exported.runtime import replace_stages
 
-        return replace_stages(Boundary(self._predictor), options, self._device, self._preprocess)
+        return Boundary(self._predictor)
 
     def _loader_module(self) -> ModuleType:
         import sam2.sam2_video_predictor as module

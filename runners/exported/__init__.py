@@ -22,6 +22,10 @@ ON_GPU = frozenset({"onnx-tensorrt", "tensorrt", "tensorrt-int8"})
 """Runtimes that need an NVIDIA GPU."""
 EXPORTABLE = frozenset({"edgetam", "sam2"})
 """Families whose stages can be exported, from their official code."""
+EXPORTERS = ("onnx", "onnxscript")
+"""Packages that torch's exporter needs, whatever then runs the graphs."""
+CPU_PROVIDER, CUDA_PROVIDER, TENSORRT_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+"""ONNX Runtime's names of what runs the nodes of a graph."""
 CALIBRATION_FRAMES = 16
 """Frames that ranges of activations are measured on, for int8."""
 

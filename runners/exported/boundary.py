@@ -12,11 +12,12 @@ memories of t tokens, p pointers' tokens, d channels of a memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from runners.exported.rope import real_rope
+from runners.exported.rope import real_forward, real_rope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -158,7 +159,13 @@ class Boundary:
 
     def exportable(self, module: torch.nn.Module) -> AbstractContextManager[None]:
         """Let a stage compute in what ONNX has while the block runs."""
-        return real_rope(module, self.grid)
+        return real_rope(module, self.real_forwards())
+
+    def real_forwards(self) -> dict[type, Callable[[Any], Callable[..., torch.Tensor]]]:
+        """For each class of upstream's rotary attentions, what makes the `forward` of one in real numbers."""
+        from sam2.modeling.sam.transformer import RoPEAttention
+
+        return {RoPEAttention: partial(real_forward, grid=self.grid)}
 
     def install(self, stages: Mapping[str, StageFunction]) -> None:
         """Let the predictor call these stages from now on. The attributes are set on its modules; their parameters stay.

@@ -7,17 +7,16 @@ attention. The predictor runs its objects as a batch of b; the graphs are of one
 
 from __future__ import annotations
 
-import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from runners.exported.boundary import SIGNATURES, Boundary, MemoryAttention, own_forward
 from runners.exported.rope import Rotation, attend
-from runners.torch_common import replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from runners.exported.boundary import StageFunction
 
@@ -62,15 +61,10 @@ class EdgeTamBoundary(Boundary):
         perceiver = self.predictor.spatial_perceiver
         return int(perceiver.num_latents + perceiver.num_latents_2d)
 
-    @contextlib.contextmanager
-    def exportable(self, module: torch.nn.Module) -> Iterator[None]:
+    def real_forwards(self) -> dict[type, Callable[[Any], Callable[..., torch.Tensor]]]:
         from sam2.modeling.sam.transformer import RoPEAttentionv2
 
-        with super().exportable(module), contextlib.ExitStack() as stack:
-            for attention in module.modules():
-                if isinstance(attention, RoPEAttentionv2):
-                    stack.enter_context(replaced(attention, "forward", _real_forward(attention, self.memory_tokens)))
-            yield
+        return {**super().real_forwards(), RoPEAttentionv2: partial(_real_forward, memory_tokens=self.memory_tokens)}
 
     def install(self, stages: Mapping[str, StageFunction]) -> None:
         super().install({name: _one_by_one(stage, SIGNATURES[name].inputs) for name, stage in stages.items()})

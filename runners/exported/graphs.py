@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from runners.base import RunnerError
+from runners.exported import EXPORTERS
 from runners.exported.boundary import SIGNATURES
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def require_packages() -> None:
     Raises:
         RunnerError: a package that exporting needs is missing.
     """
-    missing = [package for package in ("onnx", "onnxscript") if importlib.util.find_spec(package) is None]
+    missing = [package for package in EXPORTERS if importlib.util.find_spec(package) is None]
     if missing:
         raise RunnerError(f"exporting needs {' and '.join(missing)}; run .venv/bin/pip install -r requirements-onnx.txt")
 
@@ -76,7 +77,7 @@ def identity_of(boundary: Boundary, config: str) -> dict[str, Any]:
     Args:
         config: upstream's name of the model's configuration.
     """
-    versions = {package: importlib.metadata.version(package) for package in ("torch", "onnx", "onnxscript")}
+    versions = {package: importlib.metadata.version(package) for package in ("torch", *EXPORTERS)}
     return {
         "family": boundary.family,  # EdgeTAM's package has the name of SAM 2's
         "weights": _digest_of_weights(boundary.predictor),

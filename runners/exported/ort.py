@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from runners.base import RunnerError
+from runners.exported import CPU_PROVIDER, CUDA_PROVIDER, TENSORRT_PROVIDER
 from runners.exported.streams import SideStream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 INSTALL = "run .venv/bin/pip install -r requirements-onnx.txt"
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS = {"cpu": CPU_PROVIDER, "cuda": CUDA_PROVIDER}
 """The provider for each kind of device."""
-TENSORRT = "TensorrtExecutionProvider"
 
 _DTYPES = {
     "tensor(float)": (torch.float32, 1),
@@ -68,7 +68,7 @@ class OrtStage:
             RunnerError: the runtime cannot load the graph, or not all of it runs on the device.
         """
         ort = import_runtime()
-        self._provider = PROVIDERS[device.type] if tensorrt is None else TENSORRT
+        self._provider = PROVIDERS[device.type] if tensorrt is None else TENSORRT_PROVIDER
         if self._provider not in ort.get_available_providers():
             raise RunnerError(
                 f"the stage {name} on {device}: this onnxruntime {ort.__version__} has no {self._provider}, only "
@@ -120,8 +120,8 @@ class OrtStage:
         if self._device.type == "cuda":
             on_gpu = {"device_id": str(self._device.index or 0), "user_compute_stream": str(self._stream.handle)}
         providers = [(self._provider, {**on_gpu, **tensorrt})]
-        if self._provider == TENSORRT:
-            providers.append((PROVIDERS["cuda"], on_gpu))  # what TensorRT leaves is then named as CUDA's
+        if self._provider == TENSORRT_PROVIDER:
+            providers.append((CUDA_PROVIDER, on_gpu))  # what TensorRT leaves is then named as CUDA's
         try:
             return ort.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # its errors share no class

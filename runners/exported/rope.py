@@ -14,27 +14,30 @@ from torch.nn import functional
 from runners.torch_common import replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 
 @contextlib.contextmanager
-def real_rope(module: torch.nn.Module, grid: int) -> Iterator[None]:
+def real_rope(module: torch.nn.Module, forwards: Mapping[type, Callable[[Any], Callable[..., torch.Tensor]]]) -> Iterator[None]:
     """Let every rotary attention inside `module` compute in real numbers while the block runs.
+
+    Args:
+        forwards: for each class of them, what makes the `forward` of one.
+    """
+    with contextlib.ExitStack() as stack:
+        for attention in module.modules():
+            for kind, forward_of in forwards.items():
+                if isinstance(attention, kind):
+                    stack.enter_context(replaced(attention, "forward", forward_of(attention)))
+        yield
+
+
+def real_forward(attention: Any, grid: int) -> Callable[..., torch.Tensor]:
+    """The `forward` of upstream's RoPEAttention, with its own projections and angles.
 
     Args:
         grid: side in cells of the feature map that queries come from; keys of a memory have as many cells per frame.
     """
-    from sam2.modeling.sam.transformer import RoPEAttention
-
-    with contextlib.ExitStack() as stack:
-        for attention in module.modules():
-            if isinstance(attention, RoPEAttention):
-                stack.enter_context(replaced(attention, "forward", _real_forward(attention, grid)))
-        yield
-
-
-def _real_forward(attention: Any, grid: int) -> Callable[..., torch.Tensor]:
-    """The attention's `forward`, with its own projections and angles."""
     turn = Rotation(attention.compute_cis(end_x=grid, end_y=grid), attention.q_proj.weight.device)
 
     def forward(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, num_k_exclude_rope: int = 0) -> torch.Tensor:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from runners.exported import EXPORT_DTYPES, ON_GPU, TORCH
+from runners.exported import CPU_PROVIDER, CUDA_PROVIDER, EXPORT_DTYPES, EXPORTERS, ON_GPU, TENSORRT_PROVIDER, TORCH
 from savbench.doctor.check import Check, Subject, pip
 
 if TYPE_CHECKING:
     from savbench.doctor.probe import Answers
 
 TOPIC, NAME = "models", "runtimes"
-EXPORTERS = ("onnx", "onnxscript")
-"""What torch's exporter needs, whatever then runs the graphs."""
-GPU_PROVIDER, TENSORRT_PROVIDER = "CUDAExecutionProvider", "TensorrtExecutionProvider"
-PROVIDERS = {TENSORRT_PROVIDER: "TensorRT", GPU_PROVIDER: "CUDA", "CPUExecutionProvider": "CPU"}
+PROVIDERS = {TENSORRT_PROVIDER: "TensorRT", CUDA_PROVIDER: "CUDA", CPU_PROVIDER: "CPU"}
 """Those of ONNX Runtime that a run uses, as the line names them."""
 
 
@@ -44,7 +41,7 @@ def check_runtimes(answers: Answers, subject: Subject) -> Check:
         names = list(ort["distributions"])
         detail += f"; {' and '.join(names)} overwrite each other"
         return Check(TOPIC, NAME, "warning", detail, _instead(*names, subject=subject), facts)
-    if ort is not None and subject.nvidia_gpu is not None and GPU_PROVIDER not in ort["providers"]:
+    if ort is not None and subject.nvidia_gpu is not None and CUDA_PROVIDER not in ort["providers"]:
         detail += "; this build of onnxruntime runs graphs on the CPU only"
         return Check(TOPIC, NAME, "warning", detail, _instead(*ort["distributions"], subject=subject), facts)
     return Check(TOPIC, NAME, "ok", detail + _lacking(ort, tensorrt, exporters, subject), facts=facts)

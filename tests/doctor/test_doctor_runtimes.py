@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doctor_machines import make_desktop, make_orin, package_answers, write
+from doctor_machines import package_answers, write
 
+from runners.exported import EXPORTERS
 from savbench.doctor.check import Subject
 from savbench.doctor.probe import Answers, Probe
-from savbench.doctor.runtimes import EXPORTERS, check_runtimes
+from savbench.doctor.runtimes import check_runtimes
 
 CPU = {"version": "1.23.0", "providers": ["AzureExecutionProvider", "CPUExecutionProvider"], "distributions": {"onnxruntime": "1.23.0"}}
 GPU = {
@@ -20,16 +21,6 @@ GPU = {
     "distributions": {"onnxruntime-gpu": "1.23.0"},
 }
 TENSORRT = {"version": "10.3.0"}
-
-
-@pytest.fixture
-def desktop(tmp_path: Path) -> Subject:
-    return make_desktop(tmp_path)
-
-
-@pytest.fixture
-def orin(tmp_path: Path) -> Subject:
-    return make_orin(tmp_path)
 
 
 @pytest.fixture(autouse=True)
