@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
-import numpy as np
+
+from training.cutouts import box_of
 
 _FOLDERS = (
     *("animals", "buildings", "containers", "electronics", "food", "office", "people", "plants"),
@@ -57,10 +58,11 @@ def _is_of_use(path: Path) -> bool:
     if picture is None or picture.ndim != 3 or picture.shape[2] != 4 or max(picture.shape[:2]) < _MIN_SIDE:
         return False
     seen = picture[..., 3] > 127
-    if not seen.any():
+    box = box_of(seen)
+    if box is None:
         return False
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    return bool(_SHARES[0] <= seen[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() <= _SHARES[1])
+    top, bottom, left, right = box
+    return bool(_SHARES[0] <= seen[top:bottom, left:right].mean() <= _SHARES[1])
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def cut_out(frames_tssc: Image, masks_tss: npt.NDArray[np.bool_], side: int) -> 
     Returns:
         The object, or None where no frame shows enough of it.
     """
-    boxes = [_box(mask) for mask in masks_tss]
+    boxes = [box_of(mask) for mask in masks_tss]
     seen = [(frame, mask, box) for frame, mask, box in zip(frames_tssc, masks_tss, boxes, strict=True) if box and mask.sum() >= _MIN_PIXELS]
     if not seen:
         return None
@@ -105,7 +105,8 @@ def back_and_forth(frames: int, first: int, count: int) -> Sequence[int]:
     return [there_and_back[(first + t) % len(there_and_back)] for t in range(count)]
 
 
-def _box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+def box_of(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """First row, row after the last, first column and column after the last; None where nothing is set."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return None

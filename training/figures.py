@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from savbench.data.demo.motion import waves
+from training.cutouts import box_of
 from training.photos import Image, cut, read_image, recoloured
 
 _SUFFIXES = (".png", ".webp")
@@ -52,10 +53,11 @@ def read_figure(path: Path) -> Image:
         ValueError: a file that is no image, or has no alpha channel or nothing to see.
     """
     picture = read_image(path, cv2.IMREAD_UNCHANGED)
-    if picture.ndim != 3 or picture.shape[2] != 4 or not (picture[..., 3] > 127).any():
+    box = box_of(picture[..., 3] > 127) if picture.ndim == 3 and picture.shape[2] == 4 else None
+    if box is None:
         raise ValueError(f"{path}: has no alpha channel, or nothing to see; remove it")
-    rows, columns = np.flatnonzero((picture[..., 3] > 127).any(1)), np.flatnonzero((picture[..., 3] > 127).any(0))
-    part = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][..., [2, 1, 0, 3]]
+    top, bottom, left, right = box
+    part = picture[top:bottom, left:right][..., [2, 1, 0, 3]]
     scale = (_SIDE - 2 * _MARGIN) / max(part.shape[:2])
     size = (max(1, round(scale * part.shape[1])), max(1, round(scale * part.shape[0])))
     small = cv2.resize(np.ascontiguousarray(part), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
