@@ -22,7 +22,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-pytest_plugins = ("sealed_fixture", "setup_machine")
+pytest_plugins = ("doctor_machines", "sealed_fixture", "setup_machine")
 
 # tables are as wide as the terminal of who runs the tests otherwise
 os.environ.pop("COLUMNS", None)

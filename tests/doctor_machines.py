@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from boards import ORIN_NANO, Board
 from emulated_board import write_root
 
@@ -97,3 +98,13 @@ def package_answers(**changes: dict[str, Any]) -> Answers:
         "dataset": {"split": "sav_val", "videos": 155, "objects": 293, "frames": 60000, "annotations": 15000, "defects": []},
     }
     return Answers(found={step: {**answer, **changes.get(step, {})} for step, answer in found.items()})
+
+
+@pytest.fixture
+def desktop(tmp_path: Path) -> Subject:
+    return make_desktop(tmp_path)
+
+
+@pytest.fixture
+def orin(tmp_path: Path) -> Subject:
+    return make_orin(tmp_path)

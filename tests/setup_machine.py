@@ -175,7 +175,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.fixture
-def desktop(machine: Machine, bare_venv: Path) -> Machine:
+def fresh_machine(machine: Machine, bare_venv: Path) -> Machine:
     """A machine with an empty environment."""
     copy_venv(bare_venv, machine.venv, sees_system=False)
     return machine

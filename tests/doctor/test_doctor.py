@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doctor_machines import by_name, make_desktop, make_orin, write
+from doctor_machines import by_name, write
 from tiny_split import TinySplit
 
 from savbench.doctor.check import Check, Subject
@@ -26,16 +26,6 @@ from savbench.doctor.machine import check_clocks, check_disk, check_jtop, check_
 from savbench.doctor.probe import Answers, Probe, read_answers
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def desktop(tmp_path: Path) -> Subject:
-    return make_desktop(tmp_path)
-
-
-@pytest.fixture
-def orin(tmp_path: Path) -> Subject:
-    return make_orin(tmp_path)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doctor_machines import by_name, dying, failing, gpu_answers, make_desktop, package_answers, write
+from doctor_machines import by_name, dying, failing, gpu_answers, package_answers, write
 
 from savbench.doctor.check import Check, Subject
 from savbench.doctor.models import check_models, check_weights, edgetam_extension, extension_files
@@ -21,11 +21,6 @@ from savbench.doctor.probe import Answers, Probe
 
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
 """For this Python alone, `.cpython-310-x86_64-linux-gnu.so`."""
-
-
-@pytest.fixture
-def desktop(tmp_path: Path) -> Subject:
-    return make_desktop(tmp_path)
 
 
 def sam2_from(package: Path, **distributions: str) -> Answers:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doctor_machines import by_name, dying, failing, gpu_answers, make_desktop, make_orin, package_answers, write
+from doctor_machines import by_name, dying, failing, gpu_answers, package_answers, write
 
 from savbench.doctor import torch_probe
 from savbench.doctor.architectures import fit
@@ -17,16 +17,6 @@ from savbench.doctor.check import Subject
 from savbench.doctor.gpu import check_torch
 from savbench.doctor.packages import check_dataset, check_packages
 from savbench.doctor.probe import Answers
-
-
-@pytest.fixture
-def desktop(tmp_path: Path) -> Subject:
-    return make_desktop(tmp_path)
-
-
-@pytest.fixture
-def orin(tmp_path: Path) -> Subject:
-    return make_orin(tmp_path)
 
 
 @pytest.mark.parametrize(

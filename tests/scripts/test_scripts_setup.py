@@ -55,27 +55,27 @@ def test_minimal_leaves_the_extras_out_until_they_are_asked_for(machine: Machine
     assert "up to date" in machine.set_up().stdout
 
 
-def test_an_environment_that_no_longer_runs_is_made_anew(desktop: Machine) -> None:
-    for python in (desktop.venv / "bin").glob("python*"):
+def test_an_environment_that_no_longer_runs_is_made_anew(fresh_machine: Machine) -> None:
+    for python in (fresh_machine.venv / "bin").glob("python*"):
         python.unlink()
-    (desktop.venv / "bin" / "python").symlink_to("/nowhere/python3")
-    done = desktop.set_up()
+    (fresh_machine.venv / "bin" / "python").symlink_to("/nowhere/python3")
+    done = fresh_machine.set_up()
     assert (done.returncode, "making" in done.stdout) == (0, True), done.stderr
 
 
-def test_offline_says_what_to_do_and_can_be_repeated(desktop: Machine) -> None:
-    wheels = desktop.registry.rename(desktop.registry.with_name("elsewhere"))
-    desktop.registry.mkdir()
-    done = desktop.set_up()
+def test_offline_says_what_to_do_and_can_be_repeated(fresh_machine: Machine) -> None:
+    wheels = fresh_machine.registry.rename(fresh_machine.registry.with_name("elsewhere"))
+    fresh_machine.registry.mkdir()
+    done = fresh_machine.set_up()
     assert done.returncode == 1
     assert "this machine is offline" in done.stderr
     assert "scripts/setup.sh --offline DIR" in done.stderr
-    assert not desktop.is_ready
-    assert desktop.set_up(PIP_FIND_LINKS=wheels.as_uri()).returncode == 0
+    assert not fresh_machine.is_ready
+    assert fresh_machine.set_up(PIP_FIND_LINKS=wheels.as_uri()).returncode == 0
 
 
-def test_a_registry_out_of_reach_is_told_as_offline(desktop: Machine) -> None:
-    done = desktop.set_up(PIP_NO_INDEX="", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_FIND_LINKS="", PIP_RETRIES="0")
+def test_a_registry_out_of_reach_is_told_as_offline(fresh_machine: Machine) -> None:
+    done = fresh_machine.set_up(PIP_NO_INDEX="", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_FIND_LINKS="", PIP_RETRIES="0")
     assert (done.returncode, "this machine is offline" in done.stderr) == (1, True)
 
 
@@ -138,22 +138,22 @@ def test_wrong_usage_ends_with_2(machine: Machine, arguments: list[str], words: 
     assert (done.returncode, words in done.stderr) == (2, True)
 
 
-def test_refuses_another_sam2_than_the_pinned_one(desktop: Machine) -> None:
-    desktop.offer("sam2", "1.1.0", {"sam2": "surprise = True"})
-    done = desktop.set_up()
+def test_refuses_another_sam2_than_the_pinned_one(fresh_machine: Machine) -> None:
+    fresh_machine.offer("sam2", "1.1.0", {"sam2": "surprise = True"})
+    done = fresh_machine.set_up()
     assert done.returncode == 1
     assert "installing sam2 failed" in done.stderr
     assert "offline" not in done.stderr
-    assert desktop.installed("sam2") is None
-    assert not desktop.is_ready
+    assert fresh_machine.installed("sam2") is None
+    assert not fresh_machine.is_ready
 
 
-def test_leaves_an_installed_sam2_checkout_in_place(desktop: Machine) -> None:
-    desktop.offer("SAM_2", "1.0", {"sam2": ""})
-    desktop.require("torch", "torchvision", "numpy", "SAM-2")
-    done = desktop.set_up()
+def test_leaves_an_installed_sam2_checkout_in_place(fresh_machine: Machine) -> None:
+    fresh_machine.offer("SAM_2", "1.0", {"sam2": ""})
+    fresh_machine.require("torch", "torchvision", "numpy", "SAM-2")
+    done = fresh_machine.set_up()
     assert (done.returncode, "keeping the installed SAM-2 checkout" in done.stdout) == (0, True), done.stderr
-    assert desktop.installed("sam2") is None
+    assert fresh_machine.installed("sam2") is None
 
 
 def test_keeps_the_board_s_torch_and_numpy_generation(board: Machine) -> None:
@@ -231,8 +231,8 @@ def test_a_board_without_torchvision_is_told_to_get_the_fitting_one(machine: Mac
     assert (done.returncode, "install the torchvision built for this torch" in done.stderr) == (1, True)
 
 
-def test_an_environment_made_for_the_registry_is_not_used_for_the_board_s_torch(desktop: Machine) -> None:
-    desktop.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08"))
-    desktop.have("torchvision", "0.20.0a0+afc54f7")
-    done = desktop.set_up("--torch", "system")
+def test_an_environment_made_for_the_registry_is_not_used_for_the_board_s_torch(fresh_machine: Machine) -> None:
+    fresh_machine.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08"))
+    fresh_machine.have("torchvision", "0.20.0a0+afc54f7")
+    done = fresh_machine.set_up("--torch", "system")
     assert (done.returncode, "was made for another --torch than system; remove it" in done.stderr) == (1, True)
