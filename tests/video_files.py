@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from savbench.data.frames import FrameSource
+
 Picture = npt.NDArray[np.uint8]
 
 TICKS = 240
@@ -84,3 +86,8 @@ def decode_in_order(path: Path) -> list[Picture]:
 
     with av.open(str(path)) as container:
         return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
+
+
+def read_all(source: FrameSource) -> list[Picture]:
+    with source.reader() as reader:
+        return [reader.read(index) for index in range(len(source))]

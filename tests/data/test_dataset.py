@@ -1,3 +1,5 @@
+"""Videos, objects and masks of a split: what is listed, what is wrong with it, what is chosen of it."""
+
 from __future__ import annotations
 
 import os
@@ -13,106 +15,11 @@ from tiny_split import TinySplit, rectangle
 from video_files import picture, write_video
 
 from savbench.data import dataset
-from savbench.data.dataset import DatasetError, NothingToTrackError, Target, open_split
-from savbench.data.frames import ClipError, read_frame
+from savbench.data.dataset import NothingToTrackError, Target, open_split
+from savbench.data.frames import ClipError
 from savbench.data.ground_truth import first_prompt
 
 SIZE = (24, 32)
-
-
-# ---- opening
-
-
-def test_the_only_list_names_the_split(tiny_split: TinySplit) -> None:
-    split = open_split(tiny_split.root)
-    assert (split.name, split.videos) == ("sav_tiny", ["alpha", "beta"])
-
-
-def test_several_lists_need_a_name(tiny_split: TinySplit) -> None:
-    (tiny_split.root / "sav_test.txt").write_text("beta\n")
-    with pytest.raises(DatasetError, match=r"several lists of videos \(sav_test, sav_tiny\).*--split_name"):
-        open_split(tiny_split.root)
-    assert open_split(tiny_split.root, "sav_test").videos == ["beta"]
-    assert open_split(tiny_split.root, "sav_test.txt").videos == ["beta"]
-
-
-def test_an_unknown_list_is_refused_by_name(tiny_split: TinySplit) -> None:
-    with pytest.raises(DatasetError, match=r"sav_val\.txt: no such file; --split_name can be sav_tiny"):
-        open_split(tiny_split.root, "sav_val")
-
-
-def test_no_list(tiny_split: TinySplit) -> None:
-    (tiny_split.root / "sav_tiny.txt").unlink()
-    with pytest.raises(DatasetError, match="no list of videos"):
-        open_split(tiny_split.root)
-
-
-def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"nowhere: no such folder.*--split_dir"):
-        open_split(tmp_path / "nowhere")
-
-
-def test_a_file_is_no_split(tiny_split: TinySplit) -> None:
-    with pytest.raises(DatasetError, match="not a folder"):
-        open_split(tiny_split.root / "sav_tiny.txt")
-
-
-def test_the_parent_of_a_split_is_recognised(tiny_split: TinySplit) -> None:
-    with pytest.raises(DatasetError, match=r"did you mean --split_dir .*sav_tiny\?"):
-        open_split(tiny_split.root.parent)
-
-
-def test_missing_annotations_are_named(tiny_split: TinySplit) -> None:
-    (tiny_split.root / "Annotations_6fps").rename(tiny_split.root / "elsewhere")
-    with pytest.raises(DatasetError, match="no folder Annotations_6fps;"):
-        open_split(tiny_split.root)
-
-
-def test_blank_lines_crlf_spaces_and_bom_are_harmless(tiny_split: TinySplit) -> None:
-    (tiny_split.root / "sav_tiny.txt").write_bytes(b"\xef\xbb\xbf\r\nalpha  \r\n\r\n\tbeta")
-    assert open_split(tiny_split.root).videos == ["alpha", "beta"]
-
-
-@pytest.mark.parametrize("folder", ["JPEGImages_24fps", "Annotations_6fps"])
-@pytest.mark.parametrize("name", [" alpha", "alpha ", "\talpha"])
-def test_a_folder_with_a_blank_at_an_end_of_its_name_is_named(tiny_split: TinySplit, folder: str, name: str) -> None:
-    (tiny_split.root / folder / "alpha").rename(tiny_split.root / folder / name)
-    (target,) = open_split(tiny_split.root).targets("alpha")
-    assert target.defect is not None
-    assert f"{folder}: there is no alpha, only {name!r}" in target.defect
-    assert target.defect.endswith("rename it to alpha")
-
-
-def test_a_video_file_with_a_blank_in_front_of_its_name_is_named(tiny_split: TinySplit) -> None:
-    shutil.rmtree(tiny_split.frames_dir("alpha"))
-    (tiny_split.root / "JPEGImages_24fps" / " alpha.mp4").touch()
-    with pytest.raises(ClipError, match=r"there is no alpha, only ' alpha\.mp4', and lines .* rename it to alpha\.mp4"):
-        open_split(tiny_split.root).video("alpha")
-
-
-def test_a_folder_with_a_blank_does_not_stand_in_the_way_of_one_without(tiny_split: TinySplit) -> None:
-    (tiny_split.root / "JPEGImages_24fps" / " alpha").mkdir()
-    assert len(open_split(tiny_split.root).video("alpha").frames) == 13
-
-
-@pytest.mark.parametrize("name", ["..", ".", "../alpha", "alpha/000", "/etc", "alpha\\000"])
-def test_ids_cannot_point_out_of_the_split(tiny_split: TinySplit, name: str) -> None:
-    (tiny_split.root / "sav_tiny.txt").write_text(f"beta\n{name}\n")
-    with pytest.raises(DatasetError, match=r"line 2: .* is not a video id"):
-        open_split(tiny_split.root)
-
-
-def test_an_id_listed_twice_is_refused_with_both_lines(tiny_split: TinySplit) -> None:
-    (tiny_split.root / "sav_tiny.txt").write_text("alpha\n\nbeta\nalpha\n")
-    with pytest.raises(DatasetError, match="line 4: alpha is already listed in line 1"):
-        open_split(tiny_split.root)
-
-
-@pytest.mark.parametrize(("content", "message"), [(b" \n\n", "lists no video"), (b"\xff\xfe\x00", "cannot be read")])
-def test_an_empty_or_binary_list_is_refused(tiny_split: TinySplit, content: bytes, message: str) -> None:
-    (tiny_split.root / "sav_tiny.txt").write_bytes(content)
-    with pytest.raises(DatasetError, match=message):
-        open_split(tiny_split.root)
 
 
 # ---- listing
@@ -410,67 +317,6 @@ def test_an_object_that_is_seen_after_max_frames(tiny_split: TinySplit) -> None:
     video = open_split(tiny_split.root).video("alpha").take(max_frames=4)
     with pytest.raises(NothingToTrackError, match="--max_frames left out 3 more"):
         first_prompt(video.object("001"), SIZE)
-
-
-# ---- frames
-
-
-def test_a_frame_is_decoded_as_pillow_does(tiny_split: TinySplit) -> None:
-    path = tiny_split.frame("alpha", 0)
-    frame_hwc = read_frame(path, SIZE)
-    assert frame_hwc.shape == (24, 32, 3)
-    assert frame_hwc.dtype == np.uint8
-    assert frame_hwc.flags.writeable
-    np.testing.assert_array_equal(frame_hwc, np.asarray(Image.open(path).convert("RGB")))
-
-
-def test_channels_are_red_green_blue(tmp_path: Path) -> None:
-    Image.new("RGB", (16, 16), (250, 120, 10)).save(tmp_path / "0.jpg", quality=95)
-    assert np.abs(read_frame(tmp_path / "0.jpg").reshape(-1, 3).astype(int) - (250, 120, 10)).max() <= 3
-
-
-def test_gray_frames_become_three_channels(tmp_path: Path) -> None:
-    Image.new("L", (8, 6), 77).save(tmp_path / "0.jpg")
-    assert (read_frame(tmp_path / "0.jpg") == 77).all()
-    assert read_frame(tmp_path / "0.jpg").shape == (6, 8, 3)
-
-
-def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90 degrees to view
-    Image.new("RGB", (32, 24)).save(tmp_path / "0.jpg", exif=exif)
-    assert read_frame(tmp_path / "0.jpg").shape == (24, 32, 3)
-
-
-def test_a_truncated_frame(tiny_split: TinySplit) -> None:
-    path = tiny_split.frame("alpha", 5)
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ClipError, match=r"00005\.jpg: unreadable frame \(.*truncated"):
-        read_frame(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"<html>404</html>"])
-def test_a_frame_that_is_no_image(tiny_split: TinySplit, content: bytes) -> None:
-    path = tiny_split.frame("alpha", 0)
-    path.write_bytes(content)
-    with pytest.raises(ClipError, match="unreadable frame"):
-        read_frame(path)
-    with pytest.raises(ClipError, match="unreadable frame"):
-        open_split(tiny_split.root).video("alpha").read_size()
-
-
-def test_a_frame_that_is_gone_or_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ClipError, match="No such file"):
-        read_frame(tmp_path / "0.jpg")
-    (tmp_path / "1.jpg").mkdir()
-    with pytest.raises(ClipError, match="Is a directory"):
-        read_frame(tmp_path / "1.jpg")
-
-
-def test_a_frame_of_another_size(tiny_split: TinySplit) -> None:
-    Image.new("RGB", (30, 24)).save(tiny_split.frame("alpha", 7))
-    with pytest.raises(ClipError, match=r"00007\.jpg: the frame is 30x24, but the first frame of its video 32x24"):
-        read_frame(tiny_split.frame("alpha", 7), SIZE)
 
 
 # ---- real clips

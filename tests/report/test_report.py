@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from compare_files import LEGACY_WITH_PROXY, row, rows, write, write_legacy
+from compare_files import row, rows, write
 from report_files import ArmOfRun, arms_of, drawn, legend, report_of, write_run
 
 from savbench.compare.findings import Options
-from savbench.compare.protocol import RefusedError
 from savbench.data.csv_file import InputError
 from savbench.report import rows_table
 from savbench.report.changes import change_figures, compare_all, losses
@@ -27,7 +25,7 @@ from savbench.report.charts import (
     ratio_ticks,
     style_of,
 )
-from savbench.report.content import Report, Settings, make_report
+from savbench.report.content import Report
 from savbench.report.sheet import NARROW, WIDE
 from savbench.results.foreign import load_results
 from savbench.results.grid import Grid
@@ -188,112 +186,6 @@ class TestChanges:
         assert ratios.table.rows[0][:3] == ["after against before", "FPS", "x1.250"]
 
 
-class TestAnswer:
-    def test_a_usual_run(self, tmp_path: Path) -> None:
-        run = [
-            ArmOfRun("sam2_large", 0.8, 100.0),
-            ArmOfRun("sam2_tiny", 0.7, 25.0),
-            ArmOfRun("sam2_small", 0.65, 50.0),
-            ArmOfRun("flow", 0.5, 5.0),
-        ]
-        answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
-        assert answer.startswith("Most accurate: sam2_large_mask, J&F 0.793 (95% interval ")
-        assert "The next, sam2_tiny_mask, has 0.693" in answer
-        assert "is more than chance" in answer
-        assert "Fastest: sam2_tiny_mask" in answer
-        assert "from accurate to fast: sam2_large_mask, sam2_tiny_mask. Another one is at least as good in both: sam2_small_mask." in answer
-        assert "Least energy: sam2_tiny_mask" in answer
-        assert "Above the floor, flow_mask with J&F 0.493, by more than chance: sam2_large_mask, sam2_tiny_mask, sam2_small_mask." in answer
-        assert "Keeping up with a camera of 24 FPS at the 90th percentile of the latency: sam2_tiny_mask." in answer
-
-    def test_times_of_invalid_rows_are_in_no_comparison(self, tmp_path: Path) -> None:
-        loaded = {"validity": "background load (1.2 CPUs)"}
-        run = [ArmOfRun("sam2_large", 0.8, 100.0), ArmOfRun("sam2_tiny", 0.7, 25.0, row=loaded), ArmOfRun("sam2_small", 0.65, 50.0)]
-        answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
-        assert "Fastest: sam2_small_mask" in answer
-        assert "Most accurate: sam2_large_mask, J&F 0.793" in answer
-        assert "The next, sam2_tiny_mask†, has 0.693: the lead" in answer
-
-        every = [ArmOfRun("sam2_large", 0.8, 100.0, row=loaded), ArmOfRun("sam2_tiny", 0.7, 25.0, row=loaded)]
-        report = report_of(write_run(tmp_path / "loaded", every))
-        answer = " ".join(report.answer)
-        assert "Most accurate: sam2_large_mask†, J&F 0.793 (95%" in answer
-        assert "every row's times are marked invalid; --force compares them." in answer
-        assert "FPS" not in answer.replace("24 FPS", "")
-        assert "Fastest" not in answer
-
-    def test_arms_that_cannot_be_told_apart(self, tmp_path: Path) -> None:
-        run = [ArmOfRun(latency_ms=100.0, dtype="float32"), ArmOfRun(latency_ms=50.0)]
-        answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
-        assert "the data do not tell them apart" in answer
-        assert "bfloat16 against float32: FPS x2.00 for sam2_tiny mask. J&F no difference shown for sam2_tiny mask." in answer
-
-    def test_arms_that_are_equal_to_the_last_bit(self, tmp_path: Path) -> None:
-        run = [ArmOfRun(latency_ms=100.0), ArmOfRun(latency_ms=50.0, attention="math")]
-        answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
-        assert "the same on each of the 16 objects that both have, and it is 2.0 times as fast." in answer
-
-    def test_untrained_models_win_nothing(self, tmp_path: Path) -> None:
-        report = report_of(write_run(tmp_path / "run", [ArmOfRun(row={"weights": "random"}), ArmOfRun("flow")]))
-        assert report.answer[0].startswith("Which model is most accurate cannot be told: the weights are untrained")
-        assert "Untrained weights, J&F is meaningless: sam2_tiny_mask." in report.provenance.warnings
-        # the scores carry the mark, too
-        assert report.arms.rows[0][2].endswith("*")
-        assert not report.arms.rows[1][2].endswith("*")
-
-    def test_a_model_below_the_floor_is_called_out(self, tmp_path: Path) -> None:
-        answer = " ".join(report_of(write_run(tmp_path / "run", [ArmOfRun(JandF=0.3), ArmOfRun("flow", 0.5)])).answer)
-        assert answer.startswith("Most accurate: flow_mask, a baseline that learns nothing, J&F 0.493")
-        assert "Below the floor, flow_mask with J&F 0.493, by more than chance: sam2_tiny_mask." in answer
-        for praise in ("Fastest", "Least energy", "keep", "Worth choosing"):
-            assert praise not in answer
-
-    def test_what_is_above_the_floor_is_praised_and_the_rest_is_not(self, tmp_path: Path) -> None:
-        run = [ArmOfRun("sam2_large", 0.8, 100.0), ArmOfRun("sam2_tiny", 0.3, 10.0), ArmOfRun("flow", 0.5, 5.0)]
-        answer = " ".join(report_of(write_run(tmp_path / "run", run)).answer)
-        assert "Fastest of those above the floor: sam2_large_mask" in answer
-
-    def test_a_lead_over_the_floor_on_two_videos_is_no_finding(self, tmp_path: Path) -> None:
-        run = write_run(tmp_path / "run", [ArmOfRun(), ArmOfRun("flow", 0.5)], videos=["v0", "v1"])
-        answer = " ".join(report_of(run).answer)
-        assert (
-            "Higher than the floor, flow_mask with J&F 0.458, on 4 objects of 2 videos, too few to exclude chance: sam2_tiny_mask."
-            in answer
-        )
-        assert "bove the floor" not in answer
-
-    def test_too_few_videos_make_no_claim(self, tmp_path: Path) -> None:
-        answer = " ".join(report_of(write_run(tmp_path / "run", [ArmOfRun(), ArmOfRun("edgetam", 0.6)], videos=["v0", "v1"])).answer)
-        assert "with 2 videos in common there is no interval, so that this may be chance" in answer
-
-    def test_nothing_but_failures(self, tmp_path: Path) -> None:
-        failing = {f"v0/{index:03d}": ("oom", "CUDA out of memory; use a smaller --imgsz") for index in range(2)}
-        report = report_of(write_run(tmp_path / "run", [ArmOfRun(failing=failing)], videos=["v0"]))
-        assert report.answer == ("No row has figures: nothing can be said about speed or accuracy. The reasons are under Circumstances.",)
-        assert {figure.key for figure in report.figures} <= {"power", "temperature"}
-        assert report.provenance.failures is not None
-        assert report.provenance.failures.rows == [
-            ["sam2_tiny_mask", "oom", "2", "CUDA out of memory; use a smaller --imgsz", "v0/000, v0/001"]
-        ]
-
-    def test_files_of_older_tools(self, tmp_path: Path) -> None:
-        cells = [
-            {"video": f"v{i}", "object": 0, "model": f"{model}_mask", "imgsz": 1024, "J": 0.5, "latency_ms": 20, "fps": 50}
-            for model in ("sam2_tiny", "edgetam")
-            for i in range(7)
-        ]
-        report = report_of(write_legacy(tmp_path / "old.csv", LEGACY_WITH_PROXY, cells))
-        assert "no row has J&F" in report.answer[0]
-        assert any("whole-clip" in note for note in report.provenance.notes)
-
-    def test_two_versions_of_the_protocol_are_shown_together_on_request_only(self, tmp_path: Path) -> None:
-        paths = [write_run(tmp_path / f"v{number}", [ArmOfRun(row={"protocol_version": number})]) for number in (1, 2)]
-        with pytest.raises(RefusedError, match=r"version 1: v1; version 2: v2.*--force"):
-            make_report(paths, Settings(), [])
-        report = make_report(paths, Settings(force=True), [])
-        assert [row[0] for row in report.arms.rows] == ["sam2_tiny_mask protocol version 1", "sam2_tiny_mask protocol version 2"]
-
-
 class TestRowsTable:
     def test_constant_and_empty_columns_leave_the_table(self, tmp_path: Path) -> None:
         rows_of = report_of(write_run(tmp_path / "run", [ArmOfRun(), ArmOfRun("edgetam")])).rows
@@ -319,110 +211,6 @@ class TestRowsTable:
         table = report_of(write(tmp_path / "a.csv", rows(8))).rows
         assert len(table.cells) == 100 // len(table.columns)
         assert table.left_out == 16 - len(table.cells)
-
-
-class TestProvenance:
-    def test_circumstances_and_commands(self, tmp_path: Path) -> None:
-        provenance = report_of(write_run(tmp_path / "run", [ArmOfRun()])).provenance
-        ((label, facts),) = provenance.circumstances
-        assert label == "run"
-        told = dict(facts.rows)
-        assert told["board"] == "NVIDIA Jetson Orin Nano, l4t 36.4.3, jetpack 6.2"
-        assert told["power mode"] == "MAXN"
-        assert told["packages"] == "torch 2.5.0a0, numpy 1.26.4"
-        assert (
-            "run run",
-            ".venv/bin/python jetson_benchmark.py --split_dir '/data/sav val' --models sam2_tiny_mask",
-        ) in provenance.commands
-        assert provenance.commands[-1][1].startswith(".venv/bin/python jetson_benchmark.py report ")
-
-    @pytest.mark.parametrize(
-        ("arms", "warning"),
-        [
-            ([ArmOfRun(row={"validity": "clocks not locked"})], "16 rows not valid: clocks not locked."),
-            (
-                [ArmOfRun(row={"validity": "swap touched (1.0 MiB); background load (1.2 CPUs)"})],
-                "16 rows not valid: background load 1.2 CPUs.",
-            ),
-            (
-                [ArmOfRun(row={"validity": "swap touched (1.0 MiB)"})],
-                "Every row of all arms is marked invalid: times, power and memory are",
-            ),
-            ([ArmOfRun(row={"validity": "hot"}), ArmOfRun("edgetam")], "Every row of sam2_tiny_mask is marked invalid"),
-            ([ArmOfRun(row={"shared": "2 objects"})], "Rows of sam2_tiny_mask were tracked in shared sessions (2 objects)"),
-            ([ArmOfRun(row={"max_frames": 24})], "Clips were cut after 24 frames (--max_frames)"),
-            ([ArmOfRun(row={"frame_stride": 4})], "Every 4 frames are tracked"),
-            (
-                [ArmOfRun(), ArmOfRun("edgetam", row={"nvpmodel": "15W"})],
-                "The power mode differs: MAXN for sam2_tiny_mask; 15W for edgetam_mask.",
-            ),
-            ([ArmOfRun(), ArmOfRun(row={"weights": "b" * 64})], "sam2_tiny ran with 2 different weights."),
-            ([ArmOfRun(row={"warnings": 2, "warning_lines": "slow path | old API"})], "32 Python warnings were raised"),
-            ([ArmOfRun(row={"timed_compilations": 1})], "16 graphs were compiled during timed frames"),
-            ([ArmOfRun(row={"compile_fallback": "encoder: no compiler"})], "ran uncompiled: encoder: no compiler."),
-            ([ArmOfRun(row={"benchmark_version": "0123+"})], "The benchmark's code had changes that were not committed."),
-        ],
-    )
-    def test_warnings(self, arms: list[ArmOfRun], warning: str, tmp_path: Path) -> None:
-        found = report_of(write_run(tmp_path / "run", arms)).provenance.warnings
-        assert any(warning in text for text in found), found
-
-    def test_a_cause_is_told_once_with_the_range_of_its_figures(self, tmp_path: Path) -> None:
-        told = [
-            "background load (0.7 CPUs)",
-            "throttled (tj); background load (1.1 CPUs)",
-            "background load (12.0 CPUs)",
-            "throttled (vdd)",
-        ]
-        told += ["background load (31% of the GPU)", "ok", "ok", "ok"]
-        listed = [dataclasses.replace(made, validity=text) for made, text in zip(rows(4), told, strict=True)]
-        (tmp_path / "run").mkdir()
-        write(tmp_path / "run" / "summary.csv", listed)
-        warnings = report_of(tmp_path / "run").provenance.warnings
-        assert [text for text in warnings if "not valid" in text] == [
-            "3 rows not valid: background load 0.7 to 12.0 CPUs.",
-            "2 rows not valid: throttled (tj, vdd).",
-            "1 row not valid: background load 31% of the GPU.",
-        ]
-
-    def test_the_subtitle_tells_what_was_measured_on_what(self, tmp_path: Path) -> None:
-        arms = [ArmOfRun(row={"started_at": "2026-11-20T08:00:00+00:00"}), ArmOfRun("edgetam", row={"nvpmodel": "15W"})]
-        subtitle = dict(report_of(write_run(tmp_path / "run", arms)).provenance.subtitle)
-        assert subtitle.pop("selfcheck").startswith("no selfcheck")
-        assert subtitle == {
-            "board": "NVIDIA Jetson Orin Nano", "device": "Orin Nano", "power mode": "MAXN, 15W", "clocks locked": "on",
-            "split": "sav_val", "objects": "16 of 8 videos", "measured": "2026-11-20", "benchmark": "0123456789ab",
-        }  # fmt: skip
-
-    def test_a_score_far_from_the_published_one_is_a_warning(self, tmp_path: Path) -> None:
-        videos = [f"v{i}" for i in range(155)]
-        report = report_of(write_run(tmp_path / "run", [ArmOfRun(JandF=0.6)], videos=videos, frames=1))
-        assert any("published sam2_tiny SA-V val J&F 75.1" in text for text in report.provenance.warnings)
-        assert report.references is not None
-        assert report.references.rows[0][1] == "J&F 75.1"
-        assert "more than a point apart" in report.references.rows[0][5]
-
-    def test_a_selfcheck_speaks_for_its_device_and_torch(self, tmp_path: Path) -> None:
-        folder = write_run(tmp_path / "run", [ArmOfRun()])
-        facts = dict(report_of(folder).provenance.circumstances[0][1].rows)
-        assert facts["selfcheck"].startswith("no selfcheck with this torch on this machine")
-        path = folder / "environment.json"
-        environment = json.loads(path.read_text())
-        checked = {
-            "passed": True, "when": "2026-11-28T08:00:00+00:00", "machine": "ARMv8", "device_name": "Orin Nano", "torch": "2.5.0a0",
-            "benchmark": "", "quick": False, "failed": [],
-        }  # fmt: skip
-        environment["invocations"][-1]["selfchecks"] = [checked]
-        path.write_text(json.dumps(environment))
-        facts = dict(report_of(folder).provenance.circumstances[0][1].rows)
-        assert facts["selfcheck"] == "selfcheck passed on 2026-11-28 with this torch and device"
-
-    def test_a_damaged_environment_is_a_note(self, tmp_path: Path) -> None:
-        folder = write_run(tmp_path / "run", [ArmOfRun()])
-        (folder / "environment.json").write_text('{"invocations": [')
-        report = report_of(folder)
-        assert any("environment.json: cannot be read" in note for note in report.provenance.notes)
-        assert len(report.provenance.commands) == 1
 
 
 def test_numbers_and_ticks() -> None:
