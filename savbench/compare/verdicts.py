@@ -55,7 +55,7 @@ def parse_condition(text: str) -> Condition:
         raise InputError(f"--fail_if {text!r}: {number!r} is not a number") from None
     if name != LOST and name not in BY_COLUMN:
         raise InputError(f"--fail_if {text!r}: {name} is not compared; there are {', '.join([*BY_COLUMN, LOST])}")
-    if name in BY_COLUMN and BY_COLUMN[name].kind == "difference" and abs(limit) >= 1:
+    if name in BY_COLUMN and BY_COLUMN[name].is_share and abs(limit) >= 1:
         raise InputError(f"--fail_if {text!r}: a score differs by less than 1; half a point is 0.005")
     if name in BY_COLUMN and BY_COLUMN[name].kind == "ratio" and limit <= 0:
         raise InputError(f"--fail_if {text!r}: {name} changes by a ratio, 1.10 is 10% more than the baseline")

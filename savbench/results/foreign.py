@@ -237,7 +237,7 @@ def _statuses(csv_file: CsvFile, data: dict[str, Any]) -> tuple[list[str], list[
 
 
 def _require_range(csv_file: CsvFile, column: str, numbers: npt.NDArray[np.float64]) -> None:
-    is_share = BY_COLUMN[column].kind == "difference"
+    is_share = BY_COLUMN[column].is_share
     high = 1.0 if is_share else math.inf
     # energy minus idle power may be negative
     low = -math.inf if column == "energy_j_per_frame" else 0.0

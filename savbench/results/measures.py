@@ -15,9 +15,9 @@ largest."""
 class Measure:
     """A column of summary.csv that is compared.
 
-    `difference` is for scores, in 0 to 1: new minus baseline. `ratio` is for times, rates, memory and energy: new over baseline, averaged
-    as the ratio of geometric means, so that halving and doubling cancel (Fleming and Wallace, "How not to lie with statistics:
-    the correct way to summarize benchmark results", CACM 1986).
+    `difference` is for scores, in 0 to 1, and for counts: new minus baseline. `ratio` is for times, rates, memory and energy: new over
+    baseline, averaged as the ratio of geometric means, so that halving and doubling cancel (Fleming and Wallace, "How not to lie with
+    statistics: the correct way to summarize benchmark results", CACM 1986).
     """
 
     column: str
@@ -29,9 +29,16 @@ class Measure:
     """Summarized by the median with --center median."""
     is_score: bool = False
     """A score of masks against ground truth, meaningless with untrained weights."""
+    is_count: bool = False
+    """Of events in a clip, so that it may exceed 1."""
     pooling: Pooling = "objects"
     percentile: float | None = None
     """Percentile of the latencies of all timed frames."""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether its values are in 0 to 1."""
+        return self.kind == "difference" and not self.is_count
 
     @property
     def needs_valid_time(self) -> bool:
@@ -50,7 +57,7 @@ MEASURES = (
     Measure("volumetric_J", "volumetric J", "difference", True, is_score=True),
     Measure("nt2f", "time to failure", "difference", True, is_score=True),
     Measure("false_positive_rate", "false positives", "difference", False, is_score=True),
-    Measure("identity_switches", "ID switches", "difference", False, is_score=True),
+    Measure("identity_switches", "ID switches", "difference", False, is_score=True, is_count=True),
     Measure("streaming_J", "streaming J", "difference", True, is_score=True),
     Measure("streaming_F", "streaming F", "difference", True, is_score=True),
     Measure("streaming_JandF", "streaming J&F", "difference", True, is_score=True),

@@ -69,6 +69,10 @@ def test_what_is_no_condition(text: str, message: str) -> None:
         parse_condition(text)
 
 
+def test_a_count_may_change_by_more_than_one() -> None:
+    assert parse_condition("identity_switches>1").limit == 1.0
+
+
 def test_a_condition_that_cannot_be_judged_does_not_pass(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no object has energy_j_per_frame on both sides"):
         judged(tmp_path, "energy_j_per_frame>1.1", rows(2), rows(2))

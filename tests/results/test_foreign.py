@@ -112,6 +112,15 @@ def test_bad_cells_are_named_with_their_line(tmp_path: Path, column: str, text: 
     assert str(path) in str(caught.value)
 
 
+def test_a_count_may_exceed_one(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    path.write_text("video,object,model,arm_id,latency_ms,J,identity_switches\nv,0,m,x,20,0.5,3\n")
+    assert load_results([path]).rows["identity_switches"].tolist() == [3.0]
+    path.write_text(path.read_text().replace(",3\n", ",-1\n"))
+    with pytest.raises(InputError, match=r":2: column identity_switches: -1 is not in its range, 0 or more"):
+        load_results([path])
+
+
 def test_nan_is_missing_and_said(tmp_path: Path) -> None:
     path = tmp_path / "run.csv"
     path.write_text("video,object,model,arm_id,latency_ms,J\nv,0,m,x,20,nan\nw,0,m,x,NaN,N/A\n")
