@@ -13,8 +13,7 @@ from runners import RUNNERS
 from runners.base import RunnerError
 from runners.exported import TORCH
 from savbench.certify.findings import ObjectFindings
-from savbench.data.clips import Given
-from savbench.data.dataset import ClipError, NothingToTrackError, open_split
+from savbench.data.dataset import ClipError, NothingToTrackError
 from savbench.data.feed import Feed, PromptMaker
 from savbench.data.masks import CompressedMask, PackedMask
 from savbench.finish.scoring import TruthMasks, score_object
@@ -22,6 +21,7 @@ from savbench.measure.calibration import calibration_frames
 from savbench.measure.worker import build_options, kernel_choice
 from savbench.plan.job import Job
 from savbench.plan.protocols import protocol_named
+from savbench.plan.split import split_of
 from savbench.selfcheck.children import send, serve
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _check(line: str, _: Path, events: IO[str]) -> tuple[str, Iterator[Outcome]]
 
 def _certify(job: Job, events: IO[str]) -> Iterator[Outcome]:
     """Send what is found of every object; a crash is the only outcome."""
-    split = open_split(job.config.split_dir, job.split_name, job.config.layout, Given(job.config.prompts, job.config.click))
+    split = split_of(job.config, job.split_name)
     try:
         reference, candidate = build(reference_of(job)), build(job, partial(calibration_frames, split))
     except RunnerError as error:

@@ -73,15 +73,14 @@ def main(args: argparse.Namespace) -> int:
     """
     # --help has no time for this
     from savbench.certify.verdict import Verdict
-    from savbench.data.clips import Given
-    from savbench.data.dataset import open_split
+    from savbench.plan.split import split_of
     from savbench.results.grid import width_of
     from savbench.supervise.jobs import plan
 
     config = config_of(args)
     if not config.models:
         raise ConfigError("--models: name the arms to certify, for example sam2_base_mask")
-    split = open_split(config.split_dir, config.split_name, config.layout, Given(config.prompts, config.click))
+    split = split_of(config)
     verdicts: list[Verdict] = []
     try:
         for planned in plan(config, split.name):

@@ -17,8 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from savbench.arguments.compound import AllOrWorst
-from savbench.data.clips import Given
-from savbench.data.dataset import ClipError, open_split
+from savbench.data.dataset import ClipError
 from savbench.data.feed import PromptMaker
 from savbench.data.masks import in_one_picture
 from savbench.finish.agreement import add_agreement, keep_reference
@@ -29,6 +28,7 @@ from savbench.finish.worst import WorstObjects
 from savbench.plan.arms import Arm
 from savbench.plan.protocols import protocol_named
 from savbench.plan.settings import RunConfig
+from savbench.plan.split import split_of
 from savbench.results.csv_rows import ResultsError, read_rows
 from savbench.results.delivery import Delivery
 from savbench.results.frame_rows import FrameRow, StreamingRow
@@ -94,7 +94,7 @@ class Finisher:
 
     def __init__(self, config: RunConfig, split_name: str) -> None:
         self._config = config
-        self._split = open_split(config.split_dir, split_name, config.layout, Given(config.prompts, config.click))
+        self._split = split_of(config, split_name)
         self._protocol = protocol_named(config.protocol, self._split.layout.protocol)
         self._truths = TruthMasks()
         self._attributes = ObjectAttributes(self._truths, self._split.layout.frames_per_s)

@@ -24,8 +24,7 @@ from runners import RUNNERS
 from runners.base import BuildOptions, PromptKind, RunnerError
 from savbench.arguments.declared import made_from
 from savbench.arguments.keyframe import every_of
-from savbench.data.clips import Given
-from savbench.data.dataset import ClipError, NothingToTrackError, open_split
+from savbench.data.dataset import ClipError, NothingToTrackError
 from savbench.data.feed import PromptMaker, sessions_of
 from savbench.measure.calibration import calibration_frames
 from savbench.measure.devices import Device, PlainCpu, TorchDevice, check_attention
@@ -37,6 +36,7 @@ from savbench.measure.streaming_session import StreamingSettings, stream_object
 from savbench.plan.extent import Extent
 from savbench.plan.job import Job
 from savbench.plan.settings_data import GPU_PREFETCH
+from savbench.plan.split import split_of
 from savbench.results.delivery import EventWriter, ModelFacts, blank_row
 from savbench.results.environment import collect_torch
 from savbench.results.spool import SpoolError
@@ -95,9 +95,7 @@ class _Worker:
         self._job = job
         self._events = events
         self._permits = permits
-        self._split: Split = open_split(
-            job.config.split_dir, job.split_name, job.config.layout, Given(job.config.prompts, job.config.click)
-        )
+        self._split: Split = split_of(job.config, job.split_name)
         self._video: SplitVideo | None = None
         self._prompt_maker: PromptMaker | None = None
         self._streaming = StreamingSettings.of(job.config, job.arm)

@@ -19,7 +19,6 @@ from statistics import fmean, geometric_mean
 from typing import TYPE_CHECKING, Any, Literal
 
 from savbench.arguments.errors import UserError
-from savbench.data.clips import Given
 from savbench.data.conversion import convert
 from savbench.data.dataset import open_split
 from savbench.data.listing import FRAMES_DIR, MASKS_DIR
@@ -27,6 +26,7 @@ from savbench.data.video import in_order
 from savbench.plan.arms import plan_arms
 from savbench.plan.config_file import read_config
 from savbench.plan.settings import RunConfig
+from savbench.plan.split import split_of
 from savbench.results.csv_rows import read_rows
 from savbench.results.rows import SummaryRow
 from savbench.results.run_folder import CONFIG, SUMMARY
@@ -134,7 +134,7 @@ def audit_run(folder: Path, videos: int, progress: Progress) -> Audit:
     config = RunConfig(**read_config(folder / CONFIG))
     if config.executor != "local":
         raise AuditError(f"audit: --executor {config.executor} measured on other machines, which do not see the copy; leave out --audit")
-    split = open_split(config.split_dir, config.split_name, config.layout, Given(config.prompts, config.click))
+    split = split_of(config)
     seed = secrets.randbelow(2**32)
     chance = random.Random(seed)
     measured = sorted({row.video for row in rows})

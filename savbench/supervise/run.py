@@ -12,13 +12,13 @@ from runners.exported import TORCH
 from savbench.arguments.declared import ConfigError
 from savbench.board.power.base import PowerError
 from savbench.board.watch import BoardWatch
-from savbench.data.clips import Given
-from savbench.data.dataset import AUTO, open_split
+from savbench.data.dataset import AUTO
 from savbench.finish.finisher import scores_together
 from savbench.finish.overlay import require_encoder
 from savbench.plan.arms import runs_in_torch_only
 from savbench.plan.protocols import protocol_named
 from savbench.plan.shards import object_work, take_shard
+from savbench.plan.split import split_of
 from savbench.plan.upstream import with_default_models
 from savbench.results import selfcheck
 from savbench.results.environment import benchmark_version, cpu_name
@@ -80,7 +80,7 @@ def run(config: RunConfig, argv: Sequence[str], progress: Progress) -> int:
 
 def _run(config: RunConfig, argv: Sequence[str], progress: Progress, interrupts: Interrupts) -> tuple[bool, bool]:
     """As `run`. Returns whether the user stopped the run early, and whether all rows are ok."""
-    split = open_split(config.split_dir, config.split_name, config.layout, Given(config.prompts, config.click))
+    split = split_of(config)
     if config.layout == AUTO and split.layout.name != "sav":
         what = f"--layout {split.layout.name}, list {split.name} of {len(split.videos)} videos"
         progress.say(f"{split.root}: found {what}; --protocol {protocol_named(config.protocol, split.layout.protocol).name}")

@@ -6,9 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from savbench.arguments.declared import ConfigError
-from savbench.data.clips import Given
-from savbench.data.dataset import open_split
 from savbench.plan.arms import plan_arms
+from savbench.plan.split import split_of
 from savbench.results.decision import ALPHA, Decision, decide, fewest_videos, video_differences
 from savbench.results.run_folder import choose_out_dir, rows_in
 from savbench.results.systems import whole_id
@@ -37,7 +36,7 @@ def run_until_decided(
     """
     margin = config.stop_when_decided
     assert margin is not None
-    split = open_split(config.split_dir, config.split_name, config.layout, Given(config.prompts, config.click))
+    split = split_of(config)
     arms = plan_arms(config, split.name)
     if len(arms) < 2:
         raise ConfigError(f"--stop_when_decided compares arms with the first one, and there is only {arms[0].label}; give two or more")
