@@ -23,7 +23,7 @@ from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import accuracy_tables, call_tables
 from savbench.plan.arms import check_implementation
 from savbench.plan.settings_models import AUTOCAST_DTYPES, IMPLEMENTATION, MAX_MASKMEM
-from savbench.plan.upstream import checkout, edgetam_checkout, efficienttam_checkout, weights_folders
+from savbench.plan.upstream import checkout, checkout_of, edgetam_checkout, efficienttam_checkout, weights_folders
 from savbench.results.grid import width_of
 from savbench.supervise.child import start_child
 
@@ -253,7 +253,7 @@ def _jobs(args: argparse.Namespace) -> list[AttentionJob]:
     if args.accuracy is not None:
         split = open_split(args.accuracy, args.split_name)
         accuracy = AccuracyJob(str(args.accuracy), split.name, args.limit_videos, args.max_frames, args.prompt)
-    sources = {
+    checkouts = {
         "sam2": checkout("sam2_dir", args.sam2_dir),
         "edgetam": edgetam_checkout(args.edgetam_dir),
         "efficienttam": efficienttam_checkout(args.efficienttam_dir),
@@ -265,7 +265,7 @@ def _jobs(args: argparse.Namespace) -> list[AttentionJob]:
         if args.weights_dir is not None and spec.checkpoint is not None:
             weights = find_weights(spec.checkpoint, model, weights_folders(args.weights_dir))
         check_implementation(model, args.implementation)
-        source_dir = None if args.implementation == "transformers" else sources.get(spec.family)
+        source_dir = checkout_of(spec.family, args.implementation, checkouts)
         jobs.append(
             AttentionJob(
                 model=model,

@@ -91,7 +91,7 @@ def order_of(args: argparse.Namespace) -> Order:
     from savbench.integration.child import Order
     from savbench.integration.pieces import small_size
     from savbench.plan.arms import check_implementation
-    from savbench.plan.upstream import has_weights, require_efficienttam, usual_edgetam, usual_efficienttam, weights_folders
+    from savbench.plan.upstream import checkout_of, has_weights, usual_edgetam, usual_efficienttam, weights_folders
     from savbench.plan.weights import find_weights
 
     spec = RUNNERS.get(args.model)
@@ -115,12 +115,7 @@ def order_of(args: argparse.Namespace) -> Order:
         except RunnerError as error:
             raise ConfigError(f"--imgsz: {error}") from error
     check_implementation(args.model, args.implementation)
-    source_dir = None
-    if spec.family == "edgetam" and args.implementation != "transformers":
-        source_dir = usual_edgetam()
-    elif spec.family == "efficienttam":
-        source_dir = usual_efficienttam()
-        require_efficienttam(source_dir)
+    source_dir = checkout_of(spec.family, args.implementation, {"edgetam": usual_edgetam(), "efficienttam": usual_efficienttam()})
     return Order(args.model, args.device, imgsz, weights, None if source_dir is None else str(source_dir), args.implementation)
 
 

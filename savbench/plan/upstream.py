@@ -13,7 +13,7 @@ from savbench.arguments.declared import ConfigError
 from savbench.plan.settings import RunConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 EFFICIENTTAM = "efficient_track_anything"
@@ -58,16 +58,25 @@ def usual_efficienttam() -> Path | None:
     return _usual("EfficientTAM", EFFICIENTTAM)
 
 
-def require_efficienttam(source_dir: Path | None) -> None:
-    """
+def checkout_of(family: str, implementation: str, checkouts: Mapping[str, Path | None]) -> Path | None:
+    """The checkout that models of a family run from; None for an installed package, or a family that has no checkout.
+
+    Args:
+        implementation: of --implementation; transformers' code, of the families that it implements, is in no checkout.
+        checkouts: by family.
+
     Raises:
-        ConfigError: there is neither a checkout nor an installed package.
+        ConfigError: EfficientTAM has neither a checkout nor an installed package.
     """
+    if family != "efficienttam":
+        return None if implementation == "transformers" else checkouts.get(family)
+    source_dir = checkouts.get(family)
     if source_dir is None and importlib.util.find_spec(EFFICIENTTAM) is None:
         raise ConfigError(
             "EfficientTAM's code is neither in ./EfficientTAM nor installed; get it with `scripts/get_efficienttam.sh`, or name its "
             "checkout with --efficienttam_dir"
         )
+    return source_dir
 
 
 def checkout(flag: str, given: Path | None, package: str = "sam2") -> Path | None:

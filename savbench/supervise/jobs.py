@@ -9,7 +9,7 @@ from runners import RUNNERS
 from savbench.arguments.declared import ConfigError
 from savbench.plan.arms import plan_arms
 from savbench.plan.job import Job
-from savbench.plan.upstream import require_efficienttam, weights_folders
+from savbench.plan.upstream import checkout_of, weights_folders
 from savbench.plan.weights import find_weights
 from savbench.results.systems import split_id
 
@@ -75,12 +75,8 @@ def _with_files(config: RunConfig, arm: Arm) -> PlannedArm:
     weights = None
     if spec.checkpoint is not None and not config.random_weights:
         weights = find_weights(spec.checkpoint, arm.model, weights_folders(config.weights_dir))
-    checkouts = {"efficienttam": config.efficienttam_dir}
-    if config.implementation != "transformers":
-        checkouts |= {"sam2": config.sam2_dir, "edgetam": config.edgetam_dir}
-    if spec.family == "efficienttam":
-        require_efficienttam(config.efficienttam_dir)
-    return PlannedArm(arm, weights, checkouts.get(spec.family))
+    checkouts = {"sam2": config.sam2_dir, "edgetam": config.edgetam_dir, "efficienttam": config.efficienttam_dir}
+    return PlannedArm(arm, weights, checkout_of(spec.family, config.implementation, checkouts))
 
 
 def make_jobs(

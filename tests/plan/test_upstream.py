@@ -10,9 +10,9 @@ from savbench.plan.settings import RunConfig
 from savbench.plan.upstream import (
     DEFAULT_MODELS,
     checkout,
+    checkout_of,
     edgetam_checkout,
     efficienttam_checkout,
-    require_efficienttam,
     weights_folders,
     with_default_models,
 )
@@ -84,15 +84,24 @@ def test_efficienttam_has_a_package_of_its_own_and_cannot_run_without(tmp_path: 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert efficienttam_checkout(None) is None
     with pytest.raises(ConfigError, match=r"get it with `scripts/get_efficienttam\.sh`, or name its checkout with --efficienttam_dir"):
-        require_efficienttam(None)
+        checkout_of("efficienttam", "auto", {})
     (tmp_path / "EfficientTAM" / "sam2").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"--efficienttam_dir .*: has no efficient_track_anything package"):
         efficienttam_checkout(tmp_path / "EfficientTAM")
     (tmp_path / "EfficientTAM" / "efficient_track_anything").mkdir()
     assert efficienttam_checkout(None) == efficienttam_checkout(tmp_path / "EfficientTAM") == tmp_path / "EfficientTAM"
-    require_efficienttam(tmp_path / "EfficientTAM")
+    checkouts = {"efficienttam": efficienttam_checkout(None)}
+    assert checkout_of("efficienttam", "transformers", checkouts) == tmp_path / "EfficientTAM"  # transformers does not have it
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    require_efficienttam(None)  # installed
+    assert checkout_of("efficienttam", "auto", {}) is None  # installed
+
+
+def test_transformers_code_is_in_no_checkout(tmp_path: Path) -> None:
+    checkouts = {"sam2": tmp_path / "sam2", "edgetam": tmp_path / "EdgeTAM"}
+    for family in ("sam2", "edgetam"):
+        assert checkout_of(family, "transformers", checkouts) is None
+        assert checkout_of(family, "auto", checkouts) == checkout_of(family, "official", checkouts) == checkouts[family]
+    assert checkout_of("sam1", "auto", checkouts) is None
 
 
 def test_a_run_names_its_checkout_before_it_looks_at_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
