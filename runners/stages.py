@@ -21,14 +21,14 @@ import torch
 
 from runners import nvtx
 from runners.base import STAGES, RunnerError
+from runners.torch_common import all_replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 OTHER = STAGES[-1]
 ENCODER = STAGES[0]
-
-_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -230,23 +230,9 @@ class Stages:
 
         return ranged
 
-    @contextlib.contextmanager
-    def _hooked(self) -> Iterator[None]:
-        """Install the wanted hooks for the block. Writes namespaces directly, because `Module.__setattr__` may take longer than a stage."""
-        before: list[tuple[dict[str, Any], str, Any]] = []
-        try:
-            for hook in self._wanted():
-                space = vars(hook.owner)
-                original = getattr(hook.owner, hook.name)
-                before.append((space, hook.name, space.get(hook.name, _ABSENT)))
-                space[hook.name] = self._hook(hook, original)
-            yield
-        finally:
-            for space, name, value in reversed(before):
-                if value is _ABSENT:
-                    del space[name]
-                else:
-                    space[name] = value
+    def _hooked(self) -> AbstractContextManager[None]:
+        """Install the wanted hooks for the block."""
+        return all_replaced((hook.owner, hook.name, self._hook(hook, getattr(hook.owner, hook.name))) for hook in self._wanted())
 
     def _wanted(self) -> Iterator[StageHook | ObjectHook]:
         whole = self._timed or nvtx.ranges() is not None

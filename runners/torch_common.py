@@ -13,9 +13,12 @@ from runners import nvtx
 from runners.base import PARTS, RunnerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from runners.base import Masks
+
+_ABSENT = object()
 
 
 def resolve_device(name: str) -> torch.device:
@@ -166,15 +169,34 @@ class PartClock:
         return event
 
 
+def replaced(owner: Any, name: str, value: Any) -> AbstractContextManager[None]:
+    """`all_replaced` of one attribute."""
+    return all_replaced(((owner, name, value),))
+
+
 @contextlib.contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Replace an attribute of a module or object inside the block; restores it afterwards, also after an error."""
-    original = getattr(owner, name)
-    setattr(owner, name, value)
+def all_replaced(replacements: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Replace attributes of modules and objects inside the block; restores them afterwards, also after an error.
+
+    Writes namespaces directly: `torch.nn.Module.__setattr__` refuses a function in place of a submodule and may take longer than a stage,
+    and an object does not keep what was its class'.
+
+    Args:
+        replacements: owner, name and value of each. A value may be made from the one that an earlier replacement put there.
+    """
+    before: list[tuple[dict[str, Any], str, Any]] = []
     try:
+        for owner, name, value in replacements:
+            space = vars(owner)
+            before.append((space, name, space.get(name, _ABSENT)))
+            space[name] = value
         yield
     finally:
-        setattr(owner, name, original)
+        for space, name, value in reversed(before):
+            if value is _ABSENT:
+                del space[name]
+            else:
+                space[name] = value
 
 
 def count_parameters(model: torch.nn.Module) -> int:

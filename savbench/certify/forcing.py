@@ -21,6 +21,7 @@ import torch
 
 from runners.base import RunnerError
 from runners.stages import StageHook
+from runners.torch_common import all_replaced, replaced
 from savbench.certify.findings import FORCED, FREE, StageError
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def teacher_forced(reference: Side, candidate: Side, recorder: Recorder) -> Iter
 
         return forced
 
-    with _replacing([(one, hooked(one, other)) for one, other in _pairs(reference, candidate)]), turns.of(reference):
+    hooks = [(one.owner, one.name, hooked(one, other)) for one, other in _pairs(reference, candidate)]
+    with all_replaced(hooks), turns.of(reference):
         yield
 
 
@@ -147,7 +149,9 @@ class FreeRunning:
         masks = []
         for side, kept in zip(self._sides, self._kept, strict=True):
             kept.clear()
-            with _replacing([(hook, _keeping(hook, kept, is_reference=side is self._sides[0])) for hook in side.stages()]), side.contexts():
+            is_reference = side is self._sides[0]
+            hooks = [(hook.owner, hook.name, _keeping(hook, kept, is_reference=is_reference)) for hook in side.stages()]
+            with all_replaced(hooks), side.contexts():
                 masks.append(call(side.runner))
         for (stage, expected, choices), (_, found, _) in zip(*self._kept, strict=False):
             self._recorder.add(FREE, stage, expected, found, choices)
@@ -248,21 +252,8 @@ def _choices_of(hook: StageHook) -> Iterator[Choices | None]:
         choices.masks, choices.ious = result[0].clone(), result[1].clone()
         return result
 
-    with _replacing([(StageHook(decoder, "predict_masks", DECODER), predicting)]):
+    with replaced(decoder, "predict_masks", predicting):
         yield choices
-
-
-@contextlib.contextmanager
-def _replacing(replacements: Sequence[tuple[StageHook, Callable[..., Any]]]) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for hook, function in replacements:
-            space = vars(hook.owner)
-            if hook.name in space:
-                stack.callback(space.__setitem__, hook.name, space[hook.name])
-            else:
-                stack.callback(space.pop, hook.name)
-            space[hook.name] = function
-        yield
 
 
 def _tensors(nested: Any) -> Iterator[torch.Tensor]:
