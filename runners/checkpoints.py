@@ -17,7 +17,6 @@ A file with objects of other classes is rejected, since reading it would run cod
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import re
 import struct
@@ -29,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any
 import torch
 
 from runners.base import RunnerError
+from runners.digest import sha256_of
 from runners.text import one_line
 
 if TYPE_CHECKING:
@@ -86,14 +86,14 @@ def read_checkpoint(path: Path, wanted: Callable[[str], bool] | None = None) -> 
     try:
         with path.open("rb") as file:
             before = os.fstat(file.fileno())
-            sha256 = _sha256(file)
+            sha256 = sha256_of(file)
             content = _content(path, file, before.st_size, wanted)
             after = os.fstat(file.fileno())
             # The kernel sets the change time (ctime), while programs that copy files can set the modification time. It advances in steps
             # of a few milliseconds, so it cannot show a second change within one step.
             is_touched = (before.st_size, before.st_ctime_ns) != (after.st_size, after.st_ctime_ns)
             is_touched |= time.time_ns() - after.st_ctime_ns < _RECENT_NS
-            if is_touched and _sha256(file) != sha256:
+            if is_touched and sha256_of(file) != sha256:
                 raise RunnerError(f"{path}: was written while it was read; wait until it is complete and run the same command again")
     except FileNotFoundError as error:
         raise RunnerError(f"{path}: no such file; fetch it with scripts/download_weights.sh, or give --random_weights") from error
@@ -139,15 +139,6 @@ def refuse_misfits(faults: Mapping[str, Sequence[str]], path: Path) -> None:
     found = [f"{len(faults[what])} {what}: {names}" for what, names in shown.items()]
     if found:
         raise RunnerError(f"{path}: the weights do not fit the model ({'; '.join(found)}); is it the file of another model or version?")
-
-
-def _sha256(file: IO[bytes]) -> str:
-    """sha256 of the file's current bytes; bypasses Python's read buffer."""
-    digest, at = hashlib.sha256(), 0
-    while block := os.pread(file.fileno(), 1 << 20, at):
-        digest.update(block)
-        at += len(block)
-    return digest.hexdigest()
 
 
 def _content(path: Path, file: IO[bytes], size: int, wanted: Callable[[str], bool] | None) -> Any:

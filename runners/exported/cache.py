@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.base import RunnerError
+from runners.digest import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -86,7 +87,7 @@ class GraphFolder:
             with self._locked():
                 files = self._files()
                 known = files.get(name)
-                if known is not None and path.is_file() and sha256_of(path) == known["sha256"]:
+                if known is not None and path.is_file() and _sha256(path) == known["sha256"]:
                     return Kept(path, known["seconds"], is_new=False)
                 damaged = "" if known is None else ", whose copy is damaged"
                 self._say(f"making {self.path.name}/{name}{damaged}")
@@ -94,7 +95,7 @@ class GraphFolder:
                 partial = path.with_name(f".{name}")
                 make(partial)
                 seconds = time.perf_counter() - begun
-                files[name] = {"sha256": sha256_of(partial), "bytes": partial.stat().st_size, "seconds": round(seconds, 3)}
+                files[name] = {"sha256": _sha256(partial), "bytes": partial.stat().st_size, "seconds": round(seconds, 3)}
                 partial.replace(path)
                 self._write(files)
         except OSError as error:
@@ -126,9 +127,6 @@ class GraphFolder:
         partial.replace(self.path / MANIFEST)
 
 
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return sha256_of(file)
