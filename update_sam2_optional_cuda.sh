@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Updates a checkout of SAM 2 or EdgeTAM and rebuilds its optional CUDA extension, sam2._C. Run with --help for the usage.
 # The extension labels connected components to fill small holes in masks. It is compiled for one torch, CUDA and GPU architecture, so it must
-# # be rebuilt after any of them changes and after a git pull. Upstream's build hides failures (it ends with success but without an extension)
-# # and keeps stale files that are imported instead of new ones, and pip's build isolation and dependencies may replace a board's torch. This
-# # script prevents these problems and checks the result.
+# be rebuilt after any of them changes and after a git pull. Upstream's build hides failures (it ends with success but without an extension)
+# and keeps stale files that are imported instead of new ones, and pip's build isolation and dependencies may replace a board's torch. This
+# script prevents these problems and checks the result.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -218,7 +218,7 @@ uninstall() {
 }
 
 # Installs this checkout's package, with or without the extension. Without build isolation, which would build against another torch, and
-# # without dependencies, which would install one.
+# without dependencies, which would install one.
 install() { # 1 or 0: with or without the extension
     local variables=(SAM2_BUILD_CUDA="$1" SAM2_BUILD_ALLOW_ERRORS=0)
     if (($1)); then

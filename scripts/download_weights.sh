@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Downloads the trained weights that the benchmark loads. Run with --help for the usage.
 # Files, sizes and sha256 sums are in weights.tsv beside this script. A download goes to FILE.part, is resumed from there after a broken
-# # connection or a restart, and gets its final name only if its size and sha256 are correct: a file with its final name is always complete.
+# connection or a restart, and gets its final name only if its size and sha256 are correct: a file with its final name is always complete.
 # Where the table has - for both, nobody is known to publish them: such a file must at least be a closed archive, as torch.save writes.
 set -euo pipefail
 
@@ -124,7 +124,7 @@ is_whole() { # FILE MODEL
 }
 
 # Continues PART from URL. Sets `outcome`: complete; unreachable (no answer from the server); refused (it answered with an error); stale
-# # (PART cannot be continued); broken (any other failure, worth another try). Sets `reason` to the tool's message.
+# (PART cannot be continued); broken (any other failure, worth another try). Sets `reason` to the tool's message.
 transfer() { # URL PART
     local url=$1 part=$2 status=0 said code
     if [[ $tool == curl ]]; then
@@ -159,7 +159,7 @@ transfer() { # URL PART
 }
 
 # Downloads PART from URL with as many transfers as needed. Returns 0 if the server reports it complete; otherwise sets `verdict` and
-# # returns 1, or 3 if the server could not be reached. 0 bytes: their number is not known.
+# returns 1, or 3 if the server could not be reached. 0 bytes: their number is not known.
 download() { # URL PART BYTES
     local url=$1 part=$2 bytes=$3 failures=0 tries had
     for ((tries = 0; tries < max_tries; tries++)); do
@@ -211,7 +211,7 @@ tell_gated() { # MODEL
 declare -A is_unreachable=()
 
 # Sets `verdict` to the text of this model's line. Returns 0 if its file is complete, 1 if it could not be downloaded, 3 if its server could
-# # not be reached.
+# not be reached.
 fetch() { # MODEL
     local model=$1 status=0 had
     local bytes=${bytes_of[$model]} source=${source_of[$model]}

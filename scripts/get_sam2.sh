@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Clones the official SAM 2 at the commit that the benchmark was tested with. Run with --help for the usage.
 # Only needed to build its CUDA extension (update_sam2_optional_cuda.sh); scripts/setup.sh installs the same sources from a package.
-# # The folder must not be called sam2: Python would import it as the package of that name when run beside it.
+# The folder must not be called sam2: Python would import it as the package of that name when run beside it.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)

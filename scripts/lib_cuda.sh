@@ -22,7 +22,7 @@ release_of() { # NVCC
 }
 
 # Sets `cuda_home` and `nvcc_release` to the toolkit with the same major CUDA version as torch's; torch refuses others.
-# # Returns 1 and sets `reason` if there is none.
+# Returns 1 and sets `reason` if there is none.
 choose_toolkit() { # TORCH_CUDA
     local candidates=() candidate release seen=""
     if [[ ${CUDA_HOME-} ]]; then candidates+=("$CUDA_HOME/bin/nvcc"); fi
@@ -48,7 +48,7 @@ choose_toolkit() { # TORCH_CUDA
 }
 
 # Sets `header_path` to the folders, joined by colons, with headers that the toolkit at `cuda_home` lacks: torch's headers include those of
-# # CUDA's libraries, which a toolkit may lack. Returns 1 and sets `reason` if a header is in neither.
+# CUDA's libraries, which a toolkit may lack. Returns 1 and sets `reason` if a header is in neither.
 find_headers() { # HEADER_DIRS
     local header dir dirs found missing=""
     IFS=: read -r -a dirs <<<"$1"

@@ -21,7 +21,7 @@ real_path() { # DIR
 }
 
 # Prints why DIR is not a checkout that can be built; prints nothing if it is one. In an archive unpacked inside another project's checkout,
-# # or in the package folder of this name inside EdgeTAM, git would work on the outer repository.
+# or in the package folder of this name inside EdgeTAM, git would work on the outer repository.
 checkout_fault() { # DIR
     local top
     if [[ ! -d $1 ]]; then
@@ -85,7 +85,7 @@ report_pending_stash() {
 }
 
 # Fetches and fast-forwards the branch of a checkout. Local changes are always kept. A failed update is only a warning, because the existing
-# # checkout can still be built. Ends the script only if a merge, rebase or stash is in progress.
+# checkout can still be built. Ends the script only if a merge, rebase or stash is in progress.
 update_checkout() { # DIR LOG
     local dir=$1 log=$2 branch upstream said ahead behind
     branch=$(branch_of "$dir") upstream=$(upstream_of "$dir")
@@ -136,7 +136,7 @@ fast_forward() { # DIR BRANCH UPSTREAM LOG
 }
 
 # Applies a stash to the working tree and drops it. If it conflicts with the fast-forward, the checkout returns to COMMIT with the local
-# # changes as they were, and the stash is kept.
+# changes as they were, and the stash is kept.
 put_back() { # DIR COMMIT STASH LOG
     local dir=$1 commit=$2 stash=$3 log=$4
     if apply_stash "$dir" "$stash" "$log"; then

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Locks a Jetson board's clocks so that measurements can be repeated, and restores them. Run with --help for the usage.
 # The earlier state is saved before anything is changed and kept until it is restored, so that locking twice, or again in another power
-# # mode, still restores the first state. A reboot restores clocks and fan but not the power mode, so of a state saved before a reboot only
-# # the power mode is restored.
+# mode, still restores the first state. A reboot restores clocks and fan but not the power mode, so of a state saved before a reboot only
+# the power mode is restored.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -208,7 +208,7 @@ fact() { # NAME
 }
 
 # Saves the state of the board unless one is saved already. Of a state from before a reboot, the power mode is kept, which a reboot does not
-# # reset, and the rest is saved again.
+# reset, and the rest is saved again.
 remember() {
     local mode file
     mode=$(power_mode)

@@ -142,7 +142,7 @@ class Steps:
         try:
             answer = step()
         # A broken package may raise anything when imported (ImportError, OSError, RuntimeError, AttributeError and SystemError were
-        # # all seen), and this process exists to report it.
+        # all seen), and this process exists to report it.
         except Exception as error:  # noqa: BLE001
             self._write({"step": name, "error": f"{type(error).__name__}: {one_line(str(error))}"})
             return None
