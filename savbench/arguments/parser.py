@@ -13,11 +13,30 @@ from savbench.arguments.declared import ConfigError
 from savbench.arguments.values import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Wraps the paragraphs of a description to the terminal, and leaves indented lines, such as examples, as they are."""
+    """Wraps the paragraphs of a description to the terminal, and leaves indented lines, such as examples, as they are.
+
+    The placeholder of a flag's value is that of its kind. The usage shows what cannot be left out; the list below it has every flag.
+    """
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return getattr(action.type, "metavar", None) or super()._get_default_metavar_for_optional(action)
+
+    def _format_usage(self, usage: str | None, actions: Iterable[argparse.Action], groups: Any, prefix: str | None) -> str:
+        if usage is None:
+            actions = list(actions)
+            words = ["%(prog)s"]
+            for action in actions:
+                if not action.option_strings:
+                    words.append(self._format_args(action, self._get_default_metavar_for_positional(action)))
+                elif action.required:
+                    values = self._format_args(action, self._get_default_metavar_for_optional(action))
+                    words.append(f"{action.option_strings[0]} {values}")
+            usage = " ".join([*words, "[FLAGS]"])
+        return super()._format_usage(usage, actions, groups, prefix)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         parts: list[str] = []

@@ -18,7 +18,7 @@ from attention import CHOICES
 from runners import PROMPT_KINDS, RUNNERS
 from savbench.arguments.declared import ConfigError
 from savbench.arguments.parser import Parser
-from savbench.arguments.values import SEED, Choice, Device, FilePath, ListOf, Real, Whole
+from savbench.arguments.values import SEED, Choice, Device, FilePath, ListOf, Real, Text, Whole
 from savbench.attention_bench.rows import AccuracyRow, CallRow
 from savbench.attention_bench.table import accuracy_tables, call_tables
 from savbench.plan.arms import check_implementation
@@ -49,9 +49,10 @@ FLASH_ATTENTION_FIX.md explains the choices, savbench/attention_bench/README.md 
 EPILOG = """\
 examples:
   attention --autocast_dtype float32,bfloat16 --attention auto,manual
-  attention --models sam2_tiny,sam2_small,sam2_base,sam2_large,edgetam --out attention.csv
+  attention --models sam2_tiny,sam2_base,edgetam --out attention.csv
   attention --models sam2_tiny --num_maskmem 1,2,3,4,5,6,7
-  attention --models sam2_tiny --accuracy /data/sav_val --weights_dir checkpoints
+  attention --models sam2_tiny --accuracy /data/sav_val \\
+      --weights_dir checkpoints
 
 exit status: 0 all measured, 1 something could not be measured, 2 bad arguments, 130 interrupted
 """
@@ -66,32 +67,28 @@ def add_flags(flags: Parser) -> None:
         "--models",
         type=ListOf(Choice(LEARNED)),
         default=("sam2_tiny", "edgetam"),
-        metavar="LIST",
         help=f"{', '.join(LEARNED)} (default sam2_tiny,edgetam)",
     )
     what.add_argument(
         "--imgsz",
         type=ListOf(Whole(16, 8_192, unit="pixels")),
         default=(),
-        metavar="LIST",
         help="side of the model's input in pixels (default: the model's own, 1024)",
     )
     what.add_argument(
-        "--autocast_dtype", type=ListOf(Choice(AUTOCAST_DTYPES)), metavar="LIST",
+        "--autocast_dtype", type=ListOf(Choice(AUTOCAST_DTYPES)),
         help=f"{', '.join(AUTOCAST_DTYPES)} (default bfloat16; with --accuracy float32,bfloat16)",
     )  # fmt: skip
     what.add_argument(
         "--attention",
         type=ListOf(Choice(CHOICES)),
         default=("auto", "manual"),
-        metavar="LIST",
         help=f"{', '.join(CHOICES)} (default auto,manual)",
     )
     what.add_argument(
         "--num_maskmem",
         type=ListOf(Whole(1, MAX_MASKMEM)),
         default=(),
-        metavar="LIST",
         help="memories that memory attention reads, 1 to 7 (default 7)",
     )
     what.add_argument("--device", type=Device(), default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda if it works)")
@@ -101,9 +98,7 @@ def add_flags(flags: Parser) -> None:
     what.add_argument("--sam2_dir", type=folder, help="run SAM 2 from this checkout instead of the installed package")
     what.add_argument("--efficienttam_dir", type=folder, help="run EfficientTAM from this checkout (default: ./EfficientTAM)")
     what.add_argument("--edgetam_dir", type=folder, help="run EdgeTAM from this checkout (default: ./EdgeTAM; without one, transformers)")
-    what.add_argument(
-        "--implementation", type=IMPLEMENTATION, metavar=IMPLEMENTATION.metavar, default="auto", help="as of a run (default auto)"
-    )
+    what.add_argument("--implementation", type=IMPLEMENTATION, default="auto", help="as of a run (default auto)")
     what.add_argument("--seed", type=SEED, default=0, help="seed of random weights (default 0)")
     effort = flags.add_argument_group("how long")
     effort.add_argument(
@@ -113,22 +108,20 @@ def add_flags(flags: Parser) -> None:
         metavar="S",
         help="seconds for which a call is repeated (default 0.5)",
     )
-    effort.add_argument("--repeats", type=count, default=100, metavar="N", help="maximum number of repetitions of a call (default 100)")
+    effort.add_argument("--repeats", type=count, default=100, help="maximum number of repetitions of a call (default 100)")
     masks = flags.add_argument_group("accuracy")
     masks.add_argument(
         "--accuracy", type=folder, metavar="SPLIT_DIR", help="compare masks on clips of this SA-V split with those of float32 and auto"
     )
-    masks.add_argument("--split_name", help="stem of the split's list (default: the only .txt file in the folder)")
-    masks.add_argument(
-        "--limit_videos", type=count, default=1, metavar="N", help="number of videos to track, the first object of each (default 1)"
-    )
-    masks.add_argument("--max_frames", type=Whole(2, 1_000_000), metavar="N", help="cut clips after N frames")
+    masks.add_argument("--split_name", type=Text(), help="stem of the split's list (default: the only .txt file in the folder)")
+    masks.add_argument("--limit_videos", type=count, default=1, help="number of videos to track, the first object of each (default 1)")
+    masks.add_argument("--max_frames", type=Whole(2, 1_000_000), help="cut clips after N frames")
     prompt = Choice(PROMPT_KINDS)
-    masks.add_argument("--prompt", type=prompt, metavar=prompt.metavar, default="mask", help="(default %(default)s)")
+    masks.add_argument("--prompt", type=prompt, default="mask", help="(default %(default)s)")
     output = flags.add_argument_group("output")
-    output.add_argument("--out", type=FilePath(), metavar="CSV", help="file to write (default results/attention_<time>.csv)")
+    output.add_argument("--out", type=FilePath(name="CSV"), help="file to write (default results/attention_<time>.csv)")
     output.add_argument("--explain", action="store_true", help="also say what the columns of the tables mean")
-    output.add_argument("--top", type=count, default=8, metavar="N", help="number of calls to list per frame; the CSV has all (default 8)")
+    output.add_argument("--top", type=count, default=8, help="number of calls to list per frame; the CSV has all (default 8)")
 
 
 def main(args: argparse.Namespace) -> int:

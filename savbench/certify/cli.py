@@ -44,8 +44,10 @@ figures. For sam2_*, and for edgetam and efficienttam_* from their official chec
 """
 EPILOG = """\
 examples:
-  certify --split_dir /data/sav_val --models sam2_base_mask --autocast_dtype bfloat16,float16 --limit_videos 10
-  certify --split_dir /data/sav_val --models sam2_base_mask --autocast_dtype float32 --runtime onnx --noninferior 99%
+  certify --split_dir /data/sav_val --limit_videos 10 \\
+      --models sam2_base_mask --autocast_dtype bfloat16,float16
+  certify --split_dir /data/sav_val --models sam2_base_mask \\
+      --autocast_dtype float32 --runtime onnx --noninferior 99%
 
 exit status: 0 every arm is certified, 1 one is not, 2 bad arguments, 130 interrupted
 """
@@ -53,16 +55,15 @@ exit status: 0 every arm is certified, 1 one is not, 2 bad arguments, 130 interr
 
 def add_flags(flags: Parser) -> None:
     """Declare the flags of the subcommand."""
+    flags.usage = f"{flags.prog} --split_dir DIR [--models LIST] [FLAGS]"
     flags.description, flags.epilog = DESCRIPTION, EPILOG
     flags.set_defaults(config=None)
     add_settings(flags, RunConfig, show_all=True, only=SETTINGS)
     flags.add_argument(
-        "--noninferior", type=MARGIN, metavar=MARGIN.metavar,
+        "--noninferior", type=MARGIN,
         help="also ask that every arm keeps at least 1 - MARGIN of the reference's J&F, as compare does: 0.01 or 99%%",
     )  # fmt: skip
-    flags.add_argument(
-        "--json", type=FilePath(name="FILE"), metavar="FILE", help="write the error of every stage on every frame to this file"
-    )
+    flags.add_argument("--json", type=FilePath(name="FILE"), help="write the error of every stage on every frame to this file")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -74,12 +75,14 @@ def main(args: argparse.Namespace) -> int:
     # --help has no time for this
     from savbench.certify.verdict import Verdict
     from savbench.plan.split import split_of
+    from savbench.plan.upstream import with_default_models
     from savbench.results.grid import width_of
     from savbench.supervise.jobs import plan
 
     config = config_of(args)
     if not config.models:
-        raise ConfigError("--models: name the arms to certify, for example sam2_base_mask")
+        config, which = with_default_models(config)
+        print(which, flush=True)
     split = split_of(config)
     verdicts: list[Verdict] = []
     try:

@@ -38,7 +38,8 @@ examples:
   compare results/run --by autocast_dtype --baseline float32
   compare results/run --by autocast_dtype --noninferior 99%
   compare results/run --by model --explain_by size,speed
-  compare nano.csv agx.csv --by device --fail_if 'JandF<-0.005' --fail_if 'latency_p90_ms>1.10'
+  compare nano.csv agx.csv --by device \\
+      --fail_if 'JandF<-0.005' --fail_if 'latency_p90_ms>1.10'
 
 exit status: 0 compared, 1 a --fail_if held or a --noninferior is not shown, 2 bad input, refused, or nothing that can be compared
 """
@@ -60,7 +61,7 @@ def add_flags(flags: Parser) -> None:
         "or a number of objects, 'lost>0'; may be given more than once",
     )  # fmt: skip
     flags.add_argument(
-        "--noninferior", type=MARGIN, action="append", default=[], metavar=MARGIN.metavar,
+        "--noninferior", type=MARGIN, action="append", default=[],
         help="say whether every arm keeps at least 1 - MARGIN of the baseline's J&F, and exit 1 unless all do: 0.01 or 99%%, 0.001 or "
         "99.9%% (MLPerf's targets); may be given more than once",
     )  # fmt: skip
@@ -75,7 +76,6 @@ def add_flags(flags: Parser) -> None:
     flags.add_argument(
         "--format",
         type=_FORMAT,
-        metavar=_FORMAT.metavar,
         default="table",
         help="markdown and latex: one line per arm as a paper prints it, and with --details all the rest (default %(default)s)",
     )
@@ -84,18 +84,15 @@ def add_flags(flags: Parser) -> None:
     flags.add_argument(
         "--center",
         type=_CENTER,
-        metavar=_CENTER.metavar,
         default="mean",
         help="of the changes of times over objects: geometric mean or median",
     )
     flags.add_argument(
-        "--resamples", type=RESAMPLES, metavar="N",
+        "--resamples", type=RESAMPLES,
         help=f"draws of the bootstrap (default {MOST_RESAMPLES}, falling to {FEWEST_RESAMPLES} for more than 500 videos)",
     )  # fmt: skip
     flags.add_argument("--seed", type=SEED, default=0, help="of the bootstrap (default %(default)s)")
-    flags.add_argument(
-        "--top", type=Whole(0, 1_000_000), default=5, metavar="N", help="objects that moved most to show (default %(default)s)"
-    )
+    flags.add_argument("--top", type=Whole(0, 1_000_000), default=5, help="objects that moved most to show (default %(default)s)")
 
 
 def rendered(comparison: Comparison, form: str, *, details: bool = False, explain: bool = False, width: int | None = None) -> str:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from savbench.arguments.parser import Parser
-from savbench.arguments.values import INPUT_PATH
+from savbench.arguments.values import INPUT_PATH, Choice, Text
 from savbench.data.conversion import TARGETS, convert
 from savbench.data.dataset import AUTO, LAYOUTS, open_split
 
@@ -22,9 +22,11 @@ def add_flags(flags: Parser) -> None:
     flags.epilog = "exit status: 0 every video was written, 1 some were left out, 2 bad arguments"
     flags.add_argument("source", metavar="SRC", type=INPUT_PATH, help="folder of the data set")
     flags.add_argument("out", metavar="DST", type=INPUT_PATH, help="new folder")
-    flags.add_argument("--to", required=True, choices=TARGETS, help="layout to write, see docs/data.md")
-    flags.add_argument("--layout", default=AUTO, choices=(AUTO, *LAYOUTS), help="layout of SRC (default %(default)s)")
-    flags.add_argument("--split_name", help="list of videos to convert (default: the only one)")
+    flags.add_argument(
+        "--to", required=True, type=Choice(TARGETS, name="LAYOUT"), help=f"layout to write: {', '.join(TARGETS)}; see docs/data.md"
+    )
+    flags.add_argument("--layout", default=AUTO, type=Choice((AUTO, *LAYOUTS)), help="layout of SRC (default %(default)s)")
+    flags.add_argument("--split_name", type=Text(), help="list of videos to convert (default: the only one)")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -48,10 +48,8 @@ def add_flags(flags: Parser) -> None:
         type=Whole(16, 8_192, unit="pixels"),
         help="side of the input (default: the model's own, and with untrained weights small)",
     )
-    flags.add_argument(
-        "--implementation", type=IMPLEMENTATION, metavar=IMPLEMENTATION.metavar, default="auto", help="as of a run (default auto)"
-    )
-    flags.add_argument("--json", type=FilePath(), metavar="FILE", help="also write every figure to this file")
+    flags.add_argument("--implementation", type=IMPLEMENTATION, default="auto", help="as of a run (default auto)")
+    flags.add_argument("--json", type=FilePath(name="FILE"), help="also write every figure to this file")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from runners.base import BuildOptions, RunnerError
 from runners.exported import EXPORT_DTYPES, EXPORTABLE
 from runners.sizes import check_size
 from savbench.arguments.declared import ConfigError
-from savbench.arguments.values import FilePath, Whole, did_you_mean
+from savbench.arguments.values import Choice, FilePath, Whole, did_you_mean
 
 if TYPE_CHECKING:
     import argparse
@@ -29,13 +29,11 @@ def add_flags(flags: Parser) -> None:
     """Declare the flags of the subcommand."""
     flags.description = DESCRIPTION
     flags.add_argument("model", metavar="MODEL", help="model, without a prompt")
-    flags.add_argument(
-        "--out", type=FilePath(), metavar="DIR", help="folder to keep graphs in, a run's --exported_dir (default: where a run looks)"
-    )
+    flags.add_argument("--out", type=FilePath(), help="folder to keep graphs in, a run's --exported_dir (default: where a run looks)")
     flags.add_argument("--imgsz", type=Whole(16, 8_192, unit="pixels"), help="side of the input (default: the model's own)")
     flags.add_argument(
         "--autocast_dtype",
-        choices=EXPORT_DTYPES[RUNTIME],
+        type=Choice(EXPORT_DTYPES[RUNTIME]),
         default=EXPORT_DTYPES[RUNTIME][0],
         help="dtype of the graphs (default %(default)s)",
     )

@@ -39,7 +39,7 @@ def add_run_flags(parser: Parser) -> None:
     parser.usage = parser.usage or f"{parser.prog} --split_dir DIR [--models LIST] [FLAGS]"
     parser.epilog = EPILOG
     parser.add_argument("--help_all", action=_HelpOnAllFlags, nargs=0, default=argparse.SUPPRESS, help="show all flags of a run and exit")
-    parser.add_argument("--config", type=FilePath(name="FILE"), metavar="FILE", help=CONFIG_HELP)
+    parser.add_argument("--config", type=FilePath(name="FILE"), help=CONFIG_HELP)
     add_flags(parser, RunConfig, show_all=False)
 
 

@@ -33,7 +33,7 @@ class DataSettings:
     layout: str = setting(
         Choice(LAYOUTS),
         DATA,
-        f"how the data set lies on the disk: {', '.join(LAYOUTS)}; see docs/data.md",
+        "how the data set lies on the disk, see docs/data.md",
         default="auto",
         default_text="auto: the first that the folder has",
     )
@@ -54,7 +54,7 @@ class DataSettings:
     protocol: str = setting(
         Choice((AUTO, *PROTOCOLS)),
         DATA,
-        f"whose rules score the masks: {', '.join((AUTO, *PROTOCOLS))}; see docs/data.md",
+        "whose rules score the masks, see docs/data.md",
         Column(
             "protocol",
             "--protocol: whose rules J and F follow: `sav`, `davis2017`, `lvos` or `mose`, see docs/data.md. Empty: `sav`, in rows of "

@@ -211,7 +211,7 @@ class ModelSettings:
     runtime: tuple[str, ...] = setting(
         ListOf(Choice(RUNTIMES)),
         MODELS,
-        f"SAM 2, official EdgeTAM: what runs the model's stages, {' or '.join(RUNTIMES)}: torch, or graphs exported from it; see "
+        f"SAM 2, official EdgeTAM: what runs the model's stages: {', '.join(RUNTIMES)}; all but torch run graphs exported from it, see "
         "docs/runtimes.md",
         Column(
             "runtime",

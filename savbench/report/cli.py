@@ -31,9 +31,9 @@ def add_flags(flags: Parser) -> None:
     """Declare the flags of the subcommand."""
     flags.description, flags.epilog = DESCRIPTION, EPILOG
     flags.add_argument("paths", type=INPUT_PATH, nargs="+", metavar="RUN", help="run folders, summary.csv files, or CSVs of older tools")
-    flags.add_argument("-o", "--output", type=FilePath(name="FILE"), metavar="FILE", help="file to write (default report.FORMAT)")
+    flags.add_argument("-o", "--output", type=FilePath(name="FILE"), help="file to write (default report.FORMAT)")
     flags.add_argument(
-        "--format", type=_FORMAT, metavar=_FORMAT.metavar,
+        "--format", type=_FORMAT,
         help="html: one page; md: text with its figures beside it; png: one file for each figure; pdf: one page for each "
         "(default: what FILE ends in, else html)",
     )  # fmt: skip
@@ -42,21 +42,18 @@ def add_flags(flags: Parser) -> None:
         "--split_dir", type=INPUT_PATH,
         help="where the split is, for pictures drawn from saved masks (what run.json says of it is not followed)",
     )  # fmt: skip
-    flags.add_argument(
-        "--objects", type=Whole(1, 1_000), default=3, metavar="N", help="best and worst objects to show of each (default %(default)s)"
-    )
+    flags.add_argument("--objects", type=Whole(1, 1_000), default=3, help="best and worst objects to show of each (default %(default)s)")
     flags.add_argument(
         "--force", action="store_true", help="count the times of rows marked invalid and compare across other settings; says so"
     )
     flags.add_argument(
         "--center",
         type=_CENTER,
-        metavar=_CENTER.metavar,
         default="mean",
         help="of the changes of times over objects: geometric mean or median",
     )
     flags.add_argument(
-        "--resamples", type=RESAMPLES, metavar="N",
+        "--resamples", type=RESAMPLES,
         help=f"draws of the bootstrap (default {MOST_RESAMPLES}, falling to {FEWEST_RESAMPLES} for more than 500 videos)",
     )  # fmt: skip
     flags.add_argument("--seed", type=SEED, default=0, help="of the bootstrap (default %(default)s)")

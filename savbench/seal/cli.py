@@ -35,11 +35,11 @@ def add_flags(flags: Parser) -> None:
     """Declare the flags of the subcommand."""
     flags.description, flags.epilog = DESCRIPTION, EPILOG
     flags.add_argument("run", type=INPUT_PATH, metavar="RUN", help="folder of the run; an unfinished one is sealed as such")
-    flags.add_argument("-o", "--output", type=FilePath(name="FILE"), metavar="FILE", help="archive to write (default RUN.zip)")
+    flags.add_argument("-o", "--output", type=FilePath(name="FILE"), help="archive to write (default RUN.zip)")
     flags.add_argument("--submitter", default="", metavar="TEXT", help="who stands for the results and how to reach them; shown by merge")
     flags.add_argument("--split_dir", type=INPUT_PATH, help="where the split is now (default: the path in the run's run.json)")
     flags.add_argument(
-        "--audit", type=Whole(1, 1_000), nargs="?", const=VIDEOS, metavar="N",
+        "--audit", type=Whole(1, 1_000), nargs="?", const=VIDEOS,
         help=f"first run N videos (default {VIDEOS}) again under other names, in another order, and seal whether scores and times stay the "
         "same",
     )  # fmt: skip

@@ -31,7 +31,7 @@ def add_flags(flags: Parser) -> None:
     flags.description, flags.epilog = DESCRIPTION, EPILOG
     flags.add_argument("archives", type=INPUT_PATH, nargs="+", metavar="FILE", help="archives that `seal` wrote")
     flags.add_argument(
-        "-o", "--output", type=FilePath(name="FILE"), default=Path("leaderboard.html"), metavar="FILE",
+        "-o", "--output", type=FilePath(name="FILE"), default=Path("leaderboard.html"),
         help="page to write, with a table of the same name beside it, .csv (default %(default)s)",
     )  # fmt: skip
     flags.add_argument("--title", default="Video segmentation leaderboard", help="of the page")

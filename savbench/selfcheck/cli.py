@@ -73,7 +73,7 @@ def add_flags(flags: Parser) -> None:
     flags.description, flags.epilog = DESCRIPTION, EPILOG
     flags.add_argument("--device", type=Device(), default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda where it works)")
     flags.add_argument("--quick", action="store_true", help="under a minute: fewer frames and rounds, nothing is compiled")
-    flags.add_argument("--json", type=FilePath(), metavar="FILE", help="also write every figure to this file")
+    flags.add_argument("--json", type=FilePath(name="FILE"), help="also write every figure to this file")
 
 
 def main(args: argparse.Namespace) -> int:

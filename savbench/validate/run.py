@@ -351,7 +351,7 @@ def add_flags(parser: Parser) -> None:
     """Declare the flags of the subcommand."""
     parser.description = "Check that the files of a run agree with the schema, with each other and with the saved masks."
     parser.epilog = "exit status: 0 all checks passed, 1 problems were found, 2 the run cannot be read"
-    parser.add_argument("run", type=INPUT_PATH, help="folder of the run")
+    parser.add_argument("run", type=INPUT_PATH, metavar="RUN", help="folder of the run")
     parser.add_argument("--split_dir", type=INPUT_PATH, help="folder of the split now (default: the path in the run's run.json)")
     parser.add_argument("--skip_masks", action="store_true", help="do not rescore saved masks")
 

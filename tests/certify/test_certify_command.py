@@ -43,7 +43,13 @@ def test_a_model_without_stages_is_refused_with_what_it_works_for(split_dir: Pat
     assert "has no stages that can be compared one by one; it works for the official code of sam2_* and edgetam" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((), "--models: name the arms"), (("--models", "sam2_nano"), "add the prompt")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--weights_dir", "/nowhere"), "--models: not given, and no weights of sam2_tiny, sam2_small"),  # as a run
+        (("--models", "sam2_nano"), "add the prompt"),
+    ],
+)
 def test_bad_arguments_are_refused_before_torch_is_loaded(
     split_dir: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from savbench.arguments.parser import Parser
-from savbench.arguments.values import INPUT_PATH, SEED, Whole
+from savbench.arguments.values import INPUT_PATH, SEED, Choice, Whole
 from savbench.data.conversion import TARGETS, convert
 from savbench.data.dataset import open_split
 from savbench.data.demo.split import (
@@ -31,8 +31,8 @@ _SIDE = Whole(MIN_DEMO_SIDE, 8_192, unit="pixels")
 def add_flags(flags: Parser) -> None:
     """Declare the flags of the subcommand."""
     flags.description = "Write a small split like SA-V's, the same for a seed."
-    flags.add_argument("out", type=INPUT_PATH, help="folder to write; it becomes the --split_dir of a run")
-    flags.add_argument("--layout", choices=TARGETS, default=TARGETS[0], help="layout to write, see docs/data.md (default %(default)s)")
+    flags.add_argument("out", type=INPUT_PATH, metavar="DST", help="folder to write; it becomes the --split_dir of a run")
+    flags.add_argument("--layout", type=Choice(TARGETS), default=TARGETS[0], help="layout to write, see docs/data.md (default %(default)s)")
     flags.add_argument("--seed", type=SEED, default=DEMO_SEED, help="decides everything in it (default %(default)s)")
     flags.add_argument("--videos", type=Whole(1, 10_000), default=DEMO_VIDEOS, help="number of clips (default %(default)s)")
     frames = Whole(MIN_DEMO_FRAMES, 100_000, hint="with fewer, objects have no time to leave and return")
