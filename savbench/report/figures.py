@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 MATPLOTLIB = "matplotlib>=3.7"
 PNG_DPI = 200
 NOTE_LETTERS_PER_IN, NOTE_LINE_IN = 19, 0.13
+LEGEND_SYMBOL_PT = 30
+"""Width of a legend beside its labels."""
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 FLOOR_DASHES = (":", "--", "-.")
 HATCHES = ("", "//", "..", "xx", "--", "\\\\", "||", "++")
@@ -150,13 +152,18 @@ def _legends(drawing: Drawing) -> Iterator[list[str]]:
         yield list(dict.fromkeys(change.verdict for _, changes in drawing.groups for change in changes))
 
 
-def _columns(labels: list[str], sheet: Sheet) -> int:
-    widest = 30 + LETTER_PT * max(map(len, labels))
-    return max(1, min(len(labels), int(sheet.width_pt / widest)))
+def _in_legend(labels: list[str], sheet: Sheet) -> tuple[list[str], int]:
+    """Wrap the labels of a legend to the sheet. Returns them, and the number of columns that fit beside each other."""
+    wrapped = ["\n".join(textwrap.wrap(label, int((sheet.width_pt - LEGEND_SYMBOL_PT) / LETTER_PT))) for label in labels]
+    widest = LEGEND_SYMBOL_PT + LETTER_PT * max(len(line) for label in wrapped for line in label.split("\n"))
+    return wrapped, max(1, min(len(labels), int(sheet.width_pt / widest)))
 
 
 def _legend_in(labels: list[str], sheet: Sheet) -> float:
-    return 0.15 * math.ceil(len(labels) / _columns(labels, sheet)) if labels else 0.0
+    if not labels:
+        return 0.0
+    wrapped, columns = _in_legend(labels, sheet)
+    return 0.15 * math.ceil(sum(1 + label.count("\n") for label in wrapped) / columns)
 
 
 class _Artist:
@@ -345,7 +352,7 @@ class _Artist:
     def _legend(self) -> None:
         handles, labels = self._axes.get_legend_handles_labels()
         if handles:
-            columns = _columns(labels, self._sheet)
+            labels, columns = _in_legend(labels, self._sheet)
             self._axes.figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=7.5)
 
 

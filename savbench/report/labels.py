@@ -14,6 +14,8 @@ NAME_PT, FLOOR_PT = 7.5, 7.0
 MARKER_PT = 5.0
 """Half a marker plus a margin."""
 WHISKER_PT = 2.0
+EDGE_PT = 2.0
+"""Least distance of a name from the axes."""
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right and top in pixels of the canvas."""
@@ -23,7 +25,8 @@ _SIDES = (
     ("right", "center", -1.6, 0), ("center", "bottom", 0, 1.4), ("center", "top", 0, -1.4),
 )  # fmt: skip
 """Alignments of a name beside a marker, and the directions of its distance."""
-_FLOOR_PLACES = (0.01, 0.99, 0.5, 0.25, 0.75)
+_FLOOR_PLACES = ((0.0, "left", 0.5), (1.0, "right", -0.5), (0.5, "center", 0), (0.25, "center", 0), (0.75, "center", 0))
+"""Parts of the way along the line, alignments there, and the directions of the distance."""
 
 
 def floor_name(label: str, level: float) -> str:
@@ -63,16 +66,15 @@ def _beside(axes: Any, point: Point) -> Iterator[Any]:
 
 
 def _on_line(axes: Any, label: str, level: float) -> Iterator[Any]:
-    for place in _FLOOR_PLACES:
-        align = {0.01: "left", 0.99: "right"}.get(place, "center")
+    for place, align, right in _FLOOR_PLACES:
         for vertical, up in (("bottom", 0.4), ("top", -0.4)):
-            yield _write(axes, floor_name(label, level), (place, level), ("axes fraction", "data"), FLOOR_PT, align, vertical, 0, up)
+            yield _write(axes, floor_name(label, level), (place, level), ("axes fraction", "data"), FLOOR_PT, align, vertical, right, up)
 
 
 def _room(axes: Any, drawing: Scatter) -> tuple[Box, list[Box]]:
     """Lay out; return the inside of the axes, and what is taken there."""
     axes.figure.canvas.draw()
-    return _box(axes.get_window_extent()), _marks(axes, drawing)
+    return _box(axes.get_window_extent().padded(-EDGE_PT * axes.figure.dpi / 72)), _marks(axes, drawing)
 
 
 def _first_free(candidates: Iterable[Any], taken: list[Box], inside: Box) -> Any:

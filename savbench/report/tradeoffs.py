@@ -99,10 +99,9 @@ def _figure(key: str, title: str, arms: Sequence[Arm], cost: Cost) -> Figure | N
     points = tuple(_point(arm, cost, arm in front) for arm in drawn)
     floors = tuple((arm.label, arm.JandF) for arm in placed if arm.is_floor and arm.JandF is not None) if learned else ()
     levels = [level for point in points for level in (point.y_interval or (point.y,))] + [level for _, level in floors]
-    margin = 0.12 * (max(levels) - min(levels)) + 0.02
     scatter = Scatter(
         x=axis(cost.title, [point.x for point in points]),
-        y=Axis("J&F, mean over objects", low=max(0.0, min(levels) - margin), high=min(1.0, max(levels) + margin)),
+        y=_scores_axis(levels),
         points=points,
         front=tuple((point.x, point.y) for arm in reversed(front) for point in points if point.label == arm.shown),
         floors=floors,
@@ -122,6 +121,14 @@ def _figure(key: str, title: str, arms: Sequence[Arm], cost: Cost) -> Figure | N
         said = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
         lines.append([arm.shown, f"{arm.JandF:.4f}", said, number(arm.figure(cost.column)), "yes" if arm in front else ""])
     return Figure(key, title, " ".join(says), scatter, Grid(header, lines, left=1), notes_of(placed, of_scores=True))
+
+
+def _scores_axis(levels: Sequence[float]) -> Axis:
+    """Fit the axis of J&F: beyond 0 and 1 it has room for a marker, so that none is cut off, and none for a tick."""
+    margin = 0.12 * (max(levels) - min(levels)) + 0.02
+    low, high = min(levels) - margin, max(levels) + margin
+    beyond = 0.06 * (min(1.0, high) - max(0.0, low))
+    return Axis("J&F, mean over objects", low=max(low, -beyond), high=min(high, 1.0 + beyond))
 
 
 def _point(arm: Arm, cost: Cost, on_front: bool) -> Point:

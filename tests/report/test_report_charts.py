@@ -105,6 +105,36 @@ class TestTradeoffs:
         everything = {point.label for point in points} | {"flow 0.500"}
         assert everything <= set(names) | set(legend(axes))
 
+    @pytest.mark.parametrize("sheet", [WIDE, NARROW], ids=["desktop", "phone"])
+    @pytest.mark.parametrize("scores", [(0.0,), (1.0, 0.99), (0.03, 0.0), (1.0, 0.0)])
+    def test_scores_of_0_and_1_lie_off_the_axis(self, tmp_path: Path, sheet: Sheet, scores: tuple[float, ...]) -> None:
+        run = [ArmOfRun(model, score, 50.0) for model, score in zip(("sam2_tiny", "empty"), scores, strict=False)]
+        figure = accuracy_against_speed(arms_of(write_run(tmp_path / "run", run)))
+        assert isinstance(figure, Figure)
+        assert isinstance(figure.drawing, Scatter)
+        axes = drawn(figure, sheet)
+        inside = axes.get_window_extent()
+        for text in axes.texts:
+            box = text.get_window_extent()
+            assert inside.x0 < box.x0 - 1
+            assert inside.y0 < box.y0 - 1
+        for point in figure.drawing.points:
+            _, y = axes.transData.transform((point.x, point.y))
+            assert inside.y0 < y - 4 < y + 4 < inside.y1, "the whole marker"
+        low, high = axes.get_ylim()
+        assert all(0 <= tick <= 1.0000001 for tick in axes.get_yticks() if low <= tick <= high)
+
+    def test_a_long_name_in_the_legend_stays_on_the_sheet(self) -> None:
+        points = tuple(Point(f"arm {i} of a submitter with a long address " * 3, style_of(i), i, 0.5) for i in range(2))
+        scatter = Scatter(axis("FPS", [0, 1]), Axis("J&F", low=0.4, high=0.6), points)
+        axes = drawn(Figure("key", "title", "says", scatter, Grid([], [])), NARROW)
+        (found,) = axes.figure.legends
+        assert len(legend(axes)) == 2
+        sheet = axes.figure.bbox
+        box = found.get_window_extent()
+        assert sheet.x0 <= box.x0 < box.x1 <= sheet.x1
+        assert sheet.y0 <= box.y0 < box.y1 < axes.get_window_extent().y0
+
 
 class TestTiming:
     def write(self, folder: Path, frames: str) -> Path:
