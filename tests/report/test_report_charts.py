@@ -108,7 +108,10 @@ class TestTradeoffs:
     @pytest.mark.parametrize("sheet", [WIDE, NARROW], ids=["desktop", "phone"])
     @pytest.mark.parametrize("scores", [(0.0,), (1.0, 0.99), (0.03, 0.0), (1.0, 0.0)])
     def test_scores_of_0_and_1_lie_off_the_axis(self, tmp_path: Path, sheet: Sheet, scores: tuple[float, ...]) -> None:
-        run = [ArmOfRun(model, score, 50.0) for model, score in zip(("sam2_tiny", "empty"), scores, strict=False)]
+        run = [
+            ArmOfRun(model, row=dict.fromkeys(("J", "F", "JandF"), score))
+            for model, score in zip(("sam2_tiny", "empty"), scores, strict=False)
+        ]
         figure = accuracy_against_speed(arms_of(write_run(tmp_path / "run", run)))
         assert isinstance(figure, Figure)
         assert isinstance(figure.drawing, Scatter)
