@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from edgetam_clip import FRAMES, IMGSZ, lively_weights, make_frames, make_prompt, other_mask, run_clip
+from edgetam_clip import FRAMES, IMGSZ, ROOT, lively_weights, make_frames, make_prompt, other_mask, run_clip
 
 from runners import RUNNERS
 from runners.base import BuildOptions
@@ -22,6 +24,20 @@ from runners.implementations import build_edgetam as build
 
 LONG = 11
 """Frames of a session whose memory becomes full: the prompted frame and six others."""
+ON_CPU = ("onnx:float32", "onnx:float16", "onnx-int8:float32")
+
+
+def report_of(source_dir: Path, out: Path, device: str, *arms: str) -> dict[str, Any]:
+    """What a process with the official code sees; most of its time goes into exporting, once per folder `out`.
+
+    Args:
+        arms: RUNTIME:DTYPE each.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, str(source_dir), str(out), device, *arms]
+    done = subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(json.loads((out / "report.json").read_text()))
 
 
 def relative(expected: torch.Tensor, found: torch.Tensor) -> float:
@@ -59,13 +75,13 @@ def of_places(native: Any, folder: Path) -> dict[str, float]:
     return {"global": changed(slice(0, 256)), "grid": changed(slice(256, 512))}
 
 
-def main(source_dir: str, out_dir: str) -> None:
-    """Write down how both differ."""
+def main(source_dir: str, out_dir: str, device: str, *arms: str) -> None:
+    """Write down how the arms, RUNTIME:DTYPE, differ from torch; on the CPU also what is in the graphs."""
     torch.set_num_threads(1)
     out = Path(out_dir)
     config = RUNNERS["edgetam"].config
-    options = BuildOptions(imgsz=IMGSZ, config=config, source_dir=Path(source_dir), seed=3, exported_dir=out / "graphs")
-    random: Any = build(options)
+    options = BuildOptions(imgsz=IMGSZ, config=config, source_dir=Path(source_dir), seed=3, device=device, exported_dir=out / "graphs")
+    random: Any = build(replace(options, device="cpu"))
     torch.save({"model": lively_weights(random._predictor)}, out / "edgetam.pt")
     options = replace(options, weights=out / "edgetam.pt", calibration=lambda: make_frames(2))
     native: Any = build(options)
@@ -74,7 +90,7 @@ def main(source_dir: str, out_dir: str) -> None:
     report: dict[str, Any] = {"arms": {}}
     with torch.inference_mode():
         expected = {name: run_clip(native, given, count=lengths[name]) for name, given in prompts.items()}
-        for runtime, dtype in (("onnx", "float32"), ("onnx", "float16"), ("onnx-int8", "float32")):
+        for runtime, dtype in (arm.split(":") for arm in arms):
             runner: Any = build(replace(options, runtime=runtime, autocast_dtype=dtype))
             applied = runner.applied
             memories: list[int] = []
@@ -86,9 +102,9 @@ def main(source_dir: str, out_dir: str) -> None:
 
             runner._predictor.memory_attention.forward = counted
             arm: dict[str, Any] = {"difference": applied.runtime.difference, "placement": applied.runtime.placement, "notes": applied.notes}
-            sessions = prompts if dtype == "float32" and runtime == "onnx" else {"points": prompts["points"]}
+            sessions = prompts if (runtime, dtype) == ("onnx", "float32") else {"points": prompts["points"]}
             for name, given in sessions.items():
-                with torch.autocast("cpu", torch.float16, enabled=dtype == "float16"):
+                with torch.autocast(device, getattr(torch, dtype), enabled=dtype != "float32"):
                     masks, logits, finite = run_clip(runner, given, count=lengths[name])
                 wanted, wanted_logits, _ = expected[name]
                 arm[name] = {
@@ -101,10 +117,11 @@ def main(source_dir: str, out_dir: str) -> None:
                 }
             arm["memories"] = max(memories)
             report["arms"][f"{runtime} {dtype}"] = arm
-        (folder,) = (out / "graphs").iterdir()
-        report["sizes"], report["places"] = of_sizes(native, folder), of_places(native, folder)
-    report["folder"], report["native"] = folder.name, native.applied.runtime
-    report["identity"] = json.loads((folder / "manifest.json").read_text())["identity"]
+        if device == "cpu":
+            (folder,) = (out / "graphs").iterdir()
+            report["sizes"], report["places"] = of_sizes(native, folder), of_places(native, folder)
+            report["folder"], report["identity"] = folder.name, json.loads((folder / "manifest.json").read_text())["identity"]
+    report["native"] = native.applied.runtime
     report["stages"] = list(SIGNATURES)
     (out / "report.json").write_text(json.dumps(report))
 

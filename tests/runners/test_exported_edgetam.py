@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -14,8 +10,8 @@ torch = pytest.importorskip("torch", reason="needs torch")
 for package in ("timm", "onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"needs {package} (requirements-edgetam.txt, requirements-onnx.txt)")
 
-import edgetam_exported  # noqa: E402
-from edgetam_clip import ROOT, checkout  # noqa: E402
+from edgetam_clip import checkout  # noqa: E402
+from edgetam_exported import ON_CPU, report_of  # noqa: E402
 
 from runners import RUNNERS  # noqa: E402
 from runners.base import BuildOptions, RunnerError  # noqa: E402
@@ -32,12 +28,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     source_dir = checkout()
     if source_dir is None:
         pytest.skip("no code of EdgeTAM in $EDGETAM_DIR or ./EdgeTAM; scripts/get_edgetam.sh --pypi gets it")
-    out = tmp_path_factory.mktemp("edgetam")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(edgetam_exported.__file__), str(source_dir), str(out)]
-    done = subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return dict(json.loads((out / "report.json").read_text()))
+    return report_of(source_dir, tmp_path_factory.mktemp("edgetam"), "cpu", *ON_CPU)
 
 
 def differences(arm: dict[str, Any]) -> dict[str, float]:

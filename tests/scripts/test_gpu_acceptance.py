@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,18 @@ def test_a_step_that_fails_does_not_hide_the_others(tmp_path: Path) -> None:
     assert steps == {"install": "3", "tests": "0", "selfcheck": "3", "run": "0", "upstream": "0", "pauses": "0", "scoring": "0"}
     assert "--no-index --no-deps" in (out / "log.txt").read_text()
     assert {path.name for path in out.iterdir()} == {"steps.tsv", "log.txt"}
+
+
+def test_the_tests_of_the_gpu_need_nothing_of_conftest() -> None:
+    """As the script runs them; torch says that it has a GPU. --setup-plan looks up every fixture and runs nothing."""
+    pytest.importorskip("torch", reason="needs torch")
+    pytest.importorskip("sam2", reason="needs sam2")
+    pretend = "import sys, pytest, torch; torch.cuda.is_available = lambda: True; torch.cuda.current_device = lambda: 0; "
+    flags = ["-q", "--noconftest", "-p", "no:cacheprovider", "-m", "not slow", "--setup-plan", "tests/gpu"]
+    command = [sys.executable, "-c", f"{pretend}sys.exit(pytest.main({flags}))"]
+    done = subprocess.run(command, cwd=SCRIPT.parents[1], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "test_gpu_path.py" in done.stdout
 
 
 def test_the_last_steps_are_left_out_where_no_time_is_left(tmp_path: Path) -> None:
