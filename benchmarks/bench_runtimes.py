@@ -4,7 +4,8 @@
 
 The arms of a model are in one process and take turns, pass by pass; a factor is the median over the rounds of the time over torch's in the
 same round, on a CPU of its time. `torch again` is a second model like the first: what noise alone makes of it. Each model has a process of
-its own, since EdgeTAM's package has the name of SAM 2's; EdgeTAM's code is in ./EdgeTAM (scripts/get_edgetam.sh) or --edgetam_dir.
+its own, since EdgeTAM's package has the name of SAM 2's; EdgeTAM's code is in ./EdgeTAM (scripts/get_edgetam.sh) or --edgetam_dir. Weights
+are random but sam2_nano's, whose graphs in --exported_dir are then those of a run: time and memory do not depend on them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import torch
 
 from benchmarks.common import machine, ratio, table, take_turns
 from benchmarks.passes import GeneratedClip, clock, of_device, options_of
-from runners import RUNNERS, stages
+from runners import RUNNERS, SHIPPED_WEIGHTS, stages
 from runners.torch_common import replaced, resolve_device
 from savbench.plan.upstream import usual_edgetam
 
@@ -58,7 +59,15 @@ def _rows(
     model: str, imgsz: int, device: torch.device, clip: GeneratedClip, arguments: argparse.Namespace, folder: Path
 ) -> list[list[str]]:
     source_dir = (arguments.edgetam_dir or usual_edgetam()) if model == "edgetam" else None
-    options = replace(options_of(model, imgsz, device), stages=True, exported_dir=folder, calibration=clip.frames, source_dir=source_dir)
+    shipped = SHIPPED_WEIGHTS / str(RUNNERS[model].checkpoint)
+    options = replace(
+        options_of(model, imgsz, device),
+        weights=shipped if shipped.is_file() else None,
+        stages=True,
+        exported_dir=folder,
+        calibration=clip.frames,
+        source_dir=source_dir,
+    )
     runners = {name: RUNNERS[model].build(replace(options, runtime=name.split()[0])) for name in RUNTIMES}
     prompts = clip.prompts(["points"], 1)
     of_stages: dict[str, dict[str, list[float]]] = {stage: defaultdict(list) for stage in STAGES}
@@ -107,7 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows += measured
     import onnxruntime
 
-    settings = f"onnxruntime {onnxruntime.__version__}, float32, random weights, {arguments.frames} frames, {arguments.rounds} rounds"
+    weights = "random weights but sam2_nano's"
+    settings = f"onnxruntime {onnxruntime.__version__}, float32, {weights}, {arguments.frames} frames, {arguments.rounds} rounds"
     print(f"{machine()}, {where}, {settings}\n")
     print(table(["model", "runtime", "ms a frame", *(stage.replace("_", " ") for stage in STAGES)], rows, left=2))
     return 0

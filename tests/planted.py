@@ -140,7 +140,7 @@ class Deferred(Sound):
     """Returns at once; a thread goes on."""
 
     def masks(self, frame_hwc: Frame) -> Masks:
-        threading.Thread(target=_burn, args=(0.06,)).start()
+        threading.Thread(target=_burn, args=(0.03,)).start()
         return super().masks(frame_hwc)
 
 
@@ -170,7 +170,7 @@ class OneBuffer(Sound):
 
 class WorksInInspect(Sound):
     def inspect(self) -> FrameReport:
-        _burn(0.02)
+        _burn(0.01)
         return super().inspect()
 
 

@@ -118,6 +118,10 @@ class Machine:
         }
         return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
 
+    def set_up_core(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Set up without the extras, whose calls of pip say nothing where the core is what is tested."""
+        return self.set_up("--minimal", *arguments, **environment)
+
     def installed(self, name: str) -> str | None:
         """Version of a package inside the environment itself."""
         found = [path.name for path in self.venv.glob(f"lib/python*/site-packages/{name}-*.dist-info")]
@@ -182,10 +186,16 @@ def fresh_machine(machine: Machine, bare_venv: Path) -> Machine:
 
 
 @pytest.fixture
-def board(machine: Machine, bare_venv: Path) -> Machine:
-    """A machine whose system Python has NVIDIA's torch, built against NumPy 1, and an environment that sees it."""
+def jetpack(machine: Machine, bare_venv: Path) -> Machine:
+    """A machine as JetPack leaves it, without torch, and an environment that sees the system's packages."""
     copy_venv(bare_venv, machine.venv, sees_system=True)
-    machine.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08"))
-    machine.have("torchvision", "0.20.0a0+afc54f7")
-    machine.have("numpy", "1.24.4", NUMPY)
     return machine
+
+
+@pytest.fixture
+def board(jetpack: Machine) -> Machine:
+    """A machine whose system Python has NVIDIA's torch, built against NumPy 1, and an environment that sees it."""
+    jetpack.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08"))
+    jetpack.have("torchvision", "0.20.0a0+afc54f7")
+    jetpack.have("numpy", "1.24.4", NUMPY)
+    return jetpack

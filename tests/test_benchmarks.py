@@ -13,13 +13,13 @@ import pytest
 from benchmarks import run_all
 
 NEEDS_NO_TORCH = ["append", "harness", "metrics", "planning", "scoring", "startup"]
-QUICK_WITH_TORCH = ["attention", "families", "pauses", "relative_position", "resize", "sessions", "runtimes", "stages"]
+QUICK_WITH_TORCH = ["attention", "families", "pauses", "relative_position", "resize", "sessions", "stages"]
 
 
-def quick_run(name: str, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+def quick_run(name: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[list[str]]:
     """Cells of the rows of the table that a quick run prints."""
     module = importlib.import_module(f"benchmarks.bench_{name}")
-    assert module.main(["--quick"]) == 0
+    assert module.main(["--quick", *arguments]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     head, rule, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     assert all(re.fullmatch(r"-+:?", cell) for cell in rule)
@@ -37,12 +37,13 @@ def test_a_quick_run_prints_a_table(name: str, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("name", QUICK_WITH_TORCH)
 def test_a_quick_run_with_torch_prints_a_table(name: str, one_torch_thread: None, capsys: pytest.CaptureFixture[str]) -> None:
-    if name == "runtimes":
-        for package in ("sam2", "onnx", "onnxscript", "onnxruntime"):
-            pytest.importorskip(package, reason=f"needs {package} (requirements-onnx.txt)")
     if name in ("families", "pauses", "sessions", "stages"):
         pytest.importorskip("sam2", reason="needs sam2")
     quick_run(name, capsys)
+
+
+def test_a_quick_run_of_graphs_prints_a_table(exported_dir: Path, one_torch_thread: None, capsys: pytest.CaptureFixture[str]) -> None:
+    quick_run("runtimes", capsys, "--exported_dir", str(exported_dir))
 
 
 def test_families_are_measured_once_and_what_is_missing_is_said(

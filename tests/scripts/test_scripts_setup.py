@@ -39,27 +39,27 @@ def test_makes_an_environment_once_and_again_only_when_something_changed(machine
     assert "up to date" in machine.set_up("--dev", "--ray").stdout
 
 
-def test_minimal_leaves_the_extras_out_until_they_are_asked_for(machine: Machine) -> None:
+def test_minimal_leaves_the_extras_out_until_they_are_asked_for(fresh_machine: Machine) -> None:
     for name in ("reporter", "encoder", "graphs", "devtool"):
-        machine.offer(name, "1.0")
-    machine.require("torch", "torchvision", "numpy", dev=("devtool",))
+        fresh_machine.offer(name, "1.0")
+    fresh_machine.require("torch", "torchvision", "numpy", dev=("devtool",))
     for extra, package in (("report", "reporter"), ("edgetam", "encoder"), ("onnx", "graphs")):
-        (machine.clone / f"requirements-{extra}.txt").write_text(f"{package}\n", encoding="utf-8")
-    assert machine.set_up("--minimal").returncode == 0
-    assert [machine.installed(name) for name in ("reporter", "encoder", "graphs", "numpy")] == [None, None, None, "2.4.0"]
-    assert "up to date" in machine.set_up("--minimal").stdout
+        (fresh_machine.clone / f"requirements-{extra}.txt").write_text(f"{package}\n", encoding="utf-8")
+    assert fresh_machine.set_up("--minimal").returncode == 0
+    assert [fresh_machine.installed(name) for name in ("reporter", "encoder", "graphs", "numpy")] == [None, None, None, "2.4.0"]
+    assert "up to date" in fresh_machine.set_up("--minimal").stdout
 
-    assert machine.set_up().returncode == 0
-    assert [machine.installed(name) for name in ("reporter", "encoder", "graphs")] == ["1.0", "1.0", "1.0"]
-    assert "up to date" in machine.set_up("--minimal").stdout  # what is installed stays wanted
-    assert "up to date" in machine.set_up().stdout
+    assert fresh_machine.set_up().returncode == 0
+    assert [fresh_machine.installed(name) for name in ("reporter", "encoder", "graphs")] == ["1.0", "1.0", "1.0"]
+    assert "up to date" in fresh_machine.set_up("--minimal").stdout  # what is installed stays wanted
+    assert "up to date" in fresh_machine.set_up().stdout
 
 
 def test_an_environment_that_no_longer_runs_is_made_anew(fresh_machine: Machine) -> None:
     for python in (fresh_machine.venv / "bin").glob("python*"):
         python.unlink()
     (fresh_machine.venv / "bin" / "python").symlink_to("/nowhere/python3")
-    done = fresh_machine.set_up()
+    done = fresh_machine.set_up_core()
     assert (done.returncode, "making" in done.stdout) == (0, True), done.stderr
 
 
@@ -71,7 +71,7 @@ def test_offline_says_what_to_do_and_can_be_repeated(fresh_machine: Machine) -> 
     assert "this machine is offline" in done.stderr
     assert "scripts/setup.sh --offline DIR" in done.stderr
     assert not fresh_machine.is_ready
-    assert fresh_machine.set_up(PIP_FIND_LINKS=wheels.as_uri()).returncode == 0
+    assert fresh_machine.set_up_core(PIP_FIND_LINKS=wheels.as_uri()).returncode == 0
 
 
 def test_a_registry_out_of_reach_is_told_as_offline(fresh_machine: Machine) -> None:
@@ -140,7 +140,7 @@ def test_wrong_usage_ends_with_2(machine: Machine, arguments: list[str], words: 
 
 def test_refuses_another_sam2_than_the_pinned_one(fresh_machine: Machine) -> None:
     fresh_machine.offer("sam2", "1.1.0", {"sam2": "surprise = True"})
-    done = fresh_machine.set_up()
+    done = fresh_machine.set_up_core()
     assert done.returncode == 1
     assert "installing sam2 failed" in done.stderr
     assert "offline" not in done.stderr
@@ -151,7 +151,7 @@ def test_refuses_another_sam2_than_the_pinned_one(fresh_machine: Machine) -> Non
 def test_leaves_an_installed_sam2_checkout_in_place(fresh_machine: Machine) -> None:
     fresh_machine.offer("SAM_2", "1.0", {"sam2": ""})
     fresh_machine.require("torch", "torchvision", "numpy", "SAM-2")
-    done = fresh_machine.set_up()
+    done = fresh_machine.set_up_core()
     assert (done.returncode, "keeping the installed SAM-2 checkout" in done.stdout) == (0, True), done.stderr
     assert fresh_machine.installed("sam2") is None
 
@@ -162,16 +162,16 @@ def test_keeps_the_board_s_torch_and_numpy_generation(board: Machine) -> None:
     board.offer("friend", "2.0", requires=("torch>=2.6",))
     board.offer("table", "1.0", requires=("numpy>=1.26",))
     board.require("torch>=2.5.0a0", "torchvision>=0.20.0a0", "numpy", "friend", "table")
-    done = board.set_up("--torch", "system")
+    done = board.set_up_core("--torch", "system")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"keeping torch 2.5.0a0+nv24.08, CUDA 12.6, GPU usable: True, in {board.user_base}/" in done.stdout
     assert [board.installed(name) for name in ("torch", "torchvision", "friend", "numpy")] == [None, None, "1.0", "1.26.4"]
-    assert "up to date" in board.set_up("--torch", "system").stdout
+    assert "up to date" in board.set_up_core("--torch", "system").stdout
 
     board.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08") + "# rebuilt")
     shutil.rmtree(next(board.user_base.rglob("torch-*.dist-info")))
     board.have("torch", "2.8.0", torch_module("2.8.0"))
-    after_upgrade = board.set_up("--torch", "system")
+    after_upgrade = board.set_up_core("--torch", "system")
     assert (after_upgrade.returncode, "keeping torch 2.8.0" in after_upgrade.stdout) == (0, True)
     assert board.installed("friend") == "1.0"
 
@@ -189,7 +189,7 @@ def test_fails_loudly_where_a_package_smuggled_in_its_own_torch(board: Machine) 
     board.offer("greedy", "1.0", {"greedy": "", "torch": torch_module("2.9.0+cpu")})
     board.require("torch>=2.5.0a0", "torchvision>=0.20.0a0", "numpy", "greedy")
     for _ in range(2):
-        done = board.set_up("--torch", "system")
+        done = board.set_up_core("--torch", "system")
         assert done.returncode == 1
         assert "TORCH HAS CHANGED" in done.stderr
         assert "before: torch 2.5.0a0+nv24.08" in done.stderr
@@ -200,7 +200,7 @@ def test_fails_loudly_where_a_package_smuggled_in_its_own_torch(board: Machine) 
 def test_fails_where_torch_and_numpy_do_not_work_together(board: Machine) -> None:
     board.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0a0+nv24.08", takes_numpy=False))
     board.require("torch>=2.5.0a0", "torchvision>=0.20.0a0", "numpy")
-    done = board.set_up("--torch", "system")
+    done = board.set_up_core("--torch", "system")
     assert done.returncode == 1
     assert "Numpy is not available" in done.stderr
     assert "torch and NumPy do not work together" in done.stderr
@@ -208,10 +208,10 @@ def test_fails_where_torch_and_numpy_do_not_work_together(board: Machine) -> Non
 
 
 def test_warns_where_the_board_s_torch_cannot_use_its_gpu(board: Machine) -> None:
-    assert "WARNING" not in board.set_up("--torch", "system").stdout
+    assert "WARNING" not in board.set_up_core("--torch", "system").stdout
     board.have("torch", "2.5.0", torch_module("2.5.0+cpu", gpu=False))
     shutil.rmtree(next(board.user_base.rglob("torch-2.5.0a0*.dist-info")))
-    done = board.set_up("--torch", "system")
+    done = board.set_up_core("--torch", "system")
     assert done.returncode == 0, done.stderr
     assert "WARNING: this torch cannot use the board's GPU" in done.stdout
 

@@ -77,7 +77,7 @@ def test_with_torch_keeps_a_torch_that_works(board: Machine) -> None:
     board.run_jetpack(BOARDS["orin-nano-jp6.2"].jetpack.release)
     offer_torch(board, BOARDS["orin-nano-jp6.2"])
     board.require("torch>=2.5.0a0", "torchvision>=0.20.0a0", "numpy")
-    done = board.set_up("--with-torch")
+    done = board.set_up_core("--with-torch")
     assert done.returncode == 0, done.stderr
     assert f"keeping torch 2.5.0a0+nv24.08, CUDA 12.6, GPU usable: True, in {board.user_base}/" in done.stdout
     assert board.installed("torch") is None
@@ -90,28 +90,28 @@ def test_with_torch_stands_in_for_one_without_cuda_which_stays_where_it_is(board
     version = offer_torch(board, jetpack6)
     board.have("torch", "2.5.0a0+nv24.8", torch_module("2.5.0+cpu", gpu=False, cuda=None))
     board.require("torch>=2.5.0a0", "torchvision>=0.20.0a0", "numpy")
-    done = board.set_up("--with-torch")
+    done = board.set_up_core("--with-torch")
     assert done.returncode == 0, done.stderr
     assert (board.installed("torch"), "2.5.0+cpu" in done.stdout) == (version, False)
     assert list(board.user_base.rglob("torch-2.5.0a0*"))
 
 
 @pytest.mark.slow
-def test_a_library_that_jetpack_lacks_is_named_with_its_source(machine: Machine) -> None:
+def test_a_library_that_jetpack_lacks_is_named_with_its_source(jetpack: Machine) -> None:
     board = BOARDS["orin-nano-jp6.2"]
-    machine.run_jetpack(board.jetpack.release)
-    offer_torch(machine, board, "raise ImportError('libcudss.so.0: cannot open shared object file')")
-    done = machine.set_up("--with-torch")
+    jetpack.run_jetpack(board.jetpack.release)
+    offer_torch(jetpack, board, "raise ImportError('libcudss.so.0: cannot open shared object file')")
+    done = jetpack.set_up("--with-torch")
     assert done.returncode == 1
     assert "libcudss.so.0: cannot open shared object file" in done.stderr
     assert "https://developer.nvidia.com/cudss-downloads" in done.stderr
-    assert not machine.is_ready
+    assert not jetpack.is_ready
 
 
 @pytest.mark.slow
-def test_an_index_without_the_wheel_is_told_with_what_else_serves(machine: Machine) -> None:
-    machine.run_jetpack(BOARDS["orin-nano-jp6.2"].jetpack.release)
-    done = machine.set_up("--with-torch")
+def test_an_index_without_the_wheel_is_told_with_what_else_serves(jetpack: Machine) -> None:
+    jetpack.run_jetpack(BOARDS["orin-nano-jp6.2"].jetpack.release)
+    done = jetpack.set_up("--with-torch")
     assert done.returncode == 1
     assert "pip did not get torch==2.8.0 torchvision==0.23.0 from https://pypi.jetson-ai-lab.io/jp6/cu126" in done.stderr
     assert "another torch for this JetPack, installed by hand, serves as well" in done.stderr
@@ -122,14 +122,14 @@ def test_an_opencv_that_is_there_serves_and_one_that_cannot_be_imported_does_not
     board.offer("opencv_python_headless", "4.11.0", {"cv2": CV2})
     board.require("torch>=2.5.0a0", "torchvision>=0.20.0a0", "numpy", "opencv-python-headless>=4.8")
     board.have("cv2", "0", CV2)
-    done = board.set_up("--torch", "system")
+    done = board.set_up_core("--torch", "system")
     assert done.returncode == 0, done.stderr
     assert f"keeping OpenCV 4.8.0 in {board.user_base}/" in done.stdout
     assert board.installed("opencv_python_headless") is None
 
     board.have("cv2", "0", "raise ImportError('numpy.core.multiarray failed to import')")
     (board.venv / ".setup-stamp").unlink()
-    assert board.set_up("--torch", "system").returncode == 0
+    assert board.set_up_core("--torch", "system").returncode == 0
     assert board.installed("opencv_python_headless") == "4.11.0"
 
 
