@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dealing import deal
 from hypothesis import settings
 from tiny_split import TinySplit, rectangle
 from turns import turn
@@ -28,6 +29,13 @@ pytest_plugins = ("doctor_machines", "sealed_fixture", "setup_machine")
 os.environ.pop("COLUMNS", None)
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:
+        items[:] = deal(items, lambda item: item.path, lambda item: item.get_closest_marker("slow") is not None, processes)
 
 
 def pytest_collection_finish() -> None:

@@ -42,6 +42,7 @@ def test_a_quick_run_with_torch_prints_a_table(name: str, one_torch_thread: None
     quick_run(name, capsys)
 
 
+@pytest.mark.slow
 def test_a_quick_run_of_graphs_prints_a_table(exported_dir: Path, one_torch_thread: None, capsys: pytest.CaptureFixture[str]) -> None:
     quick_run("runtimes", capsys, "--exported_dir", str(exported_dir))
 

@@ -44,6 +44,7 @@ def rows_of(desk: Path, run: str) -> list[SummaryRow]:
     return list(read_rows(SummaryRow, desk / run / "summary.csv"))
 
 
+@pytest.mark.slow
 def test_rows_say_what_ran_and_score_like_torch_s(desk: Path) -> None:
     native, exported = rows_of(desk, "torch"), rows_of(desk, "onnx")
     assert [row.status for row in exported] == ["ok", "ok"]

@@ -51,6 +51,7 @@ def test_output_that_is_lost_is_said(arguments: list[str], run: Path) -> None:
     assert b"Traceback" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii"}]
 )

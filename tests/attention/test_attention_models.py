@@ -74,6 +74,7 @@ def test_a_missing_kernel_ends_the_frame(sam2_tiny: Any, edgetam: Any) -> None:
         assert refused(runner).startswith("--attention flash: cannot serve query (")
 
 
+@pytest.mark.slow
 def test_official_edgetam_goes_through_the_choice(tmp_path: Path) -> None:
     """Its own flash-only context would refuse float32 on a GPU, and its `except Exception` would go on with every kernel."""
     source_dir = checkout()

@@ -84,6 +84,7 @@ def test_the_run_with_fallback(split: TinySplit, tmp_path: Path) -> None:
     assert "memory features stored in float32" in row.notes
 
 
+@pytest.mark.slow
 def test_the_microbenchmark(split: TinySplit, tmp_path: Path) -> None:
     done = run([*command("--out results/attention.csv"), *SHORT_ATTENTION.split(), "--autocast_dtype", "bfloat16"], tmp_path)
     assert done.returncode == 0, done.stderr + done.stdout

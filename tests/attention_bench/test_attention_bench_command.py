@@ -186,6 +186,7 @@ def test_bad_arguments_end_with_2(arguments: list[str], message: str, capsys: py
     assert not (tmp_path / "a.csv").exists()
 
 
+@pytest.mark.slow
 def test_edgetam_from_end_to_end(tmp_path: Path) -> None:
     """Its compressed memory: 7 x 512 latents and 16 x 4 pointer tokens at every size."""
     for name in ("torch", "transformers", "timm"):

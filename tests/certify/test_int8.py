@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FRAMES = 4
 
 
+@pytest.mark.slow
 def test_ranges_of_other_images_are_found_in_the_encoder_on_the_first_frame(exported_dir: Path, tmp_path: Path) -> None:
     split = open_split(generate_demo_split(tmp_path / "demo", videos=1, frames=24, height=96, width=128))
     config = RunConfig(

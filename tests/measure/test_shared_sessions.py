@@ -63,6 +63,7 @@ def test_an_unusable_object_costs_its_own_row_alone(tiny_split: TinySplit, tmp_p
     assert "00000.png" in rows[0].error
 
 
+@pytest.mark.slow
 def test_prompts_of_a_model_share_sessions_and_masks_stay_the_same(
     tiny_split: TinySplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

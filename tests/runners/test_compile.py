@@ -238,6 +238,7 @@ def agree(one: list[Masks], other: list[Masks]) -> bool:
     return min(ious) > 0.99 and any(mask.any() for mask in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "imgsz", "needs", "scope", "parts", "mode"),
     [

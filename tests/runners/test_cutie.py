@@ -286,6 +286,7 @@ def test_stages_and_parts(drawn: Any) -> None:
     assert sum(report.stages_ms.values()) == pytest.approx(sum(report.parts_ms.values()), rel=0.05, abs=1.0)
 
 
+@pytest.mark.slow
 def test_compiled_parts_compute_the_same(runner: CutieRunner, drawn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "BACKEND", "eager")
     torch._dynamo.reset()

@@ -77,6 +77,7 @@ def same_weights(official: Path) -> Any:
     return build(BuildOptions(imgsz=IMGSZ, weights=official / "edgetam.pt"))
 
 
+@pytest.mark.slow
 def test_official_runs_from_the_checkout(report: dict[str, Any]) -> None:
     assert report["class"] == "EdgeTamRunner"
     assert Path(report["package"]).parents[1].resolve() == checkout()

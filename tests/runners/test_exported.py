@@ -132,6 +132,7 @@ def test_float16_scores_nearly_the_same_and_its_points_stay_in_float32(native: S
     assert 10 < len(kept) < len(kinds) / 2
 
 
+@pytest.mark.slow
 def test_int8_quantises_the_encoder_alone_on_the_frames_it_is_given(native: Sam2Runner, exported_dir: Path, split_dir: Path) -> None:
     split = open_split(split_dir)
     runner = Sam2Runner(options(runtime="onnx-int8", exported_dir=exported_dir, calibration=lambda: calibration_frames(split)))

@@ -35,6 +35,7 @@ def differences(arm: dict[str, Any]) -> dict[str, float]:
     return {stage: float(value) for stage, value in (part.split() for part in arm["difference"].split(" | "))}
 
 
+@pytest.mark.slow
 def test_all_four_stages_are_graphs(report: dict[str, Any]) -> None:
     arm = report["arms"]["onnx float32"]
     within = differences(arm)

@@ -115,21 +115,36 @@ def test_masks_are_upstreams_to_the_last_bit(runner: Sam2Runner, clip_dir: Path,
     assert any(0 < mask.sum() < mask.size for mask in ours)
 
 
-@pytest.mark.parametrize("kind", sorted(PROMPTS))
-def test_postprocessing_is_upstreams_in_both_settings(clip_dir: Path, frames: list[Frame], kind: str) -> None:
-    """Off is how the official evaluation script builds the predictor, on how it does with --apply_postprocessing."""
+@pytest.fixture(scope="module")
+def beside_upstreams() -> dict[str, tuple[Sam2Runner, Any]]:
+    """For postprocessing on and off our runner, and upstream's predictor with its weights.
+
+    Off is how the official evaluation script builds the predictor, on how it does with --apply_postprocessing.
+    """
     from sam2.build_sam import build_sam2_video_predictor
 
-    masks = {}
+    pairs = {}
     for setting in ("on", "off"):
         runner = Sam2Runner(options(postprocessing=setting))
         reference = build_sam2_video_predictor(
             SPEC.config, device="cpu", hydra_overrides_extra=["++model.image_size=128"], apply_postprocessing=setting == "on"
         )
         reference.load_state_dict(runner._predictor.state_dict())
+        pairs[setting] = runner, reference
+    return pairs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(PROMPTS))
+def test_postprocessing_is_upstreams_in_both_settings(
+    beside_upstreams: dict[str, tuple[Sam2Runner, Any]], clip_dir: Path, frames: list[Frame], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = {}
+    for setting, (runner, reference) in beside_upstreams.items():
         masks[setting] = run(runner, frames, PROMPTS[kind])
-        runner._predictor = reference
-        np.testing.assert_array_equal(masks[setting], upstream(runner, clip_dir, PROMPTS[kind]))
+        with monkeypatch.context() as patch:
+            patch.setattr(runner, "_predictor", reference)
+            np.testing.assert_array_equal(masks[setting], upstream(runner, clip_dir, PROMPTS[kind]))
         assert runner.applied.hole_filling == ("opencv" if setting == "on" else "off")
     assert (np.array(masks["on"]) != np.array(masks["off"])).any()
 

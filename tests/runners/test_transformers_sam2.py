@@ -110,6 +110,7 @@ def test_attention_goes_through_the_choice_call_by_call_as_officially(runner: An
     assert kernels_of_a_frame(runner, choice, "bfloat16") == kernels_of_a_frame(official, choice, "bfloat16")
 
 
+@pytest.mark.slow
 def test_compiled_masks_are_those_of_the_model(runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "BACKEND", "eager")
     compiled: Any = build_sam2(dataclasses.replace(OPTIONS, compile="full"))
