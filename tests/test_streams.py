@@ -26,6 +26,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("streams") / "run", [ArmOfRun(), ArmOfRun("edgetam", 0.6)])
 
 
+@pytest.fixture
+def no_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed to whom does not depend on torch, and the doctor waits 4 s of CPU time for one that works."""
+    (tmp_path / "torch.py").write_text("raise ImportError('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("no_torch")
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: "_".join(arguments[:2]).replace("{run}", "run"))
 def test_a_reader_that_leaves_early_changes_no_exit_status(arguments: list[str], run: Path) -> None:
     usual = start(arguments, run, subprocess.DEVNULL)
@@ -40,6 +48,7 @@ def test_a_reader_that_leaves_early_changes_no_exit_status(arguments: list[str],
     assert b"BrokenPipe" not in said
 
 
+@pytest.mark.usefixtures("no_torch")
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: "_".join(arguments[:2]).replace("{run}", "run"))
 def test_output_that_is_lost_is_said(arguments: list[str], run: Path) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
