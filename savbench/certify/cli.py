@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from savbench.arguments.declared import ConfigError
 from savbench.arguments.declared import add_flags as add_settings
+from savbench.arguments.output import require_writable, write_text
 from savbench.arguments.values import FilePath
 from savbench.compare.noninferiority import MARGIN
 from savbench.plan.command_line import config_of
@@ -80,6 +81,8 @@ def main(args: argparse.Namespace) -> int:
     from savbench.supervise.jobs import plan
 
     config = config_of(args)
+    if args.json is not None:
+        require_writable("--json", args.json)
     if not config.models:
         config, which = with_default_models(config)
         print(which, flush=True)
@@ -95,7 +98,7 @@ def main(args: argparse.Namespace) -> int:
     finally:
         if args.json is not None:
             about = {"arms": [verdict.to_json() for verdict in verdicts]}
-            args.json.write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            write_text(args.json, json.dumps(about, indent=1, allow_nan=False) + "\n")
     return EXIT_FAILED if any(verdict.problems for verdict in verdicts) else EXIT_OK
 
 

@@ -51,7 +51,7 @@ class Side:
         """
         if not hasattr(self.runner, "model_stages"):
             raise RunnerError(
-                f"certify: {type(self.runner).__name__} has no stages that can be compared one by one; it works for the official code of "
+                f"{type(self.runner).__name__} has no stages that can be compared one by one; it works for the official code of "
                 "sam2_* and edgetam (scripts/get_edgetam.sh), and of efficienttam_*"
             )
         found: Sequence[StageHook] = self.runner.model_stages()
@@ -204,7 +204,7 @@ def relative_error(expected: torch.Tensor, found: torch.Tensor, floor: float = 0
         RunnerError: the shapes differ.
     """
     if expected.shape != found.shape:
-        raise RunnerError(f"certify: the candidate returns {tuple(found.shape)} where the reference returns {tuple(expected.shape)}")
+        raise RunnerError(f"the candidate returns {tuple(found.shape)} where the reference returns {tuple(expected.shape)}")
     one, other = expected.double().to("cpu"), found.double().to("cpu")
     difference, scale = (float(tensor.square().mean().sqrt()) for tensor in (one - other, one))
     if not math.isfinite(difference):
@@ -222,7 +222,7 @@ def mask_iou(expected: Masks, found: Masks) -> float:
 def _pairs(reference: Side, candidate: Side) -> list[tuple[StageHook, StageHook]]:
     ours, theirs = reference.stages(), candidate.stages()
     if [hook.stage for hook in ours] != [hook.stage for hook in theirs]:
-        raise RunnerError("certify: the two models have different stages; report this as a bug")
+        raise RunnerError("the two models have different stages; report this as a bug")
     return list(zip(ours, theirs, strict=True))
 
 

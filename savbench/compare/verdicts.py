@@ -102,7 +102,8 @@ def missing_times(comparison: Comparison, results: Results) -> str:
     if has_times or not is_disturbed:
         return ""
     reasons = list(dict.fromkeys(str(text) for text in results.rows["invalid"] if text))
-    more = f" and {len(reasons) - _REASONS_SHOWN} more reasons" if len(reasons) > _REASONS_SHOWN else ""
+    left_out = len(reasons) - _REASONS_SHOWN
+    more = f" and {left_out} more reason{'s' * (left_out > 1)}" if left_out > 0 else ""
     said = (
         f"no times to compare, only J, F and J&F: the rows are not valid ({'; '.join(reasons[:_REASONS_SHOWN])}{more}); measure again on a "
         "quiet machine, on a Jetson with its clocks locked (sudo scripts/lock_clocks.sh), or give --force to compare the times as they are"

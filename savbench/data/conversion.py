@@ -80,7 +80,8 @@ def convert(split: Split, out: Path, to: str) -> Converted:
                 written.append(name)
         writer.conclude(split.name.rpartition("/")[2], written)
     except OSError as error:
-        raise DatasetError(f"{error.filename or out}: cannot be written ({error.strerror}); free space or give another folder") from error
+        where = error.filename2 or error.filename or out
+        raise DatasetError(f"{where}: cannot be written ({error.strerror}); give another folder, or mend that and remove {out}") from error
     return Converted(tuple(written), problems)
 
 

@@ -10,6 +10,7 @@ from runners import RUNNERS, SHIPPED_WEIGHTS
 from runners.base import RunnerError
 from runners.sizes import check_size
 from savbench.arguments.declared import ConfigError
+from savbench.arguments.output import require_writable, write_text
 from savbench.arguments.values import Device, FilePath, Whole, did_you_mean
 from savbench.plan.settings_models import IMPLEMENTATION
 from savbench.selfcheck.outcome import Outcome
@@ -56,13 +57,15 @@ def main(args: argparse.Namespace) -> int:
     """Check a model. Returns the exit status.
 
     Raises:
-        ConfigError: there is no such model, size, device or folder of weights.
+        ConfigError: there is no such model, size, device or folder of weights, or the file of --json cannot be written.
     """
     # --help has no time for this
     from savbench.selfcheck.cli import show
 
     found: list[Outcome] = []
     order = order_of(args)
+    if args.json is not None:
+        require_writable("--json", args.json)
     try:
         for outcome in examine(order):
             found.append(outcome)
@@ -71,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
         return EXIT_INTERRUPTED
     if args.json is not None:
         checks = [outcome.to_json() for outcome in found]
-        args.json.write_text(json.dumps({"model": order.model, "checks": checks}, indent=2) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps({"model": order.model, "checks": checks}, indent=2) + "\n")
     counts = {status: sum(outcome.status == status for outcome in found) for status in ("ok", "failed", "not applicable")}
     print(f"{order.model}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
     missing = [outcome.said.removeprefix("missing: ") for outcome in found if outcome.said.startswith("missing: ")]

@@ -1,13 +1,12 @@
-"""Writes a report in each format, to a temporary file beside the target that is renamed when complete."""
+"""Writes a report in each format."""
 
 from __future__ import annotations
 
 import errno
-import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from savbench.arguments.output import write_text, written_whole
 from savbench.report.figures import save_pdf, save_png
 from savbench.report.markdown import render_markdown
 from savbench.report.packages import ReportError
@@ -15,6 +14,7 @@ from savbench.report.page import render_html
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from savbench.report.content import Report
 
@@ -38,13 +38,15 @@ def write_report(report: Report, kind: str, output: Path) -> list[Path]:
     if output.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder", str(output))
     if kind == "html":
-        return [_write(output, partial(_save_text, render_html(report)))]
+        write_text(output, render_html(report))
+        return [output]
     if kind == "md":
         folder = output.with_name(f"{output.stem}_figures")
         pictures = {figure.key: folder / f"{figure.key}.png" for figure in report.figures}
         drawn = [_write(pictures[figure.key], partial(save_png, figure)) for figure in report.figures]
         relative = {key: f"{folder.name}/{path.name}" for key, path in pictures.items()}
-        return [_write(output, partial(_save_text, render_markdown(report, relative))), *drawn]
+        write_text(output, render_markdown(report, relative))
+        return [output, *drawn]
     if not report.figures:
         raise ReportError("there is no figure to draw: no row has figures; --format html says why for each")
     if kind == "pdf":
@@ -54,22 +56,6 @@ def write_report(report: Report, kind: str, output: Path) -> list[Path]:
 
 
 def _write(path: Path, write: Callable[[Path], None]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():  # a pipe or a device, such as /dev/stdout, must not be replaced by a file
-        write(path)
-        return path
-    whole = Path(os.path.realpath(path))  # replace the target of a link, keep the link
-    temporary = whole.with_name(f".{whole.name}.{os.getpid()}.partial")
-    try:
-        write(temporary)
-        temporary.replace(whole)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as file:
+        write(file)
     return path
-
-
-def _save_text(text: str, path: Path) -> None:
-    # show file names that are not UTF-8 with escapes
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")

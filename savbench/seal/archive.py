@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import zipfile
 import zlib
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from savbench.arguments.errors import UserError
+from savbench.arguments.output import written_whole
 from savbench.results.run_folder import CONFIG, ENVIRONMENT, FRAMES, RUN, STREAMING, SUMMARY
 from savbench.results.sustained import SUSTAINED
 from savbench.results.telemetry import TELEMETRY
@@ -51,7 +51,7 @@ class SealError(UserError, RuntimeError):
 
 
 def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str, bytes | Path]) -> str:
-    """Write an archive, through a temporary file beside it. Returns the archive's seal, see `seal_of`.
+    """Write an archive. Returns the archive's seal, see `seal_of`.
 
     Args:
         manifest: without its entry `files`, which is added.
@@ -60,21 +60,16 @@ def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str,
     Raises:
         OSError: a file cannot be read or written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            files = {}
-            for name in sorted(members):
-                content = members[name]
-                data = content if isinstance(content, bytes) else content.read_bytes()
-                files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                _write(archive, name, data)
-            text = json.dumps({**manifest, "files": files}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-            data = text.encode("utf-8", "backslashreplace")
-            _write(archive, MANIFEST, data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as whole, zipfile.ZipFile(whole, "w") as archive:
+        files = {}
+        for name in sorted(members):
+            content = members[name]
+            data = content if isinstance(content, bytes) else content.read_bytes()
+            files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            _write(archive, name, data)
+        text = json.dumps({**manifest, "files": files}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        data = text.encode("utf-8", "backslashreplace")
+        _write(archive, MANIFEST, data)
     return seal_of(data)
 
 

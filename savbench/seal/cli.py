@@ -7,6 +7,7 @@ import contextlib
 import sys
 from pathlib import Path
 
+from savbench.arguments.output import require_writable
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import INPUT_PATH, FilePath, Whole
 from savbench.results.grid import width_of
@@ -55,6 +56,7 @@ def main(args: argparse.Namespace) -> int:
     folder: Path = args.run
     output = args.output or Path(f"{folder.resolve().name}.zip")
     read_run(folder)
+    require_writable("-o", output)
     lock = RunLock(folder)
     try:
         with contextlib.suppress(OSError):  # nobody can write where this user cannot
@@ -66,7 +68,6 @@ def main(args: argparse.Namespace) -> int:
             from savbench.supervise.progress import Progress
 
             audit_run(folder, args.audit, Progress())
-        output.parent.mkdir(parents=True, exist_ok=True)
         name = seal(folder, output, submitter=args.submitter, split_dir=args.split_dir, say=_say)
     except OSError as error:
         raise SealError(f"{error.filename or output}: {error.strerror or error}; give another -o, or mend that") from error

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from savbench.arguments.output import write_text
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import INPUT_PATH, FilePath
 from savbench.results.grid import text_table, width_of, wrapped
@@ -57,9 +58,8 @@ def main(args: argparse.Namespace) -> int:
     for line in (*board.notes, *(f"not in the tables: {line}" for line in board.left_out)):
         print(line)
     try:
-        page.parent.mkdir(parents=True, exist_ok=True)
         for path, text in written.items():
-            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+            write_text(path, text)
             print(f"wrote {path}")
     except OSError as error:
         raise SealError(f"{error.filename or page}: {error.strerror}; give another -o") from error

@@ -11,11 +11,10 @@ import sys
 import textwrap
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from savbench.arguments.declared import ConfigError
 from savbench.arguments.errors import UserError
+from savbench.arguments.output import require_writable, write_text
 from savbench.arguments.parser import Parser
 from savbench.arguments.values import Device, FilePath
 from savbench.selfcheck.children import events_of
@@ -84,7 +83,7 @@ def main(args: argparse.Namespace) -> int:
         DeviceRefusedError: there is no such device.
     """
     if args.json is not None:
-        _open_early(args.json)
+        require_writable("--json", args.json)
     report = Report()
     begun = time.monotonic()
     try:
@@ -94,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
         return EXIT_INTERRUPTED
     if args.json is not None:
         found = to_json(report, quick=args.quick, seconds=time.monotonic() - begun)
-        args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps(found, indent=2) + "\n")
     _conclude(report, quick=args.quick)
     return EXIT_FAILED if report.failed else EXIT_OK
 
@@ -186,15 +185,3 @@ def _conclude(report: Report, *, quick: bool) -> None:
         remember(found)
     except OSError as error:
         print(f"runs will not know of this: {error.filename} cannot be written ({error.strerror})", file=sys.stderr)
-
-
-def _open_early(path: Path) -> None:
-    """
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    except OSError as error:
-        raise ConfigError(f"--json {path}: cannot be written ({error.strerror}); give a file that can") from error

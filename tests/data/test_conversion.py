@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -123,3 +124,16 @@ def test_what_was_written_of_other_videos_stays_when_one_is_left_out(tmp_path: P
 
     assert (found.videos, list(found.problems)) == (("walk.two",), ["walk"])
     assert [path.name for path in (tmp_path / "out" / "JPEGImages_24fps").iterdir()] == ["walk.two.mp4"]
+
+
+def test_a_full_disk_names_what_could_not_be_written_and_what_to_remove(
+    tiny_split: TinySplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(DatasetError) as refused:
+        convert(open_split(tiny_split.root), tmp_path / "out", "davis")
+    assert str(refused.value).startswith(str(tmp_path / "out" / "JPEGImages"))
+    assert str(refused.value).endswith(f"(No space left on device); give another folder, or mend that and remove {tmp_path / 'out'}")

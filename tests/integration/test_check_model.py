@@ -168,3 +168,10 @@ def test_models_of_the_registry_pass(model: str, capsys: pytest.CaptureFixture[s
         pytest.importorskip(package, reason=f"needs {package}")
     random = ["--random_weights"] if RUNNERS[model].is_learned else []
     assert jetson_benchmark.main(["check-model", model, "--device", "cpu", *random]) == 0, capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_written_is_found_before_the_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert jetson_benchmark.main(["check-model", "static", "--json", "/dev/null/found.json"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "--json /dev/null/found.json: cannot be written" in said.err
