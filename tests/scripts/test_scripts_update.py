@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -127,11 +128,13 @@ def test_dry_run_shows_the_plan_and_changes_nothing(board: Board) -> None:
 
 @pytest.fixture
 def real_pip(board: Board) -> Board:
-    """The same with the pip and setuptools that run this test; the torch stays the stand-in."""
-    setuptools = pytest.importorskip("setuptools")
-    pip = pytest.importorskip("pip")
+    """The same with the pip and setuptools of this environment; the torch stays the stand-in."""
+    # Not imported: setuptools refuses to be where another module has imported distutils before.
+    found = [find_spec(name) for name in ("setuptools", "pip")]
+    folders = {str(Path(spec.origin).parents[1]) for spec in found if spec is not None and spec.origin is not None}
+    if None in found:
+        pytest.skip("needs setuptools and pip")
     shutil.rmtree(board.site / "pip")
-    folders = {str(Path(module.__path__[0]).parent) for module in (setuptools, pip)}
     (board.site / "tools.pth").write_text("\n".join(folders))
     commit(board.origin, {"setup.py": REAL_SETUP_PY})
     git(board.checkout, "pull", "--quiet")
