@@ -86,7 +86,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--real_videos", default="", metavar="LIST", help="names of its videos to use, separated by commas")
     parser.add_argument("--real_clips", type=int, default=320, metavar="N", help="clips to cut from them (default 320)")
     parser.add_argument("--figures", type=Path, help="folder of pictures with an alpha channel, with --photos; needed by the card's recipe")
-    parser.add_argument("--clip_art", type=Path, help="folder of more such pictures, with --figures; for a --recipe that names their kind")
+    parser.add_argument("--clip_art", type=Path, help="folder of more such pictures, with --figures; needed by the card's recipe")
     parser.add_argument("--figure_clips", type=int, default=1000, metavar="N", help="clips of each of the two (default 1000)")
     parser.add_argument(
         "--recipe", type=Path, metavar="FILE",

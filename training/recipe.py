@@ -74,6 +74,35 @@ RECIPE: Recipe = (
             Stage(steps=890, side=192, frames=12, clips=2, single_frames=12, single_share=0.6, shares=(0.25, 0.15, 0.25, 0.35)),
         ),
     ),
+    Round(
+        peak_lr=8e-4,
+        held=2800,
+        stages=(
+            Stage(
+                steps=500, side=192, frames=12, clips=2, single_frames=12, single_share=0.6, shares=(0.2, 0.15, 0.3, 0.35), click_share=0.65
+            ),
+            Stage(
+                steps=2900,
+                side=128,
+                frames=16,
+                clips=3,
+                single_frames=16,
+                single_share=0.5,
+                shares=(0.2, 0.1, 0.2, 0.2, 0.3),
+                click_share=0.65,
+            ),
+            Stage(
+                steps=4000,
+                side=192,
+                frames=12,
+                clips=2,
+                single_frames=12,
+                single_share=0.6,
+                shares=(0.25, 0.1, 0.2, 0.2, 0.25),
+                click_share=0.65,
+            ),
+        ),
+    ),
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from training.recipe import RECIPE, Round, Stage, learning_rate, rate_of, read_recipe, stage_of, total_steps
+from training.recipe import KINDS, RECIPE, Round, Stage, learning_rate, rate_of, read_recipe, stage_of, total_steps
 
 DISCS = Stage(steps=2, side=64, frames=1, clips=8, single_frames=8, single_share=1.0, discs=True)
 CLIPS = Stage(steps=3, side=128, frames=4, clips=2, single_frames=6, single_share=0.25)
@@ -47,6 +47,8 @@ def test_a_recipe_is_read_as_a_run_notes_it(tmp_path: Path) -> None:
 def test_the_recipe_ends_at_the_size_of_the_shipped_model() -> None:
     assert RECIPE[0].stages[0].discs
     assert RECIPE[-1].stages[-1].side == 192
+    assert len(RECIPE[-1].stages[-1].shares) == len(KINDS)  # of every kind of clip
+    assert total_steps(RECIPE) == 13_230
 
 
 def test_learning_rate_warms_up_and_falls_to_a_fiftieth() -> None:
