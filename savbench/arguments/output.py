@@ -27,7 +27,7 @@ def require_writable(flag: str, path: Path) -> None:
         with path.open("a"):
             pass
         if is_new:
-            path.unlink()
+            Path(os.path.realpath(path)).unlink()  # of a link, what it leads to
     except OSError as error:
         raise ConfigError(f"{flag} {path}: cannot be written ({error.strerror}); give a file that can") from error
 

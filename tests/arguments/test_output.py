@@ -53,6 +53,11 @@ def test_whether_a_file_can_be_written_is_found_without_a_trace(tmp_path: Path) 
     require_writable("--json", path)
     assert path.read_text() == "earlier"
     require_writable("--json", Path("/dev/stdout"))
+    link, target = tmp_path / "link", tmp_path / "new" / "target"
+    link.symlink_to(target)
+    require_writable("--json", link)
+    assert link.is_symlink()
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("name", ["file/found.json", ""])
