@@ -52,6 +52,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of commands, the only ones to be found."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _can_be_interrupted() -> None:
     """A shell starts its background jobs with SIGINT ignored, and what they start inherits that: tests that interrupt would not."""

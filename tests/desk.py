@@ -40,6 +40,12 @@ def program(path: Path, source: str) -> None:
     path.chmod(0o755)
 
 
+def shell_command(path: Path, script: str) -> None:
+    """Write a script for /bin/sh, which is found where PATH names no other folder."""
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+
+
 @dataclass
 class Desk:
     """Runs a script of `scripts/` in `work`. The interpreter ends with STATUS, and writes a summary.csv unless that is 2 or more."""

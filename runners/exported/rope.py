@@ -5,31 +5,32 @@ A pair of channels (a, b) at an angle t becomes (a cos t - b sin t, a sin t + b 
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
-from runners.torch_common import replaced
+from runners.torch_common import all_replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
 
-@contextlib.contextmanager
-def real_rope(module: torch.nn.Module, forwards: Mapping[type, Callable[[Any], Callable[..., torch.Tensor]]]) -> Iterator[None]:
+def real_rope(
+    module: torch.nn.Module, forwards: Mapping[type, Callable[[Any], Callable[..., torch.Tensor]]]
+) -> AbstractContextManager[None]:
     """Let every rotary attention inside `module` compute in real numbers while the block runs.
 
     Args:
         forwards: for each class of them, what makes the `forward` of one.
     """
-    with contextlib.ExitStack() as stack:
-        for attention in module.modules():
-            for kind, forward_of in forwards.items():
-                if isinstance(attention, kind):
-                    stack.enter_context(replaced(attention, "forward", forward_of(attention)))
-        yield
+    return all_replaced(
+        (attention, "forward", forward_of(attention))
+        for attention in module.modules()
+        for kind, forward_of in forwards.items()
+        if isinstance(attention, kind)
+    )
 
 
 def real_forward(attention: Any, grid: int) -> Callable[..., torch.Tensor]:

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from savbench.arguments.output import write_text
+
 PATH = Path(__file__).resolve().parents[2] / "results" / "selfcheck.json"
 COMMAND = "jetson_benchmark.py selfcheck"
 SYSTEM = ("machine", "device_name", "torch")
@@ -51,10 +53,7 @@ def remember(found: SelfCheck, path: Path | None = None) -> None:
     """
     path = PATH if path is None else path
     others = [one for one in recall(path) if any(getattr(one, name) != getattr(found, name) for name in SYSTEM)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"selfchecks": [asdict(one) for one in [*others, found]]}, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps({"selfchecks": [asdict(one) for one in [*others, found]]}, indent=2) + "\n")
 
 
 def recall(path: Path | None = None) -> list[SelfCheck]:

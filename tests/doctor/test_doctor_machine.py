@@ -10,24 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from desk import shell_command
 from doctor_machines import write
 
 from savbench.doctor.check import Subject
 from savbench.doctor.machine import check_clocks, check_disk, check_jtop, check_memory, check_power_mode, check_python
 
 
-@pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of commands, the only ones to be found."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    return folder
-
-
 def answering(folder: Path, name: str, text: str) -> None:
-    (folder / name).write_text(f"#!/bin/sh\nprintf '{text}'\n", encoding="utf-8")
-    (folder / name).chmod(0o755)
+    shell_command(folder / name, f"printf '{text}'")
 
 
 def test_python_too_old_of_another_environment_and_right(desktop: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from desk import shell_command
 
 from savbench.results import environment
 
@@ -58,21 +59,6 @@ def orin(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of commands, the only ones to be found."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    return folder
-
-
-def _command(folder: Path, name: str, script: str) -> None:
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-    path.chmod(0o755)
-
-
 def test_system_of_an_orin(orin: Path) -> None:
     found = environment.system(orin)
 
@@ -108,10 +94,10 @@ def test_clocks_are_the_kernels_limits(orin: Path, commands: Path) -> None:
 
 def test_jetson_clocks_is_quoted_where_it_answers(orin: Path, commands: Path) -> None:
     (commands / "shown").write_text(ORIN_CLOCKS, encoding="utf-8")
-    _command(commands, "jetson_clocks", f'[ "$*" = --show ] && while read -r line; do echo "$line"; done < {commands}/shown')
+    shell_command(commands / "jetson_clocks", f'[ "$*" = --show ] && while read -r line; do echo "$line"; done < {commands}/shown')
     assert environment.clocks(orin)["jetson_clocks"] == ORIN_CLOCKS.splitlines()
 
-    _command(commands, "jetson_clocks", "echo 'Error! Not running with root privileges'; exit 1")
+    shell_command(commands / "jetson_clocks", "echo 'Error! Not running with root privileges'; exit 1")
     assert environment.clocks(orin)["jetson_clocks"] is None
 
 
@@ -124,7 +110,7 @@ def test_jetson_clocks_is_quoted_where_it_answers(orin: Path, commands: Path) ->
     ],
 )
 def test_power_mode(commands: Path, answer: str, expected: dict[str, Any] | None) -> None:
-    _command(commands, "nvpmodel", f"[ \"$*\" = -q ] && printf '{answer}'")
+    shell_command(commands / "nvpmodel", f"[ \"$*\" = -q ] && printf '{answer}'")
 
     assert environment.power_mode() == expected
 
@@ -132,7 +118,7 @@ def test_power_mode(commands: Path, answer: str, expected: dict[str, Any] | None
 def test_commands_that_are_missing_fail_or_hang_leave_nothing(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment.power_mode() is None
 
-    _command(commands, "nvpmodel", "echo 'NV Power Mode: 15W'; echo 0; exit 1")
+    shell_command(commands / "nvpmodel", "echo 'NV Power Mode: 15W'; echo 0; exit 1")
     assert environment.power_mode() is None
 
     def hangs(*command: object, timeout: float, **_: object) -> None:
